@@ -21,8 +21,12 @@ void text_append_base64(Text *t, const void *bytes, size_t size, bool for_url) {
 }
 
 static int digit_of(char c) {
-        return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52
-               : c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+        return c >= 'A' && c <= 'Z' ? c - 'A' :
+               c >= 'a' && c <= 'z' ? c - 'a' + 26 :
+               c >= '0' && c <= '9' ? c - '0' + 52 :
+               c == '+' || c == '-' ? 62 :
+               c == '/' || c == '_' ? 63 :
+                                      -1;
 }
 
 int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size) {

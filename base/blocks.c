@@ -9,7 +9,7 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #else
-#define ASAN_POISON_MEMORY_REGION(at, size) ((void) (at), (void) (size))
+#define ASAN_POISON_MEMORY_REGION(at, size)   ((void) (at), (void) (size))
 #define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void) (at), (void) (size))
 #endif
 
@@ -22,12 +22,13 @@ typedef struct Block {
 
 /* Before each piece. A sanitizer reports access to it, as to all that is not in use. */
 typedef struct Piece {
-        uint32_t at;   /* in the block's bytes */
+        uint32_t at; /* in the block's bytes */
         uint32_t size;
         uint8_t bytes[];
 } Piece;
 
-static_assert(sizeof(Piece) % sizeof(void *) == 0 && sizeof(Block) % sizeof(void *) == 0, "pieces are aligned for pointers");
+static_assert(sizeof(Piece) % sizeof(void *) == 0 && sizeof(Block) % sizeof(void *) == 0,
+              "pieces are aligned for pointers");
 
 static Block *block_new(size_t room) {
         Block *block = malloc(sizeof(Block) + room);

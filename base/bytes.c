@@ -15,7 +15,8 @@ static bool writer_reserve(Writer *w, size_t more) {
                 return false;
         if (more <= w->capacity - w->size)
                 return true;
-        if (more > SIZE_MAX / 2 - w->size || GROW(w->bytes, w->capacity, MAX(w->size + more, (size_t) WRITER_ROOM)) < 0) {
+        if (more > SIZE_MAX / 2 - w->size ||
+            GROW(w->bytes, w->capacity, MAX(w->size + more, (size_t) WRITER_ROOM)) < 0) {
                 w->error = -ENOMEM;
                 return false;
         }
@@ -178,9 +179,11 @@ int reader_end(const Reader *r) {
 }
 
 uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t size) {
-        static const uint32_t nibbles[16] = { /* of the reflected polynomial 0x82f63b78, four bits a step */
-                0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-                0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+        static const uint32_t nibbles[16] = {
+                /* of the reflected polynomial 0x82f63b78, four bits a step */
+                0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+                0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+                0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
         };
         const uint8_t *p = bytes;
 

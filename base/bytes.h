@@ -1,8 +1,8 @@
 /* Records in bytes: bounded little-endian writing and reading, for log entries, frames and files.
  *
- * A Writer grows and remembers its first failure. A Reader never reads past its end: after the first short read it
- * is failed, everything read from it is 0 or empty, and one check at the end suffices. Strings and blobs are a varint
- * length and bytes; what a reader returns borrows from the bytes it reads. */
+ * A Writer grows and remembers its first failure. A Reader never reads past its end: after the first short
+ * read it is failed, everything read from it is 0 or empty, and one check at the end suffices. Strings and
+ * blobs are a varint length and bytes; what a reader returns borrows from the bytes it reads. */
 #pragma once
 
 #include <stdbool.h>
@@ -46,14 +46,16 @@ uint8_t read_u8(Reader *r);
 uint16_t read_u16(Reader *r);
 uint32_t read_u32(Reader *r);
 uint64_t read_u64(Reader *r);
-uint64_t read_varint(Reader *r);                           /* at most ten bytes, shortest form only */
-const void *read_raw(Reader *r, size_t size);              /* NULL when short */
+uint64_t read_varint(Reader *r);              /* at most ten bytes, shortest form only */
+const void *read_raw(Reader *r, size_t size); /* NULL when short */
 const void *read_blob(Reader *r, size_t max, size_t *ret_size);
-/* A copy of a string of at most 'max' bytes without NUL inside; NULL (and failed) otherwise. The caller frees it. */
+/* A copy of a string of at most 'max' bytes without NUL inside; NULL (and failed) otherwise. The caller frees
+ * it. */
 char *read_string(Reader *r, size_t max);
 
 /* 0 if nothing failed and nothing is left, else -EBADMSG. */
 int reader_end(const Reader *r);
 
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t size); /* Castagnoli; start with 0 */
-uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t size); /* the same without the processor's help */
+uint32_t crc32c_portable(uint32_t crc, const void *bytes,
+                         size_t size); /* the same without the processor's help */

@@ -11,7 +11,8 @@
 
 enum { NAME_SIZE_MAX = 300, SEEN_MAX = 256 };
 
-/* Names that have been written already, by where their texts lie in the program: a name with a subject is written each time. */
+/* Names that have been written already, by where their texts lie in the program: a name with a subject is
+ * written each time. */
 static void note_seen(const char *path, const char *name, const char *whole) {
         static const char *seen[SEEN_MAX];
         static unsigned n_seen;

@@ -1,10 +1,12 @@
-/* Named moments before and after each durable step, at which a test kills the daemon: tests/unit/test-crash_points.c knows all
- * of them by name. Compiled in with the planted bugs only; else they cost nothing and do nothing. */
+/* Named moments before and after each durable step, at which a test kills the daemon:
+ * tests/unit/test-crash_points.c knows all of them by name. Compiled in with the planted bugs only; else they
+ * cost nothing and do nothing. */
 #pragma once
 
-/* The process dies here by SIGKILL if the environment says so: CRASH_POINT=NAME, or CRASH_POINT=NAME#N for the N-th time that it
- * comes by. With CRASH_POINTS_SEEN=FILE each name that is passed for the first time is written into FILE. 'subject' is a part of
- * the name where one line serves many files: "file-synced identity"; NULL: none. Any thread. */
+/* The process dies here by SIGKILL if the environment says so: CRASH_POINT=NAME, or CRASH_POINT=NAME#N for
+ * the N-th time that it comes by. With CRASH_POINTS_SEEN=FILE each name that is passed for the first time is
+ * written into FILE. 'subject' is a part of the name where one line serves many files: "file-synced
+ * identity"; NULL: none. Any thread. */
 #ifdef PLANTED_BUGS
 void crash_point_of(const char *name, const char *subject);
 #else

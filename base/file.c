@@ -66,7 +66,8 @@ static int file_by_name(const void *a, const void *b) {
         return strcmp(((const FolderFile *) a)->name, ((const FolderFile *) b)->name);
 }
 
-static int read_entries(DIR *dir, const char *suffix, size_t max_files, size_t max_size, FolderFile **files, size_t *n) {
+static int read_entries(DIR *dir, const char *suffix, size_t max_files, size_t max_size, FolderFile **files,
+                        size_t *n) {
         size_t capacity = 0;
         struct dirent *e;
 
@@ -85,7 +86,8 @@ static int read_entries(DIR *dir, const char *suffix, size_t max_files, size_t m
         return -errno;
 }
 
-int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t max_files, size_t max_size, FolderFile **ret, size_t *ret_n) {
+int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t max_files, size_t max_size,
+                   FolderFile **ret, size_t *ret_n) {
         int fd = openat(dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
         DIR *dir = fd < 0 ? NULL : fdopendir(fd);
         FolderFile *files = NULL;
@@ -182,11 +184,13 @@ bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size)
         _cleanup_free_ char *found = NULL;
         size_t found_size;
 
-        return read_file_at(dir_fd, name, size, &found, &found_size) == 0 && found_size == size && memcmp(found, bytes, size) == 0;
+        return read_file_at(dir_fd, name, size, &found, &found_size) == 0 && found_size == size &&
+               memcmp(found, bytes, size) == 0;
 }
 
 void file_temporary_name(const char *name, char ret[static FILE_TEMPORARY_SIZE]) {
-        snprintf(ret, FILE_TEMPORARY_SIZE, ".%016llx.tmp", (unsigned long long) XXH3_64bits(name, strlen(name)));
+        snprintf(ret, FILE_TEMPORARY_SIZE, ".%016llx.tmp",
+                 (unsigned long long) XXH3_64bits(name, strlen(name)));
 }
 
 int stage_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode) {
@@ -233,7 +237,8 @@ int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, 
         return r < 0 ? r : commit_file_at(dir_fd, name);
 }
 
-/* Makes the folder if it is not there; its name is durable then, too, or what is synced within would be lost with it. */
+/* Makes the folder if it is not there; its name is durable then, too, or what is synced within would be lost
+ * with it. */
 static int make_dir(const char *path, mode_t mode) {
         _cleanup_free_ char *copy = NULL;
         _cleanup_close_ int parent_fd = -1;
@@ -278,7 +283,8 @@ int reopen_dir(const char *path, mode_t mode, int *fd) {
         struct stat ours, there;
         int again;
 
-        if (fstat(*fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+        if (fstat(*fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+            ours.st_ino == there.st_ino)
                 return 0;
         again = open_dir(path, mode);
         if (again < 0)

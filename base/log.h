@@ -1,5 +1,6 @@
-/* A sentence and its fields, handed to one sink: the journal for the service, stderr for people, a transcript for the
- * simulator. Decisions carry their reason. Notice: the cluster changed; info: this daemon did; debug: we looked. */
+/* A sentence and its fields, handed to one sink: the journal for the service, stderr for people, a transcript
+ * for the simulator. Decisions carry their reason. Notice: the cluster changed; info: this daemon did; debug:
+ * we looked. */
 #pragma once
 
 #include <stdint.h>
@@ -23,9 +24,9 @@ void log_set_max_priority(int max_priority);
 
 void log_write(int priority, LogFields fields, const char *format, ...) _printf_(3, 4);
 
-#define log_error(fields, ...) log_write(LOG_ERR, fields, __VA_ARGS__)
+#define log_error(fields, ...)   log_write(LOG_ERR, fields, __VA_ARGS__)
 #define log_warning(fields, ...) log_write(LOG_WARNING, fields, __VA_ARGS__)
-#define log_notice(fields, ...) log_write(LOG_NOTICE, fields, __VA_ARGS__)
-#define log_info(fields, ...) log_write(LOG_INFO, fields, __VA_ARGS__)
-#define log_debug(fields, ...) log_write(LOG_DEBUG, fields, __VA_ARGS__)
-#define NO_FIELDS ((LogFields) {})
+#define log_notice(fields, ...)  log_write(LOG_NOTICE, fields, __VA_ARGS__)
+#define log_info(fields, ...)    log_write(LOG_INFO, fields, __VA_ARGS__)
+#define log_debug(fields, ...)   log_write(LOG_DEBUG, fields, __VA_ARGS__)
+#define NO_FIELDS                ((LogFields) {})

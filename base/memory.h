@@ -5,18 +5,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#define _cleanup_(f) __attribute__((cleanup(f)))
-#define _cleanup_free_ _cleanup_(freep)
+#define _cleanup_(f)    __attribute__((cleanup(f)))
+#define _cleanup_free_  _cleanup_(freep)
 #define _cleanup_close_ _cleanup_(closep)
-#define _printf_(a, b) __attribute__((format(printf, a, b)))
-#define _unused_ __attribute__((unused))
+#define _printf_(a, b)  __attribute__((format(printf, a, b)))
+#define _unused_        __attribute__((unused))
 
-#define ELEMENTS(x) (sizeof(x) / sizeof((x)[0]))
+#define ELEMENTS(x)     (sizeof(x) / sizeof((x)[0]))
 #ifndef MIN /* libuv's header brings sys/param.h's, which are the same */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #endif
-#define container_of(ptr, type, member) ((type *) ((char *) (ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
 
 /* Hands on what a cleanup attribute guards: the variable is NULL afterwards. */
 #define TAKE_PTR(p)                     \
@@ -26,18 +26,18 @@
                 _taken;                 \
         })
 
-#define TAKE_FD(fd)              \
-        ({                       \
-                int _fd = (fd);  \
-                (fd) = -1;       \
-                _fd;             \
+#define TAKE_FD(fd)             \
+        ({                      \
+                int _fd = (fd); \
+                (fd) = -1;      \
+                _fd;            \
         })
 
 /* Defines 'freep'-like helpers for a destructor that takes a pointer: DEFINE_CLEANUP(Unit *, unit_free); */
-#define DEFINE_CLEANUP(type, func)                               \
-        _unused_ static inline void func##p(type *p) {           \
-                if (*p)                                          \
-                        func(*p);                                \
+#define DEFINE_CLEANUP(type, func)                     \
+        _unused_ static inline void func##p(type *p) { \
+                if (*p)                                \
+                        func(*p);                      \
         }
 
 static inline void freep(void *p) {
@@ -52,8 +52,8 @@ static inline void closep(int *fd) {
 /* A zeroed array of n, or NULL. */
 #define NEW0(type, n) ((type *) calloc((n), sizeof(type)))
 
-/* Makes room for at least 'n' elements of 'size' in *items, doubling; returns 0 or -ENOMEM. The new part is not
- * initialised. */
+/* Makes room for at least 'n' elements of 'size' in *items, doubling; returns 0 or -ENOMEM. The new part is
+ * not initialised. */
 int grow(void *items, size_t *capacity, size_t n, size_t size);
 #define GROW(items, capacity, n) grow(&(items), &(capacity), (n), sizeof(*(items)))
 

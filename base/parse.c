@@ -71,8 +71,8 @@ static int parse_with_suffix(const char *s, const Suffix *suffixes, size_t n, ui
 
 int parse_span_ms(const char *s, uint64_t *ret) {
         static const Suffix suffixes[] = {
-                { "", 1000 },      { "ms", 1 },        { "s", 1000 },      { "sec", 1000 },
-                { "min", 60000 },  { "m", 60000 },     { "h", 3600000 },   { "d", 86400000 },
+                { "", 1000 },     { "ms", 1 },    { "s", 1000 },    { "sec", 1000 },
+                { "min", 60000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
         };
         uint64_t v;
         int r;
@@ -177,8 +177,8 @@ static const char *glob_class(const char *p, unsigned char c, bool *ret, size_t 
         return p + 1;
 }
 
-/* Malformed anywhere means no match, even behind the place where matching ended: Go looks at the whole pattern only as
- * far as it needs to, and so do we; both answers are "no". */
+/* Malformed anywhere means no match, even behind the place where matching ended: Go looks at the whole
+ * pattern only as far as it needs to, and so do we; both answers are "no". */
 bool glob_match_counted(const char *pattern, const char *name, size_t *steps) {
         const char *star = NULL, *retry = NULL;
 

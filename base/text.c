@@ -73,16 +73,19 @@ void text_printf(Text *t, const char *format, ...) {
 /* Unicode 15, table 3-7. */
 size_t utf8_length(const void *bytes, size_t left) {
         const unsigned char *s = bytes;
-        size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3
-                 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+        size_t n = s[0] < 0x80                 ? 1 :
+                   s[0] >= 0xc2 && s[0] < 0xe0 ? 2 :
+                   (s[0] & 0xf0) == 0xe0       ? 3 :
+                   s[0] >= 0xf0 && s[0] < 0xf5 ? 4 :
+                                                 0;
 
         if (n == 0 || n > left)
                 return 0;
         for (size_t i = 1; i < n; i++)
                 if ((s[i] & 0xc0) != 0x80)
                         return 0;
-        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90)
-            || (s[0] == 0xf4 && s[1] > 0x8f))
+        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+            (s[0] == 0xf4 && s[1] > 0x8f))
                 return 0;
         return n;
 }
@@ -100,10 +103,12 @@ bool text_is_plain(const void *bytes, size_t size) {
 
 /* Bytes that stand for themselves in a JSON string. */
 static const uint8_t json_plain[256] = {
-        [' ' ... '!'] = 1, ['#' ... '%'] = 1, ['\'' ... ';'] = 1, ['='] = 1, ['?' ... '['] = 1, [']' ... 0x7f] = 1,
+        [' ' ... '!'] = 1, ['#' ... '%'] = 1, ['\'' ... ';'] = 1,
+        ['='] = 1,         ['?' ... '['] = 1, [']' ... 0x7f] = 1,
 };
 
-/* Of a byte below 128 that does not stand for itself: the length. A value may be a megabyte of them, so that no printf() is called here. */
+/* Of a byte below 128 that does not stand for itself: the length. A value may be a megabyte of them, so that
+ * no printf() is called here. */
 static size_t json_escape(unsigned char c, char ret[static 6]) {
         static const char digits[] = "0123456789abcdef";
         char letter = c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : c == '"' || c == '\\' ? c : 0;
@@ -149,7 +154,8 @@ void text_append_json(Text *t, const void *bytes, size_t size) {
         text_append_bytes(t, s + plain, size - plain);
 }
 
-/* Whether the UTF-8 character of 'n' bytes at 's' is to be shown as itself (Unicode 15, Cc and Bidi_Control, and U+2028/9). */
+/* Whether the UTF-8 character of 'n' bytes at 's' is to be shown as itself (Unicode 15, Cc and Bidi_Control,
+ * and U+2028/9). */
 static bool is_printable(const unsigned char *s, size_t n) {
         switch (n) {
         case 0:
@@ -159,8 +165,9 @@ static bool is_printable(const unsigned char *s, size_t n) {
         case 2: /* C1 is U+0080 to U+009F: the second one of them, CSI, is "ESC [" to a terminal; U+061C */
                 return !(s[0] == 0xc2 && s[1] < 0xa0) && !(s[0] == 0xd8 && s[1] == 0x9c);
         case 3: /* U+200E, U+200F, U+2028 to U+202E; U+2066 to U+2069 */
-                return !(s[0] == 0xe2 && s[1] == 0x80 && (s[2] == 0x8e || s[2] == 0x8f || (s[2] >= 0xa8 && s[2] <= 0xae)))
-                       && !(s[0] == 0xe2 && s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9);
+                return !(s[0] == 0xe2 && s[1] == 0x80 &&
+                         (s[2] == 0x8e || s[2] == 0x8f || (s[2] >= 0xa8 && s[2] <= 0xae))) &&
+                       !(s[0] == 0xe2 && s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9);
         default:
                 return true;
         }
@@ -175,7 +182,8 @@ void text_append_printable_bytes(Text *t, const void *bytes, size_t size, bool l
 
                 n = MAX(length, (size_t) 1);
                 if (lines)
-                        shown |= s[i] == '\n' || s[i] == '\t' || (s[i] == '\r' && i + 1 < size && s[i + 1] == '\n');
+                        shown |= s[i] == '\n' || s[i] == '\t' ||
+                                 (s[i] == '\r' && i + 1 < size && s[i + 1] == '\n');
                 if (shown)
                         text_append_bytes(t, s + i, n);
                 for (size_t k = 0; !shown && k < n; k++)
@@ -207,7 +215,13 @@ char *text_keep_to_one_line(char *s) {
 const char *size_text(uint64_t size, char buffer[static 32]) {
         bool kib = size >= 1024 && size % 1024 == 0, mib = size >= 1024 * 1024 && size % (1024 * 1024) == 0;
 
-        snprintf(buffer, 32, "%llu %s", (unsigned long long) size / (mib ? 1024 * 1024 : kib ? 1024 : 1), mib ? "MiB" : kib ? "KiB" : "bytes");
+        snprintf(buffer, 32, "%llu %s",
+                 (unsigned long long) size / (mib ? 1024 * 1024 :
+                                              kib ? 1024 :
+                                                    1),
+                 mib ? "MiB" :
+                 kib ? "KiB" :
+                       "bytes");
         return buffer;
 }
 

@@ -12,7 +12,7 @@ typedef struct Text {
         char *chars; /* always terminated once something was appended; NULL before */
         size_t size; /* bytes without the terminator */
         size_t capacity;
-        int error;   /* 0, or -ENOMEM: later appends do nothing */
+        int error; /* 0, or -ENOMEM: later appends do nothing */
 } Text;
 
 void text_done(Text *t);
@@ -51,14 +51,15 @@ void text_append_u64(Text *t, uint64_t v);
 void text_printf(Text *t, const char *format, ...) _printf_(2, 3);
 void text_vprintf(Text *t, const char *format, va_list ap) _printf_(2, 0);
 
-/* Appends 'bytes' as the inside of a JSON string: quotes, control bytes, '<', '>', '&', U+2028/9 escaped, invalid
- * UTF-8 shown as U+FFFD. */
+/* Appends 'bytes' as the inside of a JSON string: quotes, control bytes, '<', '>', '&', U+2028/9 escaped,
+ * invalid UTF-8 shown as U+FFFD. */
 void text_append_json(Text *t, const void *bytes, size_t size);
 
-/* Append 's' with each byte that a terminal acts upon as \xNN: control characters (C0, DEL, C1), line and paragraph separators, marks that
- * change the direction of writing, and bytes that are no UTF-8. */
+/* Append 's' with each byte that a terminal acts upon as \xNN: control characters (C0, DEL, C1), line and
+ * paragraph separators, marks that change the direction of writing, and bytes that are no UTF-8. */
 void text_append_printable(Text *t, const char *s);
-/* The same of 'size' bytes; with 'lines' newline (with a carriage return before it) and tab stay as they are. */
+/* The same of 'size' bytes; with 'lines' newline (with a carriage return before it) and tab stay as they are.
+ */
 void text_append_printable_bytes(Text *t, const void *bytes, size_t size, bool lines);
 
 /* The same in place, where a message is wanted: '?' for each such character. Returns 's'. */
@@ -73,8 +74,8 @@ bool text_is_plain(const void *bytes, size_t size);
 /* A size for people, "16 KiB" or "1000 bytes", in 'buffer', which is returned. */
 const char *size_text(uint64_t size, char buffer[static 32]);
 
-/* How many letters must be typed differently to make one word of the other (Levenshtein), for "did you mean"; SIZE_MAX
- * for words too long for a typing error. */
+/* How many letters must be typed differently to make one word of the other (Levenshtein), for "did you mean";
+ * SIZE_MAX for words too long for a typing error. */
 size_t text_distance(const char *a, const char *b);
 
 /* Empties, keeping the memory and forgetting the failure. */

@@ -48,8 +48,9 @@ static int spawn(const char *const *command, const sigset_t *mask, pid_t *ret) {
         return -r;
 }
 
-/* -- The descendants of a command: what is orphaned among them becomes our child (PR_SET_CHILD_SUBREAPER), so that all are found.
- * A process group would leave out what has one of its own, and take the terminal from the command. -- */
+/* -- The descendants of a command: what is orphaned among them becomes our child (PR_SET_CHILD_SUBREAPER), so
+ * that all are found. A process group would leave out what has one of its own, and take the terminal from the
+ * command. -- */
 
 typedef struct Process {
         pid_t pid, parent;
@@ -72,7 +73,9 @@ static int process_compare(const void *a, const void *b) {
 }
 
 static Process *processes_find(const Processes *p, pid_t pid) {
-        return p->n > 0 ? bsearch(&(Process) { .pid = pid }, p->items, p->n, sizeof(Process), process_compare) : NULL;
+        return p->n > 0 ?
+                       bsearch(&(Process) { .pid = pid }, p->items, p->n, sizeof(Process), process_compare) :
+                       NULL;
 }
 
 /* proc_pid_stat(5): the name of a program may contain anything. */
@@ -82,7 +85,8 @@ static bool process_read(int proc_fd, const char *pid, Process *ret) {
         int number, parent;
         ssize_t n;
 
-        if (sscanf(pid, "%d", &number) != 1 || (size_t) snprintf(path, sizeof(path), "%s/stat", pid) >= sizeof(path))
+        if (sscanf(pid, "%d", &number) != 1 ||
+            (size_t) snprintf(path, sizeof(path), "%s/stat", pid) >= sizeof(path))
                 return false;
         fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
         n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
@@ -96,8 +100,8 @@ static bool process_read(int proc_fd, const char *pid, Process *ret) {
         return true;
 }
 
-/* All processes; those that are among 'before', and what descends from them alone, are not marked as descending from us. Where /proc cannot be
- * read there are none. */
+/* All processes; those that are among 'before', and what descends from them alone, are not marked as
+ * descending from us. Where /proc cannot be read there are none. */
 static void processes_read(Processes *p, const Processes *before) {
         DIR *proc = opendir("/proc");
         const struct dirent *entry;
@@ -106,7 +110,8 @@ static void processes_read(Processes *p, const Processes *before) {
 
         p->n = 0;
         while (proc && (entry = readdir(proc)))
-                if (process_read(dirfd(proc), entry->d_name, &one) && GROW(p->items, p->capacity, p->n + 1) == 0) {
+                if (process_read(dirfd(proc), entry->d_name, &one) &&
+                    GROW(p->items, p->capacity, p->n + 1) == 0) {
                         if (before && processes_find(before, one.pid))
                                 one.descends = false;
                         p->items[p->n++] = one;
@@ -118,7 +123,8 @@ static void processes_read(Processes *p, const Processes *before) {
         while (more) {
                 more = false;
                 for (size_t i = 0; i < p->n; i++) {
-                        const Process *parent = p->items[i].descends ? NULL : processes_find(p, p->items[i].parent);
+                        const Process *parent = p->items[i].descends ? NULL :
+                                                                       processes_find(p, p->items[i].parent);
 
                         if (parent && parent->descends)
                                 more = p->items[i].descends = true;
@@ -130,7 +136,7 @@ static void processes_read(Processes *p, const Processes *before) {
 
 typedef struct Child {
         pid_t pid;
-        bool whole;       /* it is signalled with all its descendants */
+        bool whole; /* it is signalled with all its descendants */
         bool ended, signalled;
         int status;
         Processes before; /* children of ours that were there when it began: the tunnel */
@@ -154,8 +160,8 @@ static void child_note_before(Child *c) {
 static void child_reap(const Child *c) {
         siginfo_t info = {};
 
-        while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 && info.si_pid != c->pid
-               && !processes_find(&c->before, info.si_pid)) {
+        while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
+               info.si_pid != c->pid && !processes_find(&c->before, info.si_pid)) {
                 (void) waitpid(info.si_pid, NULL, WNOHANG);
                 info.si_pid = 0;
         }
@@ -170,7 +176,8 @@ static size_t child_signal_descendants(Child *c, int signal) {
         for (size_t i = 0; i < all.n; i++) {
                 const Process *p = &all.items[i];
 
-                if (!p->descends || (p->parent == getpid() && p->pid != c->pid && waitpid(p->pid, NULL, WNOHANG) > 0))
+                if (!p->descends ||
+                    (p->parent == getpid() && p->pid != c->pid && waitpid(p->pid, NULL, WNOHANG) > 0))
                         continue;
                 n++;
                 if (p->pid != c->pid)
@@ -195,8 +202,8 @@ static bool child_has_ended(Child *c) {
         return c->ended && (!c->whole || !c->signalled || child_signal_descendants(c, 0) == 0);
 }
 
-int child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata,
-              int *ret_signal) {
+int child_run(const char *const *command, const char *const environment[],
+              uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata, int *ret_signal) {
         _cleanup_(child_done) Child child = { .whole = tick != NULL };
         uint64_t tick_ms = 3600000;
         sigset_t ours, before, mask;

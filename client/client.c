@@ -7,7 +7,10 @@
 
 #include "units/options.h"
 
-enum { BATCH_UNITS = 200, BATCH_BYTES = 100 * 1024 }; /* of one transaction, which has to fit one entry of the log */
+enum {
+        BATCH_UNITS = 200,
+        BATCH_BYTES = 100 * 1024
+}; /* of one transaction, which has to fit one entry of the log */
 
 bool client_talks_to_people(void) {
         return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
@@ -85,15 +88,21 @@ static int listing_take(Listing *l, const void *items, Listing *ret) {
         return 0;
 }
 
-static const void *page_units(const ApiPage *page) { return page->units; }
-static const void *page_states(const ApiPage *page) { return page->states; }
-static const void *page_machines(const ApiPage *page) { return page->machines; }
+static const void *page_units(const ApiPage *page) {
+        return page->units;
+}
+static const void *page_states(const ApiPage *page) {
+        return page->states;
+}
+static const void *page_machines(const ApiPage *page) {
+        return page->machines;
+}
 
 /* Reads page after page; a server that never ends is left after so many. */
 enum { PAGES_MAX = 100000 };
 
-static int listing_read(Client *c, const char *path, int (*read)(const char *, size_t, ApiPage *, Error *), Listing *l,
-                        Error *err) {
+static int listing_read(Client *c, const char *path, int (*read)(const char *, size_t, ApiPage *, Error *),
+                        Listing *l, Error *err) {
         bool more = true;
 
         while (more) {
@@ -126,10 +135,13 @@ static int listing_read(Client *c, const char *path, int (*read)(const char *, s
         return 0;
 }
 
-/* Of a daemon that does not say which unit is global, as fleet's: from the options, as its clients did. One that sends hashes says it. */
+/* Of a daemon that does not say which unit is global, as fleet's: from the options, as its clients did. One
+ * that sends hashes says it. */
 static int note_global(ApiUnit *unit) {
         _cleanup_placement_ Placement placement = {};
-        int r = unit->global || unit->hash || !unit->file ? 0 : options_read(unit->file, unit->name, &placement, NULL, NULL);
+        int r = unit->global || unit->hash || !unit->file ?
+                        0 :
+                        options_read(unit->file, unit->name, &placement, NULL, NULL);
 
         unit->global = unit->global || placement.global;
         return r == -ENOMEM ? r : 0;
@@ -197,7 +209,8 @@ const ApiMachine *listing_machine(const Listing *machines, const char *id) {
 }
 
 /* A request about one unit; 404 is not an error here: ask the reply. */
-static int unit_request(Client *c, const char *method, const char *name, const char *body, Reply *ret, Error *err) {
+static int unit_request(Client *c, const char *method, const char *name, const char *body, Reply *ret,
+                        Error *err) {
         _cleanup_text_ Text path = {};
         int r;
 
@@ -248,7 +261,8 @@ static int post_batch(Client *c, const ApiUnit *units, size_t n, bool *ret_known
         api_units_page_write(&body, units, n, NULL);
         if (body.error < 0)
                 return body.error;
-        r = connection_request(c->connection, "POST", "/fleet/v1/batch", "application/json", body.chars, &reply, err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/batch", "application/json", body.chars,
+                               &reply, err);
         if (r < 0)
                 return r;
         *ret_known = reply.status != 404 && reply.status != 405;
@@ -282,7 +296,8 @@ int client_set_state(Client *c, const char *name, TargetState state, Error *err)
 }
 
 bool client_may_retry(int r, const Error *err) {
-        return r < 0 && r != -ENOMEM && r != -EFBIG && r != -E2BIG && (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
+        return r < 0 && r != -ENOMEM && r != -EFBIG && r != -E2BIG &&
+               (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
 }
 
 static int destroy_one(Client *c, const char *name, Error *err) {
@@ -305,7 +320,9 @@ static bool destroy_batch(Client *c, char *const *names, size_t n) {
         return units && post_batch(c, units, n, &known, &err) >= 0 && known;
 }
 
-int client_destroy_all(Client *c, const Names *names, int (*done)(void *userdata, const char *name, int r, const Error *err), void *userdata) {
+int client_destroy_all(Client *c, const Names *names,
+                       int (*done)(void *userdata, const char *name, int r, const Error *err),
+                       void *userdata) {
         for (size_t i = 0, end; i < names->n; i = end) {
                 bool all;
 
@@ -313,7 +330,8 @@ int client_destroy_all(Client *c, const Names *names, int (*done)(void *userdata
                 all = end - i > 1 && destroy_batch(c, names->items + i, end - i);
                 for (size_t k = i; k < end; k++) {
                         Error err = {};
-                        /* What a batch was rejected for (one of its units, or a daemon that knows none) is found one by one. */
+                        /* What a batch was rejected for (one of its units, or a daemon that knows none) is
+                         * found one by one. */
                         int r = all ? 0 : destroy_one(c, names->items[k], &err);
 
                         r = done(userdata, names->items[k], r, &err);

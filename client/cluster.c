@@ -1,5 +1,5 @@
-/* cluster: the replicas as this host sees them, and what people may decide about the whole: the feature level, and not to wait any
- * longer for hosts after a recovery. */
+/* cluster: the replicas as this host sees them, and what people may decide about the whole: the feature
+ * level, and not to wait any longer for hosts after a recovery. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -42,7 +42,8 @@ static int print_members(const JsonValue *members) {
 
         for (size_t i = 0; r >= 0 && i < json_value_count(members); i++) {
                 const JsonValue *m = json_value_item(members, i);
-                const char *cells[ELEMENTS(headers)] = { text_of(m, "name"), text_of(m, "address"), text_of(m, "seat") };
+                const char *cells[ELEMENTS(headers)] = { text_of(m, "name"), text_of(m, "address"),
+                                                         text_of(m, "seat") };
                 bool reachable = false;
 
                 if (!*cells[0])
@@ -56,7 +57,8 @@ static int print_members(const JsonValue *members) {
 }
 
 static int print_cluster(const JsonValue *root) {
-        const JsonValue *leader = json_value_member(root, "leader"), *waits = json_value_member(root, "waitsFor");
+        const JsonValue *leader = json_value_member(root, "leader"),
+                        *waits = json_value_member(root, "waitsFor");
         uint64_t level = number_of(root, "level"), known = number_of(root, "levelKnown");
         const char *problem = text_of(root, "problem");
         _cleanup_text_ Text safe = {}, names = {};
@@ -65,21 +67,26 @@ static int print_cluster(const JsonValue *root) {
         append_names(&names, waits);
         if (safe.error < 0 || names.error < 0)
                 return -ENOMEM;
-        printf("cluster    %s, index %llu, term %llu\n", text_of(root, "clusterId"), (unsigned long long) number_of(root, "index"),
-               (unsigned long long) number_of(root, "term"));
+        printf("cluster    %s, index %llu, term %llu\n", text_of(root, "clusterId"),
+               (unsigned long long) number_of(root, "index"), (unsigned long long) number_of(root, "term"));
         if (leader)
-                printf("leader     %s\n", *text_of(leader, "name") ? text_of(leader, "name") : text_of(leader, "id"));
+                printf("leader     %s\n",
+                       *text_of(leader, "name") ? text_of(leader, "name") : text_of(leader, "id"));
         else
-                printf("leader     none%s\n", number_of(root, "staleSec") > 0 ? "; what this host shows may be old" : "");
+                printf("leader     none%s\n",
+                       number_of(root, "staleSec") > 0 ? "; what this host shows may be old" : "");
         printf("this host  %s, %s\n", text_of(root, "name"), text_of(root, "role"));
         printf("level      %llu", (unsigned long long) level);
         if (known > level)
-                printf("; %llu comes a day after all hosts know it, or by  fleetctl cluster level %llu", (unsigned long long) known, (unsigned long long) known);
+                printf("; %llu comes a day after all hosts know it, or by  fleetctl cluster level %llu",
+                       (unsigned long long) known, (unsigned long long) known);
         putchar('\n');
         if (*problem)
                 printf("problem    %s\n", safe.chars);
         if (waits)
-                printf("waits for  %s, which have not said yet what runs there (fleetctl cluster stop-waiting)\n", names.chars ?: "nobody");
+                printf("waits for  %s, which have not said yet what runs there (fleetctl cluster "
+                       "stop-waiting)\n",
+                       names.chars ?: "nobody");
         putchar('\n');
         (void) fflush(stdout);
         return print_members(json_value_member(root, "voters"));
@@ -126,8 +133,9 @@ static int level(Client *c, const JsonValue *root, char **args, size_t n) {
         }
         if (wanted == now)
                 return EXIT_DONE;
-        text_printf(&what, "Feature level %llu, now %llu: no host can go back to a fleetd that does not know it.", (unsigned long long) wanted,
-                    (unsigned long long) now);
+        text_printf(&what,
+                    "Feature level %llu, now %llu: no host can go back to a fleetd that does not know it.",
+                    (unsigned long long) wanted, (unsigned long long) now);
         text_printf(&body, "{\"level\":%llu}", (unsigned long long) wanted);
         if (what.error < 0 || body.error < 0)
                 return client_fail(-ENOMEM, NULL, "%s", "");
@@ -155,7 +163,8 @@ static int stop_waiting(Client *c, const JsonValue *root, char **args, size_t n)
                 return EXIT_DONE;
         }
         append_names(&what, waits);
-        text_append(&what, ": what runs there is not known. Its units are started elsewhere, and run twice if those hosts are merely cut off.");
+        text_append(&what, ": what runs there is not known. Its units are started elsewhere, and run twice "
+                           "if those hosts are merely cut off.");
         if (what.error < 0)
                 return client_fail(-ENOMEM, NULL, "%s", "");
         if (!is_meant(c, what.chars, "Wait no longer?"))
@@ -181,7 +190,8 @@ int verb_cluster(Client *c, char **args, size_t n) {
         while (n > 0 && which < ELEMENTS(verbs) && !streq(verbs[which].name, args[0]))
                 which++;
         if (which == ELEMENTS(verbs)) {
-                fprintf(stderr, "fleetctl: cluster has no verb %s: cluster [level [N] | stop-waiting]\n", args[0]);
+                fprintf(stderr, "fleetctl: cluster has no verb %s: cluster [level [N] | stop-waiting]\n",
+                        args[0]);
                 return EXIT_USAGE;
         }
         r = ask(c, &reply, &root, &err);

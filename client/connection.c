@@ -12,13 +12,14 @@
 enum { INTERRUPTED_MS = 3000 };
 
 struct Connection {
-        CURL *easy; /* kept between requests, and with it the connection */
+        CURL *easy;   /* kept between requests, and with it the connection */
         char *socket; /* path of a unix socket, or NULL */
         char *base;   /* what stands before the path: "http://localhost", "https://host:port" */
         char *ca_file, *cert_file, *key_file;
         uint64_t read_ms, write_ms, limit_ms;
         const sigset_t *signals; /* of connection_interrupt() */
-        uint64_t interrupted_ms; /* since when one is pending, as far as this request has noticed; 0: none is */
+        uint64_t interrupted_ms; /* since when one is pending, as far as this request has noticed; 0: none is
+                                  */
         bool debug;
         char problem[CURL_ERROR_SIZE];
 };
@@ -41,8 +42,8 @@ void append_escaped_bytes(Text *t, const void *bytes, size_t size, bool keep_sla
         const char *s = bytes;
 
         for (const char *end = s + size; s < end; s++)
-                if ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || (*s && strchr("-._~", *s))
-                    || (keep_slashes && *s == '/'))
+                if ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
+                    (*s && strchr("-._~", *s)) || (keep_slashes && *s == '/'))
                         text_append_char(t, *s);
                 else
                         text_printf(t, "%%%02X", (unsigned char) *s);
@@ -70,8 +71,9 @@ static int endpoint_parse(Connection *c, const char *endpoint, Error *err) {
                 size_t host = strcspn(rest, "/");
 
                 if (host > 0)
-                        return error_set(err, -EINVAL, "unable to connect to host \"%.*s\" with scheme \"%.*s\"", (int) host,
-                                         rest, (int) scheme, endpoint);
+                        return error_set(err, -EINVAL,
+                                         "unable to connect to host \"%.*s\" with scheme \"%.*s\"",
+                                         (int) host, rest, (int) scheme, endpoint);
                 if (!*rest)
                         return error_set(err, -EINVAL, "endpoint %s names no socket", endpoint);
                 c->socket = strdup(rest);
@@ -79,7 +81,8 @@ static int endpoint_parse(Connection *c, const char *endpoint, Error *err) {
                 return c->socket && c->base ? 0 : -ENOMEM;
         }
         if (!starts_with(endpoint, "http://") && !starts_with(endpoint, "https://"))
-                return error_set(err, -EINVAL, "unsupported protocol scheme \"%.*s\"", (int) scheme, endpoint);
+                return error_set(err, -EINVAL, "unsupported protocol scheme \"%.*s\"", (int) scheme,
+                                 endpoint);
 
         c->base = strdup(endpoint);
         if (!c->base)
@@ -127,8 +130,9 @@ int connection_new(const ConnectionSettings *settings, Connection **ret, Error *
         r = endpoint_parse(c, settings->endpoint, err);
         if (r < 0)
                 return r;
-        if (copy_if_any(settings->ca_file, &c->ca_file) < 0 || copy_if_any(settings->cert_file, &c->cert_file) < 0
-            || copy_if_any(settings->key_file, &c->key_file) < 0)
+        if (copy_if_any(settings->ca_file, &c->ca_file) < 0 ||
+            copy_if_any(settings->cert_file, &c->cert_file) < 0 ||
+            copy_if_any(settings->key_file, &c->key_file) < 0)
                 return -ENOMEM;
 
         c->easy = curl_easy_init();
@@ -152,19 +156,22 @@ Connection *connection_free(Connection *c) {
         return NULL;
 }
 
-/* Why nobody answers at the socket, and what to type. A second look at the file tells more than curl does; it is for
- * the sentence only. */
+/* Why nobody answers at the socket, and what to type. A second look at the file tells more than curl does; it
+ * is for the sentence only. */
 static int socket_problem(const Connection *c, Error *err) {
         if (access(c->socket, W_OK) < 0 && (errno == EACCES || errno == EPERM))
                 return error_set(err, -EACCES,
-                                 "cannot reach fleetd at %s: permission denied; you are not in group fleet (usermod -aG fleet $USER)",
+                                 "cannot reach fleetd at %s: permission denied; you are not in group fleet "
+                                 "(usermod -aG fleet $USER)",
                                  c->socket);
         return error_set(err, -ECONNREFUSED, "no fleetd listens at %s; systemctl start fleetd", c->socket);
 }
 
 /* curl's failure as one of ours. */
-static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint64_t limit_ms, bool change, Error *err) {
-        const char *where = c->socket ? c->socket : c->base, *problem = c->problem[0] ? c->problem : curl_easy_strerror(code);
+static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint64_t limit_ms, bool change,
+                           Error *err) {
+        const char *where = c->socket ? c->socket : c->base,
+                   *problem = c->problem[0] ? c->problem : curl_easy_strerror(code);
         long number = 0;
 
         switch (code) {
@@ -172,13 +179,15 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
                 return -ENOMEM;
         case CURLE_FILESIZE_EXCEEDED:
         case CURLE_WRITE_ERROR:
-                return error_set(err, -EFBIG, "the answer of fleetd at %s is larger than %d bytes", where, REPLY_SIZE_MAX);
+                return error_set(err, -EFBIG, "the answer of fleetd at %s is larger than %d bytes", where,
+                                 REPLY_SIZE_MAX);
         case CURLE_OPERATION_TIMEDOUT:
-                return error_set(err, -ETIMEDOUT, "no answer from fleetd at %s within %g s%s; see --request-timeout", where,
+                return error_set(err, -ETIMEDOUT,
+                                 "no answer from fleetd at %s within %g s%s; see --request-timeout", where,
                                  limit_ms / 1000.0, change ? ", the change may still be made" : "");
         case CURLE_ABORTED_BY_CALLBACK:
-                return error_set(err, -EINTR, "the request was interrupted: no answer from fleetd at %s%s", where,
-                                 change ? ", the change may still be made" : "");
+                return error_set(err, -EINTR, "the request was interrupted: no answer from fleetd at %s%s",
+                                 where, change ? ", the change may still be made" : "");
         case CURLE_COULDNT_CONNECT:
                 if (c->socket)
                         return socket_problem(c, err);
@@ -189,7 +198,8 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
         case CURLE_RECV_ERROR:
         case CURLE_SEND_ERROR:
         case CURLE_PARTIAL_FILE:
-                return error_set(err, -ECONNRESET, "fleetd at %s closed the connection%s; journalctl -u fleetd", where,
+                return error_set(err, -ECONNRESET,
+                                 "fleetd at %s closed the connection%s; journalctl -u fleetd", where,
                                  change ? ", the change may still be made" : "");
         default:
                 return error_set(err, -EIO, "cannot reach fleetd at %s: %s", where, problem);
@@ -237,19 +247,21 @@ void connection_interrupt(Connection *c, const sigset_t *signals) {
 }
 
 /* Called at least once a second. */
-static int on_progress(void *userdata, curl_off_t to_receive, curl_off_t received, curl_off_t to_send, curl_off_t sent) {
+static int on_progress(void *userdata, curl_off_t to_receive, curl_off_t received, curl_off_t to_send,
+                       curl_off_t sent) {
         Connection *c = userdata;
         sigset_t pending;
 
-        if (sigpending(&pending) < 0 || sigandset(&pending, &pending, c->signals) < 0 || sigisemptyset(&pending))
+        if (sigpending(&pending) < 0 || sigandset(&pending, &pending, c->signals) < 0 ||
+            sigisemptyset(&pending))
                 return 0;
         if (c->interrupted_ms == 0)
                 c->interrupted_ms = clock_monotonic_ms();
         return clock_monotonic_ms() - c->interrupted_ms >= INTERRUPTED_MS;
 }
 
-int connection_request(Connection *c, const char *method, const char *path, const char *type, const char *body, Reply *ret,
-                       Error *err) {
+int connection_request(Connection *c, const char *method, const char *path, const char *type,
+                       const char *body, Reply *ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text url = {}, header = {};
         struct curl_slist *headers = NULL;
@@ -311,10 +323,11 @@ int reply_check(const Reply *reply, Error *err) {
 
         if (reply->status >= 200 && reply->status < 300)
                 return 0;
-        if (api_error_read(reply->body.chars ? reply->body.chars : "", reply->body.size, &code, message, sizeof(message)) < 0
-            || !message[0])
-                return error_set(err, -EREMOTEIO, "googleapi: got HTTP response code %ld with body: %s", reply->status,
-                                 reply->body.chars ? reply->body.chars : "");
+        if (api_error_read(reply->body.chars ? reply->body.chars : "", reply->body.size, &code, message,
+                           sizeof(message)) < 0 ||
+            !message[0])
+                return error_set(err, -EREMOTEIO, "googleapi: got HTTP response code %ld with body: %s",
+                                 reply->status, reply->body.chars ? reply->body.chars : "");
         return error_set(err, -EREMOTEIO, "googleapi: Error %ld: %s", reply->status, message);
 }
 
@@ -351,7 +364,8 @@ static size_t on_stream(char *bytes, size_t one, size_t n, void *userdata) {
         return size;
 }
 
-static int stream_open(Connection *c, const char *method, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err) {
+static int stream_open(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
+                       Stream **ret, Error *err) {
         _cleanup_stream_ Stream *s = NEW0(Stream, 1);
         _cleanup_text_ Text url = {};
 
@@ -434,7 +448,8 @@ int stream_wait(Stream *s, uint64_t timeout_ms, Error *err) {
                         return stream_end(s, err);
                 if (now_ms >= end_ms)
                         return 0;
-                if (curl_multi_poll(s->multi, NULL, 0, (int) MIN(end_ms - now_ms, (uint64_t) 60000), NULL) != CURLM_OK)
+                if (curl_multi_poll(s->multi, NULL, 0, (int) MIN(end_ms - now_ms, (uint64_t) 60000), NULL) !=
+                    CURLM_OK)
                         return -EIO;
         }
 }
@@ -443,7 +458,8 @@ const Reply *stream_reply(const Stream *s) {
         return &s->reply;
 }
 
-int connection_follow(Connection *c, const char *method, const char *path, StreamLine line, void *userdata, Error *err) {
+int connection_follow(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
+                      Error *err) {
         _cleanup_stream_ Stream *s = NULL;
         int r;
 

@@ -14,7 +14,8 @@ static int no_units(void) {
         return EXIT_DONE;
 }
 
-/* fleet waited for no global unit, and scripts know it; people, and who says --wait, are told how far it is. */
+/* fleet waited for no global unit, and scripts know it; people, and who says --wait, are told how far it is.
+ */
 static bool waits_for(const Client *c, bool global) {
         return !c->options.no_block && (!global || c->options.wait || live_is_possible());
 }
@@ -27,8 +28,8 @@ static int note_trigger(Client *c, const char *name, bool global, const char *ve
         return 0;
 }
 
-/* After a wait that failed: fleet's line about the wait, and the verb's own. On a terminal one is enough, and 'live' lines have said it
- * already when systemd did. Who was interrupted ends as the shell expects it. */
+/* After a wait that failed: fleet's line about the wait, and the verb's own. On a terminal one is enough, and
+ * 'live' lines have said it already when systemd did. Who was interrupted ends as the shell expects it. */
 static int fail_wait(int r, const Live *live, const Error *err) {
         if (r == -EINTR) {
                 fprintf(stderr, "fleetctl: %s\n", error_text(err, r));
@@ -47,7 +48,8 @@ static int fail_wait(int r, const Live *live, const Error *err) {
         }
         fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
         fprintf(stderr, "%s%s\n",
-                r == -ENOEXEC ? "Error waiting for systemd unit states, err: " : "Error waiting for unit states, exit status: ",
+                r == -ENOEXEC ? "Error waiting for systemd unit states, err: " :
+                                "Error waiting for unit states, exit status: ",
                 error_text(err, r));
         return EXIT_FAILED;
 }
@@ -61,7 +63,8 @@ typedef struct Found {
         char *name;
         bool exists, global;
         TargetState desired, current;
-        uint64_t before_ms; /* 'since' of the state that is reported, which may be left from another time; 0: none is */
+        uint64_t before_ms; /* 'since' of the state that is reported, which may be left from another time; 0:
+                               none is */
 } Found;
 
 typedef struct FoundUnits {
@@ -121,7 +124,8 @@ static int look_up_all(Client *c, FoundUnits *found, Error *err) {
         return r;
 }
 
-/* All of 'names', in order, whether they exist or not. 'named': errors name the unit, as fleet's do where units are raised. */
+/* All of 'names', in order, whether they exist or not. 'named': errors name the unit, as fleet's do where
+ * units are raised. */
 static int look_up(Client *c, const Names *names, bool named, FoundUnits *ret, Error *err) {
         int r = 0;
 
@@ -191,8 +195,15 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
                 return client_fail(r, &err, "%s", what);
 
         live = live_new(&waiting);
-        r = wait_for(c, &(WaitRequest) { .goal = c->options.wait ? WAIT_ENDED : target == TARGET_LAUNCHED ? WAIT_RUNNING : WAIT_STATE,
-                                         .target = target, .names = &waiting, .before_ms = before_ms, .live = live }, &err);
+        r = wait_for(c,
+                     &(WaitRequest) { .goal = c->options.wait           ? WAIT_ENDED :
+                                              target == TARGET_LAUNCHED ? WAIT_RUNNING :
+                                                                          WAIT_STATE,
+                                      .target = target,
+                                      .names = &waiting,
+                                      .before_ms = before_ms,
+                                      .live = live },
+                     &err);
         return r < 0 ? fail_wait(r, live, &err) : EXIT_DONE;
 }
 
@@ -206,8 +217,8 @@ int verb_start(Client *c, char **args, size_t n) {
 
 /* -- Down -- */
 
-/* Those of the arguments that are in the cluster, in order; the others are passed over. An exit status above 0 is said
- * already. */
+/* Those of the arguments that are in the cluster, in order; the others are passed over. An exit status above
+ * 0 is said already. */
 static int find_units(Client *c, char **args, size_t n, FoundUnits *ret) {
         _cleanup_names_ Names names = {};
         size_t kept = 0;
@@ -245,12 +256,16 @@ static void append_names(Text *t, const Names *names) {
 static int refuse_to_stop(const Found *f) {
         fprintf(stderr, "Unable to stop unit %s in state inactive\n", f->name);
         if (f->desired > TARGET_INACTIVE)
-                fprintf(stderr, "fleetctl: %s is wanted and waits for a machine: fleetctl unload %s takes that back\n", f->name, f->name);
+                fprintf(stderr,
+                        "fleetctl: %s is wanted and waits for a machine: fleetctl unload %s takes that "
+                        "back\n",
+                        f->name, f->name);
         return EXIT_FAILED;
 }
 
 /* stop and unload: what is above 'target' goes down to it. */
-static int lower_units(Client *c, char **args, size_t n, TargetState target, const char *verb, const char *done) {
+static int lower_units(Client *c, char **args, size_t n, TargetState target, const char *verb,
+                       const char *done) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names changed = {}, waiting = {};
         _cleanup_free_ ApiUnit *changes = NULL;
@@ -293,7 +308,11 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
         append_names(&list, &changed);
         live = live_new(&waiting);
         if (r >= 0)
-                r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = target, .names = &waiting, .live = live }, &err);
+                r = wait_for(
+                        c,
+                        &(WaitRequest) {
+                                .goal = WAIT_STOPPED, .target = target, .names = &waiting, .live = live },
+                        &err);
         if (list.error < 0)
                 return client_fail(list.error, NULL, "%s", "");
 
@@ -327,7 +346,10 @@ static int wait_gone(Client *c, const Names *names) {
                 Error err = {};
                 int r;
 
-                r = c->options.no_block ? 0 : wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true }, &err);
+                r = c->options.no_block ?
+                            0 :
+                            wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true },
+                                     &err);
                 if (r == -EINTR)
                         return fail_wait(r, NULL, &err);
                 if (r < 0) {
@@ -391,8 +413,8 @@ int verb_destroy(Client *c, char **args, size_t n) {
 
 enum { START_AGAIN_S = 60, RETRY_MS = 500 };
 
-/* The second half of a restart: the unit is stopped, and must not stay so because the cluster has no leader just now. Try for
- * START_AGAIN_S; a target that another client has changed meanwhile stays. */
+/* The second half of a restart: the unit is stopped, and must not stay so because the cluster has no leader
+ * just now. Try for START_AGAIN_S; a target that another client has changed meanwhile stays. */
 static int start_again(Client *c, const Found *f, Error *err) {
         const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000 };
         _cleanup_api_unit_ ApiUnit known = API_UNIT_EMPTY;
@@ -414,7 +436,8 @@ static int start_again(Client *c, const Found *f, Error *err) {
         } while (now.tv_sec - begun.tv_sec < START_AGAIN_S);
 
         /* An earlier try may have been done without an answer. */
-        if (r == -EREMOTEIO && client_unit(c, f->name, &known, NULL) > 0 && known.desired_state == TARGET_LAUNCHED)
+        if (r == -EREMOTEIO && client_unit(c, f->name, &known, NULL) > 0 &&
+            known.desired_state == TARGET_LAUNCHED)
                 return 0;
         return r;
 }
@@ -430,8 +453,16 @@ static int restart_one(Client *c, Found *f, Live *live, Error *err) {
                 r = client_set_state(c, f->name, TARGET_LOADED, err);
                 if (r < 0)
                         return r;
-                r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = TARGET_LOADED, .names = &one, .quiet = true, .live = live, .more = true,
-                                                 .interrupted = "%s is being stopped, and nobody starts it again (fleetctl start does)" }, err);
+                r = wait_for(c,
+                             &(WaitRequest) { .goal = WAIT_STOPPED,
+                                              .target = TARGET_LOADED,
+                                              .names = &one,
+                                              .quiet = true,
+                                              .live = live,
+                                              .more = true,
+                                              .interrupted = "%s is being stopped, and nobody starts it "
+                                                             "again (fleetctl start does)" },
+                             err);
                 if (r < 0)
                         return r;
         }
@@ -445,8 +476,14 @@ static int restart_one(Client *c, Found *f, Live *live, Error *err) {
                 printf("Triggered global unit %s restart\n", f->name);
                 return 0;
         }
-        return wait_for(c, &(WaitRequest) { .goal = WAIT_RUNNING, .target = TARGET_LAUNCHED, .names = &one, .live = live,
-                                            .more = c->options.wait, .before_ms = &f->before_ms }, err);
+        return wait_for(c,
+                        &(WaitRequest) { .goal = WAIT_RUNNING,
+                                         .target = TARGET_LAUNCHED,
+                                         .names = &one,
+                                         .live = live,
+                                         .more = c->options.wait,
+                                         .before_ms = &f->before_ms },
+                        err);
 }
 
 /* With the names of those that were not begun. */
@@ -459,7 +496,8 @@ static int fail_restart(int r, const FoundUnits *found, size_t at, const Live *l
         if (t.size > 0)
                 fprintf(stderr, "fleetctl: not restarted:%s%s\n", t.chars, i < found->n ? ", ..." : "");
         if (r == -EREMOTEIO) {
-                fprintf(stderr, "Error setting target state for unit %s: %s\n", found->items[at].name, err->message);
+                fprintf(stderr, "Error setting target state for unit %s: %s\n", found->items[at].name,
+                        err->message);
                 return EXIT_FAILED;
         }
         return fail_wait(r, live, err);
@@ -491,7 +529,8 @@ int verb_restart(Client *c, char **args, size_t n) {
         }
         if (r < 0)
                 return client_fail(r, NULL, "%s", "");
-        (void) signal(SIGHUP, SIG_IGN); /* a login that ends between the two halves does not leave a unit stopped */
+        (void) signal(SIGHUP,
+                      SIG_IGN); /* a login that ends between the two halves does not leave a unit stopped */
         live = live_new(&begun);
         for (size_t i = 0, k = 0; i < found.n; i++) {
                 if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
@@ -503,7 +542,13 @@ int verb_restart(Client *c, char **args, size_t n) {
         }
         if (!c->options.wait)
                 return EXIT_DONE;
-        r = wait_for(c, &(WaitRequest) { .goal = WAIT_ENDED, .target = TARGET_LAUNCHED, .names = &begun, .quiet = true, .live = live,
-                                         .before_ms = before_ms }, &err);
+        r = wait_for(c,
+                     &(WaitRequest) { .goal = WAIT_ENDED,
+                                      .target = TARGET_LAUNCHED,
+                                      .names = &begun,
+                                      .quiet = true,
+                                      .live = live,
+                                      .before_ms = before_ms },
+                     &err);
         return r < 0 ? fail_wait(r, live, &err) : EXIT_DONE;
 }

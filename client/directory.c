@@ -32,7 +32,8 @@ typedef struct Question {
 } Question;
 
 static bool is_asked(const Question *q, const JsonValue *problem) {
-        if (!streq(problem_member(problem, "kind"), q->kind) || (q->machine && !streq(problem_member(problem, "machineID"), q->machine)))
+        if (!streq(problem_member(problem, "kind"), q->kind) ||
+            (q->machine && !streq(problem_member(problem, "machineID"), q->machine)))
                 return false;
         for (size_t i = 0; i < q->n_names; i++)
                 if (streq(problem_member(problem, "name"), q->names[i]))
@@ -40,7 +41,8 @@ static bool is_asked(const Question *q, const JsonValue *problem) {
         return q->n_names == 0;
 }
 
-static int post_names(Client *c, const Question *q, const JsonValue *items, size_t *at, const char *machine, size_t *ret_n, Error *err) {
+static int post_names(Client *c, const Question *q, const JsonValue *items, size_t *at, const char *machine,
+                      size_t *ret_n, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
         size_t n = 0;
@@ -63,12 +65,15 @@ static int post_names(Client *c, const Question *q, const JsonValue *items, size
         *ret_n = n;
         if (body.error < 0 || n == 0)
                 return body.error;
-        r = connection_request(c->connection, "POST", "/fleet/v1/directory", "application/json", body.chars, &reply, err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/directory", "application/json", body.chars,
+                               &reply, err);
         return r < 0 ? r : reply_check(&reply, err);
 }
 
-/* Of one host, whose units these are; who names units may leave it out where one host alone asks about them. */
-static int choose_machine(const Question *q, const JsonValue *items, const Listing *machines, const char **ret, Error *err) {
+/* Of one host, whose units these are; who names units may leave it out where one host alone asks about them.
+ */
+static int choose_machine(const Question *q, const JsonValue *items, const Listing *machines,
+                          const char **ret, Error *err) {
         const char *found = NULL;
 
         for (size_t i = 0; i < json_value_count(items); i++) {
@@ -82,7 +87,9 @@ static int choose_machine(const Question *q, const JsonValue *items, const Listi
 
                         append_machine_name(&a, machines, found);
                         append_machine_name(&b, machines, id);
-                        return error_set(err, -EINVAL, "%s and %s ask: say which by --machine=", a.chars ?: found, b.chars ?: id);
+                        return error_set(err, -EINVAL,
+                                         "%s and %s ask: say which by --machine=", a.chars ?: found,
+                                         b.chars ?: id);
                 }
                 found = id;
         }
@@ -123,13 +130,18 @@ static int answer(Client *c, Question *q, const JsonValue *items, const Listing 
                 return r;
 
         for (size_t i = 0; i < q->n_names; i++) {
-                const Question one = { .kind = q->kind, .machine = machine, .names = &q->names[i], .n_names = 1 };
+                const Question one = {
+                        .kind = q->kind, .machine = machine, .names = &q->names[i], .n_names = 1
+                };
                 bool asked = false;
 
                 for (size_t k = 0; machine && k < json_value_count(items); k++)
                         asked |= is_asked(&one, json_value_item(items, k));
                 if (!asked)
-                        return error_set(err, -ENOENT, "no directory has a question about %s (fleetctl directory lists them)", q->names[i]);
+                        return error_set(
+                                err, -ENOENT,
+                                "no directory has a question about %s (fleetctl directory lists them)",
+                                q->names[i]);
         }
         while (machine && at < json_value_count(items) && r >= 0) {
                 r = post_names(c, q, items, &at, machine, &n, err);
@@ -137,7 +149,8 @@ static int answer(Client *c, Question *q, const JsonValue *items, const Listing 
         }
         if (r >= 0)
                 printf("%zu unit%s: %s\n", sent, sent == 1 ? "" : "s",
-                       streq(q->kind, "held") ? "removed, as the files are gone" : "taken over by the directory");
+                       streq(q->kind, "held") ? "removed, as the files are gone" :
+                                                "taken over by the directory");
         return r;
 }
 
@@ -167,7 +180,9 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
 }
 
 int verb_directory(Client *c, char **args, size_t n) {
-        static const struct { const char *verb, *kind; } answers[] = { { "confirm", "held" }, { "take-over", "taken" } };
+        static const struct {
+                const char *verb, *kind;
+        } answers[] = { { "confirm", "held" }, { "take-over", "taken" } };
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_listing_ Listing machines = {};
         _cleanup_names_ Names names = {};

@@ -5,4 +5,5 @@
 
 /* {"problems":[{"confirmed","kind","machineID","name","reason"}]} */
 int client_problems(Client *c, JsonValue **ret, Error *err);
-const char *problem_member(const JsonValue *problem, const char *member); /* "" when it is not there; borrowed */
+const char *problem_member(const JsonValue *problem,
+                           const char *member); /* "" when it is not there; borrowed */

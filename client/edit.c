@@ -53,7 +53,8 @@ static int draft_make(Draft *d, const char *name, const char *text, Error *err) 
         return r < 0 ? error_set(err, r, "%s: %s", d->path, strerror(-r)) : 0;
 }
 
-/* The unit as the cluster has it: its text as given, or where there is none its printed form. An exit status; 0: all is well. */
+/* The unit as the cluster has it: its text as given, or where there is none its printed form. An exit status;
+ * 0: all is well. */
 static int fetch(Client *c, const char *name, ApiUnit *ret, char **ret_text) {
         _cleanup_text_ Text t = {};
         Error err = {};
@@ -116,8 +117,10 @@ static int diff_one(Client *c, const char *argument) {
         if (r < 0)
                 return client_fail(r, &err, "%s", "");
         snprintf(there, sizeof(there), "--label=%s in the cluster", name);
-        return child_run((const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never", there, "--label", argument, "--",
-                                         draft.path, here.path, NULL }, NULL, NULL, NULL, NULL);
+        return child_run((const char *[]) { "diff", "-u",
+                                            stdout_is_terminal() ? "--color=auto" : "--color=never", there,
+                                            "--label", argument, "--", draft.path, here.path, NULL },
+                         NULL, NULL, NULL, NULL);
 }
 
 int verb_diff(Client *c, char **args, size_t n) {
@@ -190,8 +193,8 @@ static int edited_text(const char *name, const char *path, char **ret, Error *er
         }
 }
 
-/* Put 'text' in the place of the one that was fetched as 'unit', if it is still that one. The target state stays as it is by now: where
- * the unit runs, the new text takes the old one's place. */
+/* Put 'text' in the place of the one that was fetched as 'unit', if it is still that one. The target state
+ * stays as it is by now: where the unit runs, the new text takes the old one's place. */
 static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error *err) {
         int r = -EREMOTEIO;
 
@@ -206,7 +209,10 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
                 if (r == 0)
                         return error_set(err, -ENOENT, "it was destroyed while it was edited");
                 if (!streq(now.hash ?: "", unit->hash ?: "") || !streq(now.text ?: "", unit->text ?: ""))
-                        return error_set(err, -EINVAL, "somebody else changed it while it was edited; fleetctl diff %s shows how", unit->name);
+                        return error_set(
+                                err, -EINVAL,
+                                "somebody else changed it while it was edited; fleetctl diff %s shows how",
+                                unit->name);
                 change.name = unit->name;
                 change.text = text;
                 change.desired_state = change.expected_state = now.desired_state;

@@ -1,4 +1,5 @@
-/* events: what was decided and what came of it, out of the window of changes that every daemon keeps, and on from there. */
+/* events: what was decided and what came of it, out of the window of changes that every daemon keeps, and on
+ * from there. */
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
@@ -18,14 +19,15 @@ enum {
 
 typedef struct Events {
         Client *client;
-        Names names;           /* units and patterns that are wanted; none: all */
-        const char *machine;   /* the only one that is wanted: its name, or the beginning of its id; NULL: all */
-        uint64_t since_ms;     /* wall clock; 0: whatever there is */
-        uint64_t last;         /* of the past only so many; 0: all */
+        Names names; /* units and patterns that are wanted; none: all */
+        const char
+                *machine;  /* the only one that is wanted: its name, or the beginning of its id; NULL: all */
+        uint64_t since_ms; /* wall clock; 0: whatever there is */
+        uint64_t last;     /* of the past only so many; 0: all */
         Listing machines;
-        Names past;            /* lines that wait until it is known which are the last */
+        Names past; /* lines that wait until it is known which are the last */
         bool caught_up, json, begun;
-        uint64_t index;        /* all up to here was told */
+        uint64_t index; /* all up to here was told */
         size_t n_told;
         int status;
 } Events;
@@ -38,7 +40,8 @@ static void events_done(Events *e) {
 
 /* One line of the stream. Strings borrow from it, and are "" where it says nothing. */
 typedef struct Event {
-        const char *kind, *name, *machine, *order, *reason, *active, *sub, *load, *presence, *problem, *value, *hash, *owner, *version;
+        const char *kind, *name, *machine, *order, *reason, *active, *sub, *load, *presence, *problem, *value,
+                *hash, *owner, *version;
         const JsonValue *was;
         bool removed, finished;
         uint64_t time_ms;
@@ -49,10 +52,20 @@ static const char *word_of(const JsonValue *object, const char *member) {
 }
 
 static Event event_of(const JsonValue *line) {
-        Event e = { .kind = word_of(line, "kind"), .name = word_of(line, "name"), .machine = word_of(line, "machine"), .order = word_of(line, "order"),
-                    .reason = word_of(line, "reason"), .active = word_of(line, "active"), .sub = word_of(line, "sub"), .load = word_of(line, "load"),
-                    .presence = word_of(line, "presence"), .problem = word_of(line, "problem"), .value = word_of(line, "value"),
-                    .hash = word_of(line, "hash"), .owner = word_of(line, "owner"), .version = word_of(line, "version"),
+        Event e = { .kind = word_of(line, "kind"),
+                    .name = word_of(line, "name"),
+                    .machine = word_of(line, "machine"),
+                    .order = word_of(line, "order"),
+                    .reason = word_of(line, "reason"),
+                    .active = word_of(line, "active"),
+                    .sub = word_of(line, "sub"),
+                    .load = word_of(line, "load"),
+                    .presence = word_of(line, "presence"),
+                    .problem = word_of(line, "problem"),
+                    .value = word_of(line, "value"),
+                    .hash = word_of(line, "hash"),
+                    .owner = word_of(line, "owner"),
+                    .version = word_of(line, "version"),
                     .was = json_value_member(line, "was") };
 
         (void) json_read_bool(line, "removed", &e.removed, NULL);
@@ -86,10 +99,13 @@ static void say_target(Text *t, const Event *e, const char *machine) {
 
 static void say_order(Text *t, const Event *e, const char *machine) {
         if (e->removed) {
-                text_printf(t, "%s %s %s", e->name, streq(word_of(e->was, "order"), "stop") ? "has left" : "is no longer meant for", machine);
+                text_printf(t, "%s %s %s", e->name,
+                            streq(word_of(e->was, "order"), "stop") ? "has left" : "is no longer meant for",
+                            machine);
                 return;
         }
-        text_printf(t, "%s is to %s on %s", e->name, streq(e->order, "load") ? "be loaded" : e->order, machine);
+        text_printf(t, "%s is to %s on %s", e->name, streq(e->order, "load") ? "be loaded" : e->order,
+                    machine);
         append_reason(t, e->reason);
 }
 
@@ -99,7 +115,9 @@ static void say_state(Text *t, const Event *e, const char *machine) {
         if (e->finished)
                 text_printf(t, "%s has ended well on %s", e->name, machine);
         else if (streq(e->active, "failed"))
-                text_printf(t, "%s has failed on %s%s%s", e->name, machine, stdout_is_terminal() ? "    fleetctl journal " : "", stdout_is_terminal() ? e->name : "");
+                text_printf(t, "%s has failed on %s%s%s", e->name, machine,
+                            stdout_is_terminal() ? "    fleetctl journal " : "",
+                            stdout_is_terminal() ? e->name : "");
         else if (!streq(e->load, "loaded"))
                 text_printf(t, "%s cannot be loaded on %s (%s)", e->name, machine, e->load);
         else
@@ -110,7 +128,8 @@ static void say_presence(Text *t, const Event *e, const char *machine) {
         if (e->removed)
                 text_printf(t, "%s is forgotten", machine);
         else if (!streq(word_of(e->was, "presence"), e->presence)) {
-                text_printf(t, "%s is %s", machine, streq(e->presence, "left") ? "gone, as it has said" : e->presence);
+                text_printf(t, "%s is %s", machine,
+                            streq(e->presence, "left") ? "gone, as it has said" : e->presence);
                 append_reason(t, e->reason);
         }
 }
@@ -121,7 +140,11 @@ static void say_facts(Text *t, const Event *e, const char *machine) {
 }
 
 static void say_member(Text *t, const Event *e, const char *machine) {
-        text_printf(t, e->removed ? "%s has no replica any more" : e->was ? "%s: fleetd has started" : "%s gets a replica", machine);
+        text_printf(t,
+                    e->removed ? "%s has no replica any more" :
+                    e->was     ? "%s: fleetd has started" :
+                                 "%s gets a replica",
+                    machine);
 }
 
 static void say_metadata(Text *t, const Event *e, const char *machine) {
@@ -145,13 +168,14 @@ static const struct {
         const char *kind;
         void (*say)(Text *t, const Event *e, const char *machine);
 } sentences[] = {
-        { "unit", say_unit },       { "target", say_target },     { "order", say_order },     { "state", say_state },
-        { "presence", say_presence }, { "machine", say_facts },   { "member", say_member },   { "metadata", say_metadata },
-        { "problem", say_problem },
+        { "unit", say_unit },     { "target", say_target },     { "order", say_order },
+        { "state", say_state },   { "presence", say_presence }, { "machine", say_facts },
+        { "member", say_member }, { "metadata", say_metadata }, { "problem", say_problem },
 };
 
 static bool is_bad(const Event *e) {
-        return !e->removed && (streq(e->active, "failed") || streq(e->presence, "lost") || (*e->load && !streq(e->load, "loaded")) || *e->problem);
+        return !e->removed && (streq(e->active, "failed") || streq(e->presence, "lost") ||
+                               (*e->load && !streq(e->load, "loaded")) || *e->problem);
 }
 
 static void append_time(Text *t, uint64_t ms) {
@@ -197,9 +221,11 @@ static bool is_wanted(const Events *all, const Event *e) {
         bool of_unit = !streq(e->kind, "metadata") && !streq(e->kind, "cluster"), named = all->names.n == 0;
 
         for (size_t i = 0; i < all->names.n && of_unit && *e->name; i++)
-                named = named || streq(all->names.items[i], e->name) || (is_pattern(all->names.items[i]) && glob_match(all->names.items[i], e->name));
-        return named && e->time_ms >= all->since_ms
-               && (!all->machine || (*e->machine && (starts_with(e->machine, all->machine) || (m && m->hostname && streq(m->hostname, all->machine)))));
+                named = named || streq(all->names.items[i], e->name) ||
+                        (is_pattern(all->names.items[i]) && glob_match(all->names.items[i], e->name));
+        return named && e->time_ms >= all->since_ms &&
+               (!all->machine || (*e->machine && (starts_with(e->machine, all->machine) ||
+                                                  (m && m->hostname && streq(m->hostname, all->machine)))));
 }
 
 static int print_line(Events *all, const char *line) {
@@ -247,7 +273,8 @@ static int on_line(void *userdata, const char *line, size_t size) {
                 return fail_stream(all, json_value_member(root, "error"));
         (void) json_read_u64(root, "index", &all->index, NULL);
         if (!json_value_member(root, "kind")) {
-                /* The first line says where it begins, the second that the past is told; later ones that somebody is there. */
+                /* The first line says where it begins, the second that the past is told; later ones that
+                 * somebody is there. */
                 if (!all->begun)
                         all->begun = true;
                 else if (!all->caught_up)
@@ -279,16 +306,20 @@ static int follow_once(Events *all) {
 
         all->begun = false;
         text_printf(&path, "/fleet/v1/events?details=true&after=%llu", (unsigned long long) all->index);
-        r = path.error < 0 ? path.error : stream_new(all->client->connection, path.chars, on_line, all, &stream, &err);
+        r = path.error < 0 ? path.error :
+                             stream_new(all->client->connection, path.chars, on_line, all, &stream, &err);
         while (r >= 0)
                 r = stream_wait(stream, 60000, &err);
         if (r == -ECANCELED)
                 return 1;
-        if (all->caught_up && (r == -ENODATA || r == -ECONNRESET || r == -ECONNREFUSED || r == -ENOENT || r == -ETIMEDOUT))
+        if (all->caught_up &&
+            (r == -ENODATA || r == -ECONNRESET || r == -ECONNREFUSED || r == -ENOENT || r == -ETIMEDOUT))
                 return 0;
         all->status = EXIT_FAILED;
         if (r == -EREMOTEIO && stream_reply(stream)->status == 410) {
-                fprintf(stderr, "fleetctl: what came after index %llu is forgotten in part; without --after-index it begins with what is left\n",
+                fprintf(stderr,
+                        "fleetctl: what came after index %llu is forgotten in part; without --after-index it "
+                        "begins with what is left\n",
                         (unsigned long long) all->index);
                 all->status = EXIT_ABSENT;
         } else if (r == -ENODATA)
@@ -334,7 +365,8 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         if (!json_value_member(root, "kind"))
                 return ++recent->n_marks > 1 ? -ECANCELED : 0;
         e = event_of(root);
-        if (!streq(e.kind, "presence") || !e.was || e.removed || e.time_ms < recent->since_ms || streq(word_of(e.was, "presence"), e.presence))
+        if (!streq(e.kind, "presence") || !e.was || e.removed || e.time_ms < recent->since_ms ||
+            streq(word_of(e.was, "presence"), e.presence))
                 return 0;
         seconds = (time_t) (e.time_ms / 1000);
         (void) localtime_r(&seconds, &when);
@@ -351,10 +383,12 @@ void events_recent(Client *c, const Listing *machines, Text *ret) {
         _cleanup_stream_ Stream *stream = NULL;
         int r;
 
-        r = stream_new(c->connection, "/fleet/v1/events?details=true&after=0", on_recent, &recent, &stream, NULL);
+        r = stream_new(c->connection, "/fleet/v1/events?details=true&after=0", on_recent, &recent, &stream,
+                       NULL);
         while (r >= 0)
                 r = stream_wait(stream, PAUSE_MS, NULL) ?: -ETIMEDOUT;
-        for (size_t i = recent.lines.n > RECENT_MAX ? recent.lines.n - RECENT_MAX : 0; i < recent.lines.n; i++)
+        for (size_t i = recent.lines.n > RECENT_MAX ? recent.lines.n - RECENT_MAX : 0; i < recent.lines.n;
+             i++)
                 text_printf(ret, "%s%s", ret->size > 0 ? "    " : "", recent.lines.items[i]);
         names_done(&recent.lines);
 }
@@ -366,7 +400,8 @@ static int parse_span(const char *s, uint64_t *ret_ms) {
         static const struct {
                 const char *name;
                 uint64_t ms;
-        } units[] = { { "s", 1000 }, { "sec", 1000 }, { "m", 60000 }, { "min", 60000 }, { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 } };
+        } units[] = { { "s", 1000 },    { "sec", 1000 },   { "m", 60000 },    { "min", 60000 },
+                      { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 } };
         uint64_t sum = 0;
 
         if (!*s)
@@ -394,7 +429,8 @@ static int parse_span(const char *s, uint64_t *ret_ms) {
 
 /* What people say of a time, as journalctl takes the most of it. */
 static int parse_since(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
-        static const char *const formats[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d", "%H:%M:%S", "%H:%M" };
+        static const char *const formats[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S",
+                                               "%Y-%m-%d",          "%H:%M:%S",       "%H:%M" };
         time_t now = (time_t) (now_ms / 1000);
         struct tm today = {}, when;
         uint64_t span;
@@ -435,17 +471,23 @@ static int parse_since(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
 
 int verb_events(Client *c, char **args, size_t n) {
         const Options *o = &c->options;
-        _cleanup_(events_done) Events all = { .client = c, .machine = o->machine, .json = streq(o->output, "json"), .index = o->after_index };
+        _cleanup_(events_done) Events all = {
+                .client = c, .machine = o->machine, .json = streq(o->output, "json"), .index = o->after_index
+        };
         Error err = {};
         int r = 0;
 
         all.last = o->last > 0 ? o->last : o->follow && !o->since && o->after_index == 0 ? FOLLOW_LINES : 0;
         if (o->since && parse_since(o->since, clock_real_ms(), &all.since_ms) < 0) {
-                fprintf(stderr, "fleetctl: --since=%s: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n", o->since);
+                fprintf(stderr,
+                        "fleetctl: --since=%s: expected a time, for example -1h, 12:00, yesterday or "
+                        "2026-01-31 12:00\n",
+                        o->since);
                 return EXIT_USAGE;
         }
         for (size_t i = 0; i < n && r >= 0; i++) {
-                _cleanup_free_ char *name = is_pattern(args[i]) ? strdup(args[i]) : unit_name_from_argument(args[i]);
+                _cleanup_free_ char *name = is_pattern(args[i]) ? strdup(args[i]) :
+                                                                  unit_name_from_argument(args[i]);
 
                 r = name ? names_add(&all.names, name, strlen(name)) : -ENOMEM;
         }
@@ -455,6 +497,7 @@ int verb_events(Client *c, char **args, size_t n) {
                 return client_fail(r, &err, "%s", "");
         follow(&all);
         if (all.status == EXIT_DONE && all.n_told == 0 && !all.json)
-                fputs("fleetctl: nothing of it is remembered; the last 1000 changes of the cluster are\n", stderr);
+                fputs("fleetctl: nothing of it is remembered; the last 1000 changes of the cluster are\n",
+                      stderr);
         return all.status;
 }

@@ -12,13 +12,14 @@
 
 /* One argument: what it is called, and what is here of it. */
 typedef struct Submission {
-        char *argument;       /* with its type */
+        char *argument; /* with its type */
         char *name;
-        Unit *unit;           /* of the file here; NULL: there is none */
-        bool from_template;   /* it is that of the template here */
-        char *text;           /* to be submitted: the template's in the cluster, with the drop-ins of this instance; NULL: the file's */
-        Text drop_ins;        /* of an instance alone */
-        bool exists, due;     /* it is in the cluster; it is to be submitted */
+        Unit *unit;         /* of the file here; NULL: there is none */
+        bool from_template; /* it is that of the template here */
+        char *text;    /* to be submitted: the template's in the cluster, with the drop-ins of this instance;
+                          NULL: the file's */
+        Text drop_ins; /* of an instance alone */
+        bool exists, due; /* it is in the cluster; it is to be submitted */
 } Submission;
 
 typedef struct Submissions {
@@ -49,7 +50,8 @@ int files_names(char **args, size_t n, Names *ret) {
         return 0;
 }
 
-/* Appends what lies in the folders of drop-ins beside 'path'; 'own': in those that its template has not got. */
+/* Appends what lies in the folders of drop-ins beside 'path'; 'own': in those that its template has not got.
+ */
 static int read_drop_ins(const char *path, const char *name, bool own, Text *t, Error *err) {
         const char *slash = strrchr(path, '/');
         _cleanup_drop_ins_ DropIns d = {};
@@ -63,13 +65,16 @@ static int read_drop_ins(const char *path, const char *name, bool own, Text *t, 
 
                 if (own && !d.folders[i].of_instance)
                         continue;
-                if (asprintf(&folder, "%.*s%s", slash ? (int) (slash + 1 - path) : 0, path, d.folders[i].name) < 0) {
+                if (asprintf(&folder, "%.*s%s", slash ? (int) (slash + 1 - path) : 0, path,
+                             d.folders[i].name) < 0) {
                         folder = NULL;
                         return -ENOMEM;
                 }
-                r = read_folder_at(AT_FDCWD, folder, DROP_IN_SUFFIX, DROP_INS_MAX, UNIT_SIZE_MAX, &d.folders[i].files, &d.folders[i].n);
+                r = read_folder_at(AT_FDCWD, folder, DROP_IN_SUFFIX, DROP_INS_MAX, UNIT_SIZE_MAX,
+                                   &d.folders[i].files, &d.folders[i].n);
                 if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENAMETOOLONG)
-                        return error_set(err, r, "%s: %s", folder, r == -E2BIG ? "too many drop-ins" : strerror(-r));
+                        return error_set(err, r, "%s: %s", folder,
+                                         r == -E2BIG ? "too many drop-ins" : strerror(-r));
         }
         return drop_ins_append(&d, t, err);
 }
@@ -86,7 +91,8 @@ int files_read(const char *path, const char *name, Text *t, Error *err) {
         return r;
 }
 
-/* Where the file of a unit is, whose own would be at 'path': there, or an instance's template in the same folder. 0: nowhere. */
+/* Where the file of a unit is, whose own would be at 'path': there, or an instance's template in the same
+ * folder. 0: nowhere. */
 static int find_file(const char *path, const char *name, Text *ret, bool *ret_from_template) {
         const char *slash = strrchr(path, '/');
         _cleanup_free_ char *template = NULL;
@@ -160,8 +166,8 @@ static bool is_stored(Client *c, const Submission *s) {
         return client_unit(c, s->name, &there, &err) > 0 && same_contents(&there, s->unit);
 }
 
-/* The file at the argument's path, or in the same folder the template of an instance. What an older version has stored may break
- * rules and limits of this one. */
+/* The file at the argument's path, or in the same folder the template of an instance. What an older version
+ * has stored may break rules and limits of this one. */
 static int read_here(Client *c, Submission *s, Error *err) {
         _cleanup_text_ Text path = {}, t = {};
         size_t steps = 0;
@@ -183,7 +189,8 @@ static int read_here(Client *c, Submission *s, Error *err) {
         return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;
 }
 
-/* Names and files of all arguments, before anything is submitted: one mistake must not leave half of it done. */
+/* Names and files of all arguments, before anything is submitted: one mistake must not leave half of it done.
+ */
 static int read_all(Client *c, char **args, size_t n, Submissions *all) {
         bool refused = false;
 
@@ -219,20 +226,25 @@ void files_print_notes(const char *name, const Warnings *notes, const char *word
 }
 
 static void warn_difference(const Submission *s) {
-        fprintf(stderr, "WARNING: Unit %s in registry differs from local %sunit file %s. Add --replace to override.\n", s->name,
-                s->from_template ? "template " : "", s->argument);
+        fprintf(stderr,
+                "WARNING: Unit %s in registry differs from local %sunit file %s. Add --replace to "
+                "override.\n",
+                s->name, s->from_template ? "template " : "", s->argument);
 }
 
 /* What is to be done with a unit that is in the cluster. 1: submit it again. */
-static int judge_existing(const Client *c, const Submission *s, const ApiUnit *there, TargetState replaceable, Error *err) {
+static int judge_existing(const Client *c, const Submission *s, const ApiUnit *there, TargetState replaceable,
+                          Error *err) {
         const char *state = target_state_to_string(there->desired_state);
 
         if (!s->unit) {
                 if (!c->options.replace)
                         return 0;
                 if (unit_name_is_instance(s->name))
-                        return error_set(err, -ENOENT, "no file of %s and no template of it here", s->argument);
-                return error_set(err, -ENOENT, "error Unit %s does not seem to be a template unit", s->argument);
+                        return error_set(err, -ENOENT, "no file of %s and no template of it here",
+                                         s->argument);
+                return error_set(err, -ENOENT, "error Unit %s does not seem to be a template unit",
+                                 s->argument);
         }
         if (same_contents(there, s->unit)) {
                 if (c->options.replace)
@@ -244,8 +256,9 @@ static int judge_existing(const Client *c, const Submission *s, const ApiUnit *t
                 return 0;
         }
         if (there->desired_state > replaceable) {
-                fprintf(stderr, "Warning: can not replace Unit(%s) in state '%s', use the appropriate command\n", s->name,
-                        state ? state : "");
+                fprintf(stderr,
+                        "Warning: can not replace Unit(%s) in state '%s', use the appropriate command\n",
+                        s->name, state ? state : "");
                 return 0;
         }
         return 1;
@@ -262,10 +275,14 @@ static int template_text(Client *c, const Submission *s, char **ret, Error *err)
                 return -ENOMEM;
         r = client_unit(c, name, &unit, err);
         if (r <= 0)
-                return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) : r;
+                return r == -EREMOTEIO ?
+                               error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) :
+                               r;
 
         if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* else they differ anyway */
-                fprintf(stderr, "WARNING: Unit %s in registry differs from local template unit file %s. Add --replace to override.\n",
+                fprintf(stderr,
+                        "WARNING: Unit %s in registry differs from local template unit file %s. Add "
+                        "--replace to override.\n",
                         name, s->argument);
         if (unit.text && *unit.text)
                 text_append(&t, unit.text);
@@ -288,7 +305,9 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
 
         r = client_unit(c, s->name, &there, err);
         if (r < 0)
-                return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", s->name) : r;
+                return r == -EREMOTEIO ?
+                               error_prefix(err, r, "error retrieving Unit(%s) from Registry", s->name) :
+                               r;
         s->exists = r > 0;
         if (s->exists) {
                 r = judge_existing(c, s, &there, replaceable, err);
@@ -302,12 +321,16 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
                         _cleanup_free_ char *template = unit_name_template(s->name);
 
                         return error_set(err, -ENOENT,
-                                         "failed getting Unit(%s) from template: unable to find template Unit(%s) in Registry or on filesystem",
+                                         "failed getting Unit(%s) from template: unable to find template "
+                                         "Unit(%s) in Registry or on filesystem",
                                          s->argument, template ? template : s->name);
                 }
         } else if (!s->unit)
-                return error_set(err, -ENOENT, client_talks_to_people() ? "no unit %s in the cluster, nor a file of that name here" :
-                                               "unable to find Unit(%s) in Registry or on filesystem", s->name);
+                return error_set(err, -ENOENT,
+                                 client_talks_to_people() ?
+                                         "no unit %s in the cluster, nor a file of that name here" :
+                                         "unable to find Unit(%s) in Registry or on filesystem",
+                                 s->name);
 
         if (s->unit)
                 files_print_notes(s->name, &s->unit->warnings, "warning: ");
@@ -367,14 +390,19 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 const char *sentence = err.message + strlen("googleapi: Error 400: ");
                 bool named = submitted.n != 1 || starts_with(sentence, submitted.items[0]);
 
-                fprintf(stderr, "fleetctl: %s%s%s\nfleetctl: nothing was submitted\n", named ? "" : submitted.items[0], named ? "" : ": ", sentence);
+                fprintf(stderr, "fleetctl: %s%s%s\nfleetctl: nothing was submitted\n",
+                        named ? "" : submitted.items[0], named ? "" : ": ", sentence);
                 return EXIT_FAILED;
         }
         if (r < 0)
                 return client_fail(r, &err, "Error creating units: ");
 
-        r = wait_for(c, &(WaitRequest) { .goal = WAIT_STATE, .target = TARGET_INACTIVE, .names = &submitted,
-                                         .quiet = ret_names && stdout_is_terminal() }, &err);
+        r = wait_for(c,
+                     &(WaitRequest) { .goal = WAIT_STATE,
+                                      .target = TARGET_INACTIVE,
+                                      .names = &submitted,
+                                      .quiet = ret_names && stdout_is_terminal() },
+                     &err);
         if (r == -ETIMEDOUT) {
                 fprintf(stderr, "Error waiting on unit creation: %s\n", err.message);
                 fprintf(stderr, "Error creating units: %s\n", err.message);

@@ -1,12 +1,14 @@
-/* import: moves the units of a fleet out of its etcd, as fleet 0.9 to 1.0 laid them out (prefix /_coreos.com/fleet):
+/* import: moves the units of a fleet out of its etcd, as fleet 0.9 to 1.0 laid them out (prefix
+ * /_coreos.com/fleet):
  *
  *   job/NAME/object         {"Name":"NAME","UnitHash":[20 numbers]}
  *   job/NAME/target-state   inactive, loaded or launched; none: inactive
  *   unit/HEX                {"Raw":"the unit's text"}, shared by all units of that hash
  *   machines/ID/metadata/K  what people gave a machine; empty: they took it away
  *
- * All else has a time to live, and is the old cluster's own. Nothing is written there. First all of it is read and checked, then
- * it is shown, and then done. A unit that this cluster rejects is listed with the reason and left out. */
+ * All else has a time to live, and is the old cluster's own. Nothing is written there. First all of it is
+ * read and checked, then it is shown, and then done. A unit that this cluster rejects is listed with the
+ * reason and left out. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -16,7 +18,7 @@
 #include "units/name.h"
 
 typedef struct Imported {
-        char *name, *text;  /* owned */
+        char *name, *text; /* owned */
         TargetState target;
         char *rejected;     /* owned; why this cluster does not take the unit, NULL: it does */
         const char *action; /* of a table's: "import", or why not; borrowed */
@@ -64,12 +66,15 @@ static int read_directory(Client *c, Fleet *f, const char *name, JsonValue **ret
         if (reply.status == 404)
                 return 0;
         if (reply.status != 200)
-                return error_set(err, -EREMOTEIO, "etcd answers %ld to %s: is its v2 API on (--enable-v2)?", reply.status, path.chars);
+                return error_set(err, -EREMOTEIO, "etcd answers %ld to %s: is its v2 API on (--enable-v2)?",
+                                 reply.status, path.chars);
         r = json_value_parse(reply.body.chars, reply.body.size, ret, err);
         return r < 0 ? error_prefix(err, r, "etcd's answer to %s", path.chars) : 0;
 }
 
-static const JsonValue *nodes_of(const JsonValue *node) { return json_value_member(node, "nodes"); }
+static const JsonValue *nodes_of(const JsonValue *node) {
+        return json_value_member(node, "nodes");
+}
 
 static const char *text_of(const JsonValue *v, const char *member) {
         return json_value_string(json_value_member(v, member)) ?: "";
@@ -128,7 +133,8 @@ static int read_contents(const Fleet *f, const char *hash, char **ret, Error *er
         if (r < 0)
                 return r;
         if (!streq(found, hash))
-                return error_set(err, -EBADMSG, "its contents have the hash %.7s, and should have %.7s", found, hash);
+                return error_set(err, -EBADMSG, "its contents have the hash %.7s, and should have %.7s",
+                                 found, hash);
         *ret = strdup(raw);
         return *ret ? 0 : -ENOMEM;
 }
@@ -153,7 +159,9 @@ static int read_job(Fleet *f, const JsonValue *job, Error *err) {
         if (r >= 0 && target) {
                 state = target_state_from_string(text_of(target, "value"));
                 if (state < 0)
-                        r = error_set(err, -EBADMSG, "target state '%.32s' is none of inactive, loaded, launched", text_of(target, "value"));
+                        r = error_set(err, -EBADMSG,
+                                      "target state '%.32s' is none of inactive, loaded, launched",
+                                      text_of(target, "value"));
         }
         if (r >= 0)
                 r = unit_verify(name, text, strlen(text), &faults, &warnings);
@@ -165,8 +173,10 @@ static int read_job(Fleet *f, const JsonValue *job, Error *err) {
                 return -ENOMEM;
         if (!copy || GROW(f->units, f->capacity, f->n + 1) < 0)
                 return -ENOMEM;
-        f->units[f->n++] = (Imported) { .name = TAKE_PTR(copy), .text = TAKE_PTR(text), .target = state,
-                                           .rejected = TAKE_PTR(rejected) };
+        f->units[f->n++] = (Imported) { .name = TAKE_PTR(copy),
+                                        .text = TAKE_PTR(text),
+                                        .target = state,
+                                        .rejected = TAKE_PTR(rejected) };
         return 0;
 }
 
@@ -174,7 +184,8 @@ static void read_metadata(Fleet *f) {
         const JsonValue *machines = nodes_of(json_value_member(f->machines, "node"));
 
         for (size_t i = 0; i < json_value_count(machines); i++) {
-                const JsonValue *machine = json_value_item(machines, i), *keys = nodes_of(child(machine, "metadata"));
+                const JsonValue *machine = json_value_item(machines, i),
+                                *keys = nodes_of(child(machine, "metadata"));
                 const char *id = last_part(text_of(machine, "key"));
 
                 for (size_t k = 0; k < json_value_count(keys) && machine_id_is_valid(id); k++) {
@@ -204,8 +215,14 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
         const JsonValue *jobs;
         int r;
 
-        r = connection_new(&(ConnectionSettings) { .endpoint = c->options.etcd, .read_ms = c->options.request_timeout_ms ?: 10000, .write_ms = 10000,
-                                                   .ca_file = "", .cert_file = "", .key_file = "", .debug = c->options.debug }, &f->etcd, err);
+        r = connection_new(&(ConnectionSettings) { .endpoint = c->options.etcd,
+                                                   .read_ms = c->options.request_timeout_ms ?: 10000,
+                                                   .write_ms = 10000,
+                                                   .ca_file = "",
+                                                   .cert_file = "",
+                                                   .key_file = "",
+                                                   .debug = c->options.debug },
+                           &f->etcd, err);
         if (r >= 0)
                 r = read_directory(c, f, "job", &f->jobs, err);
         if (r >= 0)
@@ -215,7 +232,9 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
         if (r < 0)
                 return r;
         if (!f->jobs)
-                return error_set(err, -ENOENT, "there is no fleet in this etcd: no job/ below the prefix; see --etcd-key-prefix");
+                return error_set(
+                        err, -ENOENT,
+                        "there is no fleet in this etcd: no job/ below the prefix; see --etcd-key-prefix");
 
         jobs = nodes_of(json_value_member(f->jobs, "node"));
         json_open(&f->patch, NULL, '[');
@@ -254,7 +273,9 @@ static int compare(Client *c, Fleet *f, size_t *ret_new, Error *err) {
                 u->action = "import";
                 for (size_t k = 0; k < there.n; k++)
                         if (there.units[k].name && streq(there.units[k].name, u->name))
-                                u->action = there.units[k].hash && streq(there.units[k].hash, unit->hash) ? "there already" : "there already, and different";
+                                u->action = there.units[k].hash && streq(there.units[k].hash, unit->hash) ?
+                                                    "there already" :
+                                                    "there already, and different";
                 *ret_new += streq(u->action, "import");
         }
         return 0;
@@ -266,7 +287,8 @@ static int show(const Fleet *f) {
         int r = t ? 0 : -ENOMEM;
 
         for (size_t i = 0; i < f->n && r >= 0; i++) {
-                const char *cells[] = { f->units[i].name, target_state_to_string(f->units[i].target), f->units[i].action };
+                const char *cells[] = { f->units[i].name, target_state_to_string(f->units[i].target),
+                                        f->units[i].action };
 
                 for (size_t k = 0; k < ELEMENTS(cells) && r >= 0; k++)
                         r = table_add(t, cells[k]);
@@ -278,10 +300,16 @@ static bool is_meant(const Client *c, size_t n, size_t n_metadata) {
         if (c->options.yes)
                 return true;
         if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
-                fprintf(stderr, "fleetctl: nothing was changed; with --yes %zu units and %zu metadata of machines are imported\n", n, n_metadata);
+                fprintf(stderr,
+                        "fleetctl: nothing was changed; with --yes %zu units and %zu metadata of machines "
+                        "are imported\n",
+                        n, n_metadata);
                 return false;
         }
-        fprintf(stderr, "Import %zu units and %zu metadata of machines? Stop the old fleet first: what runs there, runs on. [y/N] ", n, n_metadata);
+        fprintf(stderr,
+                "Import %zu units and %zu metadata of machines? Stop the old fleet first: what runs there, "
+                "runs on. [y/N] ",
+                n, n_metadata);
         if (client_says_yes())
                 return true;
         fputs("fleetctl: nothing was changed\n", stderr);
@@ -295,7 +323,8 @@ static int carry_out(Client *c, const Fleet *f, size_t n_new, Error *err) {
         int r = units ? 0 : -ENOMEM;
 
         if (r >= 0 && f->n_metadata > 0) {
-                r = connection_request(c->connection, "PATCH", "/fleet/v1/machines", "application/json", f->patch.chars, &reply, err);
+                r = connection_request(c->connection, "PATCH", "/fleet/v1/machines", "application/json",
+                                       f->patch.chars, &reply, err);
                 if (r >= 0)
                         r = reply_check(&reply, err);
         }

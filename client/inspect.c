@@ -1,4 +1,5 @@
-/* verify, plan, why: what is wrong with files, where they would run, and why a unit is where it is. They change nothing. */
+/* verify, plan, why: what is wrong with files, where they would run, and why a unit is where it is. They
+ * change nothing. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -97,7 +98,8 @@ static int print_plan(const JsonValue *root) {
         return r < 0 ? r : table_print(t, true);
 }
 
-/* An answer as JSON: printed as it is with --output=json, else parsed. An exit status; EXIT_DONE with *ret NULL: printed. */
+/* An answer as JSON: printed as it is with --output=json, else parsed. An exit status; EXIT_DONE with *ret
+ * NULL: printed. */
 static int take_answer(Client *c, const Reply *reply, JsonValue **ret) {
         Error err = {};
         int r;
@@ -126,7 +128,8 @@ int verb_plan(Client *c, char **args, size_t n) {
         r = plan_body(args, n, &body);
         if (r != EXIT_DONE)
                 return r;
-        r = connection_request(c->connection, "POST", "/fleet/v1/plan", "application/json", body.chars, &reply, &err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/plan", "application/json", body.chars,
+                               &reply, &err);
         if (r < 0)
                 return client_fail(r, &err, "%s", "");
         r = take_answer(c, &reply, &root);
@@ -166,7 +169,8 @@ static void print_load(const JsonValue *machine) {
 /* First the whole in one sentence, then each machine with its part in it. */
 static void print_why(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
-        const char *name = member_of(root, "name"), *where = member_of(root, "machineID"), *wanted = member_of(root, "desiredState");
+        const char *name = member_of(root, "name"), *where = member_of(root, "machineID"),
+                   *wanted = member_of(root, "desiredState");
         size_t n = json_value_count(machines), width = 0;
 
         for (size_t i = 0; i < n; i++) {
@@ -190,7 +194,8 @@ static void print_why(const JsonValue *root) {
 
                 if (streq(reason, member_of(root, "reason")) && is_true(m, "fits"))
                         reason = ""; /* it has been said */
-                printf("  %-*s  %s%s%s", (int) width, name_of(m), is_true(m, "fits") ? "yes" : "no", *reason ? ": " : "", reason);
+                printf("  %-*s  %s%s%s", (int) width, name_of(m), is_true(m, "fits") ? "yes" : "no",
+                       *reason ? ": " : "", reason);
                 if (is_true(m, "fits") && !*reason && !*order)
                         print_load(m);
                 if (*order)
@@ -222,7 +227,9 @@ int verb_why(Client *c, char **args, size_t n) {
                         return client_fail(-ENOMEM, NULL, "%s", "");
                 text_append(&path, "/fleet/v1/why/");
                 append_escaped(&path, name, false);
-                r = path.error < 0 ? path.error : connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, &err);
+                r = path.error < 0 ?
+                            path.error :
+                            connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, &err);
                 if (r < 0)
                         return client_fail(r, &err, "%s", "");
                 if (reply.status == 404) {

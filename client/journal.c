@@ -1,7 +1,8 @@
 /* journal: what a unit said, on whatever machines it ran, merged by time.
  *
- * One machine's journal is passed on as it comes. Of several, lines are asked for with their time in front (short-unix, or json,
- * which has it inside), and the earliest is printed first; other formats have no time to go by, and come machine by machine. */
+ * One machine's journal is passed on as it comes. Of several, lines are asked for with their time in front
+ * (short-unix, or json, which has it inside), and the earliest is printed first; other formats have no time
+ * to go by, and come machine by machine. */
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
@@ -16,7 +17,8 @@ enum { TURN_MS = 100, LINES_HELD_MAX = 1000000 };
 
 typedef enum Format { FORMAT_SHORT, FORMAT_UNIX, FORMAT_JSON, FORMAT_OTHER } Format;
 
-/* A line, or several that belong together: the message of a line may go on in the next ones, which begin with blanks. */
+/* A line, or several that belong together: the message of a line may go on in the next ones, which begin with
+ * blanks. */
 typedef struct Entry {
         uint64_t at_us;
         size_t source, number; /* equal times stay in the order in which they came */
@@ -40,7 +42,10 @@ typedef struct Merge {
 } Merge;
 
 static Format format_of(const char *output) {
-        return streq(output, "short") ? FORMAT_SHORT : streq(output, "short-unix") ? FORMAT_UNIX : streq(output, "json") ? FORMAT_JSON : FORMAT_OTHER;
+        return streq(output, "short")      ? FORMAT_SHORT :
+               streq(output, "short-unix") ? FORMAT_UNIX :
+               streq(output, "json")       ? FORMAT_JSON :
+                                             FORMAT_OTHER;
 }
 
 /* "1700000000.123456 host ..." or "__REALTIME_TIMESTAMP":"1700000000123456"; 0: there is none. */
@@ -56,7 +61,9 @@ static uint64_t time_of(Format format, const char *line) {
                         return 0;
                 line += sizeof(member) - 1;
         }
-        for (; n < sizeof(digits) - 1 && ((*line >= '0' && *line <= '9') || (*line == '.' && format != FORMAT_JSON)); line++)
+        for (; n < sizeof(digits) - 1 &&
+               ((*line >= '0' && *line <= '9') || (*line == '.' && format != FORMAT_JSON));
+             line++)
                 if (*line != '.')
                         digits[n++] = *line;
         digits[n] = 0;
@@ -89,7 +96,8 @@ static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
                 free(text);
                 return -ENOMEM;
         }
-        m->entries[m->n++] = (Entry) { .at_us = at_us, .source = source, .number = m->number++, .text = text };
+        m->entries[m->n++] =
+                (Entry) { .at_us = at_us, .source = source, .number = m->number++, .text = text };
         return 0;
 }
 
@@ -109,7 +117,8 @@ static int on_answer(void *userdata, const char *json, size_t json_size) {
         remote_line_done(&answer);
         if (s->partial.error < 0)
                 return -ENOMEM;
-        for (const char *newline; s->partial.size > at && (newline = memchr(s->partial.chars + at, '\n', s->partial.size - at));) {
+        for (const char *newline;
+             s->partial.size > at && (newline = memchr(s->partial.chars + at, '\n', s->partial.size - at));) {
                 size_t size = newline + 1 - (s->partial.chars + at);
 
                 r = entry_add(s->merge, s - s->merge->sources, s->partial.chars + at, size);
@@ -145,7 +154,8 @@ static void entry_print(const Merge *m, const Entry *e) {
         char date[32];
         struct tm tm;
 
-        if (m->format != FORMAT_SHORT || e->at_us == 0 || !rest || !localtime_r(&seconds, &tm) || strftime(date, sizeof(date), "%b %d %H:%M:%S", &tm) == 0)
+        if (m->format != FORMAT_SHORT || e->at_us == 0 || !rest || !localtime_r(&seconds, &tm) ||
+            strftime(date, sizeof(date), "%b %d %H:%M:%S", &tm) == 0)
                 (void) output_text(e->text, strlen(e->text));
         else {
                 fputs(date, stdout);
@@ -181,7 +191,8 @@ static void merge_done(Merge *m) {
 
 static void journal_path(Client *c, const char *name, const char *machine, const char *output, Text *t) {
         remote_path(t, "journal", name, machine);
-        text_printf(t, "&lines=%llu&follow=%s", (unsigned long long) c->options.lines, c->options.follow ? "true" : "false");
+        text_printf(t, "&lines=%llu&follow=%s", (unsigned long long) c->options.lines,
+                    c->options.follow ? "true" : "false");
         remote_add(t, "output", output);
         remote_add(t, "since", c->options.since);
         remote_add(t, "until", c->options.until);
@@ -197,16 +208,18 @@ static int merge_open(Client *c, Merge *m, const char *name, const Listing *mach
                 int r;
 
                 *s = (Source) { .merge = m };
-                journal_path(c, name, machines->machines[i].id, m->format == FORMAT_SHORT ? "short-unix" : c->options.journal_output, &path);
-                r = path.error < 0 ? path.error : stream_new(c->connection, path.chars, on_answer, s, &s->stream, err);
+                journal_path(c, name, machines->machines[i].id,
+                             m->format == FORMAT_SHORT ? "short-unix" : c->options.journal_output, &path);
+                r = path.error < 0 ? path.error :
+                                     stream_new(c->connection, path.chars, on_answer, s, &s->stream, err);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-/* One turn: whatever has come, of each; waits a little when nothing has. A machine that cannot be asked is said and left out.
- * How many are still telling, or an error. */
+/* One turn: whatever has come, of each; waits a little when nothing has. A machine that cannot be asked is
+ * said and left out. How many are still telling, or an error. */
 static int merge_turn(Merge *m, const Listing *machines, Error *err) {
         size_t n_open = 0;
         bool any = false;
@@ -221,22 +234,29 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
                 r = stream_wait(s->stream, any || n_open > 0 ? 0 : TURN_MS, &lost);
                 any = any || r > 0;
                 if (r == -ENOMEM || r == -E2BIG)
-                        return error_set(err, r, r == -E2BIG ? "more than %d lines: ask for fewer by --lines or --since" : "out of memory", LINES_HELD_MAX);
+                        return error_set(err, r,
+                                         r == -E2BIG ?
+                                                 "more than %d lines: ask for fewer by --lines or --since" :
+                                                 "out of memory",
+                                         LINES_HELD_MAX);
                 if (r >= 0) {
                         n_open++;
                         continue;
                 }
                 if (r != -ENODATA || !s->ended) {
                         entries_print(m, UINT64_MAX);
-                        client_note("the journal of %s: %s", machines->machines[i].hostname ?: machines->machines[i].id,
-                                    r == -ENODATA ? "it was lost before it had said all" : error_text(&lost, r));
+                        client_note("the journal of %s: %s",
+                                    machines->machines[i].hostname ?: machines->machines[i].id,
+                                    r == -ENODATA ? "it was lost before it had said all" :
+                                                    error_text(&lost, r));
                 }
                 s->stream = stream_free(s->stream);
         }
         return (int) n_open;
 }
 
-static int journal_merged(Client *c, const char *name, const Listing *machines, Format format, bool *ret_any) {
+static int journal_merged(Client *c, const char *name, const Listing *machines, Format format,
+                          bool *ret_any) {
         _cleanup_(merge_done) Merge m = { .format = format };
         Error err = {};
         int r;

@@ -22,10 +22,11 @@ static int fail_answer(const Reply *reply) {
         uint64_t code = 0, index = 0;
         _cleanup_text_ Text t = {};
 
-        if (!reply->body.chars || json_value_parse(reply->body.chars, reply->body.size, &root, NULL) < 0
-            || json_read_u64(root, "errorCode", &code, NULL) < 0 || code == 0
-            || json_read_string(root, "message", &message, NULL) < 0 || json_read_string(root, "cause", &cause, NULL) < 0
-            || json_read_u64(root, "index", &index, NULL) < 0) {
+        if (!reply->body.chars || json_value_parse(reply->body.chars, reply->body.size, &root, NULL) < 0 ||
+            json_read_u64(root, "errorCode", &code, NULL) < 0 || code == 0 ||
+            json_read_string(root, "message", &message, NULL) < 0 ||
+            json_read_string(root, "cause", &cause, NULL) < 0 ||
+            json_read_u64(root, "index", &index, NULL) < 0) {
                 Error err = {};
                 int r = reply_check(reply, &err);
 
@@ -34,7 +35,8 @@ static int fail_answer(const Reply *reply) {
         text_append_printable(&t, message);
         text_append(&t, " (");
         text_append_printable(&t, cause); /* a key: anybody's words */
-        fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) code, t.chars ?: "", (unsigned long long) index);
+        fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) code, t.chars ?: "",
+                (unsigned long long) index);
         return EXIT_KV;
 }
 
@@ -64,8 +66,8 @@ int kv_request(Client *c, const char *method, const Text *path, const Text *form
         return EXIT_DONE;
 }
 
-int kv_ask(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root, const JsonValue **ret_node,
-           uint64_t *ret_index, uint64_t *ret_code, Error *err) {
+int kv_ask(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root,
+           const JsonValue **ret_node, uint64_t *ret_index, uint64_t *ret_code, Error *err) {
         _cleanup_reply_ Reply reply = {};
         const char *message = "", *cause = "";
         int r;
@@ -86,10 +88,12 @@ int kv_ask(Client *c, const char *method, const Text *path, const Text *form, Js
                 *ret_node = json_value_member(*ret_root, "node");
                 return 0;
         }
-        if (r < 0 || json_read_u64(*ret_root, "errorCode", ret_code, NULL) < 0 || *ret_code == 0
-            || json_read_string(*ret_root, "message", &message, NULL) < 0 || json_read_string(*ret_root, "cause", &cause, NULL) < 0)
+        if (r < 0 || json_read_u64(*ret_root, "errorCode", ret_code, NULL) < 0 || *ret_code == 0 ||
+            json_read_string(*ret_root, "message", &message, NULL) < 0 ||
+            json_read_string(*ret_root, "cause", &cause, NULL) < 0)
                 return reply_check(&reply, err);
-        return error_set(err, reply.status == 503 ? -EBUSY : -EREMOTEIO, "%llu: %s (%s)", (unsigned long long) *ret_code, message, cause);
+        return error_set(err, reply.status == 503 ? -EBUSY : -EREMOTEIO, "%llu: %s (%s)",
+                         (unsigned long long) *ret_code, message, cause);
 }
 
 const char *kv_text_of(const JsonValue *node, const char *name) {
@@ -113,8 +117,9 @@ int kv_usage(const char *sentence) {
 static int put_value(Client *c, const Reply *reply) {
         const char *file = c->options.file;
         FILE *f = file && !streq(file, "-") ? fopen(file, "we") : stdout;
-        bool written = f == stdout ? output_text(reply->body.chars, reply->body.size) >= 0 || output_has_failed()
-                                   : f && fwrite(reply->body.chars, 1, reply->body.size, f) == reply->body.size;
+        bool written = f == stdout ?
+                               output_text(reply->body.chars, reply->body.size) >= 0 || output_has_failed() :
+                               f && fwrite(reply->body.chars, 1, reply->body.size, f) == reply->body.size;
 
         if (!file)
                 putchar('\n');
@@ -222,7 +227,8 @@ static int ls_in_pages(Client *c, const char *key) {
         }
         names.base_size = base.size;
         names.any = base.size == 0;
-        r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false", print_name, &names, &err);
+        r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false",
+                     print_name, &names, &err);
         if (r < 0 && r != -ECANCELED && r != -EREMOTEIO) {
                 if (!output_has_failed())
                         client_fail(r, &err, "%s", "");
@@ -253,7 +259,8 @@ static int kv_ls(Client *c, char **args, size_t n) {
         r = kv_request(c, "GET", &path, NULL, &root, &node);
         if (r != EXIT_DONE || !node)
                 return r;
-        r = kv_is_dir(node) ? print_names(node, c->options.recursive, 0) : output_line(kv_text_of(node, "key"));
+        r = kv_is_dir(node) ? print_names(node, c->options.recursive, 0) :
+                              output_line(kv_text_of(node, "key"));
         return r < 0 && !output_has_failed() ? client_fail(r, NULL, "%s", "") : EXIT_DONE;
 }
 
@@ -289,7 +296,8 @@ static int kv_set(Client *c, char **args, size_t n) {
         if (n == 1) {
                 r = kv_read_file(file, KV_VALUE_READ_MAX, &piped, &size);
                 if (r < 0) {
-                        fprintf(stderr, "fleetctl: cannot take a value from %s: %s\n", streq(file, "-") ? "stdin" : file, strerror(-r));
+                        fprintf(stderr, "fleetctl: cannot take a value from %s: %s\n",
+                                streq(file, "-") ? "stdin" : file, strerror(-r));
                         return EXIT_FAILED;
                 }
                 value = piped;
@@ -350,8 +358,15 @@ static int run_for_change(const Watch *watch, const JsonValue *root, const JsonV
         int r, signal = 0;
         char index[24];
         const char *const environment[] = {
-                "ETCD_WATCH_ACTION", kv_text_of(root, "action"), "ETCD_WATCH_KEY", kv_text_of(node, "key"),
-                "ETCD_WATCH_VALUE", kv_text_of(node, "value"), "ETCD_WATCH_MODIFIED_INDEX", index, NULL,
+                "ETCD_WATCH_ACTION",
+                kv_text_of(root, "action"),
+                "ETCD_WATCH_KEY",
+                kv_text_of(node, "key"),
+                "ETCD_WATCH_VALUE",
+                kv_text_of(node, "value"),
+                "ETCD_WATCH_MODIFIED_INDEX",
+                index,
+                NULL,
         };
 
         snprintf(index, sizeof(index), "%llu", (unsigned long long) watch->index);
@@ -399,13 +414,15 @@ static bool is_forgotten(const Reply *reply, uint64_t *ret_index) {
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t code = 0;
 
-        return reply->body.chars && json_value_parse(reply->body.chars, reply->body.size, &root, NULL) >= 0
-               && json_read_u64(root, "errorCode", &code, NULL) >= 0 && code == 401
-               && json_read_u64(root, "index", ret_index, NULL) >= 0;
+        return reply->body.chars && json_value_parse(reply->body.chars, reply->body.size, &root, NULL) >= 0 &&
+               json_read_u64(root, "errorCode", &code, NULL) >= 0 && code == 401 &&
+               json_read_u64(root, "index", ret_index, NULL) >= 0;
 }
 
 static int follow(Client *c, const char *key, char **command) {
-        Watch watch = { .json = streq(c->options.output, "json"), .index = c->options.after_index, .command = command };
+        Watch watch = { .json = streq(c->options.output, "json"),
+                        .index = c->options.after_index,
+                        .command = command };
 
         do {
                 _cleanup_stream_ Stream *stream = NULL;
@@ -421,12 +438,15 @@ static int follow(Client *c, const char *key, char **command) {
                         text_append(&path, "&recursive=true");
                 if (watch.index > 0)
                         text_printf(&path, "&waitIndex=%llu", (unsigned long long) watch.index + 1);
-                r = path.error < 0 ? path.error : stream_new(c->connection, path.chars, on_change, &watch, &stream, &err);
+                r = path.error < 0 ? path.error :
+                                     stream_new(c->connection, path.chars, on_change, &watch, &stream, &err);
                 while (r >= 0)
                         r = stream_wait(stream, 60000, &err);
 
                 if (r == -EREMOTEIO && is_forgotten(stream_reply(stream), &now)) {
-                        fprintf(stderr, "fleetctl: changes before index %llu are forgotten, and some of them may be missing here\n",
+                        fprintf(stderr,
+                                "fleetctl: changes before index %llu are forgotten, and some of them may be "
+                                "missing here\n",
                                 (unsigned long long) now);
                         watch.index = now;
                 } else if (r == -EREMOTEIO)
@@ -434,19 +454,24 @@ static int follow(Client *c, const char *key, char **command) {
                 else if (r != -ENODATA)
                         return output_has_failed() ? EXIT_FAILED : client_fail(r, &err, "%s", "");
                 else if (watch.index == 0)
-                        watch.index = stream_reply(stream)->index; /* ended early: go on from where it began */
+                        watch.index =
+                                stream_reply(stream)->index; /* ended early: go on from where it began */
         } while (command || c->options.forever || !watch.told);
         return EXIT_DONE;
 }
 
 static int kv_watch(Client *c, char **args, size_t n) {
         if (c->options.all)
-                return n <= 1 ? kv_watch_all(c, n > 0 ? args[0] : "/") : kv_usage("kv watch --all takes one key at most");
-        return n == 1 ? follow(c, args[0], NULL) : kv_usage("kv watch takes one key; kv watch --all without one is of all keys");
+                return n <= 1 ? kv_watch_all(c, n > 0 ? args[0] : "/") :
+                                kv_usage("kv watch --all takes one key at most");
+        return n == 1 ? follow(c, args[0], NULL) :
+                        kv_usage("kv watch takes one key; kv watch --all without one is of all keys");
 }
 
 int kv_exec_watch(Client *c, char **args, size_t n) {
-        return n >= 2 ? follow(c, args[0], args + 1) : kv_usage("kv exec-watch takes a key and a command: fleetctl kv exec-watch /config -- systemctl reload web");
+        return n >= 2 ? follow(c, args[0], args + 1) :
+                        kv_usage("kv exec-watch takes a key and a command: fleetctl kv exec-watch /config -- "
+                                 "systemctl reload web");
 }
 
 static const KvVerb verbs[] = {
@@ -473,7 +498,8 @@ int verb_kv(Client *c, char **args, size_t n) {
         bool exact = false, ambiguous = false;
 
         if (n == 0)
-                return kv_usage("kv get, set, mk, ls, rm, watch, exec-watch, lock, txn, export or import? fleetctl help kv");
+                return kv_usage("kv get, set, mk, ls, rm, watch, exec-watch, lock, txn, export or import? "
+                                "fleetctl help kv");
         for (size_t i = 0; i < ELEMENTS(verbs) && !exact; i++)
                 if (*args[0] && starts_with(verbs[i].name, args[0])) {
                         exact = streq(verbs[i].name, args[0]);

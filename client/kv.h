@@ -12,8 +12,10 @@ typedef struct KvVerb {
 const KvVerb *kv_verbs(size_t *ret_n);
 
 enum {
-        KV_LEVELS_MAX = 200,           /* of directories */
-        KV_VALUE_READ_MAX = 1024 * 1024, /* bytes of a value that are read here; the store has a limit of its own, and says so */
+        KV_LEVELS_MAX = 200, /* of directories */
+        KV_VALUE_READ_MAX =
+                1024 *
+                1024, /* bytes of a value that are read here; the store has a limit of its own, and says so */
 };
 
 int kv_usage(const char *sentence); /* says it; EXIT_USAGE */
@@ -21,19 +23,21 @@ void kv_append_key(Text *t, const char *key);
 void kv_add_field(Text *form, const char *name, const char *value);
 void kv_add_number(Text *form, const char *name, uint64_t value);
 
-/* One request. EXIT_DONE, or an exit status that is said already. With --output=json the answer is printed as it is, and
- * *ret_node stays NULL; else it borrows from *ret_root. */
-int kv_request(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root, const JsonValue **ret_node);
-/* The same, and never printed: 0 and the node; -EREMOTEIO with etcd's code in *ret_code and its words in 'err'; others when there was no
- * answer. *ret_index: the store's. */
-int kv_ask(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root, const JsonValue **ret_node,
-           uint64_t *ret_index, uint64_t *ret_code, Error *err);
+/* One request. EXIT_DONE, or an exit status that is said already. With --output=json the answer is printed as
+ * it is, and *ret_node stays NULL; else it borrows from *ret_root. */
+int kv_request(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root,
+               const JsonValue **ret_node);
+/* The same, and never printed: 0 and the node; -EREMOTEIO with etcd's code in *ret_code and its words in
+ * 'err'; others when there was no answer. *ret_index: the store's. */
+int kv_ask(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root,
+           const JsonValue **ret_node, uint64_t *ret_index, uint64_t *ret_code, Error *err);
 
 void kv_add_bytes(Text *form, const char *name, const void *bytes, size_t size);
 
 /* -- kv_v1.c -- */
 
-/* A file, "-" for stdin, to its end: 0 and the bytes, with a zero byte behind them; -EFBIG. The caller frees. */
+/* A file, "-" for stdin, to its end: 0 and the bytes, with a zero byte behind them; -EFBIG. The caller frees.
+ */
 int kv_read_stdin(size_t max, char **ret, size_t *ret_size);
 int kv_read_file(const char *path, size_t max, char **ret, size_t *ret_size);
 /* The key as the store has it: a slash before each part, none doubled, none at the end; "" for the root. */
@@ -47,9 +51,10 @@ typedef struct KvListed {
         bool dir;
 } KvListed;
 
-/* Calls 'each' for 'prefix' and all below it, hidden keys too, page by page; 'parameters' of /fleet/v1/kv/list go along. What 'each' returns
- * below 0 ends it, and is returned. */
-int kv_pages(Client *c, const char *prefix, const char *parameters, int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err);
+/* Calls 'each' for 'prefix' and all below it, hidden keys too, page by page; 'parameters' of
+ * /fleet/v1/kv/list go along. What 'each' returns below 0 ends it, and is returned. */
+int kv_pages(Client *c, const char *prefix, const char *parameters,
+             int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err);
 int kv_watch_all(Client *c, const char *key);
 
 const char *kv_text_of(const JsonValue *node, const char *name); /* "" if absent */

@@ -1,9 +1,9 @@
-/* kv export and kv import: all below a key, as one JSON object of paths and values, or as a folder of files. A path is relative to
- * the key; an empty directory is there as a path that ends in a slash (JSON), or as an empty folder. Times to live and hidden keys
- * are left out.
+/* kv export and kv import: all below a key, as one JSON object of paths and values, or as a folder of files.
+ * A path is relative to the key; an empty directory is there as a path that ends in a slash (JSON), or as an
+ * empty folder. Times to live and hidden keys are left out.
  *
- * Bytes that are no text: a value is {"value64": BASE64}, a path is "base64:" and base64 in the alphabet for URLs, which has no slash. A path that
- * itself begins so goes that way, too. */
+ * Bytes that are no text: a value is {"value64": BASE64}, a path is "base64:" and base64 in the alphabet for
+ * URLs, which has no slash. A path that itself begins so goes that way, too. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +27,8 @@ typedef struct Exporting {
         const char *base; /* "" is the root */
         size_t base_size;
         Text json;
-        int dir_fd;       /* -1: as JSON */
-        char *empty;      /* a directory below which nothing was seen yet: the part behind the base */
+        int dir_fd;  /* -1: as JSON */
+        char *empty; /* a directory below which nothing was seen yet: the part behind the base */
         size_t empty_size;
         bool any, is_file;
         Error err;
@@ -39,7 +39,8 @@ static bool is_below(const char *path, size_t size, const char *dir, size_t dir_
 }
 
 static void write_json(Exporting *ex, const char *path, size_t size, const KvListed *file) {
-        bool plain = text_is_plain(path, size) && (size < strlen(encoded_path) || memcmp(path, encoded_path, strlen(encoded_path)) != 0);
+        bool plain = text_is_plain(path, size) &&
+                     (size < strlen(encoded_path) || memcmp(path, encoded_path, strlen(encoded_path)) != 0);
         Text *t = &ex->json;
 
         text_append(t, t->size > 1 ? ",\n  \"" : "\n  \"");
@@ -72,25 +73,32 @@ static int write_file(Exporting *ex, const char *path, size_t size, const KvList
         if (fd < 0 || !copy)
                 return fd < 0 ? -errno : -ENOMEM;
         if (memchr(path, 0, size))
-                return error_set(&ex->err, -EINVAL, "no file can be called like the key %s with a NUL behind it: export it as JSON", copy);
+                return error_set(
+                        &ex->err, -EINVAL,
+                        "no file can be called like the key %s with a NUL behind it: export it as JSON",
+                        copy);
         while ((slash = strchr(name, '/')) || !file) {
                 int inner;
 
                 if (slash)
                         *slash = 0;
                 if (mkdirat(fd, name, 0777) < 0 && errno != EEXIST)
-                        return error_set(&ex->err, -errno, "cannot make a folder for %.*s: %s", (int) size, path, strerror(errno));
+                        return error_set(&ex->err, -errno, "cannot make a folder for %.*s: %s", (int) size,
+                                         path, strerror(errno));
                 if (!slash)
                         return 0;
                 inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 if (inner < 0)
-                        return error_set(&ex->err, -errno, "cannot make a folder for %.*s: %s", (int) size, path, strerror(errno));
+                        return error_set(&ex->err, -errno, "cannot make a folder for %.*s: %s", (int) size,
+                                         path, strerror(errno));
                 close(fd);
                 fd = inner;
                 name = slash + 1;
         }
         r = write_file_at(fd, name, file->value, file->value_size, 0644);
-        return r < 0 ? error_set(&ex->err, r, "cannot write a file for %.*s: %s", (int) size, path, strerror(-r)) : 0;
+        return r < 0 ? error_set(&ex->err, r, "cannot write a file for %.*s: %s", (int) size, path,
+                                 strerror(-r)) :
+                       0;
 }
 
 static int write_one(Exporting *ex, const char *path, size_t size, const KvListed *file) {
@@ -125,12 +133,15 @@ static int export_node(void *userdata, const KvListed *node) {
         int r;
 
         ex->any = true;
-        if (node->key_size == MAX(ex->base_size, (size_t) 1) && memcmp(node->key, ex->base_size > 0 ? ex->base : "/", node->key_size) == 0) {
+        if (node->key_size == MAX(ex->base_size, (size_t) 1) &&
+            memcmp(node->key, ex->base_size > 0 ? ex->base : "/", node->key_size) == 0) {
                 ex->is_file = !node->dir;
                 return 0;
         }
-        if (!is_below(node->key, node->key_size, ex->base, ex->base_size) || !has_names(path, node->key_size - ex->base_size - 1))
-                return error_set(&ex->err, -EBADMSG, "fleetd's answer: %.*s is no key below %s", (int) MIN(node->key_size, (size_t) 200), node->key,
+        if (!is_below(node->key, node->key_size, ex->base, ex->base_size) ||
+            !has_names(path, node->key_size - ex->base_size - 1))
+                return error_set(&ex->err, -EBADMSG, "fleetd's answer: %.*s is no key below %s",
+                                 (int) MIN(node->key_size, (size_t) 200), node->key,
                                  ex->base_size > 0 ? ex->base : "/");
         size = node->key_size - ex->base_size - 1;
         for (size_t i = ex->base_size; i + 1 < node->key_size; i++)
@@ -174,7 +185,8 @@ int kv_export(Client *c, char **args, size_t n) {
         if (n == 2) {
                 ex.dir_fd = open_dir(args[1], 0777);
                 if (ex.dir_fd < 0)
-                        r = error_set(&ex.err, ex.dir_fd, "cannot make %s: %s", args[1], strerror(-ex.dir_fd));
+                        r = error_set(&ex.err, ex.dir_fd, "cannot make %s: %s", args[1],
+                                      strerror(-ex.dir_fd));
         } else
                 text_append_char(&ex.json, '{');
         r = r ?: base.error ?: export_all(c, key, &ex);
@@ -241,12 +253,15 @@ static int put_member(void *userdata, const char *name, const JsonValue *v) {
         if (!text) {
                 r = json_read_bytes(v, "value", &bytes, &size, &im->err);
                 if (r <= 0)
-                        return r < 0 ? error_prefix(&im->err, r, "%s", name) : error_set(&im->err, -EINVAL, "%s: expected a string or {\"value64\": BASE64}", name);
+                        return r < 0 ? error_prefix(&im->err, r, "%s", name) :
+                                       error_set(&im->err, -EINVAL,
+                                                 "%s: expected a string or {\"value64\": BASE64}", name);
         }
         if (dir && size > 0)
                 return error_set(&im->err, -EINVAL, "%s: a directory has no value", name);
         path_size -= dir;
-        if (encoded && base64_decode(name + strlen(encoded_path), path_size - strlen(encoded_path), &path, &path_size) < 0)
+        if (encoded && base64_decode(name + strlen(encoded_path), path_size - strlen(encoded_path), &path,
+                                     &path_size) < 0)
                 return error_set(&im->err, -EINVAL, "%s: expected base64 behind \"base64:\"", name);
         return put(im, path ?: name, path_size, dir ? NULL : text ?: bytes, size);
 }
@@ -259,7 +274,8 @@ static int import_json(Importing *im, const char *text, size_t size) {
         if (r < 0)
                 return r;
         if (json_value_type(root) != JSON_VALUE_OBJECT)
-                return error_set(&im->err, -EINVAL, "expected one object of paths and values; kv export shows the form");
+                return error_set(&im->err, -EINVAL,
+                                 "expected one object of paths and values; kv export shows the form");
         return json_value_each(root, put_member, im);
 }
 
@@ -282,11 +298,14 @@ static int import_entry(Importing *im, int dir_fd, const char *path, const char 
                 return child.error;
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
                 fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                return fd < 0 ? error_set(&im->err, -errno, "cannot read %s: %s", child.chars, strerror(errno)) : import_folder(im, fd, child.chars, level + 1);
+                return fd < 0 ? error_set(&im->err, -errno, "cannot read %s: %s", child.chars,
+                                          strerror(errno)) :
+                                import_folder(im, fd, child.chars, level + 1);
         }
         r = read_file_at(dir_fd, name, KV_VALUE_READ_MAX, &value, &size);
         if (r < 0)
-                return error_set(&im->err, r, "cannot read %s: %s", child.chars, r == -ELOOP ? "it is a link" : strerror(-r));
+                return error_set(&im->err, r, "cannot read %s: %s", child.chars,
+                                 r == -ELOOP ? "it is a link" : strerror(-r));
         return put(im, child.chars, child.size, value, size);
 }
 
@@ -315,7 +334,8 @@ static int import_stdin(Importing *im) {
         size_t size;
         int r = kv_read_stdin(JSON_SIZE_MAX, &text, &size);
 
-        return r < 0 ? error_set(&im->err, r, "cannot read stdin: %s", strerror(-r)) : import_json(im, text, size);
+        return r < 0 ? error_set(&im->err, r, "cannot read stdin: %s", strerror(-r)) :
+                       import_json(im, text, size);
 }
 
 int kv_import(Client *c, char **args, size_t n) {
@@ -326,7 +346,8 @@ int kv_import(Client *c, char **args, size_t n) {
         int r;
 
         if (n < 1 || n > 2)
-                return kv_usage("kv import takes a key, and a file or folder; without one it reads JSON from stdin");
+                return kv_usage(
+                        "kv import takes a key, and a file or folder; without one it reads JSON from stdin");
         im.base = args[0];
         if (n == 1)
                 r = import_stdin(&im);

@@ -1,12 +1,12 @@
-/* kv lock: one holder at a time. A client puts an in-order key below the lock's directory, waits until the key just before its own is
- * gone, and runs the command. All the while it refreshes its key.
+/* kv lock: one holder at a time. A client puts an in-order key below the lock's directory, waits until the
+ * key just before its own is gone, and runs the command. All the while it refreshes its key.
  *
- * Signals that end fleetctl are blocked from before the key is made until it is removed: an interrupt at any moment leaves no key behind, unless
- * the answer that names the key does not come.
+ * Signals that end fleetctl are blocked from before the key is made until it is removed: an interrupt at any
+ * moment leaves no key behind, unless the answer that names the key does not come.
  *
- * The cluster may remove the key, and the next client may begin, one time to live after the last refresh that succeeded was sent. By
- * then the command has ended, with all that descends from it: they get SIGTERM one sixth of that time before, and SIGKILL at that moment.
- * No request outlasts the SIGTERM. */
+ * The cluster may remove the key, and the next client may begin, one time to live after the last refresh that
+ * succeeded was sent. By then the command has ended, with all that descends from it: they get SIGTERM one
+ * sixth of that time before, and SIGKILL at that moment. No request outlasts the SIGTERM. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,14 +17,21 @@
 #include "client/client.h"
 #include "client/kv.h"
 
-enum { TTL_S = 30, TTL_MAX_S = 86400, LOOK_MS = 1000, INTERRUPTED_MS = 3000, KILL_AGAIN_MS = 100, CODE_NOT_FOUND = 100 };
+enum {
+        TTL_S = 30,
+        TTL_MAX_S = 86400,
+        LOOK_MS = 1000,
+        INTERRUPTED_MS = 3000,
+        KILL_AGAIN_MS = 100,
+        CODE_NOT_FOUND = 100
+};
 
 /* -- The lock -- */
 
 typedef struct Lock {
         Client *client;
-        Text directory, key;  /* of the lock, and ours below it */
-        uint64_t ttl;         /* s */
+        Text directory, key;   /* of the lock, and ours below it */
+        uint64_t ttl;          /* s */
         uint64_t refreshed_ms; /* when the last request that renewed the key was sent */
         uint64_t asked_ms;     /* when the last one was sent, renewed or not */
         bool lost;
@@ -50,7 +57,8 @@ static uint64_t lock_stop_ms(const Lock *lock) {
         return lock_ends_ms(lock) - lock->ttl * 1000 / 6;
 }
 
-/* When the key is to be refreshed next: a third of its time after the last success, a sixth after a failure. */
+/* When the key is to be refreshed next: a third of its time after the last success, a sixth after a failure.
+ */
 static uint64_t lock_due_ms(const Lock *lock) {
         return MAX(lock->refreshed_ms + lock->ttl * 1000 / 3, lock->asked_ms + lock->ttl * 1000 / 6);
 }
@@ -110,7 +118,8 @@ static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
         return now < lock_ends_ms(lock) ? lock_ends_ms(lock) - now : KILL_AGAIN_MS;
 }
 
-/* Has a signal come that ends fleetctl? Wait for one for at most 'wait_ms'. What fleetd is asked after that gets little time. */
+/* Has a signal come that ends fleetctl? Wait for one for at most 'wait_ms'. What fleetd is asked after that
+ * gets little time. */
 static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
         if (!lock->interrupted && child_wait_signal(&lock->signals, wait_ms) != 0) {
                 lock->interrupted = true;
@@ -138,7 +147,9 @@ static int lock_queue(Lock *lock) {
         if (r < 0) {
                 (void) client_fail(r, &err, "Error:  ");
                 if (r == -EINTR || r == -ETIMEDOUT || r == -ECONNRESET)
-                        fprintf(stderr, "fleetctl: a place in the queue may be left; it ends by itself in %llu s\n", (unsigned long long) lock->ttl);
+                        fprintf(stderr,
+                                "fleetctl: a place in the queue may be left; it ends by itself in %llu s\n",
+                                (unsigned long long) lock->ttl);
                 return EXIT_FAILED;
         }
         text_append(&lock->key, kv_text_of(node, "key"));
@@ -148,7 +159,8 @@ static int lock_queue(Lock *lock) {
         return r < 0 ? client_fail(r, &err, "%s", "") : EXIT_DONE;
 }
 
-/* 1: it is our turn; 0: 'before' is who holds it, or waits just before us, as of *ret_index; negative: it cannot be told. */
+/* 1: it is our turn; 0: 'before' is who holds it, or waits just before us, as of *ret_index; negative: it
+ * cannot be told. */
 static int lock_look(Lock *lock, Text *before, uint64_t *ret_index, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text path = {};
@@ -174,7 +186,8 @@ static int lock_look(Lock *lock, Text *before, uint64_t *ret_index, Error *err) 
                 }
         }
         if (!seen)
-                return error_set(err, -ESTALE, "our place in the queue is gone: this machine was too slow for %llu s",
+                return error_set(err, -ESTALE,
+                                 "our place in the queue is gone: this machine was too slow for %llu s",
                                  (unsigned long long) lock->ttl);
         return before->error < 0 ? before->error : before->size == 0;
 }
@@ -184,7 +197,8 @@ static int on_gone(void *userdata, const char *line, size_t size) {
         return 0;
 }
 
-/* Waits until something happens at 'before', or the wait ends by itself. False: we were interrupted, or lost our place. */
+/* Waits until something happens at 'before', or the wait ends by itself. False: we were interrupted, or lost
+ * our place. */
 static bool lock_wait(Lock *lock, const char *before, uint64_t index) {
         _cleanup_stream_ Stream *stream = NULL;
         _cleanup_text_ Text path = {};
@@ -194,7 +208,9 @@ static bool lock_wait(Lock *lock, const char *before, uint64_t index) {
 
         kv_append_key(&path, before);
         text_printf(&path, "?wait=true&waitIndex=%llu", (unsigned long long) index + 1);
-        r = path.error < 0 ? path.error : stream_new(lock->client->connection, path.chars, on_gone, &changed, &stream, &err);
+        r = path.error < 0 ?
+                    path.error :
+                    stream_new(lock->client->connection, path.chars, on_gone, &changed, &stream, &err);
         while (r >= 0 && !changed) {
                 r = stream_wait(stream, LOOK_MS, &err);
                 if (lock_interrupted(lock, 0) || !lock_refresh_if_due(lock))
@@ -211,7 +227,8 @@ static int lock_acquire(Lock *lock) {
         Error err = {};
         int r = 0;
 
-        while (goes_on && !lock_interrupted(lock, 0) && (r = lock_look(lock, &before, &index, &err)) <= 0 && r != -ESTALE) {
+        while (goes_on && !lock_interrupted(lock, 0) && (r = lock_look(lock, &before, &index, &err)) <= 0 &&
+               r != -ESTALE) {
                 if (r < 0)
                         goes_on = !lock_interrupted(lock, LOOK_MS) && lock_refresh_if_due(lock);
                 else
@@ -235,7 +252,8 @@ static void lock_release(Lock *lock) {
         kv_append_key(&path, lock->key.chars);
         r = kv_ask(lock->client, "DELETE", &path, NULL, &root, &node, NULL, &code, &err);
         if (r < 0 && code != CODE_NOT_FOUND)
-                fprintf(stderr, "fleetctl: the lock ends by itself in %llu s: %s\n", (unsigned long long) lock->ttl, error_text(&err, r));
+                fprintf(stderr, "fleetctl: the lock ends by itself in %llu s: %s\n",
+                        (unsigned long long) lock->ttl, error_text(&err, r));
 }
 
 int kv_lock(Client *c, char **args, size_t n) {
@@ -244,7 +262,8 @@ int kv_lock(Client *c, char **args, size_t n) {
         int status;
 
         if (n < 2 || !*args[0])
-                return kv_usage("kv lock takes a name and a command: fleetctl kv lock backup -- /usr/bin/backup --all");
+                return kv_usage("kv lock takes a name and a command: fleetctl kv lock backup -- "
+                                "/usr/bin/backup --all");
         if (lock.ttl < 3 || lock.ttl > TTL_MAX_S)
                 return kv_usage("kv lock --ttl: expected 3 to 86400 seconds");
         child_signals(&lock.signals);

@@ -1,6 +1,7 @@
-/* kv rm. A directory with so much below it that the server refuses to remove it at once goes in parts: the leaves of the first page in one
- * transaction, again and again, until the rest can go at once. A directory goes only while it is empty, so that nothing that was made
- * meanwhile and is not in the listing goes with it before the last request, which is the one that was given. */
+/* kv rm. A directory with so much below it that the server refuses to remove it at once goes in parts: the
+ * leaves of the first page in one transaction, again and again, until the rest can go at once. A directory
+ * goes only while it is empty, so that nothing that was made meanwhile and is not in the listing goes with it
+ * before the last request, which is the one that was given. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +11,8 @@
 #include "client/kv.h"
 
 enum {
-        PART_MAX = 1000,    /* nodes of one listing, and of one transaction */
-        IN_VAIN_MAX = 60,   /* attempts without progress: the server is busy, or others write below the key */
+        PART_MAX = 1000,  /* nodes of one listing, and of one transaction */
+        IN_VAIN_MAX = 60, /* attempts without progress: the server is busy, or others write below the key */
         PAUSE_US = 1000000,
 };
 
@@ -48,14 +49,17 @@ static int part_add(void *userdata, const KvListed *node) {
 }
 
 static bool is_below(const struct PartNode *node, const struct PartNode *above) {
-        return node->size > above->size && node->key[above->size] == '/' && memcmp(node->key, above->key, above->size) == 0;
+        return node->size > above->size && node->key[above->size] == '/' &&
+               memcmp(node->key, above->key, above->size) == 0;
 }
 
-/* Parents come first: what is followed by nothing below it is a leaf. What follows the last one is not known. */
+/* Parents come first: what is followed by nothing below it is a leaf. What follows the last one is not known.
+ */
 static bool is_leaf(const Part *part, size_t i) {
         if (i == 0)
                 return false; /* the key itself */
-        return i + 1 < part->n ? !is_below(&part->nodes[i + 1], &part->nodes[i]) : !part->nodes[i].dir || !part->more;
+        return i + 1 < part->n ? !is_below(&part->nodes[i + 1], &part->nodes[i]) :
+                                 !part->nodes[i].dir || !part->more;
 }
 
 static size_t write_leaves(const Part *part, size_t max, Text *t) {
@@ -77,7 +81,8 @@ static size_t write_leaves(const Part *part, size_t max, Text *t) {
         return n;
 }
 
-/* Of one listing, at most *max leaves: 1 when some went, 0 when others write there, or fewer are to be tried; -EBUSY when the server is busy. */
+/* Of one listing, at most *max leaves: 1 when some went, 0 when others write there, or fewer are to be tried;
+ * -EBUSY when the server is busy. */
 static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
@@ -88,7 +93,8 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
                 return body.error;
         if (n == 0)
                 return 0;
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", body.chars, &reply, err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", body.chars,
+                               &reply, err);
         if (r < 0)
                 return r;
         switch (reply.status) {
@@ -131,7 +137,11 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
                 more = part.n > 1 && (busy || part.more || max < PART_MAX);
         }
         part_clear(&part);
-        return r < 0 ? r : in_vain == IN_VAIN_MAX ? error_set(err, -EBUSY, "others write below it, or the server is busy: a part is left") : 0;
+        return r < 0 ? r :
+               in_vain == IN_VAIN_MAX ?
+                       error_set(err, -EBUSY,
+                                 "others write below it, or the server is busy: a part is left") :
+                       0;
 }
 
 /* What the server is too busy for has not happened: it is asked again. */
@@ -144,7 +154,8 @@ static int remove_below(Client *c, const char *key, const Text *path, uint64_t *
                 const JsonValue *node = NULL;
 
                 r = kv_ask(c, "DELETE", path, NULL, &answer, &node, NULL, ret_code, err);
-                if (r == -EREMOTEIO && *ret_code == 210) { /* the rest, too, where others have written below it since */
+                if (r == -EREMOTEIO &&
+                    *ret_code == 210) { /* the rest, too, where others have written below it since */
                         if (in_parts)
                                 (void) usleep(PAUSE_US);
                         in_parts = true;
@@ -157,7 +168,9 @@ static int remove_below(Client *c, const char *key, const Text *path, uint64_t *
                 else
                         return r;
         }
-        return error_set(err, -EBUSY, in_parts ? "others write below it, or the server is busy: a part is left" : "the server is busy");
+        return error_set(err, -EBUSY,
+                         in_parts ? "others write below it, or the server is busy: a part is left" :
+                                    "the server is busy");
 }
 
 int kv_rm(Client *c, char **args, size_t n) {
@@ -188,7 +201,8 @@ int kv_rm(Client *c, char **args, size_t n) {
                 r = remove_below(c, args[0], &path, &code, &err);
                 if (r >= 0)
                         return EXIT_DONE;
-                if (r != -EREMOTEIO || code >= 200) /* else it did nothing, and the second attempt says so in etcdctl's words */
+                if (r != -EREMOTEIO ||
+                    code >= 200) /* else it did nothing, and the second attempt says so in etcdctl's words */
                         return client_fail(r, &err, "%s", "");
         }
         return kv_request(c, "DELETE", &path, NULL, &root, &node);

@@ -1,4 +1,5 @@
-/* What v2's API has no words for: bytes that are no text, pages, transactions, the stream of all changes (fleet-api(7)). */
+/* What v2's API has no words for: bytes that are no text, pages, transactions, the stream of all changes
+ * (fleet-api(7)). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -31,7 +32,8 @@ int kv_read_stdin(size_t max, char **ret, size_t *ret_size) {
 }
 
 int kv_read_file(const char *path, size_t max, char **ret, size_t *ret_size) {
-        return streq(path, "-") ? kv_read_stdin(max, ret, ret_size) : read_file_at(AT_FDCWD, path, max, ret, ret_size);
+        return streq(path, "-") ? kv_read_stdin(max, ret, ret_size) :
+                                  read_file_at(AT_FDCWD, path, max, ret, ret_size);
 }
 
 int kv_value(Client *c, const char *key, Reply *ret, Error *err) {
@@ -42,7 +44,8 @@ int kv_value(Client *c, const char *key, Reply *ret, Error *err) {
         kv_append_clean(&path, key, true);
         if (c->options.quorum)
                 text_append(&path, "?quorum=true");
-        r = path.error < 0 ? path.error : connection_request(c->connection, "GET", path.chars, NULL, NULL, ret, err);
+        r = path.error < 0 ? path.error :
+                             connection_request(c->connection, "GET", path.chars, NULL, NULL, ret, err);
         return r < 0 ? r : ret->status == 200 ? 0 : -ENODATA;
 }
 
@@ -78,7 +81,8 @@ static int listed_read(const JsonValue *node, KvListed *ret, Error *err) {
         return r < 0 ? r : json_read_bytes(node, "value", &ret->value, &ret->value_size, err);
 }
 
-static int page_read(const Reply *reply, int (*each)(void *userdata, const KvListed *node), void *userdata, char **ret_token, Error *err) {
+static int page_read(const Reply *reply, int (*each)(void *userdata, const KvListed *node), void *userdata,
+                     char **ret_token, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         const char *token = NULL;
         const JsonValue *nodes;
@@ -105,7 +109,8 @@ static int page_read(const Reply *reply, int (*each)(void *userdata, const KvLis
         return *ret_token ? 0 : -ENOMEM;
 }
 
-int kv_pages(Client *c, const char *prefix, const char *parameters, int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err) {
+int kv_pages(Client *c, const char *prefix, const char *parameters,
+             int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err) {
         _cleanup_free_ char *token = NULL;
 
         do {
@@ -123,7 +128,9 @@ int kv_pages(Client *c, const char *prefix, const char *parameters, int (*each)(
                 if (token)
                         text_printf(&path, "&nextPageToken=%s", token);
                 free(TAKE_PTR(token));
-                r = path.error < 0 ? path.error : connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, err);
+                r = path.error < 0 ?
+                            path.error :
+                            connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, err);
                 if (r == 0)
                         r = reply_check(&reply, err);
                 if (r == 0)
@@ -142,7 +149,8 @@ static int fail_reply(const Reply *reply) {
         Error err = {};
         int code, r;
 
-        if (api_error_read(reply->body.chars ?: "", reply->body.size, &code, message, sizeof(message)) == 0 && message[0]) {
+        if (api_error_read(reply->body.chars ?: "", reply->body.size, &code, message, sizeof(message)) == 0 &&
+            message[0]) {
                 Error said = {};
 
                 (void) error_set(&said, -EINVAL, "%s", message); /* in one line, whatever it quotes */
@@ -200,7 +208,8 @@ int kv_txn(Client *c, char **args, size_t n) {
                 fputs("fleetctl: JSON has no NUL byte: such values go in base64, as \"value64\"\n", stderr);
                 return EXIT_FAILED;
         }
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", text, &reply, &err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", text, &reply,
+                               &err);
         if (r < 0)
                 return client_fail(r, &err, "%s", "");
         if (reply.status != 200)
@@ -277,7 +286,8 @@ int kv_watch_all(Client *c, const char *key) {
         if (all.status != EXIT_DONE)
                 return all.status;
         if (all.index > 0 && !output_has_failed())
-                fprintf(stderr, "fleetctl: the stream has ended; go on with --after-index=%llu\n", (unsigned long long) all.index);
+                fprintf(stderr, "fleetctl: the stream has ended; go on with --after-index=%llu\n",
+                        (unsigned long long) all.index);
         else if (r == -ENODATA)
                 fputs("fleetctl: the stream has ended\n", stderr);
         return r == -ENODATA || output_has_failed() ? EXIT_FAILED : client_fail(r, &err, "%s", "");

@@ -17,8 +17,8 @@ typedef struct Row {
         const ApiState *state;
         const ApiUnit *unit;
         const JsonValue *problems; /* of unit directories; NULL: not asked for */
-        bool full;   /* --full */
-        bool people; /* a terminal: names instead of ids */
+        bool full;                 /* --full */
+        bool people;               /* a terminal: names instead of ids */
 } Row;
 
 typedef struct Column {
@@ -53,28 +53,56 @@ static void machine_id(const Row *row, Text *t) {
         else
                 text_printf(t, row->full ? "%s" : "%.8s...", m->id);
 }
-static void machine_ip(const Row *row, Text *t) { append_any(row->machine->primary_ip, t); }
+static void machine_ip(const Row *row, Text *t) {
+        append_any(row->machine->primary_ip, t);
+}
 static void machine_metadata(const Row *row, Text *t) {
         const Pairs *pairs = &row->machine->metadata;
 
         for (size_t i = 0; i < pairs->n; i++)
                 text_printf(t, "%s%s=%s", i > 0 ? "," : "", pairs->items[i].key, pairs->items[i].value);
 }
-static void machine_name(const Row *row, Text *t) { append_any(row->machine->hostname, t); }
-static void machine_presence(const Row *row, Text *t) { append_any(row->machine->presence, t); }
-static void machine_problem(const Row *row, Text *t) { append_any(row->machine->problem, t); }
-static void machine_role(const Row *row, Text *t) { append_any(row->machine->role, t); }
-static void machine_units(const Row *row, Text *t) { text_printf(t, "%llu", (unsigned long long) row->machine->n_units); }
-static void machine_version(const Row *row, Text *t) { append_any(row->machine->version, t); }
+static void machine_name(const Row *row, Text *t) {
+        append_any(row->machine->hostname, t);
+}
+static void machine_presence(const Row *row, Text *t) {
+        append_any(row->machine->presence, t);
+}
+static void machine_problem(const Row *row, Text *t) {
+        append_any(row->machine->problem, t);
+}
+static void machine_role(const Row *row, Text *t) {
+        append_any(row->machine->role, t);
+}
+static void machine_units(const Row *row, Text *t) {
+        text_printf(t, "%llu", (unsigned long long) row->machine->n_units);
+}
+static void machine_version(const Row *row, Text *t) {
+        append_any(row->machine->version, t);
+}
 
-static void state_unit(const Row *row, Text *t) { append_any(row->state->name, t); }
-static void state_machine(const Row *row, Text *t) { append_place(row, row->state->machine_id, t); }
-static void state_load(const Row *row, Text *t) { append_any(row->state->load, t); }
-static void state_active(const Row *row, Text *t) { append_any(row->state->active, t); }
-static void state_sub(const Row *row, Text *t) { append_any(row->state->sub, t); }
-static void state_hash(const Row *row, Text *t) { append_hash(row, row->state->hash, t); }
+static void state_unit(const Row *row, Text *t) {
+        append_any(row->state->name, t);
+}
+static void state_machine(const Row *row, Text *t) {
+        append_place(row, row->state->machine_id, t);
+}
+static void state_load(const Row *row, Text *t) {
+        append_any(row->state->load, t);
+}
+static void state_active(const Row *row, Text *t) {
+        append_any(row->state->active, t);
+}
+static void state_sub(const Row *row, Text *t) {
+        append_any(row->state->sub, t);
+}
+static void state_hash(const Row *row, Text *t) {
+        append_hash(row, row->state->hash, t);
+}
 
-static void unit_name(const Row *row, Text *t) { append_any(row->unit->name, t); }
+static void unit_name(const Row *row, Text *t) {
+        append_any(row->unit->name, t);
+}
 static void unit_hash(const Row *row, Text *t) {
         char hash[UNIT_HASH_SIZE];
         int r;
@@ -89,7 +117,9 @@ static void unit_hash(const Row *row, Text *t) {
         else if (r == -ENOMEM)
                 t->error = r;
 }
-static void unit_desired(const Row *row, Text *t) { append_any(target_state_to_string(row->unit->desired_state), t); }
+static void unit_desired(const Row *row, Text *t) {
+        append_any(target_state_to_string(row->unit->desired_state), t);
+}
 static void unit_current(const Row *row, Text *t) {
         if (!row->unit->global)
                 append_any(target_state_to_string(row->unit->current_state), t);
@@ -100,9 +130,15 @@ static void unit_target(const Row *row, Text *t) {
         else
                 append_place(row, row->unit->machine_id, t);
 }
-static void unit_global(const Row *row, Text *t) { text_append(t, row->unit->global ? "true" : "false"); }
-static void unit_reason(const Row *row, Text *t) { append_any(row->unit->reason, t); }
-static void unit_owner(const Row *row, Text *t) { append_place(row, row->unit->owner, t); }
+static void unit_global(const Row *row, Text *t) {
+        text_append(t, row->unit->global ? "true" : "false");
+}
+static void unit_reason(const Row *row, Text *t) {
+        append_any(row->unit->reason, t);
+}
+static void unit_owner(const Row *row, Text *t) {
+        append_place(row, row->unit->owner, t);
+}
 static void unit_problem(const Row *row, Text *t) {
         for (size_t i = 0; row->unit->name && i < json_value_count(row->problems); i++) {
                 const JsonValue *p = json_value_item(row->problems, i);
@@ -127,18 +163,26 @@ static void unit_desc(const Row *row, Text *t) {
 
 /* Lines here are columns; fleetctl(1) documents the same names. */
 static const Column machine_columns[] = {
-        { "machine", machine_id }, { "ip", machine_ip }, { "metadata", machine_metadata }, { "hostname", machine_name },
-        { "presence", machine_presence }, { "problem", machine_problem }, { "role", machine_role }, { "units", machine_units },
-        { "version", machine_version }, {},
+        { "machine", machine_id },        { "ip", machine_ip },
+        { "metadata", machine_metadata }, { "hostname", machine_name },
+        { "presence", machine_presence }, { "problem", machine_problem },
+        { "role", machine_role },         { "units", machine_units },
+        { "version", machine_version },   {},
 };
 static const Column state_columns[] = {
-        { "unit", state_unit }, { "machine", state_machine }, { "load", state_load }, { "active", state_active },
-        { "sub", state_sub }, { "hash", state_hash }, {},
+        { "unit", state_unit },
+        { "machine", state_machine },
+        { "load", state_load },
+        { "active", state_active },
+        { "sub", state_sub },
+        { "hash", state_hash },
+        {},
 };
 static const Column unit_columns[] = {
-        { "unit", unit_name }, { "hash", unit_hash }, { "dstate", unit_desired }, { "state", unit_current },
-        { "target", unit_target }, { "tmachine", unit_target }, { "global", unit_global }, { "desc", unit_desc },
-        { "reason", unit_reason }, { "owner", unit_owner }, { "problem", unit_problem }, {},
+        { "unit", unit_name },     { "hash", unit_hash },       { "dstate", unit_desired },
+        { "state", unit_current }, { "target", unit_target },   { "tmachine", unit_target },
+        { "global", unit_global }, { "desc", unit_desc },       { "reason", unit_reason },
+        { "owner", unit_owner },   { "problem", unit_problem }, {},
 };
 
 enum { COLUMNS_MAX = 64 };
@@ -150,8 +194,11 @@ typedef struct Choice {
 } Choice;
 
 /* Which columns, from --fields or the defaults; an error is said in fleet's words. */
-static int choose(const Client *c, const Column *all, const char *in_pipe, const char *on_terminal, Choice *ret) {
-        const char *fields = c->options.fields ? c->options.fields : stdout_is_terminal() ? on_terminal : in_pipe;
+static int choose(const Client *c, const Column *all, const char *in_pipe, const char *on_terminal,
+                  Choice *ret) {
+        const char *fields = c->options.fields    ? c->options.fields :
+                             stdout_is_terminal() ? on_terminal :
+                                                    in_pipe;
 
         if (!*fields) {
                 fputs("Must define output format\n", stderr);
@@ -161,17 +208,20 @@ static int choose(const Client *c, const Column *all, const char *in_pipe, const
                 size_t size = strcspn(fields, ",");
                 const Column *column = all;
 
-                while (column->name && (strlen(column->name) != size || memcmp(column->name, fields, size) != 0))
+                while (column->name &&
+                       (strlen(column->name) != size || memcmp(column->name, fields, size) != 0))
                         column++;
                 if (!column->name || ret->n == COLUMNS_MAX) {
                         fprintf(stderr, "Invalid key in output format: \"%.*s\"\n", (int) size, fields);
                         return -EINVAL;
                 }
                 if (streq(column->name, "tmachine"))
-                        fputs("WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead\n", stderr);
+                        fputs("WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead\n",
+                              stderr);
                 for (size_t i = 0; i <= size && i < sizeof(ret->headers[0]); i++)
-                        ret->headers[ret->n][i] = column->name[i] >= 'a' && column->name[i] <= 'z' ? column->name[i] - 32
-                                                                                                   : column->name[i];
+                        ret->headers[ret->n][i] = column->name[i] >= 'a' && column->name[i] <= 'z' ?
+                                                          column->name[i] - 32 :
+                                                          column->name[i];
                 ret->columns[ret->n++] = column;
 
                 fields += size;
@@ -217,7 +267,9 @@ static int finish(const Client *c, const Table *table, int r) {
         return r < 0 ? client_fail(r, NULL, "%s", "") : EXIT_DONE;
 }
 
-static bool wants_json(const Client *c) { return streq(c->options.output, "json"); }
+static bool wants_json(const Client *c) {
+        return streq(c->options.output, "json");
+}
 
 /* -- What is left of a list: names and patterns, --state, --machine -- */
 
@@ -233,7 +285,8 @@ static int wanted_read(Client *c, char **args, size_t n, const Listing *machines
 
         *ret = (Wanted) { .state = c->options.state, .machine = c->options.machine, .machines = machines };
         for (size_t i = 0; i < n && r >= 0; i++) {
-                _cleanup_free_ char *name = is_pattern(args[i]) ? strdup(args[i]) : unit_name_from_argument(args[i]);
+                _cleanup_free_ char *name = is_pattern(args[i]) ? strdup(args[i]) :
+                                                                  unit_name_from_argument(args[i]);
 
                 r = name ? names_add(&ret->names, name, strlen(name)) : -ENOMEM;
         }
@@ -243,7 +296,8 @@ static int wanted_read(Client *c, char **args, size_t n, const Listing *machines
 /* fleet passed over whatever stood behind its lists: a name that no unit has is no filter. */
 static bool has_name(const Wanted *w, const char *unit) {
         for (size_t i = 0; i < w->names.n; i++)
-                if (streq(w->names.items[i], unit) || (is_pattern(w->names.items[i]) && glob_match(w->names.items[i], unit)))
+                if (streq(w->names.items[i], unit) ||
+                    (is_pattern(w->names.items[i]) && glob_match(w->names.items[i], unit)))
                         return true;
         return false;
 }
@@ -251,45 +305,69 @@ static bool has_name(const Wanted *w, const char *unit) {
 static bool on_machine(const Wanted *w, const char *id) {
         const ApiMachine *m = listing_machine(w->machines, id);
 
-        return !w->machine || (id && *id && starts_with(id, w->machine)) || (m && m->hostname && streq(m->hostname, w->machine));
+        return !w->machine || (id && *id && starts_with(id, w->machine)) ||
+               (m && m->hostname && streq(m->hostname, w->machine));
 }
 
-static bool is_state(const Wanted *w, const char *word) { return !w->state || (word && streq(word, w->state)); }
+static bool is_state(const Wanted *w, const char *word) {
+        return !w->state || (word && streq(word, w->state));
+}
 
 /* -- The lists -- */
 
 typedef struct List {
         const Column *columns;
-        const char *in_pipe, *on_terminal, *on_narrow; /* the last: where the terminal has no room for the one before */
+        const char *in_pipe, *on_terminal,
+                *on_narrow; /* the last: where the terminal has no room for the one before */
         int (*read)(Client *c, Listing *ret, Error *err);
         void (*write)(Text *t, const Listing *l);
         void (*row)(Row *row, const Listing *l, size_t i);
-        const char *empty;                                   /* what people are told of a list without rows */
-        const char *(*unit)(const Row *row);                 /* NULL: rows are no units */
-        bool (*fits)(const Wanted *wanted, const Row *row);  /* --state and --machine */
+        const char *empty;                                  /* what people are told of a list without rows */
+        const char *(*unit)(const Row *row);                /* NULL: rows are no units */
+        bool (*fits)(const Wanted *wanted, const Row *row); /* --state and --machine */
 } List;
 
-static int read_states(Client *c, Listing *ret, Error *err) { return client_states(c, NULL, ret, err); }
+static int read_states(Client *c, Listing *ret, Error *err) {
+        return client_states(c, NULL, ret, err);
+}
 
-static void write_machines(Text *t, const Listing *l) { api_machines_page_write(t, l->machines, l->n, NULL); }
-static void write_states(Text *t, const Listing *l) { api_states_page_write(t, l->states, l->n, NULL); }
-static void write_units(Text *t, const Listing *l) { api_units_page_write(t, l->units, l->n, NULL); }
+static void write_machines(Text *t, const Listing *l) {
+        api_machines_page_write(t, l->machines, l->n, NULL);
+}
+static void write_states(Text *t, const Listing *l) {
+        api_states_page_write(t, l->states, l->n, NULL);
+}
+static void write_units(Text *t, const Listing *l) {
+        api_units_page_write(t, l->units, l->n, NULL);
+}
 
-static void machine_row(Row *row, const Listing *l, size_t i) { row->machine = &l->machines[i]; }
-static void state_row(Row *row, const Listing *l, size_t i) { row->state = &l->states[i]; }
-static void unit_row(Row *row, const Listing *l, size_t i) { row->unit = &l->units[i]; }
+static void machine_row(Row *row, const Listing *l, size_t i) {
+        row->machine = &l->machines[i];
+}
+static void state_row(Row *row, const Listing *l, size_t i) {
+        row->state = &l->states[i];
+}
+static void unit_row(Row *row, const Listing *l, size_t i) {
+        row->unit = &l->units[i];
+}
 
-static const char *state_of_unit(const Row *row) { return row->state->name; }
-static const char *file_of_unit(const Row *row) { return row->unit->name; }
+static const char *state_of_unit(const Row *row) {
+        return row->state->name;
+}
+static const char *file_of_unit(const Row *row) {
+        return row->unit->name;
+}
 
 static bool state_fits(const Wanted *w, const Row *row) {
         return on_machine(w, row->state->machine_id) &&
-               (is_state(w, row->state->active) || is_state(w, row->state->sub) || is_state(w, row->state->load));
+               (is_state(w, row->state->active) || is_state(w, row->state->sub) ||
+                is_state(w, row->state->load));
 }
 
 static bool unit_fits(const Wanted *w, const Row *row) {
         return on_machine(w, row->unit->machine_id) &&
-               (is_state(w, target_state_to_string(row->unit->desired_state)) || is_state(w, target_state_to_string(row->unit->current_state)));
+               (is_state(w, target_state_to_string(row->unit->desired_state)) ||
+                is_state(w, target_state_to_string(row->unit->current_state)));
 }
 
 /* Leaves out what is not wanted, in place. */
@@ -320,7 +398,8 @@ static void filter(Listing *l, const List *list, const Wanted *w) {
         l->n = kept;
 }
 
-/* What directories could not do is said of files that are no units, too; a daemon that knows nothing of it has nothing to say. */
+/* What directories could not do is said of files that are no units, too; a daemon that knows nothing of it
+ * has nothing to say. */
 static int read_problems(Client *c, const List *list, JsonValue **ret, Error *err) {
         int r = list->row == unit_row ? client_problems(c, ret, err) : 0;
 
@@ -340,13 +419,16 @@ static int print_problems(const JsonValue *problems, const Listing *machines) {
         return 0;
 }
 
-static int fill(Client *c, const List *list, const Choice *choice, const Listing *items, const Listing *machines, const JsonValue *problems,
-                Table **ret) {
+static int fill(Client *c, const List *list, const Choice *choice, const Listing *items,
+                const Listing *machines, const JsonValue *problems, Table **ret) {
         _cleanup_table_ Table *table = choice_table(choice);
         int r = table ? 0 : -ENOMEM;
 
         for (size_t i = 0; i < items->n && r >= 0; i++) {
-                Row row = { .machines = list->unit ? machines : items, .problems = problems, .full = c->options.full, .people = stdout_is_terminal() };
+                Row row = { .machines = list->unit ? machines : items,
+                            .problems = problems,
+                            .full = c->options.full,
+                            .people = stdout_is_terminal() };
 
                 list->row(&row, items, i);
                 r = add_row(table, choice, &row);
@@ -376,11 +458,13 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
         if (r >= 0 && !wants_json(c))
                 r = read_problems(c, list, &directories, &err);
         if (r == -EREMOTEIO && !list->unit) {
-                fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n", error_text(&err, r));
+                fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n",
+                        error_text(&err, r));
                 return EXIT_FAILED;
         }
         if (r < 0)
-                return client_fail(r, &err, list->unit ? "Error retrieving list of units from repository: " : "%s", "");
+                return client_fail(
+                        r, &err, list->unit ? "Error retrieving list of units from repository: " : "%s", "");
         any = items.n > 0;
         r = wanted_read(c, args, n, &machines, &wanted);
         if (r >= 0)
@@ -394,35 +478,67 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
         }
 
         if (r >= 0)
-                r = fill(c, list, &choice, &items, &machines, json_value_member(directories, "problems"), &table);
+                r = fill(c, list, &choice, &items, &machines, json_value_member(directories, "problems"),
+                         &table);
         if (r >= 0 && !c->options.fields && table_is_too_wide(table)) {
                 choice = (Choice) {};
                 r = choose(c, list->columns, list->in_pipe, list->on_narrow, &choice);
                 if (r >= 0)
-                        r = fill(c, list, &choice, &items, &machines, json_value_member(directories, "problems"), &table);
+                        r = fill(c, list, &choice, &items, &machines,
+                                 json_value_member(directories, "problems"), &table);
         }
         r = finish(c, table, r);
         if (r == EXIT_DONE && items.n == 0 && client_talks_to_people())
-                fprintf(stderr, "fleetctl: %s\n", any ? "nothing of what there is was asked for" : list->empty);
+                fprintf(stderr, "fleetctl: %s\n",
+                        any ? "nothing of what there is was asked for" : list->empty);
         if (print_problems(json_value_member(directories, "problems"), &machines) < 0)
                 return client_fail(-ENOMEM, NULL, "%s", "");
         for (size_t i = 0; !list->unit && i < items.n; i++)
                 if (items.machines[i].problem && *items.machines[i].problem)
-                        client_note("%s: %s", items.machines[i].hostname ?: items.machines[i].id, items.machines[i].problem);
+                        client_note("%s: %s", items.machines[i].hostname ?: items.machines[i].id,
+                                    items.machines[i].problem);
         return r;
 }
 
 int verb_list_machines(Client *c, char **args, size_t n) {
-        return print_list(c, &(List) { .columns = machine_columns, .in_pipe = "machine,ip,metadata", .on_terminal = "machine,ip,metadata,units,role", .on_narrow = "machine,ip,units,role",
-                                       .empty = "no machine is up", .read = client_machines, .write = write_machines, .row = machine_row }, args, n);
+        return print_list(c,
+                          &(List) { .columns = machine_columns,
+                                    .in_pipe = "machine,ip,metadata",
+                                    .on_terminal = "machine,ip,metadata,units,role",
+                                    .on_narrow = "machine,ip,units,role",
+                                    .empty = "no machine is up",
+                                    .read = client_machines,
+                                    .write = write_machines,
+                                    .row = machine_row },
+                          args, n);
 }
 
 int verb_list_units(Client *c, char **args, size_t n) {
-        return print_list(c, &(List) { .columns = state_columns, .in_pipe = "unit,machine,active,sub", .on_terminal = "unit,machine,active,sub", .on_narrow = "unit,machine,sub",
-                                       .empty = "no unit is on a machine (fleetctl start FILE)", .read = read_states, .write = write_states, .row = state_row, .unit = state_of_unit, .fits = state_fits }, args, n);
+        return print_list(c,
+                          &(List) { .columns = state_columns,
+                                    .in_pipe = "unit,machine,active,sub",
+                                    .on_terminal = "unit,machine,active,sub",
+                                    .on_narrow = "unit,machine,sub",
+                                    .empty = "no unit is on a machine (fleetctl start FILE)",
+                                    .read = read_states,
+                                    .write = write_states,
+                                    .row = state_row,
+                                    .unit = state_of_unit,
+                                    .fits = state_fits },
+                          args, n);
 }
 
 int verb_list_unit_files(Client *c, char **args, size_t n) {
-        return print_list(c, &(List) { .columns = unit_columns, .in_pipe = "unit,hash,dstate,state,target", .on_terminal = "unit,hash,dstate,state,target", .on_narrow = "unit,state,target",
-                                       .empty = "the cluster has no units (fleetctl start FILE)", .read = client_units, .write = write_units, .row = unit_row, .unit = file_of_unit, .fits = unit_fits }, args, n);
+        return print_list(c,
+                          &(List) { .columns = unit_columns,
+                                    .in_pipe = "unit,hash,dstate,state,target",
+                                    .on_terminal = "unit,hash,dstate,state,target",
+                                    .on_narrow = "unit,state,target",
+                                    .empty = "the cluster has no units (fleetctl start FILE)",
+                                    .read = client_units,
+                                    .write = write_units,
+                                    .row = unit_row,
+                                    .unit = file_of_unit,
+                                    .fits = unit_fits },
+                          args, n);
 }

@@ -12,9 +12,9 @@
 
 enum {
         WORD_MAX = 24,
-        WORD_WIDTH = 10,  /* what most words need */
-        NAME_MIN = 20,    /* columns that a name keeps before a note does */
-        NOTE_MIN = 8,     /* below this a note is left out */
+        WORD_WIDTH = 10, /* what most words need */
+        NAME_MIN = 20,   /* columns that a name keeps before a note does */
+        NOTE_MIN = 8,    /* below this a note is left out */
 };
 
 typedef struct Line {
@@ -34,7 +34,8 @@ bool live_is_possible(void) {
         const char *term = getenv("TERM");
         struct winsize window = {};
 
-        return isatty(STDOUT_FILENO) && term && *term && !streq(term, "dumb") && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) >= 0;
+        return isatty(STDOUT_FILENO) && term && *term && !streq(term, "dumb") &&
+               ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) >= 0;
 }
 
 Live *live_new(const Names *names) {
@@ -72,7 +73,8 @@ static void put(Text *t, const char *s) {
         text_append_printable(t, s);
 }
 
-void live_set(Live *l, const char *name, LiveMark mark, const char *place, const char *word, const char *note) {
+void live_set(Live *l, const char *name, LiveMark mark, const char *place, const char *word,
+              const char *note) {
         for (size_t i = 0; l && i < l->names.n; i++) {
                 Line *line = &l->lines[i];
 
@@ -92,9 +94,12 @@ void live_set(Live *l, const char *name, LiveMark mark, const char *place, const
         }
 }
 
-static const char *chars(const Text *t) { return t->error >= 0 && t->chars ? t->chars : ""; }
+static const char *chars(const Text *t) {
+        return t->error >= 0 && t->chars ? t->chars : "";
+}
 
-/* Appends at most 'width' columns of 's'; a cut is shown by an ellipsis, in a name in the middle: units are told apart by their ends. */
+/* Appends at most 'width' columns of 's'; a cut is shown by an ellipsis, in a name in the middle: units are
+ * told apart by their ends. */
 static void append_cut(Text *t, const char *s, size_t width, bool in_middle) {
         size_t n = output_width(s), head, at = 0, size = strlen(s);
 
@@ -148,7 +153,9 @@ static Widths widths_of(const Live *l, size_t columns) {
 }
 
 static const char *colour_of(LiveMark mark) {
-        return !output_has_colours() || mark < LIVE_DONE ? "" : output_state_colour(mark == LIVE_DONE ? "active" : "failed");
+        return !output_has_colours() || mark < LIVE_DONE ?
+                       "" :
+                       output_state_colour(mark == LIVE_DONE ? "active" : "failed");
 }
 
 static void append_line(Text *t, const char *name, const Line *line, const Widths *w, uint64_t now_ms) {
@@ -191,7 +198,10 @@ static size_t choose(const Live *l, size_t room, bool *shown) {
 }
 
 static void append_rest(Text *t, const Live *l, const bool *shown, size_t columns) {
-        static const char *const words[] = { [LIVE_IDLE] = "to come", [LIVE_UNDERWAY] = "under way", [LIVE_DONE] = "done", [LIVE_FAILED] = "failed" };
+        static const char *const words[] = { [LIVE_IDLE] = "to come",
+                                             [LIVE_UNDERWAY] = "under way",
+                                             [LIVE_DONE] = "done",
+                                             [LIVE_FAILED] = "failed" };
         size_t n[ELEMENTS(words)] = {}, all = 0;
         _cleanup_text_ Text rest = {};
 
@@ -246,5 +256,6 @@ void live_draw(Live *l) {
 void live_break(const Live *l) {
         if (!l)
                 return;
-        (void) output_control("\r\033[?7h\033[K"); /* the end of the last drawing may be among what the kernel throws away at a Ctrl-C */
+        (void) output_control("\r\033[?7h\033[K"); /* the end of the last drawing may be among what the kernel
+                                                      throws away at a Ctrl-C */
 }

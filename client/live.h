@@ -1,9 +1,9 @@
-/* The lines of what is waited for, on a terminal that can write them again: one a unit, with place, state, and how long it takes or
- * why it takes so long.
+/* The lines of what is waited for, on a terminal that can write them again: one a unit, with place, state,
+ * and how long it takes or why it takes so long.
  *
- * What does not fit is cut, never wrapped, and of more units than the window has lines those are shown that people have to look at:
- * what failed, then what is under way. The cursor always stands below the last line, so that whatever ends the program leaves a
- * terminal as it should be. */
+ * What does not fit is cut, never wrapped, and of more units than the window has lines those are shown that
+ * people have to look at: what failed, then what is under way. The cursor always stands below the last line,
+ * so that whatever ends the program leaves a terminal as it should be. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,16 +15,18 @@ typedef enum LiveMark { LIVE_IDLE, LIVE_UNDERWAY, LIVE_DONE, LIVE_FAILED } LiveM
 
 typedef struct Live Live;
 
-/* One line for each name; the time of a line begins when it is first set. NULL where standard output is no such terminal (or there is
- * no memory): then nothing is to be shown, and NULL is taken by all below. 'names' is copied. */
+/* One line for each name; the time of a line begins when it is first set. NULL where standard output is no
+ * such terminal (or there is no memory): then nothing is to be shown, and NULL is taken by all below. 'names'
+ * is copied. */
 Live *live_new(const Names *names);
 Live *live_free(Live *l); /* returns NULL */
 DEFINE_CLEANUP(Live *, live_free)
 #define _cleanup_live_ _cleanup_(live_freep)
 
-/* What the line of 'name' says from now on. 'place' "" is shown as a dash; 'note' stands where the time does, "" for the time. A line that
- * is done or failed keeps the time it took, until it is under way again. */
-void live_set(Live *l, const char *name, LiveMark mark, const char *place, const char *word, const char *note);
+/* What the line of 'name' says from now on. 'place' "" is shown as a dash; 'note' stands where the time does,
+ * "" for the time. A line that is done or failed keeps the time it took, until it is under way again. */
+void live_set(Live *l, const char *name, LiveMark mark, const char *place, const char *word,
+              const char *note);
 
 void live_draw(Live *l);
 

@@ -24,87 +24,115 @@ static const Flag flags[] = {
         { "block-attempts", 0, FLAGS_ATTEMPTS, FLAG_LIMIT, AT(block_attempts),
           "Wait for at most N times two seconds; 0 is no limit (default 0)" },
         { "no-block", 0, FLAGS_NO_BLOCK, FLAG_BOOL, AT(no_block), "Do not wait until it is so" },
-        { "no-block", 0, FLAGS_LINES, FLAG_BOOL, AT(ignored_switch), NULL }, /* scripts for fleet say it of status */
-        { "wait", 0, FLAGS_WAIT, FLAG_BOOL, AT(wait), "Wait until the units have ended again (stop: also for global units)" },
-        { "replace", 0, FLAGS_REPLACE, FLAG_BOOL, AT(replace), "Replace units in the cluster by the files here" },
+        { "no-block", 0, FLAGS_LINES, FLAG_BOOL, AT(ignored_switch),
+          NULL }, /* scripts for fleet say it of status */
+        { "wait", 0, FLAGS_WAIT, FLAG_BOOL, AT(wait),
+          "Wait until the units have ended again (stop: also for global units)" },
+        { "replace", 0, FLAGS_REPLACE, FLAG_BOOL, AT(replace),
+          "Replace units in the cluster by the files here" },
         { "sign", 0, FLAGS_REPLACE, FLAG_BOOL, AT(sign), NULL },
         { "fields", 0, FLAGS_LIST, FLAG_TEXT, AT(fields), "Columns to print, with commas between" },
         { "full", 'l', FLAGS_LIST, FLAG_BOOL, AT(full), "Do not ellipsize fields on output" },
         { "l", 0, FLAGS_LIST, FLAG_BOOL, AT(full), NULL },
         { "no-legend", 0, FLAGS_LIST, FLAG_BOOL, AT(no_legend), "Do not print a legend (column headers)" },
         { "lines", 'n', FLAGS_LINES, FLAG_NUMBER, AT(lines), "Number of recent log lines (default 10)" },
-        { "lines", 'n', FLAGS_EVENTS, FLAG_NUMBER, AT(last), "Of the past only the last N (default all; with --follow 10)" },
-        { "follow", 'f', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_BOOL, AT(follow), "Continuously print new entries" },
-        { "since", 'S', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_TEXT, AT(since), "Not before this time: \"-1h\", \"2026-01-31 12:00\"" },
+        { "lines", 'n', FLAGS_EVENTS, FLAG_NUMBER, AT(last),
+          "Of the past only the last N (default all; with --follow 10)" },
+        { "follow", 'f', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_BOOL, AT(follow),
+          "Continuously print new entries" },
+        { "since", 'S', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_TEXT, AT(since),
+          "Not before this time: \"-1h\", \"2026-01-31 12:00\"" },
         { "until", 'U', FLAGS_JOURNAL, FLAG_TEXT, AT(until), "Not after this time" },
         { "f", 0, FLAGS_JOURNAL, FLAG_BOOL, AT(follow), NULL },
-        { "output", 'o', FLAGS_JOURNAL, FLAG_TEXT, AT(journal_output), "Output mode, as journalctl's (default \"short\")" },
+        { "output", 'o', FLAGS_JOURNAL, FLAG_TEXT, AT(journal_output),
+          "Output mode, as journalctl's (default \"short\")" },
         { "machine", 'm', FLAGS_MACHINE, FLAG_TEXT, AT(machine), "Only units on this machine" },
-        { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine), "The machine to ask, by name or the beginning of its id" },
+        { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine),
+          "The machine to ask, by name or the beginning of its id" },
         { "etcd", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd), "http://HOST:2379 of fleet's etcd" },
         { "state", 0, FLAGS_STATE, FLAG_TEXT, AT(state), "Only units in this state" },
         { "yes", 'y', FLAGS_YES, FLAG_BOOL, AT(yes), "Do not ask, whatever a pattern stands for" },
-        { "property", 'p', FLAGS_SHOW, FLAG_TEXT, AT(property), "Only these properties, with commas between" },
+        { "property", 'p', FLAGS_SHOW, FLAG_TEXT, AT(property),
+          "Only these properties, with commas between" },
         { "signal", 's', FLAGS_KILL, FLAG_TEXT, AT(signal), "Signal to send (default \"SIGTERM\")" },
-        { "kill-whom", 0, FLAGS_KILL, FLAG_TEXT, AT(kill_whom), "\"main\", \"control\" or \"all\" (default)" },
-        { "source", 0, FLAGS_SOURCE, FLAG_BOOL, AT(source), "As it was given: comments, and drop-ins behind it" },
+        { "kill-whom", 0, FLAGS_KILL, FLAG_TEXT, AT(kill_whom),
+          "\"main\", \"control\" or \"all\" (default)" },
+        { "source", 0, FLAGS_SOURCE, FLAG_BOOL, AT(source),
+          "As it was given: comments, and drop-ins behind it" },
         { "quiet", 'q', FLAGS_QUIET, FLAG_BOOL, AT(quiet), "Print nothing, only exit" },
         { "unit", 'u', FLAGS_SSH, FLAG_TEXT, AT(unit), "The machine of this unit" },
-        { "forward-agent", 'A', FLAGS_SSH, FLAG_BOOL, AT(forward_agent), "Let the machine use this ssh-agent" },
+        { "forward-agent", 'A', FLAGS_SSH, FLAG_BOOL, AT(forward_agent),
+          "Let the machine use this ssh-agent" },
         { "A", 0, FLAGS_SSH, FLAG_BOOL, AT(forward_agent), NULL },
         { "ssh-port", 0, FLAGS_SSH, FLAG_TEXT, AT(ssh_port), "Port of the machine's sshd (default 22)" },
         { "ssh-port", 0, FLAGS_REMOTE, FLAG_TEXT, AT(ignored), NULL },
         { "sudo", 0, FLAGS_REMOTE, FLAG_BOOL, AT(ignored_switch), NULL },
         { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds after which the key vanishes (lock: default 30)" },
         { "swap-with-value", 0, FLAGS_KV, FLAG_TEXT, AT(swap_with_value), "set: only if this is the value" },
-        { "swap-with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(swap_with_index), "set: only if this is the modified index" },
+        { "swap-with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(swap_with_index),
+          "set: only if this is the modified index" },
         { "with-value", 0, FLAGS_KV, FLAG_TEXT, AT(with_value), "rm: only if this is the value" },
         { "with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(with_index), "rm: only if this is the modified index" },
         { "recursive", 'r', FLAGS_KV, FLAG_BOOL, AT(recursive), "ls, rm, watch: and all below" },
         { "dir", 0, FLAGS_KV, FLAG_BOOL, AT(dir), "rm: also an empty directory; mk: a directory" },
-        { "in-order", 0, FLAGS_KV, FLAG_BOOL, AT(in_order), "mk: below the key, by a name that is last in order" },
+        { "in-order", 0, FLAGS_KV, FLAG_BOOL, AT(in_order),
+          "mk: below the key, by a name that is last in order" },
         { "forever", 0, FLAGS_KV, FLAG_BOOL, AT(forever), "watch: go on after the first change" },
         { "after-index", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index), "watch: changes after this index" },
         { "after-index", 0, FLAGS_EVENTS, FLAG_NUMBER, AT(after_index), "What came after this index" },
-        { "machine", 'm', FLAGS_EVENTS, FLAG_TEXT, AT(machine), "Only what concerns this machine, by name or the beginning of its id" },
+        { "machine", 'm', FLAGS_EVENTS, FLAG_TEXT, AT(machine),
+          "Only what concerns this machine, by name or the beginning of its id" },
         { "after", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index), NULL },
-        { "all", 0, FLAGS_KV, FLAG_BOOL, AT(all), "watch: every change of a key and all below, one a line, without end" },
-        { "file", 0, FLAGS_KV, FLAG_TEXT, AT(file), "get, set: the value's bytes go to, come from this file; - is stdout, stdin" },
+        { "all", 0, FLAGS_KV, FLAG_BOOL, AT(all),
+          "watch: every change of a key and all below, one a line, without end" },
+        { "file", 0, FLAGS_KV, FLAG_TEXT, AT(file),
+          "get, set: the value's bytes go to, come from this file; - is stdout, stdin" },
         { "limit", 0, FLAGS_KV, FLAG_NUMBER, AT(limit), "ls: at most N keys" },
         { "quorum", 'q', FLAGS_KV, FLAG_BOOL, AT(quorum), "get, ls: what the leader has" },
         { "sort", 0, FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
         { "p", 'p', FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
         { "verbs", 0, FLAGS_HELP, FLAG_BOOL, AT(verbs), "Print the verbs, one a line" },
 
-        { "endpoint", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(endpoint), "Where fleetd listens (default \"unix:///run/fleet.sock\")" },
+        { "endpoint", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(endpoint),
+          "Where fleetd listens (default \"unix:///run/fleet.sock\")" },
         { "request-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(request_timeout_ms),
           "Seconds that a request may take (default 3, of kv 6, 10 for a change)" },
         { "output", 'o', FLAGS_GLOBAL, FLAG_TEXT, AT(output), "\"json\": complete and stable, for programs" },
-        { "ca-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), "CA that an https endpoint is checked against" },
-        { "cert-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file), "Certificate to show to an https endpoint" },
+        { "ca-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file),
+          "CA that an https endpoint is checked against" },
+        { "cert-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file),
+          "Certificate to show to an https endpoint" },
         { "key-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(key_file), "Key of that certificate" },
         { "debug", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(debug), "Print requests to stderr" },
         { "help", 'h', FLAGS_GLOBAL, FLAG_BOOL, AT(help), "Print usage information and exit" },
         { "h", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(help), NULL },
-        { "version", 'v', FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), "Print the version and exit; the first argument only" },
+        { "version", 'v', FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch),
+          "Print the version and exit; the first argument only" },
         { "driver", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(driver), NULL },
-        { "tunnel", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(tunnel), "HOST[:PORT] through which to reach the endpoint, by ssh" },
-        { "etcd-key-prefix", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd_prefix), "Where fleet is in it (default \"/_coreos.com/fleet/\")" },
+        { "tunnel", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(tunnel),
+          "HOST[:PORT] through which to reach the endpoint, by ssh" },
+        { "etcd-key-prefix", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd_prefix),
+          "Where fleet is in it (default \"/_coreos.com/fleet/\")" },
         { "etcd-key-prefix", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(etcd_prefix), NULL },
         { "etcd-keyfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(key_file), NULL },
         { "etcd-certfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file), NULL },
         { "etcd-cafile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), NULL },
         { "experimental-api", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), NULL },
-        { "known-hosts-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(known_hosts_file), "Where ssh keeps the keys of hosts (default: its own)" },
-        { "ssh-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(ssh_timeout_ms), "Seconds that ssh may take to connect (default 10)" },
-        { "ssh-username", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ssh_username), "User to log in as (default \"core\")" },
-        { "strict-host-key-checking", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(strict_host_keys), "Whether unknown hosts are asked about (default true)" },
+        { "known-hosts-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(known_hosts_file),
+          "Where ssh keeps the keys of hosts (default: its own)" },
+        { "ssh-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(ssh_timeout_ms),
+          "Seconds that ssh may take to connect (default 10)" },
+        { "ssh-username", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ssh_username),
+          "User to log in as (default \"core\")" },
+        { "strict-host-key-checking", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(strict_host_keys),
+          "Whether unknown hosts are asked about (default true)" },
 };
 
 /* The flag of that name among 'groups', or NULL. The first wins, so a verb's own goes before a global one. */
 static const Flag *flag_by_name(unsigned groups, const char *name, size_t size) {
         for (size_t i = 0; i < ELEMENTS(flags); i++)
-                if ((flags[i].groups & groups) && strlen(flags[i].name) == size && memcmp(flags[i].name, name, size) == 0)
+                if ((flags[i].groups & groups) && strlen(flags[i].name) == size &&
+                    memcmp(flags[i].name, name, size) == 0)
                         return &flags[i];
         return NULL;
 }
@@ -164,9 +192,18 @@ static int flag_set(Options *o, const Flag *flag, const char *value, const char 
 }
 
 void options_init(Options *o) {
-        *o = (Options) { .endpoint = "unix:///run/fleet.sock", .driver = "API", .output = "", .journal_output = "short",
-                         .lines = LINES_DEFAULT, .tunnel = "", .ssh_username = "core", .known_hosts_file = "", .ssh_port = "", .etcd_prefix = "",
-                         .ssh_timeout_ms = 10000, .strict_host_keys = true };
+        *o = (Options) { .endpoint = "unix:///run/fleet.sock",
+                         .driver = "API",
+                         .output = "",
+                         .journal_output = "short",
+                         .lines = LINES_DEFAULT,
+                         .tunnel = "",
+                         .ssh_username = "core",
+                         .known_hosts_file = "",
+                         .ssh_port = "",
+                         .etcd_prefix = "",
+                         .ssh_timeout_ms = 10000,
+                         .strict_host_keys = true };
 
         for (size_t i = 0; i < ELEMENTS(flags); i++) {
                 char name[64] = "FLEETCTL_";
@@ -196,7 +233,9 @@ char **options_find_verb(char **args, size_t n) {
                         return &args[i];
                 if (strchr(a, '='))
                         continue;
-                flag = a[1] == '-' ? flag_by_name(~0U, a + 2, strlen(a + 2)) : a[2] ? NULL : flag_by_letter(~0U, a[1]);
+                flag = a[1] == '-' ? flag_by_name(~0U, a + 2, strlen(a + 2)) :
+                       a[2]        ? NULL :
+                                     flag_by_letter(~0U, a[1]);
                 if (flag && flag->type != FLAG_BOOL)
                         i++;
         }
@@ -232,7 +271,8 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
                 } else {
                         flag = flag_by_letter(groups, a[1]);
                         if (!flag || (flag->type == FLAG_BOOL && a[2]))
-                                return error_set(err, -EINVAL, "unknown shorthand flag: '%c' in %s", flag ? a[2] : a[1], a);
+                                return error_set(err, -EINVAL, "unknown shorthand flag: '%c' in %s",
+                                                 flag ? a[2] : a[1], a);
                         if (a[2])
                                 value = a + (a[2] == '=' ? 3 : 2);
                 }
@@ -244,8 +284,8 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
                 if (!value)
                         return error_set(err, -EINVAL, "flag needs an argument: %s", a);
                 if (flag_set(o, flag, value, &expected) < 0)
-                        return error_set(err, -EINVAL, "invalid argument \"%s\" for --%s: expected %s", value, flag->name,
-                                         expected);
+                        return error_set(err, -EINVAL, "invalid argument \"%s\" for --%s: expected %s", value,
+                                         flag->name, expected);
         }
         for (; i < *n; i++)
                 args[n_kept++] = args[i];
@@ -260,7 +300,8 @@ const char *options_nearest(unsigned groups, const char *name) {
         const char *nearest = NULL;
 
         for (size_t i = 0; i < ELEMENTS(flags); i++)
-                if ((flags[i].groups & groups) && flags[i].help && is_spelt_alike(name, flags[i].name, &distance) && distance < best) {
+                if ((flags[i].groups & groups) && flags[i].help &&
+                    is_spelt_alike(name, flags[i].name, &distance) && distance < best) {
                         best = distance;
                         nearest = flags[i].name;
                 }
@@ -295,7 +336,7 @@ void options_print(unsigned groups, FILE *f) {
                         if (flag->letter)
                                 snprintf(letter, sizeof(letter), "-%c, ", flag->letter);
                         if (pass > 0)
-                                fprintf(f, "  %s--%s%-*s   %s\n", letter, flag->name, width - (int) strlen(flag->name),
-                                        type_word(flag), flag->help);
+                                fprintf(f, "  %s--%s%-*s   %s\n", letter, flag->name,
+                                        width - (int) strlen(flag->name), type_word(flag), flag->help);
                 }
 }

@@ -1,7 +1,8 @@
-/* What stands on the command line and in FLEETCTL_*: one table of all flags, of which a verb takes some groups.
+/* What stands on the command line and in FLEETCTL_*: one table of all flags, of which a verb takes some
+ * groups.
  *
- * Flags and arguments may be mixed; "--" ends the flags. The command line goes before the environment, in which every
- * global flag has its variable: --request-timeout is FLEETCTL_REQUEST_TIMEOUT. */
+ * Flags and arguments may be mixed; "--" ends the flags. The command line goes before the environment, in
+ * which every global flag has its variable: --request-timeout is FLEETCTL_REQUEST_TIMEOUT. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,26 +24,27 @@ typedef enum FlagGroup {
         FLAGS_JOURNAL = 1 << 5,  /* --lines, --follow, --output */
         FLAGS_REMOTE = 1 << 6,   /* --machine, and what ssh needed */
         FLAGS_KV = 1 << 7,
-        FLAGS_HELP = 1 << 8, /* --verbs */
-        FLAGS_SHOW = 1 << 9, /* --property */
-        FLAGS_KILL = 1 << 10, /* --signal, --kill-whom */
-        FLAGS_QUIET = 1 << 11, /* --quiet */
-        FLAGS_LINES = 1 << 12, /* --lines */
-        FLAGS_STATE = 1 << 14, /* --state */
-        FLAGS_PATTERNS = 1 << 15, /* none: patterns stand for units that are on machines */
+        FLAGS_HELP = 1 << 8,          /* --verbs */
+        FLAGS_SHOW = 1 << 9,          /* --property */
+        FLAGS_KILL = 1 << 10,         /* --signal, --kill-whom */
+        FLAGS_QUIET = 1 << 11,        /* --quiet */
+        FLAGS_LINES = 1 << 12,        /* --lines */
+        FLAGS_STATE = 1 << 14,        /* --state */
+        FLAGS_PATTERNS = 1 << 15,     /* none: patterns stand for units that are on machines */
         FLAGS_PATTERNS_ALL = 1 << 16, /* none: ... for all units */
-        FLAGS_YES = 1 << 17, /* --yes */
-        FLAGS_IMPORT = 1 << 19, /* --etcd */
-        FLAGS_MACHINE = 1 << 18, /* --machine */
-        FLAGS_SOURCE = 1 << 20, /* --source */
-        FLAGS_WAIT = 1 << 21, /* --wait */
-        FLAGS_EVENTS = 1 << 22, /* --lines, --follow, --since, --after-index, --machine */
-        FLAGS_SSH = 1 << 13, /* --unit, --forward-agent, --ssh-port */
+        FLAGS_YES = 1 << 17,          /* --yes */
+        FLAGS_IMPORT = 1 << 19,       /* --etcd */
+        FLAGS_MACHINE = 1 << 18,      /* --machine */
+        FLAGS_SOURCE = 1 << 20,       /* --source */
+        FLAGS_WAIT = 1 << 21,         /* --wait */
+        FLAGS_EVENTS = 1 << 22,       /* --lines, --follow, --since, --after-index, --machine */
+        FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
 } FlagGroup;
 
 typedef struct Options {
         /* global; strings are borrowed from arguments and environment */
-        const char *endpoint, *driver, *tunnel, *output, *ca_file, *cert_file, *key_file, *ssh_username, *known_hosts_file;
+        const char *endpoint, *driver, *tunnel, *output, *ca_file, *cert_file, *key_file, *ssh_username,
+                *known_hosts_file;
         uint64_t request_timeout_ms; /* 0: not given */
         uint64_t ssh_timeout_ms;
         bool source; /* cat */
@@ -75,8 +77,8 @@ void options_init(Options *o);
 /* Which of 'args' is the verb: the first that is no flag and no flag's value. NULL without one. */
 char **options_find_verb(char **args, size_t n);
 
-/* Reads the flags of 'groups' out of 'args', and moves what remains to the front; *n becomes their number. -EINVAL with
- * fleet's words: "unknown flag: --x". */
+/* Reads the flags of 'groups' out of 'args', and moves what remains to the front; *n becomes their number.
+ * -EINVAL with fleet's words: "unknown flag: --x". */
 int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *err);
 
 /* The flag of 'groups' that is spelt like this, without its dashes; NULL: none is. */

@@ -53,7 +53,8 @@ static int put(const void *bytes, size_t size) {
 
 typedef struct Screen {
         int fd;
-        char held[4]; /* the beginning of a character, or a carriage return: what it is depends on what follows */
+        char held[4]; /* the beginning of a character, or a carriage return: what it is depends on what
+                         follows */
         size_t n_held;
 } Screen;
 
@@ -72,7 +73,8 @@ static size_t unfinished(const char *bytes, size_t size) {
         return 0;
 }
 
-/* Without memory: a message that says so is to be read, whatever becomes of what is in it from others. Output is not written otherwise. */
+/* Without memory: a message that says so is to be read, whatever becomes of what is in it from others. Output
+ * is not written otherwise. */
 static int write_ascii(int fd, const char *bytes, size_t size) {
         char part[256];
         int r = fd == STDERR_FILENO ? 0 : -ENOMEM;
@@ -99,7 +101,8 @@ static ssize_t screen_write(void *cookie, const char *bytes, size_t size) {
                 return write_ascii(screen->fd, bytes, size) < 0 ? 0 : (ssize_t) size;
         left = unfinished(all.chars, all.size);
         text_append_printable_bytes(&safe, all.chars, all.size - left, true);
-        if ((safe.error < 0 ? write_ascii(screen->fd, all.chars, all.size - left) : write_all(screen->fd, safe.chars, safe.size)) < 0)
+        if ((safe.error < 0 ? write_ascii(screen->fd, all.chars, all.size - left) :
+                              write_all(screen->fd, safe.chars, safe.size)) < 0)
                 return 0;
         memcpy(screen->held, all.chars + all.size - left, left);
         screen->n_held = left;
@@ -107,7 +110,9 @@ static ssize_t screen_write(void *cookie, const char *bytes, size_t size) {
 }
 
 static void screen_open(Screen *screen, FILE **stream, int mode) {
-        FILE *f = isatty(fileno(*stream)) ? fopencookie(screen, "w", (cookie_io_functions_t) { .write = screen_write }) : NULL;
+        FILE *f = isatty(fileno(*stream)) ?
+                          fopencookie(screen, "w", (cookie_io_functions_t) { .write = screen_write }) :
+                          NULL;
 
         if (!f)
                 return;
@@ -116,7 +121,8 @@ static void screen_open(Screen *screen, FILE **stream, int mode) {
 }
 
 void output_init(void) {
-        static Screen screens[] = { { .fd = STDOUT_FILENO }, { .fd = STDERR_FILENO } }; /* of the process, as the streams are */
+        static Screen screens[] = { { .fd = STDOUT_FILENO },
+                                    { .fd = STDERR_FILENO } }; /* of the process, as the streams are */
 
         screen_open(&screens[0], &stdout, _IOLBF);
         screen_open(&screens[1], &stderr, _IONBF);
@@ -156,7 +162,8 @@ int output_finish(int status) {
 
         if (error == 0 && !output_has_failed())
                 return status;
-        fprintf(stderr, "fleetctl: cannot write to standard output%s%s\n", error > 0 ? ": " : "", error > 0 ? strerror(error) : "");
+        fprintf(stderr, "fleetctl: cannot write to standard output%s%s\n", error > 0 ? ": " : "",
+                error > 0 ? strerror(error) : "");
         return EXIT_FAILED;
 }
 
@@ -182,7 +189,8 @@ static void print_cells(const Table *t, char *const *cells, const size_t *widths
         putchar('\n');
 }
 
-/* Go's text/tabwriter with tab stops of 8: a column is as wide as its longest cell and one more, in whole tabs. */
+/* Go's text/tabwriter with tab stops of 8: a column is as wide as its longest cell and one more, in whole
+ * tabs. */
 static int print_tabs(const Table *t, bool legend) {
         _cleanup_free_ size_t *widths = NEW0(size_t, t->headers.n + 1);
 
@@ -228,7 +236,10 @@ static const char *state_colour(const char *state) {
 const char *output_state_colour(const char *state) {
         const char *colour = state_colour(state);
 
-        return !colour ? "" : streq(colour, "green") ? "\033[32m" : streq(colour, "red") ? "\033[31m" : "\033[33m";
+        return !colour                ? "" :
+               streq(colour, "green") ? "\033[32m" :
+               streq(colour, "red")   ? "\033[31m" :
+                                        "\033[33m";
 }
 
 /* The column with the longest cell: it gives way where the terminal is too narrow. */
@@ -247,11 +258,12 @@ static int fill(struct libscols_table *table, const Table *t, bool colours) {
         size_t n = t->headers.n, flexible = widest_column(t);
 
         for (size_t i = 0; i < n; i++)
-                if (!scols_table_new_column(table, t->headers.items[i], 0, i == flexible ? SCOLS_FL_TRUNC : 0))
+                if (!scols_table_new_column(table, t->headers.items[i], 0,
+                                            i == flexible ? SCOLS_FL_TRUNC : 0))
                         return -ENOMEM;
         for (size_t i = 0; i < t->cells.n; i++) {
-                struct libscols_line *line = i % n == 0 ? scols_table_new_line(table, NULL)
-                                                        : scols_table_get_line(table, i / n);
+                struct libscols_line *line = i % n == 0 ? scols_table_new_line(table, NULL) :
+                                                          scols_table_get_line(table, i / n);
                 const char *colour = colours ? state_colour(t->cells.items[i]) : NULL;
 
                 if (!line || scols_line_set_data(line, i % n, t->cells.items[i]) < 0)

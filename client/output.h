@@ -1,4 +1,5 @@
-/* Tables: in a pipe fleet's, with tabs; on a terminal aligned to its width, with colour. The only home of libsmartcols. */
+/* Tables: in a pipe fleet's, with tabs; on a terminal aligned to its width, with colour. The only home of
+ * libsmartcols. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,13 +24,13 @@ bool table_is_too_wide(const Table *t);
 /* Prints to stdout. 0 or a negative errno. */
 int table_print(const Table *t, bool legend);
 
-/* What fleetctl prints is in part the text of others: keys, values, journals, reasons, errors of a server. From here on a terminal gets
- * all that is written to stdout and stderr with what it would act upon escaped, but for newline and tab (base/text.h). A pipe gets the
- * bytes as they are. */
+/* What fleetctl prints is in part the text of others: keys, values, journals, reasons, errors of a server.
+ * From here on a terminal gets all that is written to stdout and stderr with what it would act upon escaped,
+ * but for newline and tab (base/text.h). A pipe gets the bytes as they are. */
 void output_init(void);
 
-/* Write to stdout what drives a terminal: colours, and lines that are written again. What is in it from others is escaped already. 0 or a
- * negative errno. */
+/* Write to stdout what drives a terminal: colours, and lines that are written again. What is in it from
+ * others is escaped already. 0 or a negative errno. */
 int output_control(const char *s);
 
 /* Print a name: on a terminal newline and tab are escaped, too. 0 or a negative errno, as of all these. */
@@ -48,6 +49,7 @@ size_t output_width(const char *s);
 /* Has this terminal colours, and does its owner want them? (https://no-color.org) */
 bool output_has_colours(void);
 
-/* The colour of a state as an escape sequence: green for what runs, red for what failed; "" for all others. */
+/* The colour of a state as an escape sequence: green for what runs, red for what failed; "" for all others.
+ */
 const char *output_state_colour(const char *state);
 #define COLOUR_OFF "\033[0m"

@@ -82,7 +82,8 @@ static void print_problems(const Names *t) {
 
                 printf("    %s%*s  %s", name, (int) (width - output_width(name)), "", what);
                 if (*verb)
-                        printf("%*s    fleetctl %s %s", (int) (what_width - MIN(what_width, output_width(what))), "", verb, name);
+                        printf("%*s    fleetctl %s %s",
+                               (int) (what_width - MIN(what_width, output_width(what))), "", verb, name);
                 putchar('\n');
         }
 }
@@ -99,7 +100,8 @@ static void append_age(Text *t, uint64_t since_ms) {
                 return;
         for (size_t i = 0; i < ELEMENTS(spans); i++)
                 if (age_ms >= spans[i].ms) {
-                        text_printf(t, " %llu %s ago", (unsigned long long) (age_ms / spans[i].ms), spans[i].name);
+                        text_printf(t, " %llu %s ago", (unsigned long long) (age_ms / spans[i].ms),
+                                    spans[i].name);
                         return;
                 }
         text_append(t, " just now");
@@ -131,11 +133,13 @@ static int missing_units(const View *v, Names *t, size_t *n) {
 
                 bool placed = u->machine_id && *u->machine_id;
 
-                if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE || u->global
-                    || (*n)++ >= PROBLEMS_SHOWN)
+                if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE ||
+                    u->global || (*n)++ >= PROBLEMS_SHOWN)
                         continue;
                 text_printf(&what, "%s%s", placed ? "" : "not placed: ",
-                            u->reason && *u->reason ? u->reason : placed ? "its machine does not report it" : "no machine yet");
+                            u->reason && *u->reason ? u->reason :
+                            placed                  ? "its machine does not report it" :
+                                                      "no machine yet");
                 r = what.error < 0 ? what.error : add_problem(t, u->name, what.chars, "why");
                 if (r < 0)
                         return r;
@@ -152,8 +156,9 @@ static int silent_machines(const View *v, Names *t, size_t *n) {
                 if (!m->presence || streq(m->presence, "up") || !m->id || (*n)++ >= PROBLEMS_SHOWN)
                         continue;
                 text_printf(&what, "machine is %s", m->presence);
-                r = what.error < 0 ? what.error
-                                   : add_problem(t, m->hostname && *m->hostname ? m->hostname : m->id, what.chars, "");
+                r = what.error < 0 ?
+                            what.error :
+                            add_problem(t, m->hostname && *m->hostname ? m->hostname : m->id, what.chars, "");
                 if (r < 0)
                         return r;
         }
@@ -219,7 +224,10 @@ static int print_all(const View *v, size_t *ret_problems) {
         }
         if (r >= 0 && json_value_member(v->cluster, "waitsFor")) {
                 n++;
-                r = add_problem(&problems, "cluster", "nothing is started or moved until all hosts have said what runs there (fleetctl cluster)", "");
+                r = add_problem(&problems, "cluster",
+                                "nothing is started or moved until all hosts have said what runs there "
+                                "(fleetctl cluster)",
+                                "");
         }
         if (r >= 0)
                 r = silent_voters(v, &problems, &n);
@@ -239,10 +247,12 @@ static int print_all(const View *v, size_t *ret_problems) {
         (void) output_control(on);
         printf("●");
         (void) output_control(off);
-        printf(" fleet  %zu machine%s, %zu unit%s, index %llu, ", v->machines.n, v->machines.n == 1 ? "" : "s",
-               v->units.n, v->units.n == 1 ? "" : "s", (unsigned long long) number_of(v->cluster, "index"));
+        printf(" fleet  %zu machine%s, %zu unit%s, index %llu, ", v->machines.n,
+               v->machines.n == 1 ? "" : "s", v->units.n, v->units.n == 1 ? "" : "s",
+               (unsigned long long) number_of(v->cluster, "index"));
         if (leader)
-                printf("leader %s (term %llu)\n", *text_of(leader, "name") ? text_of(leader, "name") : text_of(leader, "id"),
+                printf("leader %s (term %llu)\n",
+                       *text_of(leader, "name") ? text_of(leader, "name") : text_of(leader, "id"),
                        (unsigned long long) number_of(v->cluster, "term"));
         else
                 puts("no leader");

@@ -1,5 +1,5 @@
-/* status, show, list-dependencies, reload, kill, reset-failed: systemctl where the unit is. is-active and is-failed: what is
- * known of it without asking there. */
+/* status, show, list-dependencies, reload, kill, reset-failed: systemctl where the unit is. is-active and
+ * is-failed: what is known of it without asking there. */
 #include "client/remote.h"
 
 #include <errno.h>
@@ -78,7 +78,8 @@ int remote_print(Client *c, const char *method, const Text *path, const char *na
                 return client_fail(path->error, NULL, "%s", "");
         r = connection_follow(c->connection, method, path->chars, print_line, &status, &err);
         if (r < 0)
-                return output_has_failed() ? EXIT_FAILED : client_fail(r, &err, "Error retrieving unit %s: ", name);
+                return output_has_failed() ? EXIT_FAILED :
+                                             client_fail(r, &err, "Error retrieving unit %s: ", name);
         if (status < 0) {
                 fprintf(stderr, "fleetctl: the machine of %s was lost before it had said all\n", name);
                 return EXIT_FAILED;
@@ -100,7 +101,8 @@ int remote_machine(Client *c, char **ret) {
         for (size_t i = 0; i < machines.n; i++) {
                 const ApiMachine *m = &machines.machines[i];
 
-                if (!m->id || !*wanted || (!starts_with(m->id, wanted) && !(m->hostname && streq(m->hostname, wanted))))
+                if (!m->id || !*wanted ||
+                    (!starts_with(m->id, wanted) && !(m->hostname && streq(m->hostname, wanted))))
                         continue;
                 if (found) {
                         fputs("Unable to proceed: found more than one machine\n", stderr);
@@ -195,7 +197,8 @@ static int remote_units(Client *c, char **args, size_t n, const Remote *remote) 
                 if (i > 0 && remote->apart)
                         putchar('\n');
                 (void) fflush(stdout);
-                status = unit.global && !machine ? remote_everywhere(c, remote, name) : remote_on(c, remote, name, machine);
+                status = unit.global && !machine ? remote_everywhere(c, remote, name) :
+                                                   remote_on(c, remote, name, machine);
                 if (status != EXIT_DONE && remote->ends)
                         return status;
                 worst = worst == EXIT_DONE ? status : worst;
@@ -214,7 +217,8 @@ static int some_units(Client *c, char **args, size_t n, const Remote *remote) {
 int verb_status(Client *c, char **args, size_t n) {
         if (n == 0)
                 return overview(c);
-        return remote_units(c, args, n, &(Remote) { .kind = "status", .method = "GET", .apart = true, .ends = true });
+        return remote_units(c, args, n,
+                            &(Remote) { .kind = "status", .method = "GET", .apart = true, .ends = true });
 }
 
 int verb_show(Client *c, char **args, size_t n) {
@@ -239,7 +243,8 @@ int verb_reset_failed(Client *c, char **args, size_t n) {
 
 /* -- is-active, is-failed: systemctl's words and statuses -- */
 
-/* The state of a unit over all its machines, as one word: failed before all others, active only if it is everywhere. */
+/* The state of a unit over all its machines, as one word: failed before all others, active only if it is
+ * everywhere. */
 static const char *state_word(const Listing *states, const char *name) {
         const char *word = NULL;
 
@@ -248,7 +253,8 @@ static const char *state_word(const Listing *states, const char *name) {
 
                 if (!s->name || !streq(s->name, name) || !s->active)
                         continue;
-                if (!word || streq(s->active, "failed") || (streq(word, "active") && !streq(s->active, "active")))
+                if (!word || streq(s->active, "failed") ||
+                    (streq(word, "active") && !streq(s->active, "active")))
                         word = s->active;
         }
         return word ?: "inactive";

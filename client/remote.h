@@ -21,5 +21,6 @@ void remote_line_done(RemoteLine *line);
 /* Prints an answer as it comes; the exit status is the remote command's. */
 int remote_print(Client *c, const char *method, const Text *path, const char *name);
 
-/* --machine is an id, its beginning, or a name; *ret becomes the whole id, or NULL without it. EXIT_DONE, or it is said why not. */
+/* --machine is an id, its beginning, or a name; *ret becomes the whole id, or NULL without it. EXIT_DONE, or
+ * it is said why not. */
 int remote_machine(Client *c, char **ret);

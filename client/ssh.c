@@ -1,4 +1,5 @@
-/* ssh, fd-forward, and --tunnel. Keys, known hosts and agents are OpenSSH's business; fleet's flags become its options. */
+/* ssh, fd-forward, and --tunnel. Keys, known hosts and agents are OpenSSH's business; fleet's flags become
+ * its options. */
 #include "client/ssh.h"
 
 #include <arpa/inet.h>
@@ -81,7 +82,8 @@ static void add_options(Command *c, const Options *o) {
         }
 }
 
-/* "HOST" or "HOST:PORT"; an address with colons has a port only behind brackets, which are not of the host. */
+/* "HOST" or "HOST:PORT"; an address with colons has a port only behind brackets, which are not of the host.
+ */
 static int split_host(const char *s, char ret_host[static 256], unsigned *ret_port, Error *err) {
         bool brackets = *s == '[', address = !brackets && strchr(s, ':') != strrchr(s, ':');
         const char *host = s + brackets, *rest = host + strcspn(host, brackets ? "]" : address ? "" : ":");
@@ -90,8 +92,8 @@ static int split_host(const char *s, char ret_host[static 256], unsigned *ret_po
         bool closed = !brackets || *rest == ']';
 
         rest += brackets && closed;
-        if (!closed || size == 0 || size > 255 || *host == '-' || strcspn(host, "[]") < size
-            || (*rest && (*rest != ':' || parse_u64(rest + 1, &port) < 0 || port == 0 || port > 65535)))
+        if (!closed || size == 0 || size > 255 || *host == '-' || strcspn(host, "[]") < size ||
+            (*rest && (*rest != ':' || parse_u64(rest + 1, &port) < 0 || port == 0 || port > 65535)))
                 return error_set(err, -EINVAL, "--tunnel=%s: expected HOST or HOST:PORT", s);
         snprintf(ret_host, 256, "%.*s", (int) size, host);
         *ret_port = port;
@@ -146,9 +148,13 @@ static size_t machines_like(const Listing *machines, const char *wanted, const A
         return n;
 }
 
-/* Which machine is meant: an exit status; with EXIT_DONE the address is in *ret. 'argument': the first, when no flag says it. */
+/* Which machine is meant: an exit status; with EXIT_DONE the address is in *ret. 'argument': the first, when
+ * no flag says it. */
 static int find_address(Client *c, const char *argument, char **ret) {
-        const char *machine = c->options.machine ?: argument, *unit_name = c->options.unit ?: c->options.machine ? c->options.unit : argument;
+        const char *machine = c->options.machine ?: argument, *unit_name = c->options.unit ?:
+                                                                                   c->options.machine ?
+                                                                                   c->options.unit :
+                                                                                   argument;
         _cleanup_free_ char *name = unit_name ? unit_name_from_argument(unit_name) : NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_listing_ Listing machines = {};
@@ -168,8 +174,10 @@ static int find_address(Client *c, const char *argument, char **ret) {
                 n = machines_like(&machines, machine, &found);
 
         if (n > 0 && by_unit) {
-                fprintf(stderr, "Unable to proceed: ambiguous argument, both machine and unit found for `%s`.\n"
-                                "Please use flag `--machine` or `--unit` to refine the search\n", argument);
+                fprintf(stderr,
+                        "Unable to proceed: ambiguous argument, both machine and unit found for `%s`.\n"
+                        "Please use flag `--machine` or `--unit` to refine the search\n",
+                        argument);
                 return EXIT_FAILED;
         }
         if (n > 1)
@@ -220,7 +228,8 @@ int verb_ssh(Client *c, char **args, size_t n) {
                 r = split_host(o->tunnel, bastion, &port, NULL);
                 assert(r == 0); /* or tunnel_open() had failed before */
                 add(&command, "-J");
-                add_made(&command, strchr(bastion, ':') ? "%s@[%s]:%u" : "%s@%s:%u", o->ssh_username, bastion, port);
+                add_made(&command, strchr(bastion, ':') ? "%s@[%s]:%u" : "%s@%s:%u", o->ssh_username, bastion,
+                         port);
         }
         add(&command, "--");
         add(&command, address);
@@ -264,18 +273,23 @@ static uint16_t free_port(void) {
         socklen_t size = sizeof(address);
         _cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-        if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0 || getsockname(fd, (struct sockaddr *) &address, &size) < 0)
+        if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0 ||
+            getsockname(fd, (struct sockaddr *) &address, &size) < 0)
                 return 0;
         return ntohs(address.sin_port);
 }
 
-/* Which ends the tunnel has: a socket leads to a socket, a port of ours to a port, so that what is asked names a local host. */
+/* Which ends the tunnel has: a socket leads to a socket, a port of ours to a port, so that what is asked
+ * names a local host. */
 static int choose_ends(Tunnel *t, const char *endpoint, const char **ret_far, Error *err) {
-        const char *path = starts_with(endpoint, "unix:///") || starts_with(endpoint, "file:///") ? endpoint + 7 : NULL;
+        const char *path = starts_with(endpoint, "unix:///") || starts_with(endpoint, "file:///") ?
+                                   endpoint + 7 :
+                                   NULL;
         const char *host = starts_with(endpoint, "http://") ? endpoint + 7 : NULL;
 
         if (!path && (!host || !*host))
-                return error_set(err, -EINVAL, "--tunnel leads to unix:// and http:// endpoints, not to %s", endpoint);
+                return error_set(err, -EINVAL, "--tunnel leads to unix:// and http:// endpoints, not to %s",
+                                 endpoint);
         if (path) {
                 snprintf(t->near, sizeof(t->near), "%s/socket", t->folder);
                 snprintf(t->endpoint, sizeof(t->endpoint), "unix://%s", t->near);
@@ -292,9 +306,12 @@ static int choose_ends(Tunnel *t, const char *endpoint, const char **ret_far, Er
 
 /* A socket is there some time before ssh listens to it. */
 static bool tunnel_stands(const Tunnel *t) {
-        struct sockaddr_in port = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(t->port) };
+        struct sockaddr_in port = { .sin_family = AF_INET,
+                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                    .sin_port = htons(t->port) };
         struct sockaddr_un path = { .sun_family = AF_UNIX };
-        const struct sockaddr *address = t->port == 0 ? (const struct sockaddr *) &path : (const struct sockaddr *) &port;
+        const struct sockaddr *address = t->port == 0 ? (const struct sockaddr *) &path :
+                                                        (const struct sockaddr *) &port;
         _cleanup_close_ int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         snprintf(path.sun_path, sizeof(path.sun_path), "%s", t->near);
@@ -310,11 +327,14 @@ static int tunnel_wait(Tunnel *t, uint64_t timeout_ms, Error *err) {
                         return 0;
                 if (waitpid(t->pid, &status, WNOHANG) == t->pid) {
                         t->pid = 0;
-                        return error_set(err, -ECONNREFUSED, "failed initializing SSH client: ssh ended with status %d",
+                        return error_set(err, -ECONNREFUSED,
+                                         "failed initializing SSH client: ssh ended with status %d",
                                          WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
                 }
                 if (clock_monotonic_ms() >= end_ms)
-                        return error_set(err, -ETIMEDOUT, "failed initializing SSH client: no connection within %llu s", (unsigned long long) timeout_ms / 1000);
+                        return error_set(err, -ETIMEDOUT,
+                                         "failed initializing SSH client: no connection within %llu s",
+                                         (unsigned long long) timeout_ms / 1000);
                 (void) poll(NULL, 0, TUNNEL_LOOK_MS);
         }
 }
@@ -392,7 +412,8 @@ int verb_fd_forward(Client *c, char **args, size_t n) {
                 return EXIT_FAILED;
         }
         if (strlen(args[0]) >= sizeof(address.sun_path) || !*args[0]) {
-                fprintf(stderr, "Unable to use \"%s\" as unix address: at most %zu bytes, and not none\n", args[0], sizeof(address.sun_path) - 1);
+                fprintf(stderr, "Unable to use \"%s\" as unix address: at most %zu bytes, and not none\n",
+                        args[0], sizeof(address.sun_path) - 1);
                 return EXIT_FAILED;
         }
         memcpy(address.sun_path, args[0], strlen(args[0]));

@@ -35,7 +35,8 @@ void suggest_unit(Client *c, const char *name) {
                 stem_of(other, other_stem);
                 if (!is_spelt_alike(stem, other_stem, &distance))
                         continue;
-                distance = 1000 * distance + MIN(text_distance(name, other), (size_t) 999); /* among equals the whole name */
+                distance = 1000 * distance +
+                           MIN(text_distance(name, other), (size_t) 999); /* among equals the whole name */
                 if (distance < best_distance) {
                         best_distance = distance;
                         best = other;

@@ -1,4 +1,5 @@
-/* What people who mistyped may have meant. For people only: nothing is said where standard error is no terminal, since scripts read it. */
+/* What people who mistyped may have meant. For people only: nothing is said where standard error is no
+ * terminal, since scripts read it. */
 #pragma once
 
 #include "client/client.h"

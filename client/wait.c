@@ -30,8 +30,11 @@ static void wait_done(Wait *w) {
 /* -- What is shown -- */
 
 static void show(Wait *w, const Waited *u) {
-        bool more = w->request->more && u->phase == PHASE_DONE, slow = clock_monotonic_ms() - w->started_ms > QUIET_MS;
-        LiveMark mark = u->phase == PHASE_FAILED ? LIVE_FAILED : u->phase == PHASE_DONE && !more ? LIVE_DONE : LIVE_UNDERWAY;
+        bool more = w->request->more && u->phase == PHASE_DONE,
+             slow = clock_monotonic_ms() - w->started_ms > QUIET_MS;
+        LiveMark mark = u->phase == PHASE_FAILED        ? LIVE_FAILED :
+                        u->phase == PHASE_DONE && !more ? LIVE_DONE :
+                                                          LIVE_UNDERWAY;
         _cleanup_text_ Text place = {}, note = {};
 
         if (u->global && u->n_meant > 0)
@@ -42,8 +45,10 @@ static void show(Wait *w, const Waited *u) {
                 text_append(&note, "no machine fits");
         else if (u->phase == PHASE_FAILED && (u->machine || u->global))
                 text_printf(&note, "fleetctl journal %s", u->name);
-        else if (u->phase != PHASE_DONE && !u->machine && u->reason && slow && w->request->target > TARGET_INACTIVE)
-                text_printf(&note, "%s%s", u->reason, w->allowed_ms == 0 ? "  (Ctrl-C leaves it wanted)" : "");
+        else if (u->phase != PHASE_DONE && !u->machine && u->reason && slow &&
+                 w->request->target > TARGET_INACTIVE)
+                text_printf(&note, "%s%s", u->reason,
+                            w->allowed_ms == 0 ? "  (Ctrl-C leaves it wanted)" : "");
         live_set(w->request->live, u->name, mark, place.chars ?: "", u->word, note.chars ?: "");
 }
 
@@ -55,8 +60,8 @@ static void draw(Wait *w) {
         live_draw(w->request->live);
 }
 
-/* Without such lines nobody waits for more than a second without knowing for what: it is said once. Of a unit that starts slowly only
- * to people. */
+/* Without such lines nobody waits for more than a second without knowing for what: it is said once. Of a unit
+ * that starts slowly only to people. */
 static void say_why(Wait *w) {
         for (size_t i = 0; i < w->n; i++) {
                 Waited *u = &w->units[i];
@@ -88,7 +93,8 @@ static int interrupted(Wait *w) {
                 [WAIT_STOPPED] = "the cluster goes on stopping %s",
                 [WAIT_GONE] = "the cluster goes on destroying %s",
         };
-        const char *sentence = w->request->interrupted ?: sentences[w->request->goal], *at = strstr(sentence, "%s");
+        const char *sentence = w->request->interrupted ?: sentences[w->request->goal],
+                   *at = strstr(sentence, "%s");
         _cleanup_text_ Text names = {};
         size_t n = 0;
 
@@ -100,8 +106,8 @@ static int interrupted(Wait *w) {
         if (n > NAMES_SAID)
                 text_printf(&names, " and %zu more", n - NAMES_SAID);
         live_break(w->request->live);
-        return error_set(w->err, -EINTR, "%.*s%s%s", at ? (int) (at - sentence) : (int) strlen(sentence), sentence,
-                         at ? names.chars ?: "" : "", at ? at + 2 : "");
+        return error_set(w->err, -EINTR, "%.*s%s%s", at ? (int) (at - sentence) : (int) strlen(sentence),
+                         sentence, at ? names.chars ?: "" : "", at ? at + 2 : "");
 }
 
 /* {"index":N,"kind":"state","name":"web.service","machine":"ID"} */
@@ -110,7 +116,8 @@ static int on_event(void *userdata, const char *line, size_t size) {
         const char *name = NULL;
         Wait *w = userdata;
 
-        if (json_value_parse(line, size, &root, NULL) < 0 || json_read_string(root, "name", &name, NULL) < 0 || !name)
+        if (json_value_parse(line, size, &root, NULL) < 0 ||
+            json_read_string(root, "name", &name, NULL) < 0 || !name)
                 return 0;
         for (size_t i = 0; i < w->n; i++)
                 if (streq(w->units[i].name, name))
@@ -142,8 +149,8 @@ static void check_deadlines(Wait *w) {
         }
 }
 
-/* Waits for something to look at; the subscription is given up where there are no events to be had. 'next_ms': when units that are dirty are
- * looked at, which were too many at once. */
+/* Waits for something to look at; the subscription is given up where there are no events to be had.
+ * 'next_ms': when units that are dirty are looked at, which were too many at once. */
 static void rest(Wait *w, Stream **events, uint64_t *look_ms, uint64_t next_ms, bool attended) {
         uint64_t now_ms = clock_monotonic_ms(), until_ms = *look_ms;
 
@@ -171,10 +178,12 @@ static void rest(Wait *w, Stream **events, uint64_t *look_ms, uint64_t next_ms, 
 }
 
 static bool settles(const Wait *w, const Waited *u) {
-        return u->active_ms > 0 && w->request->goal != WAIT_ENDED && clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
+        return u->active_ms > 0 && w->request->goal != WAIT_ENDED &&
+               clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
 }
 
-/* What events have named, and what has been active for long enough. 'next_ms': many at once wait until then. */
+/* What events have named, and what has been active for long enough. 'next_ms': many at once wait until then.
+ */
 static int look_again(Wait *w, uint64_t *next_ms) {
         size_t n = 0;
         int r = 0;
@@ -211,7 +220,9 @@ static int run(Wait *w, const sigset_t *interrupts, bool attended) {
         r = stream_new(w->client->connection, "/fleet/v1/events", on_event, w, &events, w->err);
         if (r < 0)
                 return r;
-        r = stream_wait(events, w->client->options.request_timeout_ms ? w->client->options.request_timeout_ms : ATTEMPT_MS,
+        r = stream_wait(events,
+                        w->client->options.request_timeout_ms ? w->client->options.request_timeout_ms :
+                                                                ATTEMPT_MS,
                         NULL);
         if (r <= 0)
                 events = stream_free(events);
@@ -240,8 +251,13 @@ static int run(Wait *w, const sigset_t *interrupts, bool attended) {
 }
 
 int wait_for(Client *c, const WaitRequest *request, Error *err) {
-        Wait w = { .client = c, .request = request, .n = request->names->n, .n_left = request->names->n, .err = err,
-                   .started_ms = clock_monotonic_ms(), .answered_ms = clock_monotonic_ms(),
+        Wait w = { .client = c,
+                   .request = request,
+                   .n = request->names->n,
+                   .n_left = request->names->n,
+                   .err = err,
+                   .started_ms = clock_monotonic_ms(),
+                   .answered_ms = clock_monotonic_ms(),
                    .allowed_ms = c->options.block_attempts * ATTEMPT_MS };
         struct sigaction action = {};
         sigset_t interrupts, before;
@@ -254,7 +270,8 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
         if (!w.units)
                 return -ENOMEM;
         for (size_t i = 0; i < w.n; i++) {
-                w.units[i] = (Waited) { .name = request->names->items[i], .word = "waiting",
+                w.units[i] = (Waited) { .name = request->names->items[i],
+                                        .word = "waiting",
                                         .before_ms = request->before_ms ? request->before_ms[i] : 0,
                                         .deadline_ms = w.allowed_ms > 0 ? w.started_ms + w.allowed_ms : 0 };
                 snprintf(w.units[i].state, sizeof(w.units[i].state), "not reported");
@@ -262,7 +279,8 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
 
         /* A person who is at the terminal is told what he leaves behind; everybody else just goes. */
         sigemptyset(&interrupts);
-        attended = isatty(STDERR_FILENO) && sigaction(SIGINT, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
+        attended = isatty(STDERR_FILENO) && sigaction(SIGINT, NULL, &action) == 0 &&
+                   action.sa_handler != SIG_IGN;
         if (attended)
                 sigaddset(&interrupts, SIGINT);
         (void) sigprocmask(SIG_BLOCK, &interrupts, &before);

@@ -52,7 +52,9 @@ void wait_fail_active(Wait *w, Waited *u, const char *middle) {
         if (u->machine)
                 append_place(w, u->machine, &place);
         text_printf(&t, "Failed to find an active unit %s%s it is %s on %s", u->name, middle, u->state,
-                    place.chars ? place.chars : u->global ? "some of its machines" : "no machine");
+                    place.chars ? place.chars :
+                    u->global   ? "some of its machines" :
+                                  "no machine");
         wait_fail(w, u, -ENOEXEC, t.chars ? t.chars : u->name);
 }
 
@@ -101,10 +103,11 @@ static bool is_active(const ApiState *s) {
         return s && s->active && (streq(s->active, "active") || streq(s->active, "reloading"));
 }
 
-/* How it ended last time is still reported until the machine has begun anew. It may also have ended in the same way again, too fast to
- * be reported as a change; so it is believed after a while. */
+/* How it ended last time is still reported until the machine has begun anew. It may also have ended in the
+ * same way again, too fast to be reported as a change; so it is believed after a while. */
 static bool is_stale(const Waited *u, const ApiState *s) {
-        return u->before_ms > 0 && s->since_ms <= u->before_ms && clock_monotonic_ms() - u->launched_ms < STALE_MS;
+        return u->before_ms > 0 && s->since_ms <= u->before_ms &&
+               clock_monotonic_ms() - u->launched_ms < STALE_MS;
 }
 
 /* Active, and for long enough. */
@@ -133,7 +136,8 @@ static void judge_started(Wait *w, Waited *u, const ApiState *s) {
                 u->idle_ms = 0;
         else if (u->idle_ms == 0)
                 u->idle_ms = clock_monotonic_ms();
-        if (s->finished || (to_its_end && u->ran && u->idle_ms > 0 && clock_monotonic_ms() - u->idle_ms >= STALE_MS)) {
+        if (s->finished ||
+            (to_its_end && u->ran && u->idle_ms > 0 && clock_monotonic_ms() - u->idle_ms >= STALE_MS)) {
                 set_word(u, s->finished ? "finished" : "ended");
                 finish(w, u, PHASE_DONE);
         } else if (streq(s->active, "failed")) {
@@ -165,14 +169,18 @@ static void judge_states(Wait *w, Waited *u, const Listing *states) {
                 if (!s->name || !streq(s->name, u->name))
                         continue;
                 n_there++;
-                if (!u->machine || (s->machine_id && streq(s->machine_id, u->machine)) || w->request->goal == WAIT_GONE)
+                if (!u->machine || (s->machine_id && streq(s->machine_id, u->machine)) ||
+                    w->request->goal == WAIT_GONE)
                         state = s;
                 n_active += s->active && !streq(s->active, "inactive") && !streq(s->active, "failed");
         }
         u->n_meant = MAX(u->n_meant, n_there);
-        u->n_there = u->n_meant - (w->request->target == TARGET_LOADED && w->request->goal != WAIT_GONE ? n_active : n_there);
+        u->n_there = u->n_meant - (w->request->target == TARGET_LOADED && w->request->goal != WAIT_GONE ?
+                                           n_active :
+                                           n_there);
         if (state && state->active)
-                snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", state->active, state->sub ? state->sub : "");
+                snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", state->active,
+                         state->sub ? state->sub : "");
         else
                 snprintf(u->state, sizeof(u->state), "not reported");
 
@@ -188,7 +196,8 @@ static void judge_states(Wait *w, Waited *u, const Listing *states) {
                         set_word(u, "stopping");
                         return;
                 }
-                set_word(u, w->request->target == TARGET_LOADED ? "stopped" : target_state_to_string(w->request->target));
+                set_word(u, w->request->target == TARGET_LOADED ? "stopped" :
+                                                                  target_state_to_string(w->request->target));
                 print_arrival(w, u, target_state_to_string(w->request->target));
                 finish(w, u, PHASE_DONE);
                 return;
@@ -216,7 +225,8 @@ static int ask_why(Client *c, const char *name, JsonValue **ret, Error *err) {
 
         text_append(&path, "/fleet/v1/why/");
         append_escaped(&path, name, false);
-        r = path.error < 0 ? path.error : connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, err);
+        r = path.error < 0 ? path.error :
+                             connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, err);
         if (r >= 0)
                 r = reply_check(&reply, err);
         return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
@@ -236,7 +246,8 @@ static int judge_global(Wait *w, Waited *u, const Listing *states, Error *err) {
         machines = json_value_member(root, "machines");
         for (size_t i = 0; i < json_value_count(machines); i++) {
                 const JsonValue *m = json_value_item(machines, i);
-                const ApiState *s = state_on(states, u->name, json_value_string(json_value_member(m, "id")) ?: "");
+                const ApiState *s = state_on(states, u->name,
+                                             json_value_string(json_value_member(m, "id")) ?: "");
                 bool fits = false;
 
                 (void) json_read_bool(m, "fits", &fits, NULL);
@@ -245,8 +256,12 @@ static int judge_global(Wait *w, Waited *u, const Listing *states, Error *err) {
                         continue;
                 if (w->request->target == TARGET_LOADED)
                         n_there += s->load && streq(s->load, "loaded") && streq(s->active, "inactive");
-                else if (streq(s->active, "failed") || (streq(s->active, "inactive") && cannot_load(s->load))) {
-                        snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", s->active, cannot_load(s->load) ? s->load : s->sub ? s->sub : "");
+                else if (streq(s->active, "failed") ||
+                         (streq(s->active, "inactive") && cannot_load(s->load))) {
+                        snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", s->active,
+                                 cannot_load(s->load) ? s->load :
+                                 s->sub               ? s->sub :
+                                                        "");
                         failed = true;
                         n_over++;
                 } else {
@@ -268,7 +283,10 @@ static int judge_global(Wait *w, Waited *u, const Listing *states, Error *err) {
         }
         if (!ended && w->request->target == TARGET_LAUNCHED && !has_settled(u))
                 return 0;
-        set_word(u, n_meant == 0 ? "nowhere" : w->request->target == TARGET_LOADED ? "loaded" : ended ? "finished" : "running");
+        set_word(u, n_meant == 0                        ? "nowhere" :
+                    w->request->target == TARGET_LOADED ? "loaded" :
+                    ended                               ? "finished" :
+                                                          "running");
         print_arrival(w, u, target_state_to_string(w->request->target));
         finish(w, u, PHASE_DONE);
         return 0;
@@ -291,7 +309,8 @@ static bool is_overruled(Wait *w, Waited *u, TargetState desired) {
                 finish(w, u, PHASE_DONE);
                 return true;
         }
-        text_printf(&t, "%s is to be %s by now: somebody else has asked for it", u->name, target_state_to_string(desired) ?: "something else");
+        text_printf(&t, "%s is to be %s by now: somebody else has asked for it", u->name,
+                    target_state_to_string(desired) ?: "something else");
         set_word(u, "overruled");
         wait_fail(w, u, -ECANCELED, t.chars ? t.chars : u->name);
         return true;
@@ -300,7 +319,8 @@ static bool is_overruled(Wait *w, Waited *u, TargetState desired) {
 static void note_destroyed(Wait *w, Waited *u) {
         _cleanup_text_ Text t = {};
 
-        /* Of what was just submitted the daemon may not know yet. All others were there, but a daemon that is asked may lag. */
+        /* Of what was just submitted the daemon may not know yet. All others were there, but a daemon that is
+         * asked may lag. */
         if (!u->wanted) {
                 uint64_t now_ms = clock_monotonic_ms();
 
@@ -318,8 +338,8 @@ static void note_destroyed(Wait *w, Waited *u) {
         wait_fail(w, u, -ECANCELED, t.chars ? t.chars : u->name);
 }
 
-/* What the cluster says of a unit; and once that is as wanted, what its machine says. The unit may lose its machine again
- * while it starts: then all begins anew on another one. */
+/* What the cluster says of a unit; and once that is as wanted, what its machine says. The unit may lose its
+ * machine again while it starts: then all begins anew on another one. */
 static int judge_unit(Wait *w, Waited *u, const ApiUnit *unit, const Listing *states, Error *err) {
         bool moved = unit->machine_id && (!u->machine || !streq(u->machine, unit->machine_id));
         TargetState state = unit->current_state;
@@ -335,8 +355,9 @@ static int judge_unit(Wait *w, Waited *u, const ApiUnit *unit, const Listing *st
         if (state == _TARGET_INVALID)
                 state = TARGET_INACTIVE;
         if (state != w->request->target) {
-                set_word(u, unit->machine_id && *unit->machine_id ? target_state_to_string(state)
-                            : w->request->target == TARGET_INACTIVE ? "stopping" : "waiting");
+                set_word(u, unit->machine_id && *unit->machine_id ? target_state_to_string(state) :
+                            w->request->target == TARGET_INACTIVE ? "stopping" :
+                                                                    "waiting");
                 u->phase = PHASE_STATE;
                 return 0;
         }
@@ -353,7 +374,9 @@ static int judge_unit(Wait *w, Waited *u, const ApiUnit *unit, const Listing *st
                 u->active_ms = u->idle_ms = 0;
                 u->ran = false;
                 u->launched_ms = clock_monotonic_ms();
-                u->deadline_ms = w->allowed_ms > 0 && w->request->goal != WAIT_ENDED ? u->launched_ms + w->allowed_ms : 0;
+                u->deadline_ms = w->allowed_ms > 0 && w->request->goal != WAIT_ENDED ?
+                                         u->launched_ms + w->allowed_ms :
+                                         0;
         }
         if (u->global && w->request->goal != WAIT_STOPPED)
                 return judge_global(w, u, states, err);
@@ -363,8 +386,8 @@ static int judge_unit(Wait *w, Waited *u, const ApiUnit *unit, const Listing *st
 
 /* -- Looking -- */
 
-/* An answer that is an error only means "not yet": a leader is being elected. So does no answer, for a while: a daemon
- * is being restarted. */
+/* An answer that is an error only means "not yet": a leader is being elected. So does no answer, for a while:
+ * a daemon is being restarted. */
 static int pass_over(Wait *w, int r, const Error *err) {
         uint64_t now_ms = clock_monotonic_ms();
 
@@ -372,7 +395,8 @@ static int pass_over(Wait *w, int r, const Error *err) {
                 w->answered_ms = now_ms;
                 return 0;
         }
-        if ((r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED) && now_ms - w->answered_ms < SILENCE_MS)
+        if ((r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED) &&
+            now_ms - w->answered_ms < SILENCE_MS)
                 return 0;
         *w->err = *err;
         return r;

@@ -58,10 +58,14 @@ static void daemon_on_state(void *userdata) {
         if (state.stopped || d->trouble[0])
                 snprintf(d->trouble, sizeof(d->trouble), "%s", state.stopped ? state.problem : "");
         if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id)) {
-                log_info(((LogFields) { .term = state.term, .index = state.index }), "%s, term %llu, leader %s", kv_role_name(state.role),
-                         (unsigned long long) state.term, state.leader_machine_id[0] ? state.leader_machine_id : state.leader_id ? "known" : "unknown");
-                service_status("%s, term %llu, %zu of %zu voters reachable", kv_role_name(state.role), (unsigned long long) state.term,
-                               state.n_voters_reachable, state.n_voters);
+                log_info(((LogFields) { .term = state.term, .index = state.index }),
+                         "%s, term %llu, leader %s", kv_role_name(state.role),
+                         (unsigned long long) state.term,
+                         state.leader_machine_id[0] ? state.leader_machine_id :
+                         state.leader_id            ? "known" :
+                                                      "unknown");
+                service_status("%s, term %llu, %zu of %zu voters reachable", kv_role_name(state.role),
+                               (unsigned long long) state.term, state.n_voters_reachable, state.n_voters);
         }
         d->role = state.role;
         d->leader_id = state.leader_id;
@@ -85,7 +89,9 @@ static void daemon_on_reset(void *userdata) {
 }
 
 static void daemon_on_failed(void *userdata, int error, const char *reason) {
-        log_error(((LogFields) { .error = error }), "this host's replica of the store has stopped: %s; units are not touched, and it tries to come back",
+        log_error(((LogFields) { .error = error }),
+                  "this host's replica of the store has stopped: %s; units are not touched, and it tries to "
+                  "come back",
                   reason);
 }
 
@@ -115,13 +121,23 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
 /* -- Opening -- */
 
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
-        PeersOptions peers = { .key = d->edges.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d };
+        PeersOptions peers = {
+                .key = d->edges.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d
+        };
         _cleanup_free_ char *tree = NULL, *agent = NULL;
         KvStore *opened = NULL;
         KvOptions store = {
-                .log_disk = d->edges.log_disk, .join = s->join.n > 0, .quota = s->quota, .quota_nodes = s->quota_keys, .level_max = d->edges.level_max, .bug = d->edges.bug,
-                .events = { .on_state = daemon_on_state, .on_reset = daemon_on_reset, .on_failed = daemon_on_failed,
-                            .on_gone = daemon_on_store_gone, .userdata = d },
+                .log_disk = d->edges.log_disk,
+                .join = s->join.n > 0,
+                .quota = s->quota,
+                .quota_nodes = s->quota_keys,
+                .level_max = d->edges.level_max,
+                .bug = d->edges.bug,
+                .events = { .on_state = daemon_on_state,
+                            .on_reset = daemon_on_reset,
+                            .on_failed = daemon_on_failed,
+                            .on_gone = daemon_on_store_gone,
+                            .userdata = d },
         };
         int r;
 
@@ -134,7 +150,8 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         if (r < 0)
                 return r;
 
-        if (asprintf(&tree, "%s/tree", s->state_directory) < 0 || asprintf(&agent, "%s/agent", s->state_directory) < 0)
+        if (asprintf(&tree, "%s/tree", s->state_directory) < 0 ||
+            asprintf(&agent, "%s/agent", s->state_directory) < 0)
                 return -ENOMEM;
         store.tree_path = tree;
         store.floor_path = agent;
@@ -155,8 +172,15 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
 
 static int daemon_open_membership(Daemon *d, const Settings *s) {
         MembershipOptions options = {
-                .machine_id = s->machine_id, .peer_address = s->listen_peer, .name = s->name, .client = s->advertise_client, .join = &s->join,
-                .cluster_file = s->cluster_file, .voters = s->voters, .level_wait_ms = d->edges.level_wait_ms, .bug = d->edges.bug,
+                .machine_id = s->machine_id,
+                .peer_address = s->listen_peer,
+                .name = s->name,
+                .client = s->advertise_client,
+                .join = &s->join,
+                .cluster_file = s->cluster_file,
+                .voters = s->voters,
+                .level_wait_ms = d->edges.level_wait_ms,
+                .bug = d->edges.bug,
         };
 
         return membership_new(&d->membership, d->edges.loop, d->peers, d->store, d->registry, &options);
@@ -166,9 +190,15 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
 static int daemon_tell_facts(Daemon *d, const Settings *s) {
         char host[64] = "";
         uint16_t port;
-        Machine facts = { .name = s->name, .address = host, .metadata = s->metadata, .version = (char *) PACKAGE_VERSION,
-                          .quadlet = d->edges.systemd->ops->has_quadlet && d->edges.systemd->ops->has_quadlet(d->edges.systemd),
-                          .level = d->edges.level_max > 0 ? d->edges.level_max : KV_LEVEL_MAX, .boot_id = d->edges.boot_id, .peer = s->listen_peer[0] ? s->listen_peer : NULL,
+        Machine facts = { .name = s->name,
+                          .address = host,
+                          .metadata = s->metadata,
+                          .version = (char *) PACKAGE_VERSION,
+                          .quadlet = d->edges.systemd->ops->has_quadlet &&
+                                     d->edges.systemd->ops->has_quadlet(d->edges.systemd),
+                          .level = d->edges.level_max > 0 ? d->edges.level_max : KV_LEVEL_MAX,
+                          .boot_id = d->edges.boot_id,
+                          .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };
 
         if (s->listen_peer[0])
@@ -176,12 +206,16 @@ static int daemon_tell_facts(Daemon *d, const Settings *s) {
         else
                 (void) facts_primary_address(host, sizeof(host));
         snprintf(facts.id, sizeof(facts.id), "%s", s->machine_id);
-        return d->facts ? facts_set(d->facts, &facts) : facts_new(&d->facts, d->edges.loop, d->registry, &facts);
+        return d->facts ? facts_set(d->facts, &facts) :
+                          facts_new(&d->facts, d->edges.loop, d->registry, &facts);
 }
 
 static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         _cleanup_free_ char *directory = NULL;
-        AgentOptions agent = { .machine_id = s->machine_id, .boot_id = d->edges.boot_id, .boot_wait_ms = s->boot_wait_ms, .bug = d->edges.bug };
+        AgentOptions agent = { .machine_id = s->machine_id,
+                               .boot_id = d->edges.boot_id,
+                               .boot_wait_ms = s->boot_wait_ms,
+                               .bug = d->edges.bug };
         DirectoryOptions folder = { .path = s->unit_directory, .machine_id = s->machine_id };
         int r = 0;
 
@@ -218,9 +252,19 @@ static bool daemon_is_foreign(void *userdata, const char *unit) {
 
 static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
         ApiOptions options = {
-                .network = d->edges.network, .peers = d->peers, .store = d->store, .registry = d->registry,
-                .machine_id = s->machine_id, .name = s->name, .access = s->client_access, .metrics = daemon_metrics, .brake_ms = daemon_brake_ms, .is_foreign = daemon_is_foreign, .userdata = d,
-                .limits = &s->limits, .http = &s->http,
+                .network = d->edges.network,
+                .peers = d->peers,
+                .store = d->store,
+                .registry = d->registry,
+                .machine_id = s->machine_id,
+                .name = s->name,
+                .access = s->client_access,
+                .metrics = daemon_metrics,
+                .brake_ms = daemon_brake_ms,
+                .is_foreign = daemon_is_foreign,
+                .userdata = d,
+                .limits = &s->limits,
+                .http = &s->http,
         };
         int r = 0;
 
@@ -250,7 +294,8 @@ int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings,
                 r = registry_new(&d->registry, edges->loop, d->store, settings->machine_id);
 #ifdef PLANTED_BUGS
         if (r == 0 && edges->unreadable)
-                registry_cannot_read(d->registry, edges->unreadable, edges->bug && streq(edges->bug, "unreadable-is-absent"));
+                registry_cannot_read(d->registry, edges->unreadable,
+                                     edges->bug && streq(edges->bug, "unreadable-is-absent"));
 #endif
         if (r == 0)
                 r = daemon_open_membership(d, settings);

@@ -20,9 +20,14 @@
 #include "fleetd/trim.h"
 #include "io/loop_uv.h"
 
-enum { LOADING_MS = 600000, DESCRIPTORS_OWN = 512, EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
+enum {
+        LOADING_MS = 600000,
+        DESCRIPTORS_OWN = 512,
+        EXIT_USAGE = 2
+}; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
 
-/* Of libuv, whose default is 4: two large answers, a copy of the tree, the next file of the log, the notes, and the write of the log at the same time. */
+/* Of libuv, whose default is 4: two large answers, a copy of the tree, the next file of the log, the notes,
+ * and the write of the log at the same time. */
 #define THREADS "6"
 
 typedef struct Process {
@@ -78,11 +83,16 @@ static void make_room_for_connections(Settings *s) {
         if (doors == 0 || getrlimit(RLIMIT_NOFILE, &l) < 0)
                 return;
         if (l.rlim_max < DESCRIPTORS_OWN + doors * wanted)
-                s->http.connections = MAX((l.rlim_max - MIN(l.rlim_max, (rlim_t) DESCRIPTORS_OWN)) / doors, (uint64_t) 16);
+                s->http.connections = MAX((l.rlim_max - MIN(l.rlim_max, (rlim_t) DESCRIPTORS_OWN)) / doors,
+                                          (uint64_t) 16);
         if (s->http.connections < wanted)
-                log_warning(NO_FIELDS, "LimitConnections= is %llu instead of %llu: only %llu descriptors are allowed; LimitNOFILE= of fleetd.service gives more",
-                            (unsigned long long) s->http.connections, (unsigned long long) wanted, (unsigned long long) l.rlim_max);
-        l.rlim_cur = MIN(l.rlim_max, MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + doors * s->http.connections)));
+                log_warning(NO_FIELDS,
+                            "LimitConnections= is %llu instead of %llu: only %llu descriptors are allowed; "
+                            "LimitNOFILE= of fleetd.service gives more",
+                            (unsigned long long) s->http.connections, (unsigned long long) wanted,
+                            (unsigned long long) l.rlim_max);
+        l.rlim_cur = MIN(l.rlim_max,
+                         MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + doors * s->http.connections)));
         (void) setrlimit(RLIMIT_NOFILE, &l);
 }
 
@@ -110,13 +120,18 @@ static void process_on_reload(void *userdata, int signal_number) {
         for (size_t i = 0; i < taken.n; i++)
                 log_info(NO_FIELDS, "%s= is in force as it is now", taken.items[i]);
         for (size_t i = 0; i < restart.n; i++)
-                log_warning(NO_FIELDS, "%s= was changed, and stays as it was until fleetd is restarted; that touches no unit", restart.items[i]);
+                log_warning(NO_FIELDS,
+                            "%s= was changed, and stays as it was until fleetd is restarted; that touches no "
+                            "unit",
+                            restart.items[i]);
         if (r < 0)
-                log_error(((LogFields) { .error = r }), "the configuration stays as it was: %s", error_text(&err, r));
+                log_error(((LogFields) { .error = r }), "the configuration stays as it was: %s",
+                          error_text(&err, r));
         service_ready();
 }
 
-/* When process 1 started, in clock ticks since the kernel did: field 22 of its stat, behind a name of any characters. */
+/* When process 1 started, in clock ticks since the kernel did: field 22 of its stat, behind a name of any
+ * characters. */
 static int read_init_start(uint64_t *ret) {
         _cleanup_free_ char *stat = NULL;
         _cleanup_close_ int dir_fd = open("/proc/1", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -138,8 +153,9 @@ static int read_init_start(uint64_t *ret) {
         return parse_u64(digits, ret);
 }
 
-/* What tells this boot from all others: the kernel's id, and when process 1 started. The id alone would do on a machine of
- * its own; where the host is a container the kernel stays, and a sandboxed service may see the machine's id instead. */
+/* What tells this boot from all others: the kernel's id, and when process 1 started. The id alone would do on
+ * a machine of its own; where the host is a container the kernel stays, and a sandboxed service may see the
+ * machine's id instead. */
 static int read_boot_id(char ret[static 33], Error *err) {
         uint64_t started = 0;
         sd_id128_t id;
@@ -155,7 +171,8 @@ static int read_boot_id(char ret[static 33], Error *err) {
         return 0;
 }
 
-/* The mainboard's, or a virtual machine's, by its firmware: what a copied disk does not bring along. "" where there is none. */
+/* The mainboard's, or a virtual machine's, by its firmware: what a copied disk does not bring along. "" where
+ * there is none. */
 static void read_hardware_id(char ret[static 33]) {
         _cleanup_free_ char *text = NULL;
         size_t n = 0;
@@ -174,8 +191,9 @@ static void read_hardware_id(char ret[static 33]) {
 /* The folder of the tree, for a handler that is given nothing; -1: none. */
 static int tree_fd = -1;
 
-/* A page of the tree cannot be read: its file was cut, or the disk fails. Only the mark of trust is taken away, so that the next start
- * makes the tree again; then what failed is done once more, and ends us as it would have without this. */
+/* A page of the tree cannot be read: its file was cut, or the disk fails. Only the mark of trust is taken
+ * away, so that the next start makes the tree again; then what failed is done once more, and ends us as it
+ * would have without this. */
 static void on_bus_error(int signal_number) {
         (void) unlinkat(tree_fd, KV_TREE_TRUSTED, 0);
 }
@@ -213,7 +231,8 @@ static int process_begin(Process *p, const Settings *s, Error *err) {
 
         state_fd = open_dir(s->state_directory, 0700);
         if (state_fd < 0)
-                return error_set(err, state_fd, "cannot use the state directory %s: %s", s->state_directory, strerror(-state_fd));
+                return error_set(err, state_fd, "cannot use the state directory %s: %s", s->state_directory,
+                                 strerror(-state_fd));
         r = disk_real_open(raft, &p->disk);
         if (r == -EBUSY)
                 return error_set(err, r, "another fleetd is running on %s", s->state_directory);
@@ -257,7 +276,11 @@ static int process_open(Process *p, const Settings *s, Error *err) {
                         return r;
         }
 
-        edges = (DaemonEdges) { .loop = p->loop, .network = p->network, .log_disk = p->disk, .systemd = p->systemd, .key = p->key };
+        edges = (DaemonEdges) { .loop = p->loop,
+                                .network = p->network,
+                                .log_disk = p->disk,
+                                .systemd = p->systemd,
+                                .key = p->key };
         memcpy(edges.boot_id, p->boot_id, sizeof(edges.boot_id));
         memcpy(edges.hardware_id, p->hardware_id, sizeof(edges.hardware_id));
         service_extend(LOADING_MS); /* a large log or tree takes its time */
@@ -278,8 +301,8 @@ static void process_close(Process *p) {
         p->uv = p->uv ? loop_uv_free(p->uv) : NULL;
 }
 
-/* Return the exit status for a failed settings_read(). The service is not restarted after EXIT_USAGE, so an error of the machine that
- * may pass is none. */
+/* Return the exit status for a failed settings_read(). The service is not restarted after EXIT_USAGE, so an
+ * error of the machine that may pass is none. */
 static int settings_exit_status(int r) {
         return r == -ENOMEM || r == -EIO || r == -EMFILE || r == -ENFILE ? EXIT_FAILURE : EXIT_USAGE;
 }
@@ -321,7 +344,8 @@ int main(int argc, char *argv[]) {
         if (r < 0)
                 log_error(((LogFields) { .error = r }), "fleetd: %s", error_text(&err, r));
         else {
-                log_notice(((LogFields) { .machine = settings.machine_id }), "fleetd %s runs on %s", PACKAGE_VERSION, settings.name);
+                log_notice(((LogFields) { .machine = settings.machine_id }), "fleetd %s runs on %s",
+                           PACKAGE_VERSION, settings.name);
                 service_ready();
                 r = trim_start(&p.trim, p.loop);
                 if (r >= 0)

@@ -16,13 +16,18 @@ static void labelled(Text *t, const char *name, const char *label, const char *v
 }
 
 static void engine_write(Text *t, const EngineCounts *c) {
-        single(t, "fleet_engine_leader_start_time", "gauge", "When this host's engine began to place units, in seconds since 1970; 0: it does not.", c->leader_since_s);
+        single(t, "fleet_engine_leader_start_time", "gauge",
+               "When this host's engine began to place units, in seconds since 1970; 0: it does not.",
+               c->leader_since_s);
         describe(t, "fleet_engine_task_count_total", "counter", "Orders that the engine gave.");
         labelled(t, "fleet_engine_task_count_total", "type", "attemptscheduleunit", c->scheduled);
         labelled(t, "fleet_engine_task_count_total", "type", "unscheduleunit", c->unscheduled);
-        describe(t, "fleet_engine_task_failure_count_total", "counter", "Orders that were overtaken, and planned again.");
-        labelled(t, "fleet_engine_task_failure_count_total", "type", "attemptscheduleunit", c->schedule_failures);
-        labelled(t, "fleet_engine_task_failure_count_total", "type", "unscheduleunit", c->unschedule_failures);
+        describe(t, "fleet_engine_task_failure_count_total", "counter",
+                 "Orders that were overtaken, and planned again.");
+        labelled(t, "fleet_engine_task_failure_count_total", "type", "attemptscheduleunit",
+                 c->schedule_failures);
+        labelled(t, "fleet_engine_task_failure_count_total", "type", "unscheduleunit",
+                 c->unschedule_failures);
         single(t, "fleet_engine_reconcile_count_total", "counter", "Passes of the engine.", c->passes);
         describe(t, "fleet_engine_reconcile_failure_count_total", "counter", "Passes that came to nothing.");
         labelled(t, "fleet_engine_reconcile_failure_count_total", "type", "schedule", c->pass_failures);
@@ -31,7 +36,8 @@ static void engine_write(Text *t, const EngineCounts *c) {
 static void registry_write(Text *t, const RegistryCounts *c) {
         describe(t, "fleet_registry_operation_count_total", "counter", "Transactions of the registry.");
         labelled(t, "fleet_registry_operation_count_total", "type", "set", c->done);
-        describe(t, "fleet_registry_operation_failed_count_total", "counter", "Those that were refused, overtaken, or whose outcome is unknown.");
+        describe(t, "fleet_registry_operation_failed_count_total", "counter",
+                 "Those that were refused, overtaken, or whose outcome is unknown.");
         labelled(t, "fleet_registry_operation_failed_count_total", "type", "set", c->failed);
 }
 
@@ -54,24 +60,32 @@ static void store_write(Text *t, const KvStore *store) {
 
         kv_state(store, &state);
         kv_counts(store, &counts);
-        single(t, "fleet_store_has_leader", "gauge", "Whether this host knows a leader.", state.leader_id != 0);
+        single(t, "fleet_store_has_leader", "gauge", "Whether this host knows a leader.",
+               state.leader_id != 0);
         single(t, "fleet_store_is_leader", "gauge", "Whether this host leads.", state.role == KV_ROLE_LEADER);
         single(t, "fleet_store_term", "gauge", "Raft's term.", state.term);
         single(t, "fleet_store_index", "gauge", "The store's index, as applied here.", state.index);
         single(t, "fleet_store_raft_index", "gauge", "Raft's index, as applied here.", state.raft_index);
-        single(t, "fleet_store_log_memory_bytes", "gauge", "Bytes of the log's entries that are in memory.", counts.entries_bytes);
-        single(t, "fleet_store_event_window_bytes", "gauge", "Bytes of the event windows in memory.", counts.window_bytes);
-        single(t, "fleet_store_apply_cost_total", "counter", "Cost of the entries that were applied here, in bytes.", counts.cost.total);
-        single(t, "fleet_store_apply_cost_max", "gauge", "Cost of the costliest of them.", counts.cost_max.total);
-        single(t, "fleet_store_deferred_total", "counter", "Commands that did not fit into their entry's budget.", counts.deferred);
+        single(t, "fleet_store_log_memory_bytes", "gauge", "Bytes of the log's entries that are in memory.",
+               counts.entries_bytes);
+        single(t, "fleet_store_event_window_bytes", "gauge", "Bytes of the event windows in memory.",
+               counts.window_bytes);
+        single(t, "fleet_store_apply_cost_total", "counter",
+               "Cost of the entries that were applied here, in bytes.", counts.cost.total);
+        single(t, "fleet_store_apply_cost_max", "gauge", "Cost of the costliest of them.",
+               counts.cost_max.total);
+        single(t, "fleet_store_deferred_total", "counter",
+               "Commands that did not fit into their entry's budget.", counts.deferred);
         describe(t, "fleet_store_operations_total", "counter", "Users' changes that were applied here.");
         for (KvAction a = 0; a < _KV_ACTION_MAX; a++)
                 if (a != KV_ACTION_GET)
-                        labelled(t, "fleet_store_operations_total", "action", kv_action_name(a), counts.done[a]);
+                        labelled(t, "fleet_store_operations_total", "action", kv_action_name(a),
+                                 counts.done[a]);
         describe(t, "fleet_store_operations_refused_total", "counter", "Users' changes that were refused.");
         for (KvAction a = 0; a < _KV_ACTION_MAX; a++)
                 if (a != KV_ACTION_GET)
-                        labelled(t, "fleet_store_operations_refused_total", "action", kv_action_name(a), counts.refused[a]);
+                        labelled(t, "fleet_store_operations_refused_total", "action", kv_action_name(a),
+                                 counts.refused[a]);
 }
 
 static double seconds(uint64_t ns) {
@@ -91,12 +105,16 @@ static void loop_write(Text *t, const Turns *turns) {
         describe(t, name, "histogram", "CPU time of the turns of the event loop.");
         for (size_t i = 0; i < TURN_BUCKETS; i++) {
                 n += turns->buckets[i];
-                text_printf(t, "%s_bucket{le=\"%g\"} %llu\n", name, seconds(turn_bucket_ns[i]), (unsigned long long) n);
+                text_printf(t, "%s_bucket{le=\"%g\"} %llu\n", name, seconds(turn_bucket_ns[i]),
+                            (unsigned long long) n);
         }
         text_printf(t, "%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long) turns->n);
-        text_printf(t, "%s_sum %.6f\n%s_count %llu\n", name, seconds(turns->cpu_ns), name, (unsigned long long) turns->n);
-        seconds_max(t, "fleet_loop_turn_cpu_max_seconds", "CPU time of the longest turn since the start.", turns->cpu_max_ns);
-        seconds_max(t, "fleet_loop_turn_wall_max_seconds", "Wall time of the longest turn since the start.", turns->wall_max_ns);
+        text_printf(t, "%s_sum %.6f\n%s_count %llu\n", name, seconds(turns->cpu_ns), name,
+                    (unsigned long long) turns->n);
+        seconds_max(t, "fleet_loop_turn_cpu_max_seconds", "CPU time of the longest turn since the start.",
+                    turns->cpu_max_ns);
+        seconds_max(t, "fleet_loop_turn_wall_max_seconds", "Wall time of the longest turn since the start.",
+                    turns->wall_max_ns);
         describe(t, "fleet_loop_work_total", "counter", "Work of the event loop that grows with its input.");
         labelled(t, "fleet_loop_work_total", "unit", "nodes", turns->total.nodes);
         labelled(t, "fleet_loop_work_total", "unit", "bytes", turns->total.bytes);
@@ -105,7 +123,8 @@ static void loop_write(Text *t, const Turns *turns) {
         labelled(t, "fleet_loop_turn_work_max", "unit", "bytes", turns->most.bytes);
 }
 
-void metrics_write(Text *t, const Loop *loop, const KvStore *store, const Registry *registry, const Engine *engine) {
+void metrics_write(Text *t, const Loop *loop, const KvStore *store, const Registry *registry,
+                   const Engine *engine) {
         EngineCounts counts = {};
 
         if (engine)

@@ -5,4 +5,5 @@
 #include "fleetd/engine/engine.h"
 #include "fleetd/registry/registry.h"
 
-void metrics_write(Text *t, const Loop *loop, const KvStore *store, const Registry *registry, const Engine *engine); /* 'engine' may be NULL */
+void metrics_write(Text *t, const Loop *loop, const KvStore *store, const Registry *registry,
+                   const Engine *engine); /* 'engine' may be NULL */

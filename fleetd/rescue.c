@@ -8,8 +8,8 @@
 #include "kvstore/rescue.h"
 #include "units/records.h"
 
-/* In a new lineage: the seats of hosts that must join anew, and orders to stop, which are about what ran in the old one. The engine
- * gives new ones once it has seen what runs. */
+/* In a new lineage: the seats of hosts that must join anew, and orders to stop, which are about what ran in
+ * the old one. The engine gives new ones once it has seen what runs. */
 static bool is_moot(void *userdata, const KvNode *node) {
         const Settings *s = userdata;
         _cleanup_order_ Order order = {};
@@ -27,14 +27,17 @@ static bool is_moot(void *userdata, const KvNode *node) {
 }
 
 static void print_found(const char *what, const KvRescue *f) {
-        printf("%s cluster %llx, lineage %016llx, at index %llu (Raft's entry %llu): %llu keys and directories.\n", what,
-               (unsigned long long) f->cluster_id, (unsigned long long) f->lineage, (unsigned long long) f->index,
-               (unsigned long long) f->raft_index, (unsigned long long) f->n_nodes);
+        printf("%s cluster %llx, lineage %016llx, at index %llu (Raft's entry %llu): %llu keys and "
+               "directories.\n",
+               what, (unsigned long long) f->cluster_id, (unsigned long long) f->lineage,
+               (unsigned long long) f->index, (unsigned long long) f->raft_index,
+               (unsigned long long) f->n_nodes);
 }
 
 static void print_made(const KvRescue *f) {
         printf("It is a cluster of one now, of lineage %016llx, and goes on at index %llu.\n"
-               "Start fleetd here. Each other host joins anew: stop its fleetd, remove its state directory, start it with Join=.\n",
+               "Start fleetd here. Each other host joins anew: stop its fleetd, remove its state directory, "
+               "start it with Join=.\n",
                (unsigned long long) f->new_lineage, (unsigned long long) f->new_index);
 }
 
@@ -50,18 +53,26 @@ static int recover(const Settings *s, const KvRescueOptions *options, Error *err
                 print_made(&found);
                 return 0;
         }
-        printf("The cluster has %zu member%s. With --force this host becomes a cluster of one, of a new lineage: what it holds counts,\n"
-               "what only others hold is lost, all other hosts are refused until they join anew, and whoever waits for a change of a\n"
-               "key is told to read it again. No unit is touched. Do it only if a majority of the voters will never come back.\n"
+        printf("The cluster has %zu member%s. With --force this host becomes a cluster of one, of a new "
+               "lineage: what it holds counts,\n"
+               "what only others hold is lost, all other hosts are refused until they join anew, and whoever "
+               "waits for a change of a\n"
+               "key is told to read it again. No unit is touched. Do it only if a majority of the voters "
+               "will never come back.\n"
                "Nothing was changed.\n",
                found.n_members, found.n_members == 1 ? "" : "s");
         return 0;
 }
 
-int rescue_run(const Settings *s, Loop *loop, Disk *log_disk, const char *boot_id, const char *hardware_id, Error *err) {
+int rescue_run(const Settings *s, Loop *loop, Disk *log_disk, const char *boot_id, const char *hardware_id,
+               Error *err) {
         _cleanup_free_ char *tree = NULL;
         char mark[LAYOUT_KEY_MAX];
-        KvRescueOptions options = { .loop = loop, .log_disk = log_disk, .quota = s->quota, .is_moot = is_moot, .userdata = (void *) s,
+        KvRescueOptions options = { .loop = loop,
+                                    .log_disk = log_disk,
+                                    .quota = s->quota,
+                                    .is_moot = is_moot,
+                                    .userdata = (void *) s,
                                     .mark = layout_key(mark, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL) };
         KvRescue found;
         int r;

@@ -76,8 +76,8 @@ static int stderr_is_journal(void) {
         unsigned long long device, inode;
         struct stat st;
 
-        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0
-               && st.st_dev == device && st.st_ino == inode;
+        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+               fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
 void service_log(void *userdata, int priority, const LogFields *f, const char *sentence) {
@@ -90,11 +90,12 @@ void service_log(void *userdata, int priority, const LogFields *f, const char *s
                 return;
         }
 
-#define ADD(...)                                                                                                      \
-        do {                                                                                                           \
-                fields[n].iov_len = MIN((size_t) snprintf(text[n], sizeof(text[n]), __VA_ARGS__), sizeof(text[n]) - 1); \
-                fields[n].iov_base = text[n];                                                                           \
-                n++;                                                                                                   \
+#define ADD(...)                                                                                  \
+        do {                                                                                      \
+                fields[n].iov_len = MIN((size_t) snprintf(text[n], sizeof(text[n]), __VA_ARGS__), \
+                                        sizeof(text[n]) - 1);                                     \
+                fields[n].iov_base = text[n];                                                     \
+                n++;                                                                              \
         } while (0)
         ADD("MESSAGE=%s", sentence);
         ADD("PRIORITY=%d", priority);

@@ -49,18 +49,24 @@ static int set_address(const char *value, void *field, Error *err) {
         if (streq(value, "off"))
                 return set_text("", field, err);
         if (value[0] && parse_address(value, host, sizeof(host), &port) < 0)
-                return error_set(err, -EINVAL, "expected ADDR:PORT, for example 127.0.0.1:2379, not '%s'", value);
+                return error_set(err, -EINVAL, "expected ADDR:PORT, for example 127.0.0.1:2379, not '%s'",
+                                 value);
         return set_text(value, field, err);
 }
 
 /* http://HOST:PORT, as etcd's clients take it: a path would be lost. */
 static int set_url(const char *value, void *field, Error *err) {
-        const char *host = starts_with(value, "http://") ? value + 7 : starts_with(value, "https://") ? value + 8 : NULL;
+        const char *host = starts_with(value, "http://")  ? value + 7 :
+                           starts_with(value, "https://") ? value + 8 :
+                                                            NULL;
         const char *colon = host ? strrchr(host, ':') : NULL;
         uint64_t port;
 
-        if (value[0] && (!colon || colon == host || strlen(value) > 200 || value[strcspn(value, ", \t")] || parse_u64(colon + 1, &port) < 0 || port == 0 || port > 65535))
-                return error_set(err, -EINVAL, "expected http://HOST:PORT, for example http://10.0.0.1:2379, not '%s'", value);
+        if (value[0] && (!colon || colon == host || strlen(value) > 200 || value[strcspn(value, ", \t")] ||
+                         parse_u64(colon + 1, &port) < 0 || port == 0 || port > 65535))
+                return error_set(err, -EINVAL,
+                                 "expected http://HOST:PORT, for example http://10.0.0.1:2379, not '%s'",
+                                 value);
         return set_text(value, field, err);
 }
 
@@ -71,8 +77,12 @@ static int set_machine_id(const char *value, void *field, Error *err) {
 }
 
 static int set_name(const char *value, void *field, Error *err) {
-        if (!value[0] || strlen(value) > 63 || value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")])
-                return error_set(err, -EINVAL, "expected a host name of at most 63 letters, digits, dots and dashes, not '%s'", value);
+        if (!value[0] || strlen(value) > 63 ||
+            value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")])
+                return error_set(
+                        err, -EINVAL,
+                        "expected a host name of at most 63 letters, digits, dots and dashes, not '%s'",
+                        value);
         return set_text(value, field, err);
 }
 
@@ -92,7 +102,8 @@ static int add_addresses(const char *value, void *field, Error *err) {
 
                 snprintf(address, sizeof(address), "%.*s", (int) MIN(size, sizeof(address) - 1), p);
                 if (parse_address(address, host, sizeof(host), &port) < 0)
-                        return error_set(err, -EINVAL, "expected ADDR:PORT, for example 10.0.0.1:2380, not '%s'", address);
+                        return error_set(err, -EINVAL,
+                                         "expected ADDR:PORT, for example 10.0.0.1:2380, not '%s'", address);
                 if (!names_have(names, address))
                         r = names_add(names, address, strlen(address));
                 p += size;
@@ -166,48 +177,98 @@ static const struct {
         int (*set)(const char *value, void *field, Error *err);
         size_t offset;
         const char *min, *max; /* of what is bounded, in the words of the setting */
-        enum { AT_RESTART, AT_RELOAD, AT_NEXT_START } taken; /* when a running daemon takes a change; the last is read at a start alone */
+        enum {
+                AT_RESTART,
+                AT_RELOAD,
+                AT_NEXT_START
+        } taken; /* when a running daemon takes a change; the last is read at a start alone */
 } table[] = {
-        { "StateDirectory", "state-directory", "DIR", "log, tree and last assignment (/var/lib/fleet)", set_path, offsetof(Settings, state_directory) },
-        { "RuntimeDirectory", "runtime-directory", "DIR", "unit files in force (/run/fleet)", set_path, offsetof(Settings, runtime_directory) },
-        { "UnitDirectory", "unit-directory", "DIR", "watched folder of unit files (/etc/fleet/units); empty: none", set_path, offsetof(Settings, unit_directory) },
-        { "ClusterFile", "cluster-file", "FILE", "where the other hosts are remembered; empty: nowhere", set_path, offsetof(Settings, cluster_file) },
-        { "ListenClient", "listen-client", "ADDR:PORT", "door of the key API (127.0.0.1:2379); off: none", set_address, offsetof(Settings, listen_client) },
-        { "AdvertiseClient", "advertise-client", "URL", "where clients elsewhere reach this host's key API (none)", set_url, offsetof(Settings, advertise_client), .taken = AT_RELOAD },
-        { "ListenPeer", "listen-peer", "ADDR:PORT", "door for other hosts (none); needs --peer-key", set_address, offsetof(Settings, listen_peer) },
-        { "ListenSocket", "listen-socket", "PATH", "door for root and group fleet (/run/fleet.sock)", set_path, offsetof(Settings, listen_socket) },
-        { "PeerKey", "peer-key", "FILE", "the cluster's key: 64 hex digits, mode 0600", set_path, offsetof(Settings, peer_key) },
-        { "Join", "join", "ADDR:PORT", "a host of the cluster to join; may be repeated", add_addresses, offsetof(Settings, join), .taken = AT_NEXT_START },
-        { "Name", "name", "NAME", "what people call this machine (its host name)", set_name, offsetof(Settings, name) },
-        { "MachineID", "machine-id", "HEX", "identity (/etc/machine-id); for tests", set_machine_id, offsetof(Settings, machine_id) },
-        { "Metadata", "metadata", "K=V,...", "facts that units may ask for; may be repeated", add_metadata, offsetof(Settings, metadata), .taken = AT_RELOAD },
+        { "StateDirectory", "state-directory", "DIR", "log, tree and last assignment (/var/lib/fleet)",
+          set_path, offsetof(Settings, state_directory) },
+        { "RuntimeDirectory", "runtime-directory", "DIR", "unit files in force (/run/fleet)", set_path,
+          offsetof(Settings, runtime_directory) },
+        { "UnitDirectory", "unit-directory", "DIR",
+          "watched folder of unit files (/etc/fleet/units); empty: none", set_path,
+          offsetof(Settings, unit_directory) },
+        { "ClusterFile", "cluster-file", "FILE", "where the other hosts are remembered; empty: nowhere",
+          set_path, offsetof(Settings, cluster_file) },
+        { "ListenClient", "listen-client", "ADDR:PORT", "door of the key API (127.0.0.1:2379); off: none",
+          set_address, offsetof(Settings, listen_client) },
+        { "AdvertiseClient", "advertise-client", "URL",
+          "where clients elsewhere reach this host's key API (none)", set_url,
+          offsetof(Settings, advertise_client), .taken = AT_RELOAD },
+        { "ListenPeer", "listen-peer", "ADDR:PORT", "door for other hosts (none); needs --peer-key",
+          set_address, offsetof(Settings, listen_peer) },
+        { "ListenSocket", "listen-socket", "PATH", "door for root and group fleet (/run/fleet.sock)",
+          set_path, offsetof(Settings, listen_socket) },
+        { "PeerKey", "peer-key", "FILE", "the cluster's key: 64 hex digits, mode 0600", set_path,
+          offsetof(Settings, peer_key) },
+        { "Join", "join", "ADDR:PORT", "a host of the cluster to join; may be repeated", add_addresses,
+          offsetof(Settings, join), .taken = AT_NEXT_START },
+        { "Name", "name", "NAME", "what people call this machine (its host name)", set_name,
+          offsetof(Settings, name) },
+        { "MachineID", "machine-id", "HEX", "identity (/etc/machine-id); for tests", set_machine_id,
+          offsetof(Settings, machine_id) },
+        { "Metadata", "metadata", "K=V,...", "facts that units may ask for; may be repeated", add_metadata,
+          offsetof(Settings, metadata), .taken = AT_RELOAD },
         { "Agent", "agent", "BOOL", "run units on this host (yes)", set_bool, offsetof(Settings, agent) },
-        { "Engine", "engine", "BOOL", "place units while this host leads (yes)", set_bool, offsetof(Settings, engine) },
-        { "ClientAccess", "client-access", "MODE", "of ListenClient: read-write, read-only, off", set_access, offsetof(Settings, client_access) },
-        { "BrakeSec", "brake-sec", "SPAN", "pause before moving units when many hosts vanish (30s)", set_span, offsetof(Settings, brake_ms), .taken = AT_RELOAD },
-        { "BootWaitSec", "boot-wait-sec", "SPAN", "after a boot wait so long for the cluster, then start the last assignment (30s)", set_span, offsetof(Settings, boot_wait_ms), .taken = AT_NEXT_START },
-        { "Quota", "quota", "SIZE", "bytes of users' keys and values (256M)", set_size, offsetof(Settings, quota) },
-        { "QuotaKeys", "quota-keys", "N", "how many keys and directories users may have; 0: as many as Quota= allows (0)", set_count, offsetof(Settings, quota_keys), "0", "1000000000" },
-        { "Voters", "voters", "N", "how many hosts vote: 1 or 3 (3 when there are three)", set_voters, offsetof(Settings, voters) },
-        { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, offsetof(Settings, limits.key_size), "64", "8K", .taken = AT_RELOAD },
-        { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size, offsetof(Settings, limits.value_size), "1K", "240K", .taken = AT_RELOAD },
-        { "LimitBodySize", "limit-body-size", "SIZE", "of a request's body (2M)", set_size, offsetof(Settings, limits.body_size), "64K", "16M", .taken = AT_RELOAD },
-        { "LimitAnswerNodes", "limit-answer-nodes", "N", "nodes in one answer (100000)", set_count, offsetof(Settings, limits.answer_nodes), "1000", "10000000", .taken = AT_RELOAD },
-        { "LimitAnswerSize", "limit-answer-size", "SIZE", "of one answer (32M)", set_size, offsetof(Settings, limits.answer_size), "1M", "4G", .taken = AT_RELOAD },
-        { "LimitWatches", "limit-watches", "N", "clients that wait for a key (100000)", set_count, offsetof(Settings, limits.watches), "1", "100000", .taken = AT_RELOAD },
-        { "LimitConnections", "limit-connections", "N", "connections at each door (10000)", set_count, offsetof(Settings, http.connections), "16", "1000000", .taken = AT_RELOAD },
-        { "LimitConnectionsPerClient", "limit-connections-per-client", "N", "of one address, or one user of the socket; 0: no limit of its own (0)", set_count, offsetof(Settings, http.connections_per_client), "0", "1000000", .taken = AT_RELOAD },
-        { "LimitLineSize", "limit-line-size", "SIZE", "of a request line (16K)", set_size, offsetof(Settings, http.line_size), "1K", "64K", .taken = AT_RELOAD },
-        { "LimitHeadSize", "limit-head-size", "SIZE", "of a request's head (32K)", set_size, offsetof(Settings, http.head_size), "2K", "256K", .taken = AT_RELOAD },
-        { "LimitFields", "limit-fields", "N", "header fields of a request (64)", set_count, offsetof(Settings, http.fields), "8", "1000", .taken = AT_RELOAD },
-        { "LimitAheadSize", "limit-ahead-size", "SIZE", "requests sent ahead on a connection (64K)", set_size, offsetof(Settings, http.ahead_size), "1K", "16M", .taken = AT_RELOAD },
-        { "LimitBacklogSize", "limit-backlog-size", "SIZE", "of a stream that its reader has not taken (256K)", set_size, offsetof(Settings, http.backlog_size), "16K", "64M", .taken = AT_RELOAD },
-        { "LimitBufferSize", "limit-buffer-size", "SIZE", "held for all clients of a door (64M)", set_size, offsetof(Settings, http.buffer_size), "1M", "16G", .taken = AT_RELOAD },
-        { "LimitHeadSec", "limit-head-sec", "SPAN", "until a request's head is there (10s)", set_span, offsetof(Settings, http.head_ms), "100ms", "10min", .taken = AT_RELOAD },
-        { "LimitBodySec", "limit-body-sec", "SPAN", "in which 1 KiB of a body must come (10s)", set_span, offsetof(Settings, http.body_ms), "100ms", "10min", .taken = AT_RELOAD },
-        { "LimitAnswerSec", "limit-answer-sec", "SPAN", "in which the kernel must take 1 KiB of an answer (10s)", set_span, offsetof(Settings, http.answer_ms), "100ms", "10min", .taken = AT_RELOAD },
-        { "LimitIdleSec", "limit-idle-sec", "SPAN", "that a connection may rest between requests (60s)", set_span, offsetof(Settings, http.idle_ms), "100ms", "1d", .taken = AT_RELOAD },
-        { "Debug", "debug", "BOOL", "log what the daemon looks at, too", set_bool, offsetof(Settings, debug), .taken = AT_RELOAD },
+        { "Engine", "engine", "BOOL", "place units while this host leads (yes)", set_bool,
+          offsetof(Settings, engine) },
+        { "ClientAccess", "client-access", "MODE", "of ListenClient: read-write, read-only, off", set_access,
+          offsetof(Settings, client_access) },
+        { "BrakeSec", "brake-sec", "SPAN", "pause before moving units when many hosts vanish (30s)", set_span,
+          offsetof(Settings, brake_ms), .taken = AT_RELOAD },
+        { "BootWaitSec", "boot-wait-sec", "SPAN",
+          "after a boot wait so long for the cluster, then start the last assignment (30s)", set_span,
+          offsetof(Settings, boot_wait_ms), .taken = AT_NEXT_START },
+        { "Quota", "quota", "SIZE", "bytes of users' keys and values (256M)", set_size,
+          offsetof(Settings, quota) },
+        { "QuotaKeys", "quota-keys", "N",
+          "how many keys and directories users may have; 0: as many as Quota= allows (0)", set_count,
+          offsetof(Settings, quota_keys), "0", "1000000000" },
+        { "Voters", "voters", "N", "how many hosts vote: 1 or 3 (3 when there are three)", set_voters,
+          offsetof(Settings, voters) },
+        { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size,
+          offsetof(Settings, limits.key_size), "64", "8K", .taken = AT_RELOAD },
+        { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size,
+          offsetof(Settings, limits.value_size), "1K", "240K", .taken = AT_RELOAD },
+        { "LimitBodySize", "limit-body-size", "SIZE", "of a request's body (2M)", set_size,
+          offsetof(Settings, limits.body_size), "64K", "16M", .taken = AT_RELOAD },
+        { "LimitAnswerNodes", "limit-answer-nodes", "N", "nodes in one answer (100000)", set_count,
+          offsetof(Settings, limits.answer_nodes), "1000", "10000000", .taken = AT_RELOAD },
+        { "LimitAnswerSize", "limit-answer-size", "SIZE", "of one answer (32M)", set_size,
+          offsetof(Settings, limits.answer_size), "1M", "4G", .taken = AT_RELOAD },
+        { "LimitWatches", "limit-watches", "N", "clients that wait for a key (100000)", set_count,
+          offsetof(Settings, limits.watches), "1", "100000", .taken = AT_RELOAD },
+        { "LimitConnections", "limit-connections", "N", "connections at each door (10000)", set_count,
+          offsetof(Settings, http.connections), "16", "1000000", .taken = AT_RELOAD },
+        { "LimitConnectionsPerClient", "limit-connections-per-client", "N",
+          "of one address, or one user of the socket; 0: no limit of its own (0)", set_count,
+          offsetof(Settings, http.connections_per_client), "0", "1000000", .taken = AT_RELOAD },
+        { "LimitLineSize", "limit-line-size", "SIZE", "of a request line (16K)", set_size,
+          offsetof(Settings, http.line_size), "1K", "64K", .taken = AT_RELOAD },
+        { "LimitHeadSize", "limit-head-size", "SIZE", "of a request's head (32K)", set_size,
+          offsetof(Settings, http.head_size), "2K", "256K", .taken = AT_RELOAD },
+        { "LimitFields", "limit-fields", "N", "header fields of a request (64)", set_count,
+          offsetof(Settings, http.fields), "8", "1000", .taken = AT_RELOAD },
+        { "LimitAheadSize", "limit-ahead-size", "SIZE", "requests sent ahead on a connection (64K)", set_size,
+          offsetof(Settings, http.ahead_size), "1K", "16M", .taken = AT_RELOAD },
+        { "LimitBacklogSize", "limit-backlog-size", "SIZE",
+          "of a stream that its reader has not taken (256K)", set_size, offsetof(Settings, http.backlog_size),
+          "16K", "64M", .taken = AT_RELOAD },
+        { "LimitBufferSize", "limit-buffer-size", "SIZE", "held for all clients of a door (64M)", set_size,
+          offsetof(Settings, http.buffer_size), "1M", "16G", .taken = AT_RELOAD },
+        { "LimitHeadSec", "limit-head-sec", "SPAN", "until a request's head is there (10s)", set_span,
+          offsetof(Settings, http.head_ms), "100ms", "10min", .taken = AT_RELOAD },
+        { "LimitBodySec", "limit-body-sec", "SPAN", "in which 1 KiB of a body must come (10s)", set_span,
+          offsetof(Settings, http.body_ms), "100ms", "10min", .taken = AT_RELOAD },
+        { "LimitAnswerSec", "limit-answer-sec", "SPAN",
+          "in which the kernel must take 1 KiB of an answer (10s)", set_span,
+          offsetof(Settings, http.answer_ms), "100ms", "10min", .taken = AT_RELOAD },
+        { "LimitIdleSec", "limit-idle-sec", "SPAN", "that a connection may rest between requests (60s)",
+          set_span, offsetof(Settings, http.idle_ms), "100ms", "1d", .taken = AT_RELOAD },
+        { "Debug", "debug", "BOOL", "log what the daemon looks at, too", set_bool, offsetof(Settings, debug),
+          .taken = AT_RELOAD },
 };
 
 void settings_done(Settings *s) {
@@ -248,9 +309,11 @@ static int settings_defaults(Settings *s) {
                 .limits = api_limits_default,
                 .http = http_limits_default,
         };
-        return s->state_directory && s->runtime_directory && s->unit_directory && s->cluster_file && s->listen_client
-                       && s->advertise_client && s->listen_peer && s->listen_socket && s->peer_key
-                       ? 0 : -ENOMEM;
+        return s->state_directory && s->runtime_directory && s->unit_directory && s->cluster_file &&
+                               s->listen_client && s->advertise_client && s->listen_peer &&
+                               s->listen_socket && s->peer_key ?
+                       0 :
+                       -ENOMEM;
 }
 
 static int settings_set(Settings *s, size_t i, const char *value, Error *err) {
@@ -266,14 +329,16 @@ static int settings_set(Settings *s, size_t i, const char *value, Error *err) {
         (void) table[i].set(table[i].min, &min, NULL);
         (void) table[i].set(table[i].max, &max, NULL);
         if (given < min || given > max)
-                return error_set(err, -ERANGE, "expected %s to %s, not %s", table[i].min, table[i].max, value);
+                return error_set(err, -ERANGE, "expected %s to %s, not %s", table[i].min, table[i].max,
+                                 value);
         *(uint64_t *) field = given;
         return 0;
 }
 
 /* -- Files -- */
 
-/* Symbolic links are followed, as systemd does with its own settings: write access to the folder is needed for a link as for a file. */
+/* Symbolic links are followed, as systemd does with its own settings: write access to the folder is needed
+ * for a link as for a file. */
 static int settings_read_file(Settings *s, const char *shown, Error *err) {
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_free_ char *path = realpath(shown, NULL), *text = NULL;
@@ -293,11 +358,14 @@ static int settings_read_file(Settings *s, const char *shown, Error *err) {
                 size_t i = 0;
 
                 if (!streq(option->section, "Fleetd"))
-                        return error_set(err, -EINVAL, "%s: line %u: unknown section [%s]; settings stand in [Fleetd]", shown, option->line, option->section);
+                        return error_set(err, -EINVAL,
+                                         "%s: line %u: unknown section [%s]; settings stand in [Fleetd]",
+                                         shown, option->line, option->section);
                 while (i < ELEMENTS(table) && !streq(table[i].key, option->name))
                         i++;
                 if (i == ELEMENTS(table))
-                        return error_set(err, -EINVAL, "%s: line %u: unknown setting %s=; see fleetd.conf(5)", shown, option->line, option->name);
+                        return error_set(err, -EINVAL, "%s: line %u: unknown setting %s=; see fleetd.conf(5)",
+                                         shown, option->line, option->name);
                 r = settings_set(s, i, option->value, err);
                 if (r < 0)
                         return error_prefix(err, r, "%s: line %u: %s=", shown, option->line, option->name);
@@ -313,7 +381,9 @@ static int settings_read_drop_in(Settings *s, const char *path, Error *err) {
         struct stat st = {};
 
         if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && stat(path, &st) < 0 && errno == ENOENT) {
-                log_warning(NO_FIELDS, "%s is skipped: it is a symbolic link, and leads to a file that does not exist", path);
+                log_warning(NO_FIELDS,
+                            "%s is skipped: it is a symbolic link, and leads to a file that does not exist",
+                            path);
                 return 0;
         }
         if (S_ISCHR(st.st_mode)) /* /dev/null */
@@ -327,7 +397,8 @@ int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
 
         n = scandir(dir, &names, is_conf, alphasort);
         if (n < 0)
-                return errno == ENOENT ? 0 : error_set(err, -errno, "cannot list %s: %s", dir, strerror(errno));
+                return errno == ENOENT ? 0 :
+                                         error_set(err, -errno, "cannot list %s: %s", dir, strerror(errno));
 
         if (n > SETTINGS_DROP_INS_MAX)
                 r = error_set(err, -E2BIG, "%s: more than %d files", dir, SETTINGS_DROP_INS_MAX);
@@ -335,7 +406,9 @@ int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
                 _cleanup_free_ char *path = NULL;
 
                 if (r == 0)
-                        r = asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0 ? -ENOMEM : settings_read_drop_in(s, path, err);
+                        r = asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0 ?
+                                    -ENOMEM :
+                                    settings_read_drop_in(s, path, err);
                 free(names[i]);
         }
         free(names);
@@ -346,24 +419,30 @@ int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
 
 static void print_help(void) {
         printf("fleetd [OPTION...]\n\n"
-               "The daemon of a fleet cluster: one on every host. Without any option this host is a cluster of one.\n\n"
+               "The daemon of a fleet cluster: one on every host. Without any option this host is a cluster "
+               "of one.\n\n"
                "  -h --help                    show this\n"
                "     --version                 show the version\n"
-               "     --config=FILE             read FILE instead of /etc/fleet/fleetd.conf and fleetd.conf.d/*.conf\n"
+               "     --config=FILE             read FILE instead of /etc/fleet/fleetd.conf and "
+               "fleetd.conf.d/*.conf\n"
                "     --backup=FILE             write the stopped daemon's tree to FILE, and end\n"
-               "     --restore=FILE            make a cluster of one from FILE where there is no replica, and end\n"
+               "     --restore=FILE            make a cluster of one from FILE where there is no replica, "
+               "and end\n"
                "     --recover                 show what --recover --force would do\n"
-               "     --recover --force         the majority is lost for ever: make this host a cluster of one, and end\n");
+               "     --recover --force         the majority is lost for ever: make this host a cluster of "
+               "one, and end\n");
         for (size_t i = 0; i < ELEMENTS(table); i++) {
                 char left[64];
 
                 snprintf(left, sizeof(left), "--%s=%s", table[i].option, table[i].argument);
-                printf("     %-25s %s%s\n", left, strlen(left) > 25 ? "\n                               " : "", table[i].help);
+                printf("     %-25s %s%s\n", left,
+                       strlen(left) > 25 ? "\n                               " : "", table[i].help);
         }
         printf("\nEach option is also a key of fleetd.conf. See fleetd(8), fleetd.conf(5).\n");
 }
 
-/* The value of option 'name' at argv[*i], which may be "--name=value" or "--name value"; NULL if it is another. */
+/* The value of option 'name' at argv[*i], which may be "--name=value" or "--name value"; NULL if it is
+ * another. */
 static const char *option_value(const char *name, int argc, char *const argv[], int *i) {
         size_t size = strlen(name);
 
@@ -426,8 +505,12 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
                 for (t = 0; t < ELEMENTS(table) && !value; t++)
                         value = option_value(table[t].option, argc, argv, &i);
                 if (!value)
-                        return error_set(err, -EINVAL, starts_with(argv[i], "-") ? "unknown option or missing value: %s; see fleetd --help"
-                                                       : "fleetd takes no arguments, but got '%s'; did you mean fleetctl?", argv[i]);
+                        return error_set(
+                                err, -EINVAL,
+                                starts_with(argv[i], "-") ?
+                                        "unknown option or missing value: %s; see fleetd --help" :
+                                        "fleetd takes no arguments, but got '%s'; did you mean fleetctl?",
+                                argv[i]);
                 t--;
                 if (!seen[t] && (table[t].set == add_addresses || table[t].set == add_metadata))
                         (void) settings_set(s, t, "", err); /* clears it */
@@ -453,7 +536,9 @@ static int settings_complete(Settings *s, Error *err) {
                         r = set_machine_id(text, &s->machine_id, err);
                 }
                 if (r < 0)
-                        return error_set(err, r, "no machine id in /etc/machine-id; systemd-machine-id-setup makes one, --machine-id= gives one");
+                        return error_set(err, r,
+                                         "no machine id in /etc/machine-id; systemd-machine-id-setup makes "
+                                         "one, --machine-id= gives one");
         }
         if (!s->name) {
                 struct utsname host;
@@ -462,16 +547,27 @@ static int settings_complete(Settings *s, Error *err) {
                         return error_set(err, -EINVAL, "the host name is no name; give one by --name=");
         }
         if (s->listen_peer[0] && !s->peer_key[0])
-                return error_set(err, -EINVAL, "ListenPeer=%s needs PeerKey=: the door for hosts is never open to everybody; "
-                                               "openssl rand -hex 32 >/etc/fleet/peer.key; chmod 600 /etc/fleet/peer.key", s->listen_peer);
+                return error_set(
+                        err, -EINVAL,
+                        "ListenPeer=%s needs PeerKey=: the door for hosts is never open to everybody; "
+                        "openssl rand -hex 32 >/etc/fleet/peer.key; chmod 600 /etc/fleet/peer.key",
+                        s->listen_peer);
         if (s->join.n > 0 && !s->listen_peer[0])
-                return error_set(err, -EINVAL, "Join=%s needs ListenPeer=: the other hosts must reach this one", s->join.items[0]);
+                return error_set(err, -EINVAL,
+                                 "Join=%s needs ListenPeer=: the other hosts must reach this one",
+                                 s->join.items[0]);
         if (starts_with(s->listen_peer, "0.0.0.0:") || starts_with(s->listen_peer, "[::]:"))
-                return error_set(err, -EINVAL, "ListenPeer=%s: name the one address at which other hosts reach this one", s->listen_peer);
+                return error_set(err, -EINVAL,
+                                 "ListenPeer=%s: name the one address at which other hosts reach this one",
+                                 s->listen_peer);
         if (s->http.buffer_size < s->limits.answer_size || s->http.buffer_size < s->limits.body_size)
-                return error_set(err, -EINVAL, "LimitBufferSize= is for all requests and answers together: it cannot be below LimitAnswerSize= or LimitBodySize=");
+                return error_set(err, -EINVAL,
+                                 "LimitBufferSize= is for all requests and answers together: it cannot be "
+                                 "below LimitAnswerSize= or LimitBodySize=");
         if (s->http.line_size > s->http.head_size)
-                return error_set(err, -EINVAL, "LimitLineSize= cannot be above LimitHeadSize=: the line is a part of the head");
+                return error_set(
+                        err, -EINVAL,
+                        "LimitLineSize= cannot be above LimitHeadSize=: the line is a part of the head");
         return 0;
 }
 
@@ -539,7 +635,8 @@ static bool setting_equal(size_t i, const void *a, const void *b, size_t *ret_si
                 *ret_size = table[i].set == set_bool ? sizeof(bool) : sizeof(ClientAccess);
                 return memcmp(a, b, *ret_size) == 0;
         }
-        if (table[i].set == set_span || table[i].set == set_size || table[i].set == set_count || table[i].set == set_voters) {
+        if (table[i].set == set_span || table[i].set == set_size || table[i].set == set_count ||
+            table[i].set == set_voters) {
                 *ret_size = sizeof(uint64_t);
                 return memcmp(a, b, *ret_size) == 0;
         }
@@ -552,7 +649,8 @@ int settings_take(Settings *s, Settings *now, Names *ret_taken, Names *ret_resta
         int r = 0;
 
         for (size_t i = 0; r == 0 && i < ELEMENTS(table); i++) {
-                char *mine = (char *) s + table[i].offset, *other = (char *) now + table[i].offset, before[MAX(sizeof(Pairs), sizeof(Names))];
+                char *mine = (char *) s + table[i].offset, *other = (char *) now + table[i].offset,
+                     before[MAX(sizeof(Pairs), sizeof(Names))];
                 Names *names = table[i].taken == AT_RELOAD ? &taken : &restart;
                 size_t size;
 

@@ -1,8 +1,9 @@
 /* Return of freed memory to the system.
  *
- * The allocator keeps freed pages until it is asked for them. That takes milliseconds, so it is done when much has become free since
- * the last time, and not while it is in use again. It covers the whole process: requests, the tables of the registry, the log.
- * What is retained in large numbers keeps few pages because it lies in blocks (base/blocks.h). */
+ * The allocator keeps freed pages until it is asked for them. That takes milliseconds, so it is done when
+ * much has become free since the last time, and not while it is in use again. It covers the whole process:
+ * requests, the tables of the registry, the log. What is retained in large numbers keeps few pages because it
+ * lies in blocks (base/blocks.h). */
 #pragma once
 
 #include "io/loop.h"
@@ -14,8 +15,9 @@ enum {
         TRIM_LARGE = 128 * 1024, /* a larger block is mapped by itself, and unmapped when it is freed */
 };
 
-/* Configure the allocator of this process, before its first thread. Free memory that it keeps counts against RLIMIT_DATA, page or no page:
- * glibc would put blocks of up to 32 MiB into its heaps once one of that size has been freed, and give each thread a heap. */
+/* Configure the allocator of this process, before its first thread. Free memory that it keeps counts against
+ * RLIMIT_DATA, page or no page: glibc would put blocks of up to 32 MiB into its heaps once one of that size
+ * has been freed, and give each thread a heap. */
 void trim_init(void);
 
 typedef struct Trim {
@@ -24,7 +26,7 @@ typedef struct Trim {
         Deferred freed;
         uint64_t free_bytes;  /* the least that the allocator kept since memory was returned last ... */
         int64_t unused_bytes; /* ... and the least that were there beyond those in use */
-        unsigned n;          /* how often memory was returned */
+        unsigned n;           /* how often memory was returned */
 } Trim;
 
 /* 0 or -ENOMEM. */

@@ -1,7 +1,7 @@
 /* Child processes on the real loop: fork, a pipe for what they say, a pidfd for their end.
  *
- * Not uv_spawn(): a child of ours must die with the daemon however that ends, and only between fork and exec can it ask
- * the kernel for that (PR_SET_PDEATHSIG). */
+ * Not uv_spawn(): a child of ours must die with the daemon however that ends, and only between fork and exec
+ * can it ask the kernel for that (PR_SET_PDEATHSIG). */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,8 @@
 #include "base/memory.h"
 #include "io/loop_uv.h"
 
-/* libuv reads on while a read fills its buffer, up to 32 times in a row: a pipe that holds less than the buffer is read once a turn. */
+/* libuv reads on while a read fills its buffer, up to 32 times in a row: a pipe that holds less than the
+ * buffer is read once a turn. */
 enum { CHILD_PIPE_SIZE = LOOP_UV_BUFFER_SIZE / 2 };
 
 struct Child {
@@ -34,7 +35,8 @@ struct Child {
         Work reap;
 };
 
-/* What a helper may see of our environment; nothing of NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC and the like. */
+/* What a helper may see of our environment; nothing of NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC and the like.
+ */
 static bool environment_keeps(const char *variable) {
         static const char *const kept[] = { "PATH=", "HOME=", "USER=", "LANG=", "LC_", "TZ=", "TMPDIR=" };
 
@@ -67,7 +69,8 @@ static void child_spare_nobody(void) {
                 errno = 0; /* then it is as the daemon's, which is no reason to run nothing */
 }
 
-/* Between fork and exec: async-signal-safe calls only. Reports through 'error_fd', which a successful exec closes. */
+/* Between fork and exec: async-signal-safe calls only. Reports through 'error_fd', which a successful exec
+ * closes. */
 _Noreturn static void child_become(const char *const argv[], char **environment, pid_t parent, int output_fd,
                                    int error_fd) {
         sigset_t none;
@@ -154,7 +157,10 @@ static void child_on_closed(uv_handle_t *handle) {
                 return;
         close(child->pid_fd);
         if (!child->exited) { /* killed: its end may take a moment, and is waited for off the loop */
-                child->reap = (Work) { .name = LOOP_NAME(child_reaped), .work = child_reap, .done = child_reaped, .userdata = child };
+                child->reap = (Work) { .name = LOOP_NAME(child_reaped),
+                                       .work = child_reap,
+                                       .done = child_reaped,
+                                       .userdata = child };
                 if (loop_work(loop_uv_base(child->loop), &child->reap) == 0)
                         return;
                 child_reap(child);
@@ -207,8 +213,8 @@ static void child_on_output(uv_stream_t *stream, ssize_t size, const uv_buf_t *b
                 child_close(child);
 }
 
-int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata,
-                Error *err) {
+int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                void *userdata, Error *err) {
         _cleanup_free_ Child *child = NEW0(Child, 1);
         _cleanup_close_ int output_fd = -1;
         int r;

@@ -1,5 +1,5 @@
-/* The real disk: one locked folder of a real file system. Writes are O_DSYNC, so a write that returned is durable, and
- * the kernel needs one call for it instead of two. */
+/* The real disk: one locked folder of a real file system. Writes are O_DSYNC, so a write that returned is
+ * durable, and the kernel needs one call for it instead of two. */
 #include "io/disk.h"
 
 #include <dirent.h>
@@ -25,9 +25,9 @@ typedef struct RealFile {
         int fd;
 } RealFile;
 
-/* Reserved alone is not enough: where nothing was ever written the file system has to note with each of our writes that
- * the block holds data now, which is a second trip to the disk (measured on ext4: 150 us instead of 95 us for 12 KiB).
- * So the room is filled with zeroes once. */
+/* Reserved alone is not enough: where nothing was ever written the file system has to note with each of our
+ * writes that the block holds data now, which is a second trip to the disk (measured on ext4: 150 us instead
+ * of 95 us for 12 KiB). So the room is filled with zeroes once. */
 static int real_fill(int fd, uint64_t from, uint64_t size) {
         _cleanup_free_ uint8_t *zeroes = NULL;
         size_t piece = MIN(size - from, (uint64_t) FILL_PIECE);
@@ -73,8 +73,8 @@ static int real_open(Disk *base, const char *name, bool create, uint64_t size, D
         if (!file)
                 return -ENOMEM;
 
-        fd = openat(disk->fd, name, O_RDWR | O_DSYNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (create ? O_CREAT : 0),
-                    0600);
+        fd = openat(disk->fd, name,
+                    O_RDWR | O_DSYNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (create ? O_CREAT : 0), 0600);
         if (fd < 0)
                 return -errno;
         if (create) {

@@ -1,11 +1,12 @@
 /* Requests: from a stream's bytes to the handler.
  *
- * llhttp reads; what it lets pass and we do not, its callbacks refuse. The method we read ourselves and show it "POST",
- * so that unknown ones reach the handler and none has framing of its own (CONNECT, PRI). While a request is being
- * answered nothing is parsed: what the client sends ahead is kept, up to a bound, and its FIN is noticed.
+ * llhttp reads; what it lets pass and we do not, its callbacks refuse. The method we read ourselves and show
+ * it "POST", so that unknown ones reach the handler and none has framing of its own (CONNECT, PRI). While a
+ * request is being answered nothing is parsed: what the client sends ahead is kept, up to a bound, and its
+ * FIN is noticed.
  *
- * A connection holds one buffer with all that is kept of a request, and reuses it: a keep-alive request of common size
- * costs no allocation, a parked one some hundred bytes. */
+ * A connection holds one buffer with all that is kept of a request, and reuses it: a keep-alive request of
+ * common size costs no allocation, a parked one some hundred bytes. */
 #include "io/http.h"
 
 #include <assert.h>
@@ -74,7 +75,8 @@ static void connection_on_timer(void *userdata) {
                         http_connection_due_in(c, c->server->limits.answer_ms);
                         http_connection_count(c);
                 } else {
-                        log_debug(NO_FIELDS, "http: %s does not read its answer: cut", stream_peer_address(c->stream));
+                        log_debug(NO_FIELDS, "http: %s does not read its answer: cut",
+                                  stream_peer_address(c->stream));
                         http_connection_gone(c);
                         http_connection_close(c);
                 }
@@ -128,7 +130,8 @@ static int on_url(llhttp_t *parser, const char *at, size_t size) {
                         return refuse(c, 400, "%s", "");
         text_append_bytes(&c->bytes, at, size);
         if (c->bytes.size > c->server->limits.line_size)
-                return refuse(c, 414, "the request line is limited to %s", size_text(c->server->limits.line_size, text));
+                return refuse(c, 414, "the request line is limited to %s",
+                              size_text(c->server->limits.line_size, text));
         return 0;
 }
 
@@ -173,7 +176,8 @@ static int on_header_field_complete(llhttp_t *parser) {
         if (c->name_size == 0)
                 return refuse(c, 400, "a field without a name");
         if (++c->n_fields > c->server->limits.fields)
-                return refuse(c, 431, "a request may have %llu fields", (unsigned long long) c->server->limits.fields);
+                return refuse(c, 431, "a request may have %llu fields",
+                              (unsigned long long) c->server->limits.fields);
         /* Fields behind the body change nothing any more. */
         c->field = c->state == HTTP_IN_HEAD ? kept_field(c->name, c->name_size) : _HTTP_KEPT_NONE;
         c->name_size = 0;
@@ -196,7 +200,8 @@ static bool value_goes_on(const HttpConnection *c, const char *at) {
         return !c->span_end && at == c->input && c->before != '\n' && c->before != '\r';
 }
 
-/* The parser joins folded lines silently: a value then goes on at a place that is not where it stopped, or begins a line. */
+/* The parser joins folded lines silently: a value then goes on at a place that is not where it stopped, or
+ * begins a line. */
 static int on_header_value(llhttp_t *parser, const char *at, size_t size) {
         HttpConnection *c = parser->data;
 
@@ -216,7 +221,8 @@ static int on_header_value_complete(llhttp_t *parser) {
         Text *t = &c->bytes;
 
         if (c->field != _HTTP_KEPT_NONE) {
-                while (t->size > c->kept_at[c->field] && (t->chars[t->size - 1] == ' ' || t->chars[t->size - 1] == '\t'))
+                while (t->size > c->kept_at[c->field] &&
+                       (t->chars[t->size - 1] == ' ' || t->chars[t->size - 1] == '\t'))
                         t->size--;
                 text_append_char(t, 0);
         }
@@ -225,7 +231,8 @@ static int on_header_value_complete(llhttp_t *parser) {
         return 0;
 }
 
-/* "http://host:1/path?query" to "/path?query"; its host counts, not the field's (RFC 9112, 3.2.2), and there has to be one. */
+/* "http://host:1/path?query" to "/path?query"; its host counts, not the field's (RFC 9112, 3.2.2), and there
+ * has to be one. */
 static int reduce_absolute_form(HttpConnection *c) {
         char *target = c->bytes.chars + c->target_at, *authority, *path;
         size_t size;
@@ -239,7 +246,8 @@ static int reduce_absolute_form(HttpConnection *c) {
                 return refuse(c, 400, "a target without a host");
         path = authority + size;
 
-        /* Over the scheme there is room for the terminator behind the host, and for the root when none was named. */
+        /* Over the scheme there is room for the terminator behind the host, and for the root when none was
+         * named. */
         memmove(authority - 2, authority, size);
         path[-2] = 0;
         c->kept_at[HTTP_KEPT_HOST] = (uint32_t) (authority - 2 - c->bytes.chars);
@@ -318,7 +326,8 @@ static int on_headers_complete(llhttp_t *parser) {
         c->body_limit = c->server->handler->body_limit(c->server->userdata, &c->request);
         if (!(parser->flags & F_CHUNKED) && parser->content_length > c->body_limit)
                 return refuse_body(c);
-        if (!c->http10 && kept(c, HTTP_KEPT_EXPECT) && strcasecmp(kept(c, HTTP_KEPT_EXPECT), "100-continue") == 0) {
+        if (!c->http10 && kept(c, HTTP_KEPT_EXPECT) &&
+            strcasecmp(kept(c, HTTP_KEPT_EXPECT), "100-continue") == 0) {
                 static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
                 c->written += sizeof(go_on) - 1;
@@ -355,8 +364,8 @@ static const llhttp_settings_t parser_settings = {
 /* -- From bytes to requests -- */
 
 static bool is_token(unsigned char b) {
-        return (b >= 'A' && b <= 'Z') || (b >= 'a' && b <= 'z') || (b >= '0' && b <= '9')
-               || (b && strchr("!#$%&'*+-.^_`|~", b));
+        return (b >= 'A' && b <= 'Z') || (b >= 'a' && b <= 'z') || (b >= '0' && b <= '9') ||
+               (b && strchr("!#$%&'*+-.^_`|~", b));
 }
 
 void http_connection_begin(HttpConnection *c) {
@@ -481,7 +490,10 @@ static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
                 return size;
         }
         if (e != HPE_PAUSED) {
-                http_refuse(c, c->refuse_status ?: e == HPE_INVALID_VERSION ? 505 : 400,
+                http_refuse(c,
+                            c->refuse_status                 ?:
+                                    e == HPE_INVALID_VERSION ? 505 :
+                                                               400,
                             c->refuse_status && c->server->why[0] ? c->server->why : NULL);
                 return size;
         }
@@ -493,27 +505,31 @@ static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
 
 /* May the next bytes be parsed now? */
 static bool connection_is_ready(const HttpConnection *c) {
-        return c->server && c->state <= HTTP_IN_BODY && stream_held(c->stream) <= c->server->limits.backlog_size;
+        return c->server && c->state <= HTTP_IN_BODY &&
+               stream_held(c->stream) <= c->server->limits.backlog_size;
 }
 
 static size_t connection_parse(HttpConnection *c, const char *bytes, size_t size) {
         size_t taken = 0;
 
         while (taken < size && connection_is_ready(c))
-                taken += (c->state == HTTP_IN_METHOD ? parse_method : parse_message)(c, bytes + taken, size - taken);
+                taken += (c->state == HTTP_IN_METHOD ? parse_method : parse_message)(c, bytes + taken,
+                                                                                     size - taken);
         return taken;
 }
 
-/* A request that has begun must go on; what has been read of it decides which clock runs, from when the first of that came. While an
- * answer is on its way its progress is watched, and this clock begins behind it. */
+/* A request that has begun must go on; what has been read of it decides which clock runs, from when the first
+ * of that came. While an answer is on its way its progress is watched, and this clock begins behind it. */
 static void connection_set_deadline(HttpConnection *c) {
         HttpState clock = c->state == HTTP_IN_BODY ? HTTP_IN_BODY : HTTP_IN_HEAD;
 
-        if (!connection_is_ready(c) || (c->state == HTTP_IN_METHOD && c->method_size == 0) || c->clock == clock || stream_queued(c->stream) > 0)
+        if (!connection_is_ready(c) || (c->state == HTTP_IN_METHOD && c->method_size == 0) ||
+            c->clock == clock || stream_queued(c->stream) > 0)
                 return;
         c->clock = clock;
         c->progress = c->bytes.size;
-        http_connection_due_in(c, clock == HTTP_IN_BODY ? c->server->limits.body_ms : c->server->limits.head_ms);
+        http_connection_due_in(c,
+                               clock == HTTP_IN_BODY ? c->server->limits.body_ms : c->server->limits.head_ms);
 }
 
 static void connection_pause(HttpConnection *c, bool paused) {
@@ -536,7 +552,8 @@ static void connection_leave(HttpConnection *c) {
         stream_finish(c->stream);
 }
 
-/* Who says no more has left, as far as anybody can tell, unless there is an answer to wait for that has an end. */
+/* Who says no more has left, as far as anybody can tell, unless there is an answer to wait for that has an
+ * end. */
 static bool client_has_left(const HttpConnection *c) {
         if (!c->says_no_more || c->state == HTTP_WAITING)
                 return false;
@@ -554,7 +571,8 @@ static void connection_resume(void *userdata) {
                 return;
         }
         if (c->pending.size > c->pending_at)
-                c->pending_at += connection_parse(c, c->pending.chars + c->pending_at, c->pending.size - c->pending_at);
+                c->pending_at += connection_parse(c, c->pending.chars + c->pending_at,
+                                                  c->pending.size - c->pending_at);
         if (c->pending_at == c->pending.size) {
                 text_done(&c->pending);
                 c->pending_at = 0;

@@ -16,15 +16,37 @@ static const char *status_name(unsigned status) {
                 unsigned status;
                 const char *name;
         } names[] = {
-                { 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" },
-                { 301, "Moved Permanently" }, { 302, "Found" }, { 304, "Not Modified" }, { 307, "Temporary Redirect" },
-                { 308, "Permanent Redirect" }, { 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" },
-                { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" }, { 409, "Conflict" },
-                { 410, "Gone" }, { 411, "Length Required" }, { 412, "Precondition Failed" },
-                { 413, "Request Entity Too Large" }, { 414, "Request URI Too Long" }, { 415, "Unsupported Media Type" },
-                { 429, "Too Many Requests" }, { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
-                { 501, "Not Implemented" }, { 502, "Bad Gateway" }, { 503, "Service Unavailable" },
-                { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" }, { 507, "Insufficient Storage" },
+                { 200, "OK" },
+                { 201, "Created" },
+                { 202, "Accepted" },
+                { 204, "No Content" },
+                { 301, "Moved Permanently" },
+                { 302, "Found" },
+                { 304, "Not Modified" },
+                { 307, "Temporary Redirect" },
+                { 308, "Permanent Redirect" },
+                { 400, "Bad Request" },
+                { 401, "Unauthorized" },
+                { 403, "Forbidden" },
+                { 404, "Not Found" },
+                { 405, "Method Not Allowed" },
+                { 408, "Request Timeout" },
+                { 409, "Conflict" },
+                { 410, "Gone" },
+                { 411, "Length Required" },
+                { 412, "Precondition Failed" },
+                { 413, "Request Entity Too Large" },
+                { 414, "Request URI Too Long" },
+                { 415, "Unsupported Media Type" },
+                { 429, "Too Many Requests" },
+                { 431, "Request Header Fields Too Large" },
+                { 500, "Internal Server Error" },
+                { 501, "Not Implemented" },
+                { 502, "Bad Gateway" },
+                { 503, "Service Unavailable" },
+                { 504, "Gateway Timeout" },
+                { 505, "HTTP Version Not Supported" },
+                { 507, "Insufficient Storage" },
         };
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
@@ -47,8 +69,8 @@ static const char *date_now(HttpServer *server) {
         server->date_sec = now_sec;
         if (!gmtime_r(&t, &tm))
                 return server->date;
-        snprintf(server->date, sizeof(server->date), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday], tm.tm_mday,
-                 months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+        snprintf(server->date, sizeof(server->date), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday],
+                 tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
         return server->date;
 }
 
@@ -77,7 +99,8 @@ static void append_number_field(Text *t, const char *name, uint64_t value) {
         text_append_bytes(t, "\r\n", 2);
 }
 
-static void append_head(HttpConnection *c, Text *t, unsigned status, const char *type, const HttpField *fields) {
+static void append_head(HttpConnection *c, Text *t, unsigned status, const char *type,
+                        const HttpField *fields) {
         text_append_bytes(t, "HTTP/1.1 ", 9);
         text_append_u64(t, status);
         text_append_char(t, ' ');
@@ -131,8 +154,8 @@ static bool can_answer(HttpRequest *request) {
         return request->connection->server && request->connection->state == HTTP_ACTIVE;
 }
 
-static void answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size,
-                   Shared *shared) {
+static void answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields,
+                   const void *body, size_t size, Shared *shared) {
         HttpConnection *c = request->connection;
         bool bodiless = status == 204 || status == 304, sends_body = !bodiless && !c->is_head && size > 0;
         Text *t;
@@ -158,11 +181,13 @@ static void answer(HttpRequest *request, unsigned status, const char *type, cons
         http_connection_answered(c);
 }
 
-void http_answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size) {
+void http_answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields,
+                 const void *body, size_t size) {
         answer(request, status, type, fields, body, size, NULL);
 }
 
-void http_answer_shared(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, Shared *body) {
+void http_answer_shared(HttpRequest *request, unsigned status, const char *type, const HttpField *fields,
+                        Shared *body) {
         answer(request, status, type, fields, body->bytes, body->size, body);
 }
 
@@ -181,8 +206,10 @@ void http_answer_text(HttpRequest *request, unsigned status, const char *format,
         http_answer(request, status, "text/plain; charset=utf-8", NULL, text.chars, text.size);
 }
 
-/* What is no HTTP is answered as Go's server does, which etcd's clients know; what is beyond a limit, as the door does. */
-static const char *write_refusal(HttpServer *server, void *door, unsigned status, const char *why, Text *body) {
+/* What is no HTTP is answered as Go's server does, which etcd's clients know; what is beyond a limit, as the
+ * door does. */
+static const char *write_refusal(HttpServer *server, void *door, unsigned status, const char *why,
+                                 Text *body) {
         if (why && status != 400 && status != 505 && server->handler->write_refusal)
                 return server->handler->write_refusal(server->userdata, door, status, why, body);
         text_printf(body, "%u %s%s%s", status, status_name(status), why ? ": " : "", why ?: "");
@@ -197,14 +224,18 @@ void http_refuse(HttpConnection *c, unsigned status, const char *why) {
         c->request.keep_alive = false;
         c->is_head = false;
         c->answering = false;
-        http_answer(&c->request, status, type, status == 503 ? (HttpField[]) { { "Retry-After", "1" }, {} } : NULL, body.chars ?: "", body.size);
+        http_answer(&c->request, status, type,
+                    status == 503 ? (HttpField[]) { { "Retry-After", "1" }, {} } : NULL, body.chars ?: "",
+                    body.size);
 }
 
 void http_refuse_stream(HttpServer *server, Stream *stream, void *door, unsigned status, const char *why) {
         _cleanup_text_ Text body = {}, head = {};
         const char *type = write_refusal(server, door, status, why, &body);
 
-        text_printf(&head, "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
+        text_printf(&head,
+                    "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nRetry-After: "
+                    "1\r\nConnection: close\r\n\r\n%s",
                     status, status_name(status), type, body.size, body.chars ?: "");
         if (head.error == 0)
                 (void) stream_write(stream, head.chars, head.size);

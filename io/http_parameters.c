@@ -26,11 +26,14 @@ static int bad_escape(const char *s, size_t size, Error *err) {
                         *p++ = c;
                 } else if (c >= ' ' && c < 0x7f)
                         *p++ = c;
-                else if ((c & 0xe0) == 0xc0 && c > 0xc2 && i + 1 < size && ((unsigned char) s[i + 1] & 0xc0) == 0x80) {
+                else if ((c & 0xe0) == 0xc0 && c > 0xc2 && i + 1 < size &&
+                         ((unsigned char) s[i + 1] & 0xc0) == 0x80) {
                         *p++ = c; /* a whole letter of two bytes */
                         *p++ = s[++i];
                 } else {
-                        memcpy(p, (char[]) { '\\', 'x', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] }, 4);
+                        memcpy(p,
+                               (char[]) { '\\', 'x', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] },
+                               4);
                         p += 4;
                 }
         }
@@ -76,7 +79,8 @@ void http_parameters_done(HttpParameters *p) {
 /* Name and value share one allocation, with a terminator each. */
 static int append_pair(HttpParameters *p, const char *s, size_t size, Error *err) {
         const char *equals = memchr(s, '=', size);
-        size_t name_size = equals ? (size_t) (equals - s) : size, value_size = equals ? size - name_size - 1 : 0;
+        size_t name_size = equals ? (size_t) (equals - s) : size,
+               value_size = equals ? size - name_size - 1 : 0;
         _cleanup_free_ char *name = malloc(size + 2);
         char *value;
         int r;
@@ -97,7 +101,9 @@ static int append_pair(HttpParameters *p, const char *s, size_t size, Error *err
         if (r < 0)
                 return r;
         value[value_size] = 0;
-        p->items[p->n++] = (HttpParameter) { .name = TAKE_PTR(name), .value = value, .value_size = value_size };
+        p->items[p->n++] = (HttpParameter) { .name = TAKE_PTR(name),
+                                             .value = value,
+                                             .value_size = value_size };
         return 0;
 }
 
@@ -186,18 +192,23 @@ int http_media_type(const char *s, size_t *ret_size, Error *err) {
         size = rest - type;
         rest = skip_blanks(rest);
         if (*rest && *rest != ';')
-                return error_set(err, -EINVAL, memchr(type, '/', size) ? "mime: unexpected content after media subtype" : "mime: expected slash after first token");
+                return error_set(err, -EINVAL,
+                                 memchr(type, '/', size) ? "mime: unexpected content after media subtype" :
+                                                           "mime: expected slash after first token");
 
         while (*rest) {
-                const char *name = skip_blanks(rest + 1), *end = name + token_size(name), *value = skip_blanks(end);
+                const char *name = skip_blanks(rest + 1), *end = name + token_size(name),
+                           *value = skip_blanks(end);
 
                 if (*rest == ';' && !*name)
                         break;
-                value = *rest == ';' && end > name && *value == '=' ? skip_value(skip_blanks(value + 1)) : NULL;
+                value = *rest == ';' && end > name && *value == '=' ? skip_value(skip_blanks(value + 1)) :
+                                                                      NULL;
                 if (!value || n == MEDIA_PARAMETERS_MAX)
                         return error_set(err, -EINVAL, "mime: invalid media parameter");
                 for (size_t i = 0; i < n; i++)
-                        if (seen[i].size == (size_t) (end - name) && strncasecmp(seen[i].name, name, seen[i].size) == 0)
+                        if (seen[i].size == (size_t) (end - name) &&
+                            strncasecmp(seen[i].name, name, seen[i].size) == 0)
                                 return error_set(err, -EINVAL, "mime: duplicate parameter name");
                 seen[n].name = name;
                 seen[n++].size = end - name;

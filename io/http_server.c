@@ -1,8 +1,9 @@
 /* The server: takes connections over, counts what each client and all together have, and gives memory back.
  *
- * All that a connection holds is counted: what was read and not parsed, the request, and what the kernel did not take of its
- * answers. Whoever comes to hold more than a small buffer stands in a queue; when all together hold too much, the first of the
- * queue goes, until they do not. Who sends or reads as fast as others do is through before it is his turn: it hits who is slow. */
+ * All that a connection holds is counted: what was read and not parsed, the request, and what the kernel did
+ * not take of its answers. Whoever comes to hold more than a small buffer stands in a queue; when all
+ * together hold too much, the first of the queue goes, until they do not. Who sends or reads as fast as
+ * others do is through before it is his turn: it hits who is slow. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -59,11 +60,13 @@ static void connection_relieve(HttpConnection *c) {
         char text[32];
 
         if (c->state == HTTP_IN_HEAD || c->state == HTTP_IN_BODY || c->state == HTTP_WAITING) {
-                snprintf(c->server->why, sizeof(c->server->why), "all requests together are limited to %s, and this one is the oldest: try again",
+                snprintf(c->server->why, sizeof(c->server->why),
+                         "all requests together are limited to %s, and this one is the oldest: try again",
                          size_text(c->server->limits.buffer_size, text));
                 http_refuse(c, 503, c->server->why);
         } else {
-                log_debug(NO_FIELDS, "http: %s has held %zu bytes for longest, and all together hold too many: cut",
+                log_debug(NO_FIELDS,
+                          "http: %s has held %zu bytes for longest, and all together hold too many: cut",
                           stream_peer_address(c->stream), c->held);
                 http_connection_gone(c);
                 http_connection_close(c);
@@ -138,8 +141,7 @@ static int client_take(HttpServer *server, const Stream *stream, HttpClient **re
 
 /* -- Who is not let in -- */
 
-static void stray_on_read(void *userdata, const void *bytes, size_t size) {
-}
+static void stray_on_read(void *userdata, const void *bytes, size_t size) {}
 
 static void stray_on_close(void *userdata, int error, const char *reason) {
         HttpStray *stray = userdata;
@@ -168,7 +170,9 @@ static void server_refuse(HttpServer *server, Stream *stream, void *door, int er
                 server->strays = stray;
                 server->n_strays++;
         }
-        snprintf(server->why, sizeof(server->why), error == -EUSERS ? "too many connections of this client, who may have %llu" : "too many connections",
+        snprintf(server->why, sizeof(server->why),
+                 error == -EUSERS ? "too many connections of this client, who may have %llu" :
+                                    "too many connections",
                  (unsigned long long) server->limits.connections_per_client);
         http_refuse_stream(server, stream, door, 503, server->why);
         if (!stray)
@@ -177,9 +181,10 @@ static void server_refuse(HttpServer *server, Stream *stream, void *door, int er
 
 /* -- Requests, a turn's work at a time --
  *
- * Requests that are complete while this turn has room are handled at once. The others wait in the order in which they were complete, and
- * so does the next one of a connection that has been served. Small ones do not wait for larger ones: of each lane one is served in every
- * turn, and then, while there is room, small ones first. */
+ * Requests that are complete while this turn has room are handled at once. The others wait in the order in
+ * which they were complete, and so does the next one of a connection that has been served. Small ones do not
+ * wait for larger ones: of each lane one is served in every turn, and then, while there is room, small ones
+ * first. */
 
 static bool is_empty(const HttpServer *server) {
         return TAILQ_EMPTY(&server->lanes[0].waiting) && TAILQ_EMPTY(&server->lanes[1].waiting);
@@ -189,7 +194,8 @@ bool http_server_admit(HttpConnection *c) {
         HttpServer *server = c->server;
 
         c->lane = c->bytes.size > HTTP_SMALL_MAX;
-        if (TAILQ_EMPTY(&server->lanes[0].waiting) && (c->lane == 0 || is_empty(server)) && loop_has_room(server->loop))
+        if (TAILQ_EMPTY(&server->lanes[0].waiting) && (c->lane == 0 || is_empty(server)) &&
+            loop_has_room(server->loop))
                 return true;
         if (TAILQ_EMPTY(&server->lanes[c->lane].waiting))
                 server->lanes[c->lane].served_turn = loop_turns(server->loop)->n;
@@ -209,7 +215,8 @@ static void serve_lane(HttpServer *server, unsigned lane) {
         uint64_t turn = loop_turns(server->loop)->n;
         HttpConnection *c;
 
-        while ((c = TAILQ_FIRST(&server->lanes[lane].waiting)) && (loop_has_room(server->loop) || server->lanes[lane].served_turn != turn)) {
+        while ((c = TAILQ_FIRST(&server->lanes[lane].waiting)) &&
+               (loop_has_room(server->loop) || server->lanes[lane].served_turn != turn)) {
                 leave_queue(server, c);
                 if (c->state != HTTP_WAITING)
                         continue; /* it was refused, or closes */
@@ -235,7 +242,8 @@ void http_server_accept(HttpServer *server, Stream *stream, void *door) {
         HttpClient *client = NULL;
         int r;
 
-        r = server->n_connections < server->limits.connections ? client_take(server, stream, &client) : -EMFILE;
+        r = server->n_connections < server->limits.connections ? client_take(server, stream, &client) :
+                                                                 -EMFILE;
         if (r == 0)
                 c = NEW0(HttpConnection, 1);
         if (!c) {
@@ -293,7 +301,8 @@ void http_server_set_limits(HttpServer *server, const HttpLimits *limits) {
         l->idle_ms = l->idle_ms ?: http_limits_default.idle_ms;
 }
 
-int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits) {
+int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata,
+                    const HttpLimits *limits) {
         HttpServer *server = NEW0(HttpServer, 1);
 
         if (!server)

@@ -1,4 +1,5 @@
-/* The pure half of the loop: a binary heap of timers, a list of deferred calls, and the order in which they run. */
+/* The pure half of the loop: a binary heap of timers, a list of deferred calls, and the order in which they
+ * run. */
 #include "io/loop.h"
 
 #include <assert.h>
@@ -132,7 +133,8 @@ int timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
         if (timer_armed(timer) && timer->loop != loop)
                 timer_stop(timer);
         if (!timer_armed(timer)) {
-                /* Grows before it is full: who arms a timer again, and could say nothing if that failed, finds room. */
+                /* Grows before it is full: who arms a timer again, and could say nothing if that failed,
+                 * finds room. */
                 r = GROW(loop->heap, loop->heap_capacity, loop->n_heap + HEAP_RESERVE);
                 if (r < 0 && loop->n_heap == loop->heap_capacity)
                         return r;
@@ -204,8 +206,8 @@ void deferred_cancel(Deferred *deferred) {
 
 /* -- Running -- */
 
-/* What was started while we run has a serial of 'before' or above and waits for its next chance: who defers or arms
- * itself again and again must not keep the others waiting. */
+/* What was started while we run has a serial of 'before' or above and waits for its next chance: who defers
+ * or arms itself again and again must not keep the others waiting. */
 static void run_deferred(Loop *loop, uint64_t before, unsigned *budget) {
         while (*budget > 0 && loop->first && loop->first->serial < before) {
                 Deferred *deferred = loop->first;

@@ -1,8 +1,9 @@
-/* libuv under the loop. What is due runs in a check watcher, just after the descriptors had their turn, and a timer only
- * if they were asked when it was due already: a daemon that was stopped for a while, or busy, hears what came meanwhile
- * before it acts on a time-out (at the price of one empty poll for each timer). The guests run in a prepare watcher,
- * just before each sleep, and then the one timer is set for whoever is next: so whatever any callback of this turn
- * queued for a guest (a bus call made by a timer) is worked before the loop sleeps, and nobody has to remember to ask. */
+/* libuv under the loop. What is due runs in a check watcher, just after the descriptors had their turn, and a
+ * timer only if they were asked when it was due already: a daemon that was stopped for a while, or busy,
+ * hears what came meanwhile before it acts on a time-out (at the price of one empty poll for each timer). The
+ * guests run in a prepare watcher, just before each sleep, and then the one timer is set for whoever is next:
+ * so whatever any callback of this turn queued for a guest (a bus call made by a timer) is worked before the
+ * loop sleeps, and nobody has to remember to ask. */
 #include "io/loop_uv.h"
 
 #include <assert.h>
@@ -19,18 +20,21 @@
 #include "base/memory.h"
 
 enum {
-        RUN_BUDGET = 1024,  /* calls of ours per turn; then the descriptors have theirs */
-        GUEST_ROUNDS = 64,  /* rounds of one guest per turn */
+        RUN_BUDGET = 1024, /* calls of ours per turn; then the descriptors have theirs */
+        GUEST_ROUNDS = 64, /* rounds of one guest per turn */
 
         /* Waiting awake, in nanoseconds but for the scores. */
         SPIN_WORK_NS = 250 * 1000,
         SPIN_INPUT_NS = 100 * 1000,
-        SPIN_LATE_NS = 100 * 1000,             /* others wanted the core if giving way took longer: it is theirs for a while, ... */
-        SPIN_PAUSE_MIN_NS = 1000 * 1000,       /* ... twice as long each time, and less again when giving way takes no time */
+        SPIN_LATE_NS =
+                100 *
+                1000, /* others wanted the core if giving way took longer: it is theirs for a while, ... */
+        SPIN_PAUSE_MIN_NS =
+                1000 * 1000, /* ... twice as long each time, and less again when giving way takes no time */
         SPIN_PAUSE_MAX_NS = 128 * 1000 * 1000,
         SPIN_SCORE_MAX = 32,
-        SPIN_SCORE_MIN = 8,              /* so many short waits, and the next is spent awake */
-        SPIN_SCORE_LOST = 8,             /* what one in vain costs */
+        SPIN_SCORE_MIN = 8,  /* so many short waits, and the next is spent awake */
+        SPIN_SCORE_LOST = 8, /* what one in vain costs */
 };
 
 typedef struct Signal Signal;
@@ -47,14 +51,15 @@ struct UvLoop {
         uv_prepare_t prepare;
         uv_check_t check;
         uv_timer_t timer;
-        uv_idle_t idle; /* active: do not sleep */
+        uv_idle_t idle;     /* active: do not sleep */
         uint64_t polled_ms; /* when the descriptors were asked last */
         bool may_spin;      /* there is a second core, that what we wait for can run on */
         unsigned n_working;
-        Waiting work, input;    /* for work off the loop; for whatever wakes it */
+        Waiting work, input;                   /* for work off the loop; for whatever wakes it */
         uint64_t spin_again_ns, spin_pause_ns; /* not before; the pause until then */
-        uint64_t began_ns, marked_ns; /* the turn under way, and the end of its last callback; 0: it has not begun */
-        uint64_t cpu_ns;              /* of this thread when the last turn was over; 0: there was none */
+        uint64_t began_ns,
+                marked_ns; /* the turn under way, and the end of its last callback; 0: it has not begun */
+        uint64_t cpu_ns;   /* of this thread when the last turn was over; 0: there was none */
         Guest *guests;
         Signal *signals;
         char buffer[LOOP_UV_BUFFER_SIZE];
@@ -69,7 +74,7 @@ struct Guest {
         int polled;      /* UV_* events it waits for now */
         int error;       /* broken */
         bool closed;
-        Deferred later;  /* tells 'broken', or frees */
+        Deferred later; /* tells 'broken', or frees */
         Guest *next;
 };
 
@@ -116,8 +121,8 @@ static void guest_on_event(uv_poll_t *poll, int status, int events) {
 }
 
 static int guest_watch(Guest *guest, int fd, short wanted) {
-        int events = (wanted & POLLIN ? UV_READABLE : 0) | (wanted & POLLOUT ? UV_WRITABLE : 0)
-                     | (wanted & POLLPRI ? UV_PRIORITIZED : 0);
+        int events = (wanted & POLLIN ? UV_READABLE : 0) | (wanted & POLLOUT ? UV_WRITABLE : 0) |
+                     (wanted & POLLPRI ? UV_PRIORITIZED : 0);
         int r;
 
         if (guest->fd != fd)
@@ -144,7 +149,8 @@ static int guest_watch(Guest *guest, int fd, short wanted) {
         return r;
 }
 
-/* Works the guest until it is idle and asks what it waits for. Returns in how many ms it must be worked again. */
+/* Works the guest until it is idle and asks what it waits for. Returns in how many ms it must be worked
+ * again. */
 static uint64_t guest_turn(Guest *guest) {
         uint64_t timeout_ms = UINT64_MAX;
         short events = 0;
@@ -205,10 +211,10 @@ Guest *guest_close(Guest *guest) {
 
 /* -- Waiting awake --
  *
- * To fall asleep and to be woken takes a core some 10 us, on a virtual machine 50; the log's write on a good disk takes no more
- * than 90, and a client that asks again as soon as it was answered less than that. So the loop asks again and again, letting
- * others run between, before it sleeps. It does so only where that has paid off lately, and not where the core is wanted by
- * others: who gives way then comes back late. */
+ * To fall asleep and to be woken takes a core some 10 us, on a virtual machine 50; the log's write on a good
+ * disk takes no more than 90, and a client that asks again as soon as it was answered less than that. So the
+ * loop asks again and again, letting others run between, before it sleeps. It does so only where that has
+ * paid off lately, and not where the core is wanted by others: who gives way then comes back late. */
 
 static void waiting_begin(Waiting *w, uint64_t now_ns) {
         if (w->since_ns == 0)
@@ -251,7 +257,8 @@ static bool spin(UvLoop *loop) {
                 (void) sched_yield();
                 now_ns = uv_hrtime();
                 if (now_ns - before_ns > SPIN_LATE_NS) {
-                        loop->spin_pause_ns = MIN(MAX(2 * loop->spin_pause_ns, (uint64_t) SPIN_PAUSE_MIN_NS), (uint64_t) SPIN_PAUSE_MAX_NS);
+                        loop->spin_pause_ns = MIN(MAX(2 * loop->spin_pause_ns, (uint64_t) SPIN_PAUSE_MIN_NS),
+                                                  (uint64_t) SPIN_PAUSE_MAX_NS);
                         loop->spin_again_ns = now_ns + loop->spin_pause_ns;
                         return true;
                 }
@@ -262,8 +269,9 @@ static bool spin(UvLoop *loop) {
 
 /* -- The turn --
  *
- * Wall time is read at the end of each callback (some 25 ns, without a system call), CPU time once a turn. What a turn waited for
- * costs its thread no time, so that a turn's CPU time is what the thread took since the last one was over. */
+ * Wall time is read at the end of each callback (some 25 ns, without a system call), CPU time once a turn.
+ * What a turn waited for costs its thread no time, so that a turn's CPU time is what the thread took since
+ * the last one was over. */
 
 static uint64_t thread_cpu_ns(void) {
         struct timespec ts;
@@ -291,25 +299,25 @@ static void uv_backend_ran(Loop *base, const char *name) {
 }
 
 static void turn_end(UvLoop *loop, uint64_t now_ms) {
-        uint64_t cpu_ns = thread_cpu_ns(), took_ns = loop->cpu_ns > 0 ? cpu_ns - loop->cpu_ns : 0; /* the first one's is not known */
+        uint64_t cpu_ns = thread_cpu_ns(),
+                 took_ns = loop->cpu_ns > 0 ? cpu_ns - loop->cpu_ns : 0; /* the first one's is not known */
         TurnReport report;
 
         if (turns_end(&loop->base.turns, took_ns, loop->marked_ns - loop->began_ns, now_ms, &report))
                 log_warning(NO_FIELDS,
-                            "turn of the event loop took %" PRIu64 " ms of CPU time (%" PRIu64 " ms of wall time): longest callback %s, %" PRIu64
-                            " ms; work %" PRIu64 " nodes, %" PRIu64 " bytes; turns over %d ms since the last message: %" PRIu64,
-                            report.cpu_ms, report.wall_ms, report.longest ?: "none", report.longest_ms, report.work.nodes, report.work.bytes,
-                            TURN_BUDGET_MS, report.n_over);
+                            "turn of the event loop took %" PRIu64 " ms of CPU time (%" PRIu64
+                            " ms of wall time): longest callback %s, %" PRIu64 " ms; work %" PRIu64
+                            " nodes, %" PRIu64 " bytes; turns over %d ms since the last message: %" PRIu64,
+                            report.cpu_ms, report.wall_ms, report.longest ?: "none", report.longest_ms,
+                            report.work.nodes, report.work.bytes, TURN_BUDGET_MS, report.n_over);
         loop->cpu_ns = cpu_ns;
         loop->marked_ns = 0;
 }
 
 /* The timer and the idle watcher only wake; on_check() does what is due. */
-static void on_timer(uv_timer_t *timer) {
-}
+static void on_timer(uv_timer_t *timer) {}
 
-static void on_idle(uv_idle_t *idle) {
-}
+static void on_idle(uv_idle_t *idle) {}
 
 static void on_check(uv_check_t *check) {
         UvLoop *loop = check->data;
@@ -334,7 +342,8 @@ static void on_prepare(uv_prepare_t *prepare) {
 
         loop->polled_ms = now_ms = loop_now_ms(&loop->base);
         due_ms = loop_next_due_ms(&loop->base);
-        if (guests_ms < UINT64_MAX - now_ms - 1) /* one more, or it is asked in vain through the last millisecond */
+        if (guests_ms <
+            UINT64_MAX - now_ms - 1) /* one more, or it is asked in vain through the last millisecond */
                 due_ms = MIN(due_ms, guests_ms > 0 ? now_ms + guests_ms + 1 : now_ms);
 
         if (due_ms <= now_ms)
@@ -352,7 +361,8 @@ static void on_prepare(uv_prepare_t *prepare) {
 
 /* -- Backend -- */
 
-/* Read anew each time (some 30 ns): by libuv's cached time a timer started late in a long turn would be early. */
+/* Read anew each time (some 30 ns): by libuv's cached time a timer started late in a long turn would be
+ * early. */
 static uint64_t uv_backend_now_ms(const Loop *base) {
         UvLoop *loop = container_of((Loop *) base, UvLoop, base);
 
@@ -365,19 +375,20 @@ static uint64_t uv_backend_wall_ms(const Loop *base) {
 }
 
 /* on_prepare() looks at the earliest deadline before each sleep. */
-static void uv_backend_wake_at(Loop *base, uint64_t due_ms) {
-}
+static void uv_backend_wake_at(Loop *base, uint64_t due_ms) {}
 
 typedef struct UvWork {
         uv_work_t req;
         Work *work;
 } UvWork;
 
-/* In a thread of its own, which cannot be made less nice again. The threads that it starts inherit the value. */
+/* In a thread of its own, which cannot be made less nice again. The threads that it starts inherit the value.
+ */
 static void work_run_nice(void *userdata) {
         Work *work = userdata;
 
-        /* Relative: a thread of a daemon that was started with a nice value must not get a lower one. The kernel stops at 19. */
+        /* Relative: a thread of a daemon that was started with a nice value must not get a lower one. The
+         * kernel stops at 19. */
         (void) setpriority(PRIO_PROCESS, gettid(), getpriority(PRIO_PROCESS, gettid()) + work->nice);
         work->work(work->userdata);
 }
@@ -501,8 +512,9 @@ static void signal_free(uv_handle_t *handle) {
 static void assert_closing(uv_handle_t *handle, void *userdata) {
         UvLoop *loop = userdata;
 
-        assert(uv_is_closing(handle) || handle == (uv_handle_t *) &loop->prepare || handle == (uv_handle_t *) &loop->check
-               || handle == (uv_handle_t *) &loop->timer || handle == (uv_handle_t *) &loop->idle);
+        assert(uv_is_closing(handle) || handle == (uv_handle_t *) &loop->prepare ||
+               handle == (uv_handle_t *) &loop->check || handle == (uv_handle_t *) &loop->timer ||
+               handle == (uv_handle_t *) &loop->idle);
 }
 
 UvLoop *loop_uv_free(UvLoop *loop) {

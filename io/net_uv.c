@@ -19,8 +19,8 @@ enum {
         KEEPALIVE_INTERVAL_SEC = 5,
         KEEPALIVE_COUNT = 3,
 
-        /* What the kernel takes of an answer before it has sent it. Its own measure is megabytes for each connection whose reader
-         * sleeps, and nobody of ours counts them. */
+        /* What the kernel takes of an answer before it has sent it. Its own measure is megabytes for each
+         * connection whose reader sleeps, and nobody of ours counts them. */
         UNSENT_MAX = 128 * 1024,
 };
 
@@ -44,7 +44,7 @@ struct Listener {
         bool waiting;        /* libuv holds one more that we have not taken */
         bool is_tcp, closed;
         Deferred next_turn;
-        char *path;          /* of a unix socket that we made, with its identity: ours to remove */
+        char *path; /* of a unix socket that we made, with its identity: ours to remove */
         dev_t device;
         ino_t inode;
         union {
@@ -91,7 +91,8 @@ static int address_parse(const char *s, Address *ret, socklen_t *ret_size) {
 
 /* A connection has them from its listener. */
 static void socket_tune(int fd) {
-        int on = 1, idle_sec = KEEPALIVE_IDLE_SEC, interval_sec = KEEPALIVE_INTERVAL_SEC, count = KEEPALIVE_COUNT, unsent = UNSENT_MAX;
+        int on = 1, idle_sec = KEEPALIVE_IDLE_SEC, interval_sec = KEEPALIVE_INTERVAL_SEC,
+            count = KEEPALIVE_COUNT, unsent = UNSENT_MAX;
 
         (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         (void) setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
@@ -226,7 +227,8 @@ static void listener_accept(Listener *l) {
         l->accepted(l->userdata, &s->base);
 }
 
-/* libuv calls for one connection after the other until one is left with it; then it stops until that one is taken. */
+/* libuv calls for one connection after the other until one is left with it; then it stops until that one is
+ * taken. */
 static void listener_on_connection(uv_stream_t *stream, int status) {
         Listener *l = stream->data;
 
@@ -266,13 +268,16 @@ static void net_unlisten(Network *net, Listener *l) {
         uv_close(&l->uv.handle, listener_on_closed);
 }
 
-static Listener *listener_new(UvNetwork *net, bool is_tcp, void (*accepted)(void *userdata, Stream *s), void *userdata) {
+static Listener *listener_new(UvNetwork *net, bool is_tcp, void (*accepted)(void *userdata, Stream *s),
+                              void *userdata) {
         UvLoop *loop = loop_uv(net->base.loop);
         Listener *l = NEW0(Listener, 1);
 
         if (!l)
                 return NULL;
-        *l = (Listener) { .loop = loop, .net = net, .accepted = accepted, .userdata = userdata, .is_tcp = is_tcp };
+        *l = (Listener) {
+                .loop = loop, .net = net, .accepted = accepted, .userdata = userdata, .is_tcp = is_tcp
+        };
         l->next_turn = DEFERRED(listener_on_next_turn, l);
         if (is_tcp)
                 (void) uv_tcp_init(loop_uv_handle(loop), &l->uv.tcp);
@@ -328,7 +333,8 @@ static int listen_bind(int fd, const Address *a, socklen_t size) {
         if (a->any.sa_family != AF_UNIX) {
                 if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
                         return -errno;
-                if (a->any.sa_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+                if (a->any.sa_family == AF_INET6 &&
+                    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
                         return -errno;
                 return bind(fd, &a->any, size) < 0 ? -errno : 0;
         }
@@ -343,8 +349,8 @@ static int listen_bind(int fd, const Address *a, socklen_t size) {
         return chmod(a->un.sun_path, 0660) < 0 ? -errno : 0;
 }
 
-static int net_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s), void *userdata,
-                      Listener **ret, Error *err) {
+static int net_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s),
+                      void *userdata, Listener **ret, Error *err) {
         _cleanup_close_ int fd = -1;
         _cleanup_free_ char *path = NULL;
         struct stat st = {};
@@ -354,8 +360,10 @@ static int net_listen(Network *net, const char *address, void (*accepted)(void *
 
         r = address_parse(address, &a, &size);
         if (r < 0)
-                return error_set(err, r, "cannot listen on '%s': expected ADDR:PORT, [ADDR6]:PORT or /PATH, in numbers",
-                                 address);
+                return error_set(
+                        err, r,
+                        "cannot listen on '%s': expected ADDR:PORT, [ADDR6]:PORT or /PATH, in numbers",
+                        address);
 
         fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)

@@ -1,8 +1,9 @@
 /* Streams of the real network: TCP and unix sockets on libuv.
  *
- * A write is tried at once and only what the kernel does not take is copied and queued, so an answer to a client that
- * keeps up costs one call and no memory. All reading goes through the loop's one buffer: a connection that only waits
- * costs its handle. Ends are told from libuv's close callback, hence never from inside a call of the owner. */
+ * A write is tried at once and only what the kernel does not take is copied and queued, so an answer to a
+ * client that keeps up costs one call and no memory. All reading goes through the loop's one buffer: a
+ * connection that only waits costs its handle. Ends are told from libuv's close callback, hence never from
+ * inside a call of the owner. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -14,8 +15,8 @@
 enum {
         LINGER_MS = 2000, /* how long stream_finish() waits for the other side's FIN */
 
-        /* Who asks how long a kernel was silent has it probed every second, and a silent one found within six; not everybody, for
-         * 10,000 parked clients would cost 20,000 packets/s. */
+        /* Who asks how long a kernel was silent has it probed every second, and a silent one found within
+         * six; not everybody, for 10,000 parked clients would cost 20,000 packets/s. */
         PROBED_IDLE_SEC = 1,
         PROBED_COUNT = 5,
 };
@@ -124,7 +125,9 @@ static void stream_on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *bu
                 return;
         loop_uv_enter(s->loop);
         stream_take(s, size, buffer->base);
-        loop_uv_leave(s->loop, stream_events_name(&s->base)); /* closing takes until the end of the turn: it is still there */
+        loop_uv_leave(s->loop,
+                      stream_events_name(
+                              &s->base)); /* closing takes until the end of the turn: it is still there */
 }
 
 static void uv_stream_pause(Stream *base, bool paused) {
@@ -149,8 +152,9 @@ static void stream_on_lingered(void *userdata) {
         uv_stream_end(userdata, 0);
 }
 
-/* Everything is with the kernel. Closing now, with bytes of the other side unread, would make the kernel send a reset,
- * which can overtake our last words; so say FIN, and read to no purpose until the other side has said its own. */
+/* Everything is with the kernel. Closing now, with bytes of the other side unread, would make the kernel send
+ * a reset, which can overtake our last words; so say FIN, and read to no purpose until the other side has
+ * said its own. */
 static void stream_linger(UvStream *s) {
         int fd;
 
@@ -159,9 +163,9 @@ static void stream_linger(UvStream *s) {
                 return;
         }
         *s->linger = TIMER(stream_on_lingered, s);
-        if (timer_start(s->linger, loop_uv_base(s->loop), LINGER_MS) < 0 || uv_fileno(&s->uv.handle, &fd) < 0
-            || shutdown(fd, SHUT_WR) < 0
-            || (!s->reading && uv_read_start(&s->uv.stream, stream_on_alloc, stream_on_read) < 0))
+        if (timer_start(s->linger, loop_uv_base(s->loop), LINGER_MS) < 0 ||
+            uv_fileno(&s->uv.handle, &fd) < 0 || shutdown(fd, SHUT_WR) < 0 ||
+            (!s->reading && uv_read_start(&s->uv.stream, stream_on_alloc, stream_on_read) < 0))
                 uv_stream_end(s, 0);
 }
 
@@ -175,7 +179,8 @@ static void uv_stream_finish(Stream *base) {
                 stream_linger(s);
 }
 
-/* Bytes are dropped: that is no orderly end, and the kernel must not keep its own for a reader who may never come. */
+/* Bytes are dropped: that is no orderly end, and the kernel must not keep its own for a reader who may never
+ * come. */
 static void uv_stream_close(Stream *base) {
         UvStream *s = container_of(base, UvStream, base);
         struct linger reset = { .l_onoff = 1 };

@@ -1,8 +1,9 @@
-/* TLS over a stream, by GnuTLS, which sees neither socket nor clock: what it wants to read lies in 'input', what it wants
- * to send collects in 'output' and leaves in one write. It never has to wait for sending, so there is nothing to repeat.
+/* TLS over a stream, by GnuTLS, which sees neither socket nor clock: what it wants to read lies in 'input',
+ * what it wants to send collects in 'output' and leaves in one write. It never has to wait for sending, so
+ * there is nothing to repeat.
  *
- * Both sides prove the key in the handshake: the client by the binder in its first message, the server by the finished
- * one. ECDHE goes on top, so that a key that becomes known later opens no recorded session. */
+ * Both sides prove the key in the handshake: the client by the binder in its first message, the server by the
+ * finished one. ECDHE goes on top, so that a key that becomes known later opens no recorded session. */
 #include "io/tls.h"
 
 #include <assert.h>
@@ -52,7 +53,7 @@ typedef struct TlsStream {
 
         const uint8_t *borrowed; /* what the inner stream is just telling */
         size_t borrowed_size;
-        Text input;              /* encrypted bytes that came while we were paused */
+        Text input; /* encrypted bytes that came while we were paused */
         size_t input_at;
         Text output;
         bool inner_ended, told_end, paused, closing, finishing;
@@ -88,15 +89,17 @@ static int key_check_file(const char *path, Error *err) {
         struct stat st;
 
         if (lstat(path, &st) < 0 && errno == ENOENT)
-                return error_set(err, -ENOENT, "there is no key file %s; make one by: openssl rand -hex 32 >%s; chmod 600 %s",
-                                 path, path, path);
+                return error_set(
+                        err, -ENOENT,
+                        "there is no key file %s; make one by: openssl rand -hex 32 >%s; chmod 600 %s", path,
+                        path, path);
         if (lstat(path, &st) < 0)
                 return error_set(err, -errno, "cannot read the key file %s: %s", path, strerror(errno));
         if (!S_ISREG(st.st_mode))
                 return error_set(err, -EINVAL, "the key file %s is not a regular file", path);
         if (st.st_uid != geteuid())
-                return error_set(err, -EPERM, "the key file %s belongs to somebody else: chown %u %s", path, geteuid(),
-                                 path);
+                return error_set(err, -EPERM, "the key file %s belongs to somebody else: chown %u %s", path,
+                                 geteuid(), path);
         if (st.st_mode & (S_IRWXG | S_IRWXO))
                 return error_set(err, -EPERM, "others may read the key file %s: chmod 600 %s", path, path);
         return 0;
@@ -166,8 +169,10 @@ int tls_key_read(const char *path, TlsKey **ret, Error *err) {
         r = key_decode(key, text, size);
         explicit_bzero(text, size);
         if (r < 0)
-                return error_set(err, r, "the key file %s must hold 32 to 64 bytes as hex digits on one line: "
-                                 "openssl rand -hex 32 >%s", path, path);
+                return error_set(err, r,
+                                 "the key file %s must hold 32 to 64 bytes as hex digits on one line: "
+                                 "openssl rand -hex 32 >%s",
+                                 path, path);
         r = key_prepare(key);
         if (r < 0)
                 return error_set(err, r, "cannot use the key file %s: %s", path, strerror(-r));
@@ -270,11 +275,12 @@ static void tls_on_deadline(void *userdata) {
         tls_handshake_over(t, NULL, -ETIMEDOUT, "the TLS handshake took longer than 10 s");
 }
 
-/* A connection that breaks says nothing about keys; anything else that GnuTLS does not like does. The alert should
- * arrive: so the inner stream is finished, not closed. */
+/* A connection that breaks says nothing about keys; anything else that GnuTLS does not like does. The alert
+ * should arrive: so the inner stream is finished, not closed. */
 static void tls_reject(TlsStream *t, int gnutls_error) {
         bool told = gnutls_error == GNUTLS_E_FATAL_ALERT_RECEIVED;
-        const char *words = told ? gnutls_alert_get_name(gnutls_alert_get(t->session)) : gnutls_strerror(gnutls_error);
+        const char *words = told ? gnutls_alert_get_name(gnutls_alert_get(t->session)) :
+                                   gnutls_strerror(gnutls_error);
 
         t->closing = true;
         if (gnutls_error == GNUTLS_E_PREMATURE_TERMINATION || gnutls_error == GNUTLS_E_PUSH_ERROR) {
@@ -282,7 +288,8 @@ static void tls_reject(TlsStream *t, int gnutls_error) {
                 snprintf(t->reason, sizeof(t->reason), "the other side left during the TLS handshake");
         } else {
                 t->error = -EKEYREJECTED;
-                snprintf(t->reason, sizeof(t->reason), "the other side has another key, or none (%s)", words ?: "no words");
+                snprintf(t->reason, sizeof(t->reason), "the other side has another key, or none (%s)",
+                         words ?: "no words");
                 if (!told) {
                         (void) gnutls_alert_send_appropriate(t->session, gnutls_error);
                         (void) tls_flush(t);
@@ -494,8 +501,8 @@ static const StreamOps tls_ops = {
 static int tls_prepare(TlsStream *t, TlsSide side) {
         int r;
 
-        r = gnutls_init(&t->session, (side == TLS_CLIENT ? GNUTLS_CLIENT : GNUTLS_SERVER) | GNUTLS_NONBLOCK
-                                             | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
+        r = gnutls_init(&t->session, (side == TLS_CLIENT ? GNUTLS_CLIENT : GNUTLS_SERVER) | GNUTLS_NONBLOCK |
+                                             GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
         if (r < 0) {
                 t->session = NULL;
                 return -ENOMEM;
@@ -506,18 +513,17 @@ static int tls_prepare(TlsStream *t, TlsSide side) {
         gnutls_transport_set_pull_function(t->session, tls_pull);
         gnutls_transport_set_pull_timeout_function(t->session, tls_pull_timeout);
         gnutls_handshake_set_timeout(t->session, GNUTLS_INDEFINITE_TIMEOUT); /* our loop keeps the time */
-        if (gnutls_priority_set(t->session, t->key->priority) < 0
-            || gnutls_credentials_set(t->session, GNUTLS_CRD_PSK,
-                                      side == TLS_CLIENT ? (void *) t->key->client : (void *) t->key->server) < 0)
+        if (gnutls_priority_set(t->session, t->key->priority) < 0 ||
+            gnutls_credentials_set(t->session, GNUTLS_CRD_PSK,
+                                   side == TLS_CLIENT ? (void *) t->key->client : (void *) t->key->server) <
+                    0)
                 return -ENOMEM;
         return timer_start(&t->deadline, t->loop, HANDSHAKE_MS);
 }
 
-static void stray_on_read(void *userdata, const void *bytes, size_t size) {
-}
+static void stray_on_read(void *userdata, const void *bytes, size_t size) {}
 
-static void stray_on_close(void *userdata, int error, const char *reason) {
-}
+static void stray_on_close(void *userdata, int error, const char *reason) {}
 
 static const StreamEvents stray_events = { .on_read = stray_on_read, .on_close = stray_on_close };
 

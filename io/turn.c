@@ -5,8 +5,9 @@
 static const uint64_t MS = 1000 * 1000; /* in ns */
 
 const uint64_t turn_bucket_ns[TURN_BUCKETS] = {
-        100 * 1000,       250 * 1000,       500 * 1000,       1000 * 1000,       2500 * 1000,      5000 * 1000,
-        10 * 1000 * 1000, 20 * 1000 * 1000, 50 * 1000 * 1000, 100 * 1000 * 1000, 1000 * 1000 * 1000,
+        100 * 1000,       250 * 1000,        500 * 1000,         1000 * 1000,
+        2500 * 1000,      5000 * 1000,       10 * 1000 * 1000,   20 * 1000 * 1000,
+        50 * 1000 * 1000, 100 * 1000 * 1000, 1000 * 1000 * 1000,
 };
 
 void turns_ran(Turns *t, const char *name, uint64_t ns) {
@@ -32,7 +33,11 @@ TurnWork turns_end_work(Turns *t) {
 
 bool turns_end(Turns *t, uint64_t cpu_ns, uint64_t wall_ns, uint64_t now_ms, TurnReport *ret) {
         TurnReport report = {
-                .cpu_ms = cpu_ns / MS, .wall_ms = wall_ns / MS, .longest_ms = t->longest_ns / MS, .longest = t->longest, .work = t->now,
+                .cpu_ms = cpu_ns / MS,
+                .wall_ms = wall_ns / MS,
+                .longest_ms = t->longest_ns / MS,
+                .longest = t->longest,
+                .work = t->now,
         };
         size_t bucket = 0;
 

@@ -60,9 +60,14 @@ static int apply_checks(Apply *a, const KvCommand *cmd, KvResult *ret) {
         return 1;
 }
 
-/* Old values go into the answer as far as they fit: what a transaction takes away may be much larger than itself. */
+/* Old values go into the answer as far as they fit: what a transaction takes away may be much larger than
+ * itself. */
 static void note_written(KvWritten *w, const KvResult *one, size_t *size) {
-        *w = (KvWritten) { .action = one->action, .node = one->node, .has_prev = one->has_prev, .prev = one->prev, .refreshed = one->refreshed };
+        *w = (KvWritten) { .action = one->action,
+                           .node = one->node,
+                           .has_prev = one->has_prev,
+                           .prev = one->prev,
+                           .refreshed = one->refreshed };
         if (!w->has_prev || (*size += w->prev.value.size) <= KV_WRITTEN_MAX)
                 return;
         *size -= w->prev.value.size;
@@ -102,7 +107,8 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
                         return -ENOMEM;
         }
 
-        /* A single write checks before it changes anything; only the second one has something to take back. */
+        /* A single write checks before it changes anything; only the second one has something to take back.
+         */
         if (cmd->n_writes > 1) {
                 Cost nested = {};
 
@@ -134,8 +140,12 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
         for (size_t i = 0; i < a->n_events; i++)
                 a->sink->on_event(a->sink->userdata, &a->events[i]);
         *ret = (KvResult) {
-                .status = KV_OK, .action = KV_ACTION_SET, .index = a->meta->index, .now_ms = a->meta->cluster_ms,
-                .written = written, .n_written = written ? cmd->n_writes : 0,
+                .status = KV_OK,
+                .action = KV_ACTION_SET,
+                .index = a->meta->index,
+                .now_ms = a->meta->cluster_ms,
+                .written = written,
+                .n_written = written ? cmd->n_writes : 0,
         };
         return 1;
 }
@@ -149,7 +159,10 @@ static int apply_raise(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 return -ENOTSUP;
         a->meta->level = MAX(a->meta->level, cmd->limit);
         *ret = (KvResult) {
-                .status = KV_OK, .action = KV_ACTION_SET, .index = a->meta->index, .now_ms = a->meta->cluster_ms,
+                .status = KV_OK,
+                .action = KV_ACTION_SET,
+                .index = a->meta->index,
+                .now_ms = a->meta->cluster_ms,
         };
         return 1;
 }
@@ -181,11 +194,15 @@ static int apply_checked(Apply *a, const KvCommand *cmd, uint64_t term, KvResult
         }
 }
 
-int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t term, Arena *arena, const ApplySink *sink,
-                  KvResult *ret) {
+int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t term, Arena *arena,
+                  const ApplySink *sink, KvResult *ret) {
         Cost *entry = sink ? sink->cost : NULL;
         uint64_t spent = entry ? entry->total : 0;
-        Apply a = { .txn = txn, .meta = meta, .arena = arena, .sink = sink, .left = COST_ENTRY_MAX - MIN(spent, (uint64_t) COST_ENTRY_MAX) };
+        Apply a = { .txn = txn,
+                    .meta = meta,
+                    .arena = arena,
+                    .sink = sink,
+                    .left = COST_ENTRY_MAX - MIN(spent, (uint64_t) COST_ENTRY_MAX) };
         Cost base = {};
         int r;
 
@@ -218,10 +235,10 @@ static KvAction action_asked(const KvCommand *cmd) {
         }
 }
 
-/* One command of an entry: an answer unless nobody waits for it. What it took to find its number is charged behind it: the same in each entry,
- * it would defer the command in each. */
-static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Results *results, uint64_t raft_index, uint64_t term,
-                      const ApplySink *sink) {
+/* One command of an entry: an answer unless nobody waits for it. What it took to find its number is charged
+ * behind it: the same in each entry, it would defer the command in each. */
+static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Results *results,
+                      uint64_t raft_index, uint64_t term, const ApplySink *sink) {
         _cleanup_arena_ Arena arena = {};
         _cleanup_free_ void *decoded = NULL;
         KvCommand cmd;
@@ -247,13 +264,17 @@ static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Res
                 r = result_decode(&kept, txn, &cmd, &arena, &result);
                 cost_bytes(sink->cost, kept.bytes.size);
                 if (r == -EBADMSG) { /* two commands of one number: no daemon of ours asks so */
-                        (void) apply_refuse(&(Apply) { .meta = meta }, &result, KV_UNKNOWN, kv_string("another command had this number"));
+                        (void) apply_refuse(&(Apply) { .meta = meta }, &result, KV_UNKNOWN,
+                                            kv_string("another command had this number"));
                         result.action = action_asked(&cmd);
                         r = 0;
                 }
                 break;
         case RESULTS_LATE:
-                result = (KvResult) { .status = KV_LATE, .action = action_asked(&cmd), .index = meta->index, .now_ms = meta->cluster_ms };
+                result = (KvResult) { .status = KV_LATE,
+                                      .action = action_asked(&cmd),
+                                      .index = meta->index,
+                                      .now_ms = meta->cluster_ms };
                 break;
         case RESULTS_PASSED:
                 return 0; /* found without a search */
@@ -274,7 +295,8 @@ static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Res
         return 0;
 }
 
-int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size, const ApplySink *sink) {
+int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size,
+                const ApplySink *sink) {
         _cleanup_(results_freep) Results *results = NULL;
         KvBatchHead head;
         KvBatchItem item;

@@ -6,7 +6,9 @@
 #include "kvstore/events.h"
 
 int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause) {
-        *ret = (KvResult) { .status = status, .index = a->meta->index, .now_ms = a->meta->cluster_ms, .cause = cause };
+        *ret = (KvResult) {
+                .status = status, .index = a->meta->index, .now_ms = a->meta->cluster_ms, .cause = cause
+        };
         return 0;
 }
 
@@ -64,7 +66,8 @@ static KvBytes parent_of(KvBytes path) {
         return (KvBytes) { path.data, size > 0 ? size : 1 };
 }
 
-/* Climbs from a key until something is there. All above that are directories, since everything stored has its parents. */
+/* Climbs from a key until something is there. All above that are directories, since everything stored has its
+ * parents. */
 static int climb(Apply *a, KvBytes key, Way *way, KvResult *ret) {
         KvNode node;
         int r;
@@ -78,7 +81,8 @@ static int climb(Apply *a, KvBytes key, Way *way, KvResult *ret) {
                 if (r == 0)
                         return node.dir ? 1 : apply_refuse(a, ret, KV_NOT_DIR, path);
                 if (r == -ENOTUNIQ)
-                        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("another long key has this one's hash"));
+                        return apply_refuse(a, ret, KV_TOO_LARGE,
+                                            kv_string("another long key has this one's hash"));
                 if (r < 0 && r != -ENOENT)
                         return r;
                 way->missing = path;
@@ -125,8 +129,10 @@ static int make_way(Apply *a, KvBytes key, const Way *way, uint64_t index) {
 
 /* -- Limits -- */
 
-/* Refuses what makes the owner of 'key' heavier than allowed. Who is too heavy already may still become lighter. */
-static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uint64_t size_before, KvResult *ret) {
+/* Refuses what makes the owner of 'key' heavier than allowed. Who is too heavy already may still become
+ * lighter. */
+static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uint64_t size_before,
+                        KvResult *ret) {
         uint64_t quota = a->meta->quota > 0 ? a->meta->quota : APPLY_QUOTA, weight;
         bool ours = kv_path_is_ours(key), many;
         TreeMeta now;
@@ -152,7 +158,7 @@ static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uin
                          (unsigned long long) a->meta->quota_nodes);
         else
                 snprintf(cause, 128, "the quota of %llu bytes for %s is used up", (unsigned long long) quota,
-                 ours ? "/_fleet" : "users' keys");
+                         ours ? "/_fleet" : "users' keys");
         return apply_refuse(a, ret, KV_TOO_LARGE, kv_string(cause));
 }
 
@@ -164,13 +170,14 @@ int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, E
         if (prev && size <= before)
                 return 0;
         if (meta->n_bytes + size - before + APPLY_NODE_WEIGHT * (meta->n_nodes + !prev) > quota)
-                return error_set(err, -EDQUOT, "the quota of %llu bytes for users' keys is used up", (unsigned long long) quota);
+                return error_set(err, -EDQUOT, "the quota of %llu bytes for users' keys is used up",
+                                 (unsigned long long) quota);
         if (!prev && meta->quota_nodes > 0 && meta->n_nodes + 1 > meta->quota_nodes)
-                return error_set(err, -EDQUOT, "the quota of %llu nodes (QuotaKeys=) for users' keys is used up",
+                return error_set(err, -EDQUOT,
+                                 "the quota of %llu nodes (QuotaKeys=) for users' keys is used up",
                                  (unsigned long long) meta->quota_nodes);
         return 0;
 }
-
 
 /* Keys beyond 480 bytes that share their beginning are walked as one: how many there may be is bounded. */
 static int check_long(Apply *a, KvBytes key, const Way *way, KvResult *ret) {
@@ -191,7 +198,9 @@ static int check_long(Apply *a, KvBytes key, const Way *way, KvResult *ret) {
         group->n += way->n_long + 1; /* what is refused from here on ends the command */
         if (group->n <= COST_LONG_KEYS_MAX)
                 return 1;
-        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("at most 4096 keys of more than 480 bytes share their first 480 bytes: use shorter names"));
+        return apply_refuse(a, ret, KV_TOO_LARGE,
+                            kv_string("at most 4096 keys of more than 480 bytes share their first 480 bytes: "
+                                      "use shorter names"));
 }
 
 /* What is below a directory, as far as it was counted. */
@@ -225,7 +234,8 @@ static int count_one(void *userdata, const KvNode *node, bool below) {
 static int count_below(Apply *a, KvBytes path, uint64_t cost_max, Below *ret) {
         int r;
 
-        *ret = (Below) { .cost_max = apply_bounds(a) ? MIN(cost_max, apply_rest(a)) : UINT64_MAX, .n_max = apply_bounds(a) ? UINT64_MAX : APPLY_SUBTREE_MAX };
+        *ret = (Below) { .cost_max = apply_bounds(a) ? MIN(cost_max, apply_rest(a)) : UINT64_MAX,
+                         .n_max = apply_bounds(a) ? UINT64_MAX : APPLY_SUBTREE_MAX };
         r = tree_scan(a->txn, path, count_one, ret);
         cost_add(&a->cost, &ret->passed); /* whatever comes of it */
         return r;
@@ -239,13 +249,19 @@ static uint64_t expiry_of(Apply *a, const KvCommand *cmd) {
 
         if (!cmd->has_ttl)
                 return 0;
-        return cmd->ttl_ms > INT64_MAX - MIN(now_ms, (uint64_t) INT64_MAX) ? INT64_MAX : MAX(now_ms + cmd->ttl_ms, 1u);
+        return cmd->ttl_ms > INT64_MAX - MIN(now_ms, (uint64_t) INT64_MAX) ? INT64_MAX :
+                                                                             MAX(now_ms + cmd->ttl_ms, 1u);
 }
 
 /* The write is done: tells the watchers and the one who asked. */
-static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *prev, bool refresh, KvResult *ret) {
+static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *prev, bool refresh,
+                KvResult *ret) {
         KvEvent event = {
-                .action = action, .index = a->meta->index, .node = *node, .has_prev = prev, .refresh = refresh,
+                .action = action,
+                .index = a->meta->index,
+                .node = *node,
+                .has_prev = prev,
+                .refresh = refresh,
                 .now_ms = a->meta->cluster_ms,
         };
 
@@ -254,8 +270,15 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
         if (prev)
                 event.prev = *prev;
         *ret = (KvResult) {
-                .status = KV_OK, .action = action, .index = event.index, .now_ms = event.now_ms,
-                .has_node = true, .node = *node, .has_prev = prev, .prev = event.prev, .refreshed = refresh && apply_bounds(a),
+                .status = KV_OK,
+                .action = action,
+                .index = event.index,
+                .now_ms = event.now_ms,
+                .has_node = true,
+                .node = *node,
+                .has_prev = prev,
+                .prev = event.prev,
+                .refreshed = refresh && apply_bounds(a),
         };
         if (ret->refreshed)
                 event.node.value = event.prev.value = (KvBytes) {};
@@ -284,7 +307,9 @@ static int apply_change(Apply *a, const Cost *more, size_t kept, KvResult *ret) 
         a->answer += kept;
         if (a->answer <= COST_ANSWER_MAX)
                 return 1;
-        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("the answer would hold more than 2 MiB of values that were refreshed: refresh them in several transactions"));
+        return apply_refuse(a, ret, KV_TOO_LARGE,
+                            kv_string("the answer would hold more than 2 MiB of values that were refreshed: "
+                                      "refresh them in several transactions"));
 }
 
 /* Set, create and the in-order child: a new node, in the place of 'prev' if that is given. */
@@ -293,7 +318,11 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
         bool refresh = cmd->refresh && action == KV_ACTION_SET;
         uint64_t index = a->meta->index + 1;
         KvNode node = {
-                .key = key, .value = cmd->dir ? (KvBytes) {} : value, .dir = cmd->dir, .created = index, .modified = index,
+                .key = key,
+                .value = cmd->dir ? (KvBytes) {} : value,
+                .dir = cmd->dir,
+                .created = index,
+                .modified = index,
                 .expires_ms = expiry_of(a, cmd),
         };
         Way way = {};
@@ -315,8 +344,12 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
                         return r;
         }
         cost_ways(&more, way.n_missing, way.n_bytes);
-        cost_change(&more, &(CostChange) { .key = key.size, .size = node.value.size, .old = prev ? prev->value.size : 0, .refresh = refresh,
-                                           .expired = prev && prev->expires_ms > 0, .expires = node.expires_ms > 0 });
+        cost_change(&more, &(CostChange) { .key = key.size,
+                                           .size = node.value.size,
+                                           .old = prev ? prev->value.size : 0,
+                                           .refresh = refresh,
+                                           .expired = prev && prev->expires_ms > 0,
+                                           .expires = node.expires_ms > 0 });
         r = apply_change(a, &more, refresh ? node.value.size : 0, ret);
         if (r <= 0)
                 return r;
@@ -405,8 +438,12 @@ static int replace(Apply *a, const KvCommand *cmd, KvAction action, KvNode *prev
         r = check_weight(a, cmd->key, 0, refresh ? prev->value.size : cmd->value.size, prev->value.size, ret);
         if (r <= 0)
                 return r;
-        cost_change(&more, &(CostChange) { .key = cmd->key.size, .size = refresh ? prev->value.size : cmd->value.size, .old = prev->value.size,
-                                           .refresh = cmd->refresh, .expired = prev->expires_ms > 0, .expires = cmd->has_ttl });
+        cost_change(&more, &(CostChange) { .key = cmd->key.size,
+                                           .size = refresh ? prev->value.size : cmd->value.size,
+                                           .old = prev->value.size,
+                                           .refresh = cmd->refresh,
+                                           .expired = prev->expires_ms > 0,
+                                           .expires = cmd->has_ttl });
         r = apply_change(a, &more, refresh ? prev->value.size : 0, ret);
         if (r <= 0)
                 return r;
@@ -443,7 +480,8 @@ static int apply_update(Apply *a, const KvCommand *cmd, KvResult *ret) {
 }
 
 /* etcd's words for what did not compare: "[asked != found]", of value, index, or both. */
-static int compare_cause(Apply *a, const KvCommand *cmd, const KvNode *node, bool value, bool index, KvBytes *ret) {
+static int compare_cause(Apply *a, const KvCommand *cmd, const KvNode *node, bool value, bool index,
+                         KvBytes *ret) {
         size_t size = cmd->prev_value.size + node->value.size + 64;
         char *cause = arena_alloc(a->arena, size), *p = cause;
 
@@ -458,8 +496,8 @@ static int compare_cause(Apply *a, const KvCommand *cmd, const KvNode *node, boo
                 p = mempcpy(p, "]", 1);
         }
         if (index)
-                p += snprintf(p, size - (p - cause), "%s[%llu != %llu]", value ? " " : "", (unsigned long long) cmd->prev_index,
-                             (unsigned long long) node->modified);
+                p += snprintf(p, size - (p - cause), "%s[%llu != %llu]", value ? " " : "",
+                              (unsigned long long) cmd->prev_index, (unsigned long long) node->modified);
         *ret = (KvBytes) { cause, p - cause };
         return 0;
 }
@@ -500,7 +538,9 @@ static int apply_swap(Apply *a, const KvCommand *cmd, KvResult *ret) {
 
 /* Removes a node, with the 'n_below' nodes below it, in one event; 'prev' is kept already. */
 static int take_away(Apply *a, KvAction action, const KvNode *prev, uint64_t n_below, KvResult *ret) {
-        KvNode node = { .key = prev->key, .dir = prev->dir, .created = prev->created, .modified = a->meta->index + 1 };
+        KvNode node = {
+                .key = prev->key, .dir = prev->dir, .created = prev->created, .modified = a->meta->index + 1
+        };
         int r = 0;
 
         long_keys_removed(&a->long_keys, prev->key, n_below);
@@ -515,7 +555,10 @@ static int take_away(Apply *a, KvAction action, const KvNode *prev, uint64_t n_b
 }
 
 static void cost_removal(Cost *cost, const KvNode *node) {
-        cost_change(cost, &(CostChange) { .key = node->key.size, .old = node->value.size, .expired = node->expires_ms > 0, .gone = true });
+        cost_change(cost, &(CostChange) { .key = node->key.size,
+                                          .old = node->value.size,
+                                          .expired = node->expires_ms > 0,
+                                          .gone = true });
 }
 
 static int pass_one(void *userdata, const KvNode *node, bool below) {
@@ -565,8 +608,9 @@ static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 if (r < 0)
                         return r;
                 if (below.n > below.n_max)
-                        return apply_refuse(a, ret, KV_TOO_LARGE,
-                                      kv_string("more than 100000 nodes are below: delete them part by part"));
+                        return apply_refuse(
+                                a, ret, KV_TOO_LARGE,
+                                kv_string("more than 100000 nodes are below: delete them part by part"));
                 more = below.removal;
         }
         cost_removal(&more, &node);
@@ -592,7 +636,8 @@ static int collect_leaf(void *userdata, const KvNode *node) {
 
         if (leaves->n > 0 && kv_path_is_below(node->key, leaves->nodes[leaves->n - 1].key))
                 leaves->n--; /* walks visit parents first */
-        if (leaves->n == leaves->max || (leaves->n > 0 && leaves->budget > 0 && leaves->cost.total > leaves->budget))
+        if (leaves->n == leaves->max ||
+            (leaves->n > 0 && leaves->budget > 0 && leaves->cost.total > leaves->budget))
                 return 0;
         cost_removal(&leaves->cost, node);
         if (apply_keep(leaves->apply, &copy) < 0 || GROW(leaves->nodes, leaves->capacity, leaves->n + 1) < 0)
@@ -601,7 +646,8 @@ static int collect_leaf(void *userdata, const KvNode *node) {
         return 1;
 }
 
-/* A directory with too much below it for one event goes from its leaves: 'max' of them now, the rest with later entries. */
+/* A directory with too much below it for one event goes from its leaves: 'max' of them now, the rest with
+ * later entries. */
 static int expire_leaves(Apply *a, KvBytes dir, size_t max, uint64_t budget, KvResult *ret) {
         Leaves leaves = { .apply = a, .max = max, .budget = budget };
         int r;
@@ -628,7 +674,11 @@ static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, Kv
                 return 0; /* it was not counted to its end: a later entry has more left */
         if (is_beyond(&below)) {
                 *ret_n = left;
-                return expire_leaves(a, node->key, left, !apply_bounds(a) ? 0 : budget > a->cost.total ? budget - a->cost.total : 1, ret);
+                return expire_leaves(a, node->key, left,
+                                     !apply_bounds(a)       ? 0 :
+                                     budget > a->cost.total ? budget - a->cost.total :
+                                                              1,
+                                     ret);
         }
         cost_removal(&below.removal, node);
         if (apply_bounds(a) && a->cost.total + below.removal.total > budget)
@@ -639,7 +689,8 @@ static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, Kv
         return r < 0 ? r : 1;
 }
 
-/* Whether the command is about this very node, where it names one: with another node that was due first the leader may have waited. */
+/* Whether the command is about this very node, where it names one: with another node that was due first the
+ * leader may have waited. */
 static bool expires(const KvCommand *cmd, const KvNode *node) {
         return !cmd->has_ttl || (node->expires_ms == cmd->ttl_ms && node->created == cmd->prev_index);
 }
@@ -668,7 +719,10 @@ int apply_expire(Apply *a, const KvCommand *cmd, KvResult *ret) {
                         break;
         }
         *ret = (KvResult) {
-                .status = KV_OK, .action = KV_ACTION_EXPIRE, .index = a->meta->index, .now_ms = a->meta->cluster_ms,
+                .status = KV_OK,
+                .action = KV_ACTION_EXPIRE,
+                .index = a->meta->index,
+                .now_ms = a->meta->cluster_ms,
         };
         return 1;
 }

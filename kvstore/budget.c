@@ -57,8 +57,8 @@ static void turn(Budget *b, uint64_t now_ms) {
                 b->turned_ms = now_ms;
 }
 
-/* How much may be counted now, and the share of time that it is taken from: what needs a long count is refused first, then what is heavy,
- * and an ordinary write never. */
+/* How much may be counted now, and the share of time that it is taken from: what needs a long count is
+ * refused first, then what is heavy, and an ordinary write never. */
 static uint64_t count_max(Budget *b, uint64_t now_ms, bool internal, uint64_t **ret_share) {
         *ret_share = &b->counted_us;
         if (internal || left_us(b->counted_us, now_ms) <= BUDGET_COUNT_MS * 1000)
@@ -67,7 +67,8 @@ static uint64_t count_max(Budget *b, uint64_t now_ms, bool internal, uint64_t **
         return left_us(b->light_us, now_ms) <= BUDGET_COUNT_MS * 1000 ? BUDGET_COUNT_LIGHT : BUDGET_COUNT_MIN;
 }
 
-int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err) {
+int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd, uint64_t *ret_cost,
+                 KvStatus *ret_status, Error *err) {
         bool full = !cmd->internal && is_full(b, now_ms);
         EstimateLimits limits = { .cost = full ? COST_HEAVY : COST_COMMAND_MAX };
         uint64_t *share;
@@ -94,7 +95,7 @@ int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd,
                 return 0;
         if (e.counted.total + e.known <= BUDGET_COUNT_MAX && e.cost.total <= COST_COMMAND_MAX)
                 return busy(ret_status, err); /* under another limit it may be taken */
-        if (e.stale || e.on_way) /* what is on its way may change, or be refused */
+        if (e.stale || e.on_way)              /* what is on its way may change, or be refused */
                 return busy(ret_status, err);
         return too_large(MAX(e.cost.total, (uint64_t) COST_COMMAND_MAX + 1), ret_status, err);
 }

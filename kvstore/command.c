@@ -7,14 +7,19 @@
  *     version u8, op u8, flags u16
  *     [ttl_ms u64] [prev_index u64] [term u64]     those that the flags announce
  *     expire:       limit u64 [ttl_ms and prev_index: of one node alone, its expiry and created index]
- *     transaction:  n varint, n checks (kind u8, key, [index u64 of KV_CHECK_MODIFIED], [value of KV_CHECK_VALUE]),
- *                   n varint, n writes (each from 'op' on; they share the transaction's 'internal' and 'term')
- *     all others:   key, value, [prev_value]
+ *     transaction:  n varint, n checks (kind u8, key, [index u64 of KV_CHECK_MODIFIED], [value of
+ * KV_CHECK_VALUE]), n varint, n writes (each from 'op' on; they share the transaction's 'internal' and
+ * 'term') all others:   key, value, [prev_value]
  *
- * Keys and values are a varint size and bytes. What a flag announces is never zero (but for a ttl), unknown flags are
- * refused, so that every command has one form. */
-/* A batch of the first feature level is of version 2, as all were before there were levels; each further one has the next. */
-enum { COMMAND_VERSION = 1, BATCH_VERSION_FIRST = 2, BATCH_VERSION_MAX = BATCH_VERSION_FIRST + KV_LEVEL_MAX - KV_LEVEL_FIRST };
+ * Keys and values are a varint size and bytes. What a flag announces is never zero (but for a ttl), unknown
+ * flags are refused, so that every command has one form. */
+/* A batch of the first feature level is of version 2, as all were before there were levels; each further one
+ * has the next. */
+enum {
+        COMMAND_VERSION = 1,
+        BATCH_VERSION_FIRST = 2,
+        BATCH_VERSION_MAX = BATCH_VERSION_FIRST + KV_LEVEL_MAX - KV_LEVEL_FIRST
+};
 
 enum {
         FLAG_DIR = 1 << 0,
@@ -26,7 +31,8 @@ enum {
         FLAG_INTERNAL = 1 << 6,
         FLAG_TERM = 1 << 7,
 
-        FLAGS_OF_A_KEY = FLAG_DIR | FLAG_RECURSIVE | FLAG_REFRESH | FLAG_TTL | FLAG_PREV_INDEX | FLAG_PREV_VALUE,
+        FLAGS_OF_A_KEY = FLAG_DIR | FLAG_RECURSIVE | FLAG_REFRESH | FLAG_TTL | FLAG_PREV_INDEX |
+                         FLAG_PREV_VALUE,
         FLAGS_OF_AN_EXPIRY = FLAG_TTL | FLAG_PREV_INDEX,
         FLAGS_OF_ALL = FLAG_INTERNAL | FLAG_TERM,
 };
@@ -117,7 +123,8 @@ bool kv_path_is_below(KvBytes path, KvBytes ancestor) {
 
         if (ancestor.size == 1)
                 return path.size > 1;
-        return path.size > ancestor.size && p[ancestor.size] == '/' && memcmp(p, ancestor.data, ancestor.size) == 0;
+        return path.size > ancestor.size && p[ancestor.size] == '/' &&
+               memcmp(p, ancestor.data, ancestor.size) == 0;
 }
 
 bool kv_path_is_ours(KvBytes path) {
@@ -164,7 +171,8 @@ static unsigned command_flags(const KvCommand *cmd, bool inside) {
         if (command_has_key(cmd->op))
                 flags |= (cmd->dir ? FLAG_DIR : 0) | (cmd->recursive ? FLAG_RECURSIVE : 0) |
                          (cmd->refresh ? FLAG_REFRESH : 0) | (cmd->has_ttl ? FLAG_TTL : 0) |
-                         (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0) | (cmd->has_prev_value ? FLAG_PREV_VALUE : 0);
+                         (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0) |
+                         (cmd->has_prev_value ? FLAG_PREV_VALUE : 0);
         if (!inside)
                 flags |= (cmd->internal ? FLAG_INTERNAL : 0) | (cmd->term > 0 ? FLAG_TERM : 0);
         return flags;
@@ -230,8 +238,8 @@ static uint64_t read_announced(Reader *r, bool announced) {
 
 static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer);
 
-/* Checks and writes lie in one block: a check takes at least two bytes of the entry and a write at least five, so that
- * what is allocated is bounded by what was sent. */
+/* Checks and writes lie in one block: a check takes at least two bytes of the entry and a write at least
+ * five, so that what is allocated is bounded by what was sent. */
 static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
         _cleanup_free_ KvCheck *checks = NULL;
         _cleanup_free_ KvCommand *writes = NULL;
@@ -366,7 +374,8 @@ static int check_path(KvBytes path, bool internal, KvStatus *ret_status, Error *
         size_t depth = 0;
 
         if (path.size > KV_KEY_MAX)
-                return refuse(KV_TOO_LARGE, ret_status, error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
+                return refuse(KV_TOO_LARGE, ret_status,
+                              error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
         if (path.size == 0 || *p != '/')
                 return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "a key begins with '/'"));
         if (path.size == 1)
@@ -376,14 +385,16 @@ static int check_path(KvBytes path, bool internal, KvStatus *ret_status, Error *
                 const char *slash = memchr(p + 1, '/', end - p - 1) ?: end;
 
                 if (slash == p + 1)
-                        return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "a key has no empty segment"));
+                        return refuse(KV_INVALID, ret_status,
+                                      error_set(err, -EINVAL, "a key has no empty segment"));
                 if (++depth > KV_DEPTH_MAX)
                         return refuse(KV_TOO_LARGE, ret_status,
                                       error_set(err, -E2BIG, "a key has at most %d segments", KV_DEPTH_MAX));
                 p = slash;
         }
         if (!internal && kv_path_is_ours(path))
-                return refuse(KV_FORBIDDEN, ret_status, error_set(err, -EPERM, "/_fleet is written by fleet alone"));
+                return refuse(KV_FORBIDDEN, ret_status,
+                              error_set(err, -EPERM, "/_fleet is written by fleet alone"));
         return 0;
 }
 
@@ -395,9 +406,11 @@ static int check_one(const KvCommand *cmd, bool internal, KvStatus *ret_status, 
                 return r;
         /* The name that POST adds counts, too. */
         if (cmd->op == KV_POST && cmd->key.size + 21 > KV_KEY_MAX)
-                return refuse(KV_TOO_LARGE, ret_status, error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
+                return refuse(KV_TOO_LARGE, ret_status,
+                              error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
         if (cmd->value.size > KV_VALUE_MAX || (cmd->has_prev_value && cmd->prev_value.size > KV_VALUE_MAX))
-                return refuse(KV_TOO_LARGE, ret_status, error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
+                return refuse(KV_TOO_LARGE, ret_status,
+                              error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
         return 0;
 }
 
@@ -406,10 +419,13 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
         int r;
 
         if ((unsigned) cmd->op >= _KV_OP_MAX)
-                return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "unknown operation %d", (int) cmd->op));
+                return refuse(KV_INVALID, ret_status,
+                              error_set(err, -EINVAL, "unknown operation %d", (int) cmd->op));
         if (command_has_limit(cmd->op)) {
                 if (!cmd->internal)
-                        return refuse(KV_FORBIDDEN, ret_status, error_set(err, -EPERM, "expiry and feature level are fleet's to order"));
+                        return refuse(
+                                KV_FORBIDDEN, ret_status,
+                                error_set(err, -EPERM, "expiry and feature level are fleet's to order"));
                 *ret_status = KV_OK;
                 return 0;
         }
@@ -422,21 +438,26 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
 
         if (cmd->n_checks > KV_TXN_ITEMS_MAX || cmd->n_writes > KV_TXN_ITEMS_MAX - cmd->n_checks)
                 return refuse(KV_TOO_LARGE, ret_status,
-                              error_set(err, -E2BIG, "a transaction has at most %d checks and writes", KV_TXN_ITEMS_MAX));
+                              error_set(err, -E2BIG, "a transaction has at most %d checks and writes",
+                                        KV_TXN_ITEMS_MAX));
         for (const KvCheck *c = cmd->checks; c < cmd->checks + cmd->n_checks; c++) {
                 if ((unsigned) c->kind >= _KV_CHECK_MAX)
-                        return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "unknown check %d", (int) c->kind));
+                        return refuse(KV_INVALID, ret_status,
+                                      error_set(err, -EINVAL, "unknown check %d", (int) c->kind));
                 r = check_path(c->key, cmd->internal, ret_status, err);
                 if (r < 0)
                         return r;
                 if (c->value.size > KV_VALUE_MAX)
-                        return refuse(KV_TOO_LARGE, ret_status, error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
+                        return refuse(KV_TOO_LARGE, ret_status,
+                                      error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
                 size += c->key.size + c->value.size + 20;
         }
         for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++) {
                 if (!command_is_write(c->op))
-                        return refuse(KV_INVALID, ret_status,
-                                      error_set(err, -EINVAL, "a transaction sets, creates, updates and deletes, nothing else"));
+                        return refuse(
+                                KV_INVALID, ret_status,
+                                error_set(err, -EINVAL,
+                                          "a transaction sets, creates, updates and deletes, nothing else"));
                 r = check_one(c, cmd->internal, ret_status, err);
                 if (r < 0)
                         return r;
@@ -453,16 +474,17 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
 
 /* Items:
  *
- *     step varint: 0: another group follows: origin u64, floor u64, deadline u64 (the first item's); its first step counts from
- *                  below the floor
- *                  else: how far the number is above the one before
- *     deadline varint, above the group's; command blob
+ *     step varint: 0: another group follows: origin u64, floor u64, deadline u64 (the first item's); its
+ * first step counts from below the floor else: how far the number is above the one before deadline varint,
+ * above the group's; command blob
  *
- * A new group is begun only where it must be, so that every batch has one form. Version 1 had u64 origin, u64 number and the
- * command; nothing of it was asked again. */
+ * A new group is begun only where it must be, so that every batch has one form. Version 1 had u64 origin, u64
+ * number and the command; nothing of it was asked again. */
 
 void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head) {
-        *b = (KvBatch) { .version = (uint8_t) (BATCH_VERSION_FIRST + MAX(head->level, (unsigned) KV_LEVEL_FIRST) - KV_LEVEL_FIRST) };
+        *b = (KvBatch) { .version = (uint8_t) (BATCH_VERSION_FIRST +
+                                               MAX(head->level, (unsigned) KV_LEVEL_FIRST) -
+                                               KV_LEVEL_FIRST) };
         write_u8(w, b->version);
         write_u64(w, head->cluster_ms);
         write_u64(w, head->quota);
@@ -545,10 +567,13 @@ int kv_batch_next(KvBatch *b, KvBatchItem *ret) {
                 step = read_varint(r);
         }
         later = read_varint(r);
-        item = (KvBatchItem) { .origin = group.origin, .floor = group.floor, .deadline_ms = group.deadline_ms + later };
+        item = (KvBatchItem) { .origin = group.origin,
+                               .floor = group.floor,
+                               .deadline_ms = group.deadline_ms + later };
         item.number = group.number + step;
         item.command = read_blob(r, KV_COMMAND_MAX, &item.command_size);
-        if (r->failed || group.origin == 0 || group.floor == 0 || step == 0 || item.number < step || item.deadline_ms < later)
+        if (r->failed || group.origin == 0 || group.floor == 0 || step == 0 || item.number < step ||
+            item.deadline_ms < later)
                 return -EBADMSG;
         if (begins ? later > 0 || fits_group(b, &item) : !fits_group(b, &item))
                 return -EBADMSG;
@@ -579,7 +604,8 @@ static void place_node(char **at, KvNode *node) {
 }
 
 KvResult *kv_result_copy(const KvResult *result) {
-        size_t size = node_size(&result->node) + node_size(&result->prev) + node_size(&result->found) + result->cause.size + result->n_written * sizeof(KvWritten);
+        size_t size = node_size(&result->node) + node_size(&result->prev) + node_size(&result->found) +
+                      result->cause.size + result->n_written * sizeof(KvWritten);
         KvResult *copy;
         char *at;
 

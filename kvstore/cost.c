@@ -18,12 +18,13 @@ void cost_nodes(Cost *cost, uint64_t nodes, unsigned price) {
         cost->total += nodes * price;
 }
 
-/* The old value is read and kept; the new one is stored. The event holds both, and is read again when it leaves the window; the answer
- * holds both, and the kept answer, which is encoded and stored, the old one. */
+/* The old value is read and kept; the new one is stored. The event holds both, and is read again when it
+ * leaves the window; the answer holds both, and the kept answer, which is encoded and stored, the old one. */
 void cost_change(Cost *cost, const CostChange *c) {
         uint64_t both = (uint64_t) c->size + c->old;
 
-        cost_nodes(cost, 1, COST_WRITE + COST_EVENT + (c->expired ? COST_EXPIRY : 0) + (c->expires ? COST_EXPIRY : 0));
+        cost_nodes(cost, 1,
+                   COST_WRITE + COST_EVENT + (c->expired ? COST_EXPIRY : 0) + (c->expires ? COST_EXPIRY : 0));
         cost_bytes(cost, 4ull * c->key);
         cost_bytes(cost, c->old + (c->gone ? 0 : c->size));
         cost_bytes(cost, c->refresh ? 0 : 2 * both);
@@ -47,6 +48,7 @@ void cost_visit(Cost *cost, size_t key) {
 }
 
 void cost_sentence(uint64_t total, char ret[static COST_SENTENCE_SIZE]) {
-        snprintf(ret, COST_SENTENCE_SIZE, "this costs %llu KiB or more, and at most %d KiB are allowed: do it in parts",
+        snprintf(ret, COST_SENTENCE_SIZE,
+                 "this costs %llu KiB or more, and at most %d KiB are allowed: do it in parts",
                  (unsigned long long) (total + 1023) / 1024, COST_COMMAND_MAX / 1024);
 }

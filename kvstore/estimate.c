@@ -38,7 +38,8 @@ void values_add(Values *values, KvBytes key, size_t size) {
                 values_put(values, key, size, VALUES_SLOTS / 4 * 3);
 }
 
-/* Of the transaction that is estimated: all count. Small ones leave room for as many large ones as a command can have. */
+/* Of the transaction that is estimated: all count. Small ones leave room for as many large ones as a command
+ * can have. */
 static void values_add_written(Values *values, KvBytes key, size_t size) {
         static_assert(VALUES_SLOTS / 4 > KV_COMMAND_MAX / VALUES_SIZE_MIN, "only small values are left out");
 
@@ -64,7 +65,8 @@ enum {
         REMOVED_MAX = 16, /* removed directories that are remembered one by one */
 };
 
-/* Directories that the transaction has made before: commonly many keys are made in few. What a full table lacks counts as missing. */
+/* Directories that the transaction has made before: commonly many keys are made in few. What a full table
+ * lacks counts as missing. */
 typedef struct Made {
         uint64_t slots[MADE_SLOTS]; /* hashes; 0: free */
         size_t n;
@@ -88,13 +90,13 @@ static bool made_add(Made *made, KvBytes dir) {
 
 /* The effect of a transaction's earlier writes on its later ones, which the tree does not show yet. */
 typedef struct Earlier {
-        Values values;                /* written */
+        Values values; /* written */
         Made made;
         KvBytes removed[REMOVED_MAX]; /* directories */
         size_t n_removed;             /* beyond REMOVED_MAX any directory may be removed */
         bool removes;                 /* something was removed */
         bool expires;                 /* something was written with an expiry */
-        bool sweeps;                  /* a write of the transaction removes a directory with all that is below it */
+        bool sweeps; /* a write of the transaction removes a directory with all that is below it */
 } Earlier;
 
 typedef struct Estimate {
@@ -108,7 +110,8 @@ typedef struct Estimate {
 } Estimate;
 
 static bool is_over(const Estimate *e) {
-        return e->result.cost.total > e->limits.cost || e->result.counted.total + e->result.known > e->limits.counted;
+        return e->result.cost.total > e->limits.cost ||
+               e->result.counted.total + e->result.known > e->limits.counted;
 }
 
 static void count_nodes(Estimate *e, uint64_t n) {
@@ -152,7 +155,8 @@ static void estimate_made(Estimate *e, size_t key, size_t value, bool expires) {
         cost_below(&e->result.cost, key, value, expires);
 }
 
-/* The ways to a key that are missing, and what apply pays for finding them one by one. 'removed': what is so long or longer is missing. */
+/* The ways to a key that are missing, and what apply pays for finding them one by one. 'removed': what is so
+ * long or longer is missing. */
 static int estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
         const char *p = key.data;
         size_t ends[KV_DEPTH_MAX + 1], n = 0, low = 0, high;
@@ -162,7 +166,9 @@ static int estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
                 if (p[i] == '/')
                         ends[n++] = i;
         for (high = n; low < high;) {
-                size_t middle = low == 0 && high == n ? n - 1 : low + (high - low) / 2; /* commonly nothing is missing */
+                size_t middle = low == 0 && high == n ?
+                                        n - 1 :
+                                        low + (high - low) / 2; /* commonly nothing is missing */
 
                 r = ends[middle] < removed ? is_there(e, key, ends[middle]) : 0;
                 if (r < 0)
@@ -172,7 +178,8 @@ static int estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
                 else
                         high = middle;
         }
-        cost_visit(&e->result.cost, n > 0 ? ends[n - 1] : 1); /* of what is there: an earlier write may have made it */
+        cost_visit(&e->result.cost,
+                   n > 0 ? ends[n - 1] : 1); /* of what is there: an earlier write may have made it */
         for (size_t i = low; i < n; i++) {
                 if (made && e->earlier && made_add(&e->earlier->made, (KvBytes) { p, ends[i] }))
                         continue;
@@ -198,10 +205,12 @@ static size_t old_size(Estimate *e, KvBytes key, const KvNode *node) {
 
 /* The group of a long key; a count that exceeds what may be counted ends the estimate. */
 static int estimate_group(Estimate *e, KvBytes key, LongGroup **ret) {
-        uint64_t left = e->limits.counted - MIN(e->limits.counted, e->result.counted.total + e->result.known), counted;
+        uint64_t left = e->limits.counted - MIN(e->limits.counted, e->result.counted.total + e->result.known),
+                 counted;
         int r;
 
-        r = long_keys_group(&e->long_keys, e->txn, key, MIN((uint64_t) COST_LONG_KEYS_MAX + 1, left / COST_PASS + 1), ret, &counted);
+        r = long_keys_group(&e->long_keys, e->txn, key,
+                            MIN((uint64_t) COST_LONG_KEYS_MAX + 1, left / COST_PASS + 1), ret, &counted);
         if (r == 0)
                 count_nodes(e, counted);
         return r;
@@ -238,7 +247,8 @@ static int known_to_end(Estimate *e, KvBytes dir) {
         Estimated before = e->result;
         int r;
 
-        if (!e->known || e->known->slots[slot].hash != hash || e->known->now_ms - e->known->slots[slot].at_ms >= COUNTED_MS)
+        if (!e->known || e->known->slots[slot].hash != hash ||
+            e->known->now_ms - e->known->slots[slot].at_ms >= COUNTED_MS)
                 return 0;
         r = tree_index(e, &index);
         if (r < 0)
@@ -254,7 +264,8 @@ static int known_to_end(Estimate *e, KvBytes dir) {
 
 /* All that is below a directory. */
 static int count_below(Estimate *e, KvBytes dir) {
-        uint64_t hash = hash_of(dir), slot = hash & (COUNTED_SLOTS - 1), cost = e->result.cost.total, counted = e->result.counted.total, index;
+        uint64_t hash = hash_of(dir), slot = hash & (COUNTED_SLOTS - 1), cost = e->result.cost.total,
+                 counted = e->result.counted.total, index;
         int r;
 
         r = known_to_end(e, dir);
@@ -293,7 +304,8 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
                 if ((!node || e->earlier->removes) && tree_beginning(cmd->key) != 0) {
                         r = estimate_group(e, cmd->key, &group);
                         if (r == 0)
-                                cost_nodes(&e->result.cost, group->n, COST_PASS); /* the walk passes all of them again */
+                                cost_nodes(&e->result.cost, group->n,
+                                           COST_PASS); /* the walk passes all of them again */
                 }
                 if (node && node->dir)
                         note_removed(e->earlier, cmd->key);
@@ -301,8 +313,11 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
         }
         if (e->earlier)
                 e->earlier->removes = true;
-        cost_change(&e->result.cost, &(CostChange) { .key = cmd->key.size, .old = old, .gone = true,
-                                                     .expired = (node && node->expires_ms > 0) || (e->earlier && e->earlier->expires) });
+        cost_change(&e->result.cost, &(CostChange) { .key = cmd->key.size,
+                                                     .old = old,
+                                                     .gone = true,
+                                                     .expired = (node && node->expires_ms > 0) ||
+                                                                (e->earlier && e->earlier->expires) });
         return r;
 }
 
@@ -325,8 +340,12 @@ static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node,
         }
         if (cmd->has_prev_value)
                 cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
-        cost_change(&change, &(CostChange) { .key = cmd->key.size, .size = refresh ? old : cmd->value.size, .old = old, .refresh = refresh,
-                                             .expired = (node && node->expires_ms > 0) || (e->earlier && e->earlier->expires),
+        cost_change(&change, &(CostChange) { .key = cmd->key.size,
+                                             .size = refresh ? old : cmd->value.size,
+                                             .old = old,
+                                             .refresh = refresh,
+                                             .expired = (node && node->expires_ms > 0) ||
+                                                        (e->earlier && e->earlier->expires),
                                              .expires = cmd->has_ttl });
         cost_add(&e->result.cost, quoted.total > change.total ? &quoted : &change);
         estimate_made(e, cmd->key.size, refresh ? old : cmd->value.size, cmd->has_ttl);
@@ -371,7 +390,8 @@ static int estimate_post(Estimate *e, const KvCommand *cmd) {
                 return r;
         memcpy(path, cmd->key.data, base);
         child.op = KV_CREATE;
-        child.key = (KvBytes) { path, base + (size_t) snprintf(path + base, 32, "/%020llu", (unsigned long long) meta.index + 1) };
+        child.key = (KvBytes) { path, base + (size_t) snprintf(path + base, 32, "/%020llu",
+                                                               (unsigned long long) meta.index + 1) };
         return estimate_one(e, &child);
 }
 
@@ -413,7 +433,8 @@ static int estimate_txn(Estimate *e, const KvCommand *cmd) {
         return r;
 }
 
-int cost_estimate(TreeTxn *txn, Values *const *on_way, Counted *known, const KvCommand *cmd, const EstimateLimits *limits, Estimated *ret) {
+int cost_estimate(TreeTxn *txn, Values *const *on_way, Counted *known, const KvCommand *cmd,
+                  const EstimateLimits *limits, Estimated *ret) {
         Estimate e = { .txn = txn, .on_way = on_way, .known = known, .limits = *limits };
         int r = 0;
 

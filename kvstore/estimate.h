@@ -1,7 +1,9 @@
-/* What a command will cost, before the log: by the applied tree, and by the values that are on their way to it.
+/* What a command will cost, before the log: by the applied tree, and by the values that are on their way to
+ * it.
  *
- * The figure is what apply will charge (kvstore/cost.h) if the command has its effect, or more. It may be too low where what is on its
- * way changes the tree in another manner; apply bounds the cost again. Reads as much of the tree as apply would, and no more. */
+ * The figure is what apply will charge (kvstore/cost.h) if the command has its effect, or more. It may be too
+ * low where what is on its way changes the tree in another manner; apply bounds the cost again. Reads as much
+ * of the tree as apply would, and no more. */
 #pragma once
 
 #include "kvstore/command.h"
@@ -15,8 +17,8 @@ enum {
         COUNTED_MS = 1000,      /* a count is repeated after this time */
 };
 
-/* Sizes of values by their keys, of as many keys as fit into three quarters of the slots: the value of any other key counts as it is in
- * the tree, and apply bounds the cost again. */
+/* Sizes of values by their keys, of as many keys as fit into three quarters of the slots: the value of any
+ * other key counts as it is in the tree, and apply bounds the cost again. */
 typedef struct Values {
         struct {
                 uint64_t hash; /* of the key; 0: free */
@@ -43,16 +45,19 @@ typedef struct Counted {
 
 typedef struct Estimated {
         Cost cost;      /* of the command */
-        Cost counted;   /* of the estimate itself: nodes that it passed to count them, which the size of the command does not bound */
+        Cost counted;   /* of the estimate itself: nodes that it passed to count them, which the size of the
+                           command does not bound */
         uint64_t known; /* cost of the counts that it took from an earlier estimate */
         bool stale;     /* since then the tree has changed */
         bool on_way;    /* a value that is on its way raised the cost */
 } Estimated;
 
 typedef struct EstimateLimits {
-        uint64_t cost, counted; /* the estimate ends when it exceeds either; what is known counts as if it were counted */
+        uint64_t cost, counted; /* the estimate ends when it exceeds either; what is known counts as if it
+                                   were counted */
 } EstimateLimits;
 
-/* 'on_way': what is on its way, with NULL at its end; or NULL. 'known': counts of earlier estimates; or NULL. 0, or what the tree could
- * not be read for. */
-int cost_estimate(TreeTxn *txn, Values *const *on_way, Counted *known, const KvCommand *cmd, const EstimateLimits *limits, Estimated *ret);
+/* 'on_way': what is on its way, with NULL at its end; or NULL. 'known': counts of earlier estimates; or NULL.
+ * 0, or what the tree could not be read for. */
+int cost_estimate(TreeTxn *txn, Values *const *on_way, Counted *known, const KvCommand *cmd,
+                  const EstimateLimits *limits, Estimated *ret);

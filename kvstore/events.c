@@ -33,7 +33,8 @@ int event_encode(const KvEvent *event, Writer *w) {
         write_u8(w, EVENT_VERSION);
         write_u8(w, event->action);
         write_u8(w, (event->node.dir ? FLAG_DIR : 0) | (event->refresh ? FLAG_REFRESH : 0) |
-                    (event->has_prev ? FLAG_PREV : 0) | (event->has_prev && event->prev.dir ? FLAG_PREV_DIR : 0));
+                            (event->has_prev ? FLAG_PREV : 0) |
+                            (event->has_prev && event->prev.dir ? FLAG_PREV_DIR : 0));
         write_u64(w, event->now_ms);
         write_blob(w, event->node.key.data, event->node.key.size);
         write_node(w, &event->node);
@@ -74,8 +75,8 @@ int events_add(TreeTxn *txn, const KvEvent *event) {
         r = event_encode(event, &w);
         if (r < 0)
                 return r;
-        return tree_add_event(txn, ours ? TREE_WINDOW_OURS : TREE_WINDOW_USERS, event->index, (KvBytes) { w.bytes, w.size },
-                              event_weight(event));
+        return tree_add_event(txn, ours ? TREE_WINDOW_OURS : TREE_WINDOW_USERS, event->index,
+                              (KvBytes) { w.bytes, w.size }, event_weight(event));
 }
 
 static int load_event(void *userdata, uint64_t index, KvBytes bytes) {

@@ -1,5 +1,5 @@
-/* Recent events, kept in the tree: a watcher keeps its place over a restart, a transfer, a change of replica, and what is
- * too long ago (401) is the same everywhere. Two windows: users' keys and /_fleet. */
+/* Recent events, kept in the tree: a watcher keeps its place over a restart, a transfer, a change of replica,
+ * and what is too long ago (401) is the same everywhere. Two windows: users' keys and /_fleet. */
 #pragma once
 
 #include "kvstore/apply.h"

@@ -69,7 +69,8 @@ int file_sum_check(int fd, const _Atomic bool *cancelled) {
         r = pread_all(fd, page, sizeof(page), size);
         if (r < 0)
                 return r;
-        if (memcmp(page, magic, sizeof(magic)) != 0 && memcmp(page + sizeof(page) - sizeof(magic), magic, sizeof(magic)) != 0)
+        if (memcmp(page, magic, sizeof(magic)) != 0 &&
+            memcmp(page + sizeof(page) - sizeof(magic), magic, sizeof(magic)) != 0)
                 return 0;
 
         r = sum_of(fd, size, cancelled, &crc);

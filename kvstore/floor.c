@@ -30,7 +30,9 @@ static int read_record(Floor *f) {
         r = read_file_at(f->dir_fd, NAME, RECORD_MAX, &text, NULL);
         if (r < 0)
                 return r;
-        if (sscanf(text, "1\nlineage %16" SCNx64 "\nindex %20" SCNu64 "%n", &f->lineage, &f->bound, &end) != 2 || !streq(text + end, "\n"))
+        if (sscanf(text, "1\nlineage %16" SCNx64 "\nindex %20" SCNu64 "%n", &f->lineage, &f->bound, &end) !=
+                    2 ||
+            !streq(text + end, "\n"))
                 return -EBADMSG;
         return 0;
 }
@@ -52,8 +54,9 @@ int floor_open(Floor *f, const char *dir, Error *err) {
         if (r < 0 && r != -ENOENT) {
                 f->unknown = true;
                 log_warning(((LogFields) { .error = r }),
-                            "%s/" NAME " cannot be read (%s): reads wait until a majority has said that this host is up to date", dir,
-                            strerror(-r));
+                            "%s/" NAME " cannot be read (%s): reads wait until a majority has said that this "
+                            "host is up to date",
+                            dir, strerror(-r));
         }
         return 0;
 }
@@ -66,7 +69,8 @@ void floor_done(Floor *f) {
 
 static int meet(Floor *f, uint64_t index) {
         if (!f->met)
-                log_info(((LogFields) { .index = index }), "caught up with what was served before; serving reads");
+                log_info(((LogFields) { .index = index }),
+                         "caught up with what was served before; serving reads");
         f->met = true;
         f->unknown = false;
         return index + FLOOR_STEP / 2 <= f->bound ? 0 : record(f, index + FLOOR_STEP);
@@ -77,7 +81,8 @@ int floor_begin(Floor *f, uint64_t lineage, uint64_t index, bool shown) {
                 return 0;
 
         if (lineage != 0 && f->lineage != lineage) {
-                /* The first, or what was recovered or restored: the indexes of another lineage are no measure of this one's. */
+                /* The first, or what was recovered or restored: the indexes of another lineage are no measure
+                 * of this one's. */
                 f->lineage = lineage;
                 f->bound = 0;
                 f->unknown = true;
@@ -87,7 +92,8 @@ int floor_begin(Floor *f, uint64_t lineage, uint64_t index, bool shown) {
         if (shown || (!f->unknown && lineage != 0 && index >= f->bound))
                 return meet(f, index);
         log_info(((LogFields) { .index = index }), "reads wait until %s",
-                 f->unknown ? "a majority has confirmed that this host's tree is current" : "the tree has reached what was served before");
+                 f->unknown ? "a majority has confirmed that this host's tree is current" :
+                              "the tree has reached what was served before");
         return 0;
 }
 

@@ -1,14 +1,17 @@
-/* The floor: how far this host's tree was when somebody last looked at it, on disk, so that no restart shows an older one.
+/* The floor: how far this host's tree was when somebody last looked at it, on disk, so that no restart shows
+ * an older one.
  *
- * A leader may have applied what a majority holds and its own disk does not; a rebuilt tree begins at its checkpoint; a host that
- * joins anew begins with nothing. Each of them was further once, and whoever asked then must not be answered from before. Where there
- * is no record of the lineage the host is being admitted, or its disk was replaced: its tree may be empty while the cluster's is not, and no read
- * is served from it until a majority has confirmed once that it is current. A founder is that majority.
+ * A leader may have applied what a majority holds and its own disk does not; a rebuilt tree begins at its
+ * checkpoint; a host that joins anew begins with nothing. Each of them was further once, and whoever asked
+ * then must not be answered from before. Where there is no record of the lineage the host is being admitted,
+ * or its disk was replaced: its tree may be empty while the cluster's is not, and no read is served from it
+ * until a majority has confirmed once that it is current. A founder is that majority.
  *
- * What is on disk is a bound, not the figure itself: nothing beyond it was ever shown. It is written ahead, in steps, so that
- * reading and applying cost no write; a stop in order writes the figure itself. A bound may lie ahead of what was shown, and of all
- * that the cluster has: so a tree below it is as far as it was once a majority says so (a term check, kv_sync()), and the very tree
- * that was shown last, intact (folder_was_shown()), is as far as it was by itself. */
+ * What is on disk is a bound, not the figure itself: nothing beyond it was ever shown. It is written ahead,
+ * in steps, so that reading and applying cost no write; a stop in order writes the figure itself. A bound may
+ * lie ahead of what was shown, and of all that the cluster has: so a tree below it is as far as it was once a
+ * majority says so (a term check, kv_sync()), and the very tree that was shown last, intact
+ * (folder_was_shown()), is as far as it was by itself. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,21 +22,23 @@
 enum { FLOOR_STEP = 1 << 20 }; /* indexes: hardly ever a write while running */
 
 typedef struct Floor {
-        int dir_fd;       /* -1: none is kept, and the tree is always far enough */
+        int dir_fd; /* -1: none is kept, and the tree is always far enough */
         char *path;
         uint64_t lineage; /* of the tree that was shown; 0: none was */
         uint64_t bound;   /* nothing beyond it was shown; durable */
-        bool unknown;     /* there is no record of this lineage, or it cannot be read: only a majority's confirmation helps */
+        bool unknown;     /* there is no record of this lineage, or it cannot be read: only a majority's
+                             confirmation helps */
         bool met;         /* this host's tree is as far as it was */
 } Floor;
 
-/* Reads what is in folder 'dir' (made if absent; NULL: none is kept). A record that cannot be read counts as one of unknown
- * height, with a warning: then only a majority's word helps. floor_done() is due in any case. */
+/* Reads what is in folder 'dir' (made if absent; NULL: none is kept). A record that cannot be read counts as
+ * one of unknown height, with a warning: then only a majority's word helps. floor_done() is due in any case.
+ */
 int floor_open(Floor *f, const char *dir, Error *err);
 void floor_done(Floor *f);
 
-/* The tree that is to be served: its lineage (0: it belongs to no cluster yet) and index; 'shown': it is the one that was shown
- * last, and intact. Writes if need be. */
+/* The tree that is to be served: its lineage (0: it belongs to no cluster yet) and index; 'shown': it is the
+ * one that was shown last, and intact. Writes if need be. */
 int floor_begin(Floor *f, uint64_t lineage, uint64_t index, bool shown);
 /* A majority has said that this tree, at 'index', is as far as any. */
 int floor_confirm(Floor *f, uint64_t index);

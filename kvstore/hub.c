@@ -7,12 +7,14 @@
 #include "base/table.h"
 #include "kvstore/events.h"
 
-/* Watches hang in a compressed tree: one place for each watched path, and one where two such paths part. An event walks down from
- * the root along its key and meets, in turn, the recursive watches of its ancestors and those of its very key; a deleted directory has
- * the watched places below it under it. A watch costs memory in proportion to the length of its path, not a table for each segment.
+/* Watches hang in a compressed tree: one place for each watched path, and one where two such paths part. An
+ * event walks down from the root along its key and meets, in turn, the recursive watches of its ancestors and
+ * those of its very key; a deleted directory has the watched places below it under it. A watch costs memory
+ * in proportion to the length of its path, not a table for each segment.
  *
- * One table finds children. The key of a place is the beginning of its path that ends with the first segment behind its parent's path:
- * no two children of one parent share that. Other places, without watches and with fewer than two children, do not stay. */
+ * One table finds children. The key of a place is the beginning of its path that ends with the first segment
+ * behind its parent's path: no two children of one parent share that. Other places, without watches and with
+ * fewer than two children, do not stay. */
 
 typedef struct Place {
         UT_hash_handle hh;
@@ -30,10 +32,10 @@ struct Watch {
         Hub *hub;
         const WatchEvents *events;
         void *userdata;
-        Place *place;                    /* NULL: no longer told of new events */
-        Watch *next, *prev;              /* at the place */
-        Watch *all_next, *all_prev;      /* all that have a place */
-        Watch *ready_next, *ready_prev;  /* those with something to tell */
+        Place *place;                   /* NULL: no longer told of new events */
+        Watch *next, *prev;             /* at the place */
+        Watch *all_next, *all_prev;     /* all that have a place */
+        Watch *ready_next, *ready_prev; /* those with something to tell */
         bool recursive, internal, hidden_rule, refreshes, once;
         bool ready, calling, closed, cleared;
         uint64_t since;
@@ -48,8 +50,8 @@ typedef struct Window {
         HubEvent **events; /* a ring */
         size_t size, first, n;
         uint64_t bytes;
-        Blocks memory;     /* in which all of them are */
-        uint64_t oldest;   /* from this index on nothing is missing */
+        Blocks memory;   /* in which all of them are */
+        uint64_t oldest; /* from this index on nothing is missing */
 } Window;
 
 typedef struct Waiting {
@@ -60,13 +62,14 @@ typedef struct Waiting {
 struct Hub {
         Loop *loop;
         Window windows[_TREE_WINDOW_MAX];
-        Place *root, *places;  /* all but the root, by their keys */
+        Place *root, *places; /* all but the root, by their keys */
         size_t place_bytes;
         Watch *all;
         Watch *ready_first, *ready_last;
         unsigned n_watches;
         uint64_t index; /* of the last event */
-        /* Events whose watchers are still to be found, in order; and what finding them has cost in this turn. */
+        /* Events whose watchers are still to be found, in order; and what finding them has cost in this turn.
+         */
         STAILQ_HEAD(, Waiting) waiting;
         size_t n_waiting;
         uint64_t waiting_bytes, visits;
@@ -76,7 +79,8 @@ struct Hub {
 /* -- Events -- */
 
 static size_t event_size(const KvEvent *e) {
-        return sizeof(HubEvent) + e->node.key.size + e->node.value.size + (e->has_prev ? e->prev.value.size : 0);
+        return sizeof(HubEvent) + e->node.key.size + e->node.value.size +
+               (e->has_prev ? e->prev.value.size : 0);
 }
 
 static char *place_bytes(char *at, KvBytes *bytes) {
@@ -189,7 +193,8 @@ static size_t segment_end(KvBytes path, size_t at) {
         return slash ? (size_t) (slash - p) : path.size;
 }
 
-/* How much of a place's path is the beginning of 'path', too, in whole segments; both have the first 'from' bytes in common. */
+/* How much of a place's path is the beginning of 'path', too, in whole segments; both have the first 'from'
+ * bytes in common. */
 static size_t common_size(const Place *place, KvBytes path, size_t from) {
         const char *p = path.data;
         size_t n = MIN(place->size, path.size), i = from, common = from;
@@ -202,7 +207,8 @@ static size_t common_size(const Place *place, KvBytes path, size_t from) {
         return common;
 }
 
-/* The child on the way to 'path', if there is one; it may lie beside the way, behind the segment that ends at *ret_end. */
+/* The child on the way to 'path', if there is one; it may lie beside the way, behind the segment that ends at
+ * *ret_end. */
 static Place *place_child(const Hub *hub, const Place *place, KvBytes path, size_t *ret_end) {
         Place *child;
 
@@ -246,7 +252,8 @@ static void place_remove(Hub *hub, Place *place) {
         LIST_REMOVE(place, siblings);
 }
 
-/* Hangs a place below another one. The table has others in it and does not grow, so that this needs no memory. */
+/* Hangs a place below another one. The table has others in it and does not grow, so that this needs no
+ * memory. */
 static void place_move(Hub *hub, Place *place, Place *parent) {
         int r;
 
@@ -257,7 +264,8 @@ static void place_move(Hub *hub, Place *place, Place *parent) {
         hub->places->hh.tbl->noexpand--;
 }
 
-/* Takes away what nobody needs: a place without watches and children, and then its parent; a place where only one way goes on. */
+/* Takes away what nobody needs: a place without watches and children, and then its parent; a place where only
+ * one way goes on. */
 static void place_prune(Hub *hub, Place *place) {
         while (place->parent && !place->exact && !place->recursive) {
                 Place *parent = place->parent, *child = LIST_FIRST(&place->children);
@@ -322,7 +330,10 @@ static void watch_make_ready(Watch *watch) {
         if (watch->ready)
                 return;
         watch->ready = true;
-        watch->ready_prev = watch->internal ? NULL : hub->ready_last; /* clients that are told much hold up none of our own parts */
+        watch->ready_prev =
+                watch->internal ?
+                        NULL :
+                        hub->ready_last; /* clients that are told much hold up none of our own parts */
         watch->ready_next = watch->internal ? hub->ready_first : NULL;
         *(watch->ready_prev ? &watch->ready_prev->ready_next : &hub->ready_first) = watch;
         *(watch->ready_next ? &watch->ready_next->ready_prev : &hub->ready_last) = watch;
@@ -361,7 +372,9 @@ static void watch_detach(Watch *watch) {
 
         if (!place)
                 return;
-        *(watch->prev ? &watch->prev->next : watch->recursive ? &place->recursive : &place->exact) = watch->next;
+        *(watch->prev      ? &watch->prev->next :
+          watch->recursive ? &place->recursive :
+                             &place->exact) = watch->next;
         if (watch->next)
                 watch->next->prev = watch->prev;
         *(watch->all_prev ? &watch->all_prev->all_next : &hub->all) = watch->all_next;
@@ -387,7 +400,8 @@ static void watch_free(Watch *watch) {
         free(watch);
 }
 
-/* The watch ends; its owner hears of it from the loop. Until then it stays where it is: we may be walking past it. */
+/* The watch ends; its owner hears of it from the loop. Until then it stays where it is: we may be walking
+ * past it. */
 static void watch_lose_place(Watch *watch) {
         watch_drop_pending(watch);
         watch->cleared = true;
@@ -413,14 +427,16 @@ static HubEvent *watch_pop(Watch *watch) {
         if (--watch->n_pending == 0) {
                 watch_drop_pending(watch);
         } else if (watch->first >= HUB_PENDING_MAX) {
-                memmove(watch->pending, watch->pending + watch->first, watch->n_pending * sizeof(*watch->pending));
+                memmove(watch->pending, watch->pending + watch->first,
+                        watch->n_pending * sizeof(*watch->pending));
                 watch->first = 0;
         }
         return event;
 }
 
 bool watch_is_current(const Watch *watch) {
-        return watch->n_pending == 0 && !watch->cleared && (STAILQ_EMPTY(&watch->hub->waiting) || watch->since > watch->hub->index);
+        return watch->n_pending == 0 && !watch->cleared &&
+               (STAILQ_EMPTY(&watch->hub->waiting) || watch->since > watch->hub->index);
 }
 
 bool watch_is_told(const Watch *watch, uint64_t *index) {
@@ -446,7 +462,8 @@ static bool event_ends_dir(const KvEvent *event) {
         return event->node.dir && (event->action == KV_ACTION_DELETE || event->action == KV_ACTION_EXPIRE);
 }
 
-/* The whole rule, for an event out of the window. Whether anything was at the watched key then, nobody knows any more. */
+/* The whole rule, for an event out of the window. Whether anything was at the watched key then, nobody knows
+ * any more. */
 static bool watch_wants(const Watch *watch, const KvEvent *event) {
         KvBytes key = watch_key(watch);
 
@@ -487,11 +504,11 @@ static void tell_below(Hub *hub, Place *place, HubEvent *event) {
         }
         place->absent = true;
         LIST_FOREACH(child, &place->children, siblings)
-                tell_below(hub, child, event);
+        tell_below(hub, child, event);
 }
 
-/* Where the last hidden segment of a path begins; 0 if there is none. A watch of an ancestor as long as this or longer
- * has nothing hidden below it. */
+/* Where the last hidden segment of a path begins; 0 if there is none. A watch of an ancestor as long as this
+ * or longer has nothing hidden below it. */
 static size_t last_hidden(KvBytes path) {
         const char *p = path.data;
 
@@ -528,7 +545,7 @@ static void tell_all(Hub *hub, HubEvent *event) {
         tell(hub, place->exact, event, false);
         if (event_ends_dir(&event->event))
                 LIST_FOREACH(child, &place->children, siblings)
-                        tell_below(hub, child, event);
+        tell_below(hub, child, event);
 }
 
 static void waiting_drop_first(Hub *hub) {
@@ -559,7 +576,7 @@ static void place_forget(Place *place) {
         place->absent = false;
         place->absent_from = 0;
         LIST_FOREACH(child, &place->children, siblings)
-                place_forget(child);
+        place_forget(child);
 }
 
 /* Too many changes for too many watches: these begin again, from the window, if they can. */
@@ -648,7 +665,8 @@ static void deliver_one(Watch *watch) {
         watch->calling = true;
         if (watch->cleared) {
                 watch_detach(watch);
-                watch->events->on_cleared(watch->userdata, oldest_for(hub, watch_key(watch), watch->internal), hub->index);
+                watch->events->on_cleared(watch->userdata, oldest_for(hub, watch_key(watch), watch->internal),
+                                          hub->index);
                 watch->closed = true;
         } else {
                 event = watch_pop(watch);
@@ -673,7 +691,9 @@ static void deliver(void *userdata) {
         hub->visits = 0;
         tell_waiting(hub);
         before = turn_work_bytes(&loop_turns(hub->loop)->now);
-        for (unsigned n = 0; n < HUB_WAKE_PER_TURN && hub->ready_first && turn_work_bytes(&loop_turns(hub->loop)->now) - before < HUB_WORK_PER_TURN; n++)
+        for (unsigned n = 0; n < HUB_WAKE_PER_TURN && hub->ready_first &&
+                             turn_work_bytes(&loop_turns(hub->loop)->now) - before < HUB_WORK_PER_TURN;
+             n++)
                 deliver_one(hub->ready_first);
         if (hub->ready_first || !STAILQ_EMPTY(&hub->waiting))
                 loop_defer(hub->loop, &hub->deliver);
@@ -687,8 +707,9 @@ static void watch_look_back(Watch *watch) {
         size_t at[_TREE_WINDOW_MAX];
 
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
-                at[i] = window_concerns(i, watch_key(watch), watch->internal) ? window_find(&hub->windows[i], watch->since)
-                                                                             : hub->windows[i].n;
+                at[i] = window_concerns(i, watch_key(watch), watch->internal) ?
+                                window_find(&hub->windows[i], watch->since) :
+                                hub->windows[i].n;
         while (!watch->cleared && !(watch->once && watch->n_pending > 0)) {
                 HubEvent *first = NULL;
                 size_t from = 0;
@@ -731,8 +752,15 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         if (options->absent && place->absent_from == 0)
                 place->absent_from = MAX(hub->index, (uint64_t) 1);
         *watch = (Watch) {
-                .hub = hub, .events = events, .userdata = userdata,
-                .recursive = options->recursive, .internal = options->internal, .hidden_rule = options->hidden_rule, .refreshes = options->refreshes, .once = options->once, .key_size = options->key.size,
+                .hub = hub,
+                .events = events,
+                .userdata = userdata,
+                .recursive = options->recursive,
+                .internal = options->internal,
+                .hidden_rule = options->hidden_rule,
+                .refreshes = options->refreshes,
+                .once = options->once,
+                .key_size = options->key.size,
                 .since = options->since > 0 ? options->since : hub->index + 1,
         };
         memcpy(watch->key, options->key.data, options->key.size);
@@ -812,7 +840,8 @@ size_t hub_window_bytes(const Hub *hub) {
                 for (size_t k = 0; k < hub->windows[i].n; k++) {
                         const HubEvent *e = window_at(&hub->windows[i], k);
 
-                        bytes += event_size(&e->event) + (e->encoded ? e->encoded->size : 0) + (e->line ? e->line->size : 0);
+                        bytes += event_size(&e->event) + (e->encoded ? e->encoded->size : 0) +
+                                 (e->line ? e->line->size : 0);
                 }
         return bytes;
 }

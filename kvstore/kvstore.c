@@ -1,5 +1,5 @@
-/* The door: what the replica applies goes to the tree, then to those who proposed, then to those who watch; in this file, and in
- * this order. */
+/* The door: what the replica applies goes to the tree, then to those who proposed, then to those who watch;
+ * in this file, and in this order. */
 #include "kvstore/kvstore_internal.h"
 
 #include <assert.h>
@@ -12,8 +12,8 @@
 #include "kvstore/events.h"
 
 enum {
-        GRACE_MS = 3000,        /* keys written before a leader came do not expire so long ... */
-        GRACE_LONG_MS = 30000,  /* ... or so long, when there had been none for a while */
+        GRACE_MS = 3000,       /* keys written before a leader came do not expire so long ... */
+        GRACE_LONG_MS = 30000, /* ... or so long, when there had been none for a while */
         LEADERLESS_MS = 10000,
         HAND_OVER_MS = 1000,
 };
@@ -34,8 +34,8 @@ static void on_apply_result(void *userdata, uint64_t origin, uint64_t number, co
         a->store->deferred += result->status == KV_DEFERRED;
         for (size_t i = 0; !result->again && i < result->n_written; i++)
                 a->store->done[result->written[i].action]++;
-        if (!result->internal && result->action != KV_ACTION_EXPIRE && result->n_written == 0 && !result->again && result->status != KV_LATE &&
-            result->status != KV_DEFERRED)
+        if (!result->internal && result->action != KV_ACTION_EXPIRE && result->n_written == 0 &&
+            !result->again && result->status != KV_LATE && result->status != KV_DEFERRED)
                 (result->status == KV_OK ? a->store->done : a->store->refused)[result->action]++;
 
         if (proposals_waits(a->store->proposals, origin, number))
@@ -73,24 +73,26 @@ static void take_meta(KvStore *s, const TreeMeta *meta) {
         folder_raise_quota(&s->replica->folder, meta->quota);
 }
 
-static void told_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
-}
+static void told_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {}
 
-static void told_event(void *userdata, const KvEvent *event) {
-}
+static void told_event(void *userdata, const KvEvent *event) {}
 
-static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry, uint64_t *ret_cost) {
+static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
+                    uint64_t *ret_cost) {
         KvStore *s = userdata;
         Applying a = { .store = s };
-        bool remade = s->replica->shown; /* all this was told when the tree before it had it */
+        bool remade = s->replica->shown;               /* all this was told when the tree before it had it */
         bool told = remade || !s->replica->in_service; /* nobody watches or has proposed yet */
         Cost cost = {};
         int r;
 
         r = apply_batch(txn, index, entry->term, entry->data, entry->size,
                         &(ApplySink) { .on_result = told ? told_result : on_apply_result,
-                                       .on_event = told ? told_event : on_apply_event, .userdata = &a,
-                                       .forgetful = kv_has_bug(s->bug, "apply-twice"), .level_max = s->level_max, .cost = &cost });
+                                       .on_event = told ? told_event : on_apply_event,
+                                       .userdata = &a,
+                                       .forgetful = kv_has_bug(s->bug, "apply-twice"),
+                                       .level_max = s->level_max,
+                                       .cost = &cost });
         *ret_cost = cost.total;
         cost_add(&s->cost, &cost);
         if (cost.total > s->cost_max.total)
@@ -111,16 +113,19 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
 
 static void floor_ask(KvStore *s);
 
-/* Whether the live tree has reached all that was served or acknowledged: one that is made again has not until it replaces the one before. */
+/* Whether the live tree has reached all that was served or acknowledged: one that is made again has not until
+ * it replaces the one before. */
 static bool floor_is_reached(const KvStore *s) {
-        return s->floor.met && s->floor.dir_fd >= 0 && s->index >= s->promised && s->replica->tree && !s->replica->shown;
+        return s->floor.met && s->floor.dir_fd >= 0 && s->index >= s->promised && s->replica->tree &&
+               !s->replica->shown;
 }
 
 static void floor_result(KvStore *s, int r) {
         if (r >= 0 && floor_is_reached(s))
                 r = folder_show(&s->replica->folder);
         if (r < 0)
-                replica_fail(s->replica, r, "cannot record in %s/floor what this host shows: %s", s->floor.path, strerror(-r));
+                replica_fail(s->replica, r, "cannot record in %s/floor what this host shows: %s",
+                             s->floor.path, strerror(-r));
 }
 
 static void floor_rise(KvStore *s) {
@@ -154,10 +159,13 @@ static int floor_start(KvStore *s, const KvOptions *options, Error *err) {
         r = floor_open(&s->floor, options->floor_path, err);
         if (r < 0)
                 return r;
-        r = floor_begin(&s->floor, s->replica->identity.lineage, s->index, folder_was_shown(&s->replica->folder));
+        r = floor_begin(&s->floor, s->replica->identity.lineage, s->index,
+                        folder_was_shown(&s->replica->folder));
         if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0)
                 r = folder_show(&s->replica->folder);
-        return r < 0 ? error_set(err, r, "cannot record in %s/floor what this host shows: %s", s->floor.path, strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "cannot record in %s/floor what this host shows: %s", s->floor.path,
+                                 strerror(-r)) :
+                       0;
 }
 
 static void on_committed(void *userdata) {
@@ -170,7 +178,9 @@ static void on_committed(void *userdata) {
         floor_rise(s);
         outcomes_move(&s->committed, &s->results);
         while ((o = outcomes_take(&s->published))) {
-                hub_publish(s->hub, &o->event); /* watchers are called later, from the loop: behind those who proposed */
+                hub_publish(
+                        s->hub,
+                        &o->event); /* watchers are called later, from the loop: behind those who proposed */
                 outcome_free(o);
         }
 }
@@ -265,7 +275,9 @@ static void see_leader(KvStore *s) {
         if (lead && !s->leads) {
                 s->lead_ms = now;
                 s->lead_index = s->index;
-                s->grace_ms = s->leaderless_ms > 0 && now - s->leaderless_ms >= LEADERLESS_MS ? GRACE_LONG_MS : GRACE_MS;
+                s->grace_ms = s->leaderless_ms > 0 && now - s->leaderless_ms >= LEADERLESS_MS ?
+                                      GRACE_LONG_MS :
+                                      GRACE_MS;
         }
         if (!known) {
                 kv_clock_set_running(s, false);
@@ -291,9 +303,14 @@ static void announce_address(KvStore *s) {
                 Error err = {};
                 int r;
 
-                if (servers->items[i].id != raft_core_id(s->replica->core) || streq(servers->items[i].address, s->address))
+                if (servers->items[i].id != raft_core_id(s->replica->core) ||
+                    streq(servers->items[i].address, s->address))
                         continue;
-                r = replica_change(s->replica, &(RaftChange) { .kind = RAFT_CHANGE_MOVE, .id = servers->items[i].id, .address = s->address }, &err);
+                r = replica_change(s->replica,
+                                   &(RaftChange) { .kind = RAFT_CHANGE_MOVE,
+                                                   .id = servers->items[i].id,
+                                                   .address = s->address },
+                                   &err);
                 if (r < 0)
                         log_debug(NO_FIELDS, "cannot announce our address yet: %s", error_text(&err, r));
                 return; /* 'servers' is gone */
@@ -354,14 +371,15 @@ static void on_failed(void *userdata, int error, const char *reason) {
                 s->events.on_failed(s->events.userdata, error, reason);
 }
 
-/* What apply would refuse for want of room need not go through the log: by the figures of what is applied here. What may be refused
- * for another reason first, apply judges. */
+/* What apply would refuse for want of room need not go through the log: by the figures of what is applied
+ * here. What may be refused for another reason first, apply judges. */
 static int fits(void *userdata, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
         KvStore *s = userdata;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvNode prev;
         Error why = {};
-        bool there, plain = cmd->op == KV_POST || (cmd->op == KV_SET && cmd->prev_index == 0 && !cmd->has_prev_value && !cmd->refresh);
+        bool there, plain = cmd->op == KV_POST || (cmd->op == KV_SET && cmd->prev_index == 0 &&
+                                                   !cmd->has_prev_value && !cmd->refresh);
 
         if (cmd->internal || !plain || apply_room(&s->meta, cmd, NULL, &why) >= 0)
                 return 0;
@@ -378,7 +396,8 @@ static void problem(void *userdata, char *ret, size_t size) {
         KvState state;
 
         kv_state(userdata, &state);
-        snprintf(ret, size, "%s", state.problem[0] ? state.problem : "the leader cannot be reached; reads still work");
+        snprintf(ret, size, "%s",
+                 state.problem[0] ? state.problem : "the leader cannot be reached; reads still work");
 }
 
 static uint64_t known_ms(void *userdata) {
@@ -395,8 +414,9 @@ static int read_tree(void *userdata, TreeTxn **ret) {
         return kv_read(userdata, ret);
 }
 
-/* An answer of the leader's is about to be given, of a state that this tree may not have reached: nothing older is served afterwards, before a
- * restart or after it. Once the marker is withdrawn, further answers write nothing until the tree has reached them all. */
+/* An answer of the leader's is about to be given, of a state that this tree may not have reached: nothing
+ * older is served afterwards, before a restart or after it. Once the marker is withdrawn, further answers
+ * write nothing until the tree has reached them all. */
 static int ahead(void *userdata, uint64_t index) {
         KvStore *s = userdata;
         int r;
@@ -406,7 +426,8 @@ static int ahead(void *userdata, uint64_t index) {
         if (r >= 0 && s->promised > s->index)
                 r = folder_unshow(&s->replica->folder);
         if (r < 0)
-                log_debug(((LogFields) { .error = r }), "cannot record that index %" PRIu64 " is acknowledged: %s", index, strerror(-r));
+                log_debug(((LogFields) { .error = r }),
+                          "cannot record that index %" PRIu64 " is acknowledged: %s", index, strerror(-r));
         return r;
 }
 
@@ -450,14 +471,18 @@ int kv_member_demote(KvStore *s, uint64_t raft_id) {
         KvState state;
 
         kv_state(s, &state);
-        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_DEMOTE, .id = raft_id, .force = state.n_voters == 2 }); /* of two none may fail: one is better */
+        return change(
+                s, &(RaftChange) { .kind = RAFT_CHANGE_DEMOTE,
+                                   .id = raft_id,
+                                   .force = state.n_voters == 2 }); /* of two none may fail: one is better */
 }
 
 int kv_member_remove(KvStore *s, uint64_t raft_id) {
         return change(s, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = raft_id });
 }
 
-/* A founder without a peer door has the address "-", who has left his to another one "-" and his id: addresses differ. */
+/* A founder without a peer door has the address "-", who has left his to another one "-" and his id:
+ * addresses differ. */
 int kv_member_vacate(KvStore *s, uint64_t raft_id) {
         char address[32];
 
@@ -475,7 +500,9 @@ int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_i
 
         if (cluster_id == 0 || lineage == 0 || raft_id == 0)
                 return error_set(err, -EINVAL, "the cluster gave no identity");
-        r = replica_join(s->replica, &(Identity) { .cluster_id = cluster_id, .lineage = lineage, .raft_id = raft_id }, err);
+        r = replica_join(s->replica,
+                         &(Identity) { .cluster_id = cluster_id, .lineage = lineage, .raft_id = raft_id },
+                         err);
         if (r >= 0 && !lost)
                 floor_result(s, floor_begin(&s->floor, lineage, s->index, false));
         return r;
@@ -556,8 +583,8 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
         reads_end(s->reads, KV_UNKNOWN);
         kv_large_stop(s);
 
-        if (replica_is_leader(s->replica) && replica_transfer(s->replica, 0) >= 0
-            && timer_start(&s->hand_over, s->loop, HAND_OVER_MS) >= 0)
+        if (replica_is_leader(s->replica) && replica_transfer(s->replica, 0) >= 0 &&
+            timer_start(&s->hand_over, s->loop, HAND_OVER_MS) >= 0)
                 s->handing_over = true;
         else
                 loop_defer(s->loop, &s->finish);
@@ -595,8 +622,13 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .compare_every = options->compare_every,
                 .trust_memory = kv_has_bug(options->bug, "trust-memory-after-error"),
                 .cut_unchecked = kv_has_bug(options->bug, "cut-log-without-checkpoint"),
-                .events = { .apply = on_apply, .held = on_held, .committed = on_committed, .settled = on_settled, .replaced = on_replaced,
-                            .failed = on_failed, .userdata = s },
+                .events = { .apply = on_apply,
+                            .held = on_held,
+                            .committed = on_committed,
+                            .settled = on_settled,
+                            .replaced = on_replaced,
+                            .failed = on_failed,
+                            .userdata = s },
         };
         snprintf(ret->machine_id, sizeof(ret->machine_id), "%s", options->machine_id);
         snprintf(ret->boot_id, sizeof(ret->boot_id), "%s", options->boot_id);
@@ -628,32 +660,35 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         if (r >= 0)
                 r = load_events(s);
         if (r < 0)
-                return error_set(err, r, "cannot read the events in %s: %s", options->tree_path, strerror(-r));
+                return error_set(err, r, "cannot read the events in %s: %s", options->tree_path,
+                                 strerror(-r));
         r = reads_new(&s->reads, s->replica);
         if (r < 0)
                 return r;
         reads_set_unchecked(s->reads, kv_has_bug(options->bug, "serve-before-caught-up"));
-        return proposals_new(&s->proposals,
-                             &(ProposalsOptions) { .loop = s->loop,
-                                                   .peers = s->peers,
-                                                   .replica = s->replica,
-                                                   .origin = random_u64(loop_random(s->loop)) ?: 1,
-                                                   .quota = options->quota,
-                                                   .quota_nodes = options->quota_nodes,
-                                                   .level = &s->level,
-                                                   .level_max = s->level_max,
-                                                   .cluster_ms = kv_clock_ms,
-                                                   .known_ms = known_ms,
-                                                   .kept = kept,
-                                                   .read = read_tree,
-                                                   .ahead = ahead,
-                                                   .fits = fits,
-                                                   .problem = problem,
-                                                   .userdata = s,
-                                                   .answer_early = kv_has_bug(options->bug, "ack-before-commit") });
+        return proposals_new(
+                &s->proposals,
+                &(ProposalsOptions) { .loop = s->loop,
+                                      .peers = s->peers,
+                                      .replica = s->replica,
+                                      .origin = random_u64(loop_random(s->loop)) ?: 1,
+                                      .quota = options->quota,
+                                      .quota_nodes = options->quota_nodes,
+                                      .level = &s->level,
+                                      .level_max = s->level_max,
+                                      .cluster_ms = kv_clock_ms,
+                                      .known_ms = known_ms,
+                                      .kept = kept,
+                                      .read = read_tree,
+                                      .ahead = ahead,
+                                      .fits = fits,
+                                      .problem = problem,
+                                      .userdata = s,
+                                      .answer_early = kv_has_bug(options->bug, "ack-before-commit") });
 }
 
-/* An opening that failed halfway: the caller gets his answer at once, what is still in flight ends by itself. True: he is told when. */
+/* An opening that failed halfway: the caller gets his answer at once, what is still in flight ends by itself.
+ * True: he is told when. */
 static bool give_up(KvStore *s) {
         bool later = s->replica && s->events.on_gone;
 

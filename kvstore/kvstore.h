@@ -1,7 +1,9 @@
-/* The door of the store: read, propose, watch; the same on a leader, a follower, and (later) a host without a replica.
+/* The door of the store: read, propose, watch; the same on a leader, a follower, and (later) a host without a
+ * replica.
  *
- * A proposal goes into the leader's log, here or by a session to the leader; its answer comes when this host has applied
- * it: who writes here reads here what he wrote. Order inside: tree first, then those who proposed, then those who watch. */
+ * A proposal goes into the leader's log, here or by a session to the leader; its answer comes when this host
+ * has applied it: who writes here reads here what he wrote. Order inside: tree first, then those who
+ * proposed, then those who watch. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,7 +22,13 @@
 
 typedef struct KvStore KvStore;
 
-typedef enum KvRole { KV_ROLE_NONE, KV_ROLE_FOLLOWER, KV_ROLE_CANDIDATE, KV_ROLE_LEADER, _KV_ROLE_MAX } KvRole;
+typedef enum KvRole {
+        KV_ROLE_NONE,
+        KV_ROLE_FOLLOWER,
+        KV_ROLE_CANDIDATE,
+        KV_ROLE_LEADER,
+        _KV_ROLE_MAX
+} KvRole;
 typedef enum KvSeat { KV_SEAT_SPARE, KV_SEAT_STANDBY, KV_SEAT_VOTER, _KV_SEAT_MAX } KvSeat;
 
 const char *kv_role_name(KvRole role);
@@ -31,70 +39,79 @@ typedef struct KvMember {
         char address[64];
         KvSeat seat;
         uint64_t match; /* on the leader: what it is known to hold durably; 0 elsewhere */
-        bool reachable; /* a session to it is open, and its kernel was heard lately (always true for ourselves) */
+        bool reachable; /* a session to it is open, and its kernel was heard lately (always true for
+                           ourselves) */
 } KvMember;
 
 enum { KV_MEMBERS_MAX = 16 };
 
 typedef struct KvState {
         KvRole role;
-        bool ready;                /* leader: an entry of its term is applied; others: follows a leader */
-        uint64_t term, leader_id;  /* Raft's; leader 0: none known */
+        bool ready;               /* leader: an entry of its term is applied; others: follows a leader */
+        uint64_t term, leader_id; /* Raft's; leader 0: none known */
         char leader_machine_id[33];
         uint64_t raft_id, cluster_id, lineage;
         uint64_t index, raft_index; /* the store's, and Raft's last applied */
         uint64_t commit;
-        uint64_t cluster_ms;       /* cluster time now, as this host reckons it */
+        uint64_t cluster_ms; /* cluster time now, as this host reckons it */
         KvMember members[KV_MEMBERS_MAX];
         size_t n_members, n_voters, n_voters_reachable;
-        bool differs, undecided;   /* our tree from the majority's, and will be exchanged; the replicas' trees, without a majority */
-        bool refuses;              /* it cannot store the tree that the leader sends, and does not follow without it */
-        bool stopped;              /* the replica has failed, and will try again; what it had can be read */
-        bool forwards;             /* and a leader is heard, who is asked for writes: this host shows nothing older than what it wrote */
-        bool lost;                 /* and what it had acknowledged is gone: it waits for kv_joined() */
-        bool founded;              /* this start of this host has founded the cluster */
+        bool differs, undecided; /* our tree from the majority's, and will be exchanged; the replicas' trees,
+                                    without a majority */
+        bool refuses;  /* it cannot store the tree that the leader sends, and does not follow without it */
+        bool stopped;  /* the replica has failed, and will try again; what it had can be read */
+        bool forwards; /* and a leader is heard, who is asked for writes: this host shows nothing older than
+                          what it wrote */
+        bool lost;     /* and what it had acknowledged is gone: it waits for kv_joined() */
+        bool founded;  /* this start of this host has founded the cluster */
         char problem[320];         /* why this host serves no writes, "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */
-        uint64_t floor;            /* this host has shown states up to at most this index, and must not show its tree yet; 0: it may */
-        bool unserved;             /* it does not know of having shown any: a majority has to confirm its tree first */
+        uint64_t floor; /* this host has shown states up to at most this index, and must not show its tree
+                           yet; 0: it may */
+        bool unserved;  /* it does not know of having shown any: a majority has to confirm its tree first */
 } KvState;
 
 typedef struct KvEvents {
         void (*on_state)(void *userdata); /* role, leader, term or members changed; ask kv_state() */
-        void (*on_reset)(void *userdata); /* a snapshot replaced the tree: read all anew (watches are cleared too) */
-        /* The replica had to stop (disk full, corrupt, conflict): one sentence. The daemon goes on without it; on_state tells that
-         * kv_state().stopped is over. */
+        void (*on_reset)(
+                void *userdata); /* a snapshot replaced the tree: read all anew (watches are cleared too) */
+        /* The replica had to stop (disk full, corrupt, conflict): one sentence. The daemon goes on without
+         * it; on_state tells that kv_state().stopped is over. */
         void (*on_failed)(void *userdata, int error, const char *reason);
         void (*on_gone)(void *userdata); /* of an opening that failed: see kv_open(); may be NULL */
         void *userdata;
 } KvEvents;
 
 typedef struct KvOptions {
-        const char *tree_path;     /* folder for LMDB, its checkpoint and what comes in; made if absent */
-        const char *floor_path;    /* folder for the record of what was shown (kvstore/floor.h); NULL: nothing is recorded */
-        Disk *log_disk;            /* raft/: borrowed */
-        /* Borrowed, until the store is closed; NULL: alone for ever. The store handles PEER_RAFT to PEER_BULK_ACK, and says
-         * cluster id, lineage, Raft id and start number in our hello. Whom to dial is the caller's business: all members that
-         * kv_state() names, besides whom it knows itself. */
+        const char *tree_path;  /* folder for LMDB, its checkpoint and what comes in; made if absent */
+        const char *floor_path; /* folder for the record of what was shown (kvstore/floor.h); NULL: nothing is
+                                   recorded */
+        Disk *log_disk;         /* raft/: borrowed */
+        /* Borrowed, until the store is closed; NULL: alone for ever. The store handles PEER_RAFT to
+         * PEER_BULK_ACK, and says cluster id, lineage, Raft id and start number in our hello. Whom to dial is
+         * the caller's business: all members that kv_state() names, besides whom it knows itself. */
         Peers *peers;
         char machine_id[33], boot_id[33];
-        char hardware_id[33];      /* 32 hex digits of the mainboard's, "": not known; a raft folder does not open on another one */
-        char address[64];          /* our peer door, "" if none (then we can only be alone) */
-        bool join;                 /* no cluster remembered: wait to be let in by a host that peers can reach, found none */
-        uint64_t quota;            /* users' bytes; 0: 256 MiB */
-        uint64_t quota_nodes;      /* users' nodes; 0: as many as their bytes allow */
-        unsigned level_max;        /* for tests: the feature level that this program is to know at most; 0: KV_LEVEL_MAX */
-        unsigned election_ms, heartbeat_ms;             /* 0: 400, 150 */
-        unsigned checkpoint_entries, checkpoint_kept;   /* 0: 8192, 2048 */
-        uint64_t checkpoint_bytes;                      /* of entries in memory: what a start has to hold of the log; 0: 32 MiB */
-        uint64_t memory_bytes;                          /* of log entries in memory, while no replica lacks them; 0: 8 MiB */
-        uint64_t log_file_size;                         /* 0: 4 MiB */
-        uint64_t compare_every;                         /* entries; 0: 1000 */
-        size_t window;                                  /* 0: HUB_WINDOW */
-        /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none. "ack-before-commit",
-         * "apply-twice-after-restart", "serve-before-caught-up", "apply-twice", "results-in-memory", "forget-index-on-restore",
-         * "forget-events-on-restart", "expire-early", "expire-before-input", "serve-below-floor", "trust-memory-after-error",
+        char hardware_id[33]; /* 32 hex digits of the mainboard's, "": not known; a raft folder does not open
+                                 on another one */
+        char address[64];     /* our peer door, "" if none (then we can only be alone) */
+        bool join; /* no cluster remembered: wait to be let in by a host that peers can reach, found none */
+        uint64_t quota;       /* users' bytes; 0: 256 MiB */
+        uint64_t quota_nodes; /* users' nodes; 0: as many as their bytes allow */
+        unsigned level_max;   /* for tests: the feature level that this program is to know at most; 0:
+                                 KV_LEVEL_MAX */
+        unsigned election_ms, heartbeat_ms;           /* 0: 400, 150 */
+        unsigned checkpoint_entries, checkpoint_kept; /* 0: 8192, 2048 */
+        uint64_t checkpoint_bytes; /* of entries in memory: what a start has to hold of the log; 0: 32 MiB */
+        uint64_t memory_bytes;     /* of log entries in memory, while no replica lacks them; 0: 8 MiB */
+        uint64_t log_file_size;    /* 0: 4 MiB */
+        uint64_t compare_every;    /* entries; 0: 1000 */
+        size_t window;             /* 0: HUB_WINDOW */
+        /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none.
+         * "ack-before-commit", "apply-twice-after-restart", "serve-before-caught-up", "apply-twice",
+         * "results-in-memory", "forget-index-on-restore", "forget-events-on-restart", "expire-early",
+         * "expire-before-input", "serve-below-floor", "trust-memory-after-error",
          * "cut-log-without-checkpoint", "rebuild-without-majority". Borrowed. */
         const char *bug;
         KvEvents events;
@@ -103,79 +120,93 @@ typedef struct KvOptions {
 /* In 'tree_path'. Where it is missing, the next opening makes the tree again of checkpoint and log. */
 #define KV_TREE_TRUSTED "trusted"
 
-/* Opens log and tree, rebuilds the tree from checkpoint and log where it cannot be trusted, starts Raft. Corruption,
- * somebody else's folder, a second daemon: a sentence that names file and remedy, and a negative errno. A damaged log opens where there are
- * others: kv_state().lost, with the same sentence.
+/* Opens log and tree, rebuilds the tree from checkpoint and log where it cannot be trusted, starts Raft.
+ * Corruption, somebody else's folder, a second daemon: a sentence that names file and remedy, and a negative
+ * errno. A damaged log opens where there are others: kv_state().lost, with the same sentence.
  *
- * Where an opening fails late, *ret is set: that store is on its way out, and nothing may be asked of it. Disk and peers have to
- * stay until on_gone has told, once and from the loop, that nothing of it is in flight any more. */
+ * Where an opening fails late, *ret is set: that store is on its way out, and nothing may be asked of it.
+ * Disk and peers have to stay until on_gone has told, once and from the loop, that nothing of it is in flight
+ * any more. */
 int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err);
-/* Hands leadership over if we lead (at most 1 s), then closes; 'closed' comes once from the loop, after which *store is
- * gone. Proposals in flight are answered KV_UNKNOWN first (KV_NO_LEADER where nothing happened), reads under way KV_UNKNOWN.
- * Watches have to be closed by their owners before this call. */
+/* Hands leadership over if we lead (at most 1 s), then closes; 'closed' comes once from the loop, after which
+ * *store is gone. Proposals in flight are answered KV_UNKNOWN first (KV_NO_LEADER where nothing happened),
+ * reads under way KV_UNKNOWN. Watches have to be closed by their owners before this call. */
 void kv_close(KvStore *store, void (*closed)(void *userdata), void *userdata);
 
-/* For simulation: gone at once, as by a crash; nothing is said, written, waited for or answered. Work of ours that is in flight
- * off the loop must never come back; each KvSync under way still exists, or was cancelled. */
+/* For simulation: gone at once, as by a crash; nothing is said, written, waited for or answered. Work of ours
+ * that is in flight off the loop must never come back; each KvSync under way still exists, or was cancelled.
+ */
 KvStore *kv_crash(KvStore *store); /* NULL allowed; returns NULL */
 
 void kv_state(const KvStore *store, KvState *ret);
 
-/* What each answer to a client says of this replica, and whose tree it shows: of kv_state() what costs nothing, since no session is
- * asked. */
+/* What each answer to a client says of this replica, and whose tree it shows: of kv_state() what costs
+ * nothing, since no session is asked. */
 typedef struct KvPosition {
         uint64_t cluster_id, lineage, raft_index, term;
 } KvPosition;
 
 void kv_position(const KvStore *store, KvPosition *ret);
 
-/* What this replica has applied since it was opened, by the action that was asked for; our own keys are not counted. */
+/* What this replica has applied since it was opened, by the action that was asked for; our own keys are not
+ * counted. */
 typedef struct KvCounts {
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX];
-        Cost cost, cost_max;     /* of all entries that were applied; of the costliest one (kvstore/cost.h) */
-        uint64_t deferred;       /* commands that did not fit into their entry's budget */
+        Cost cost, cost_max; /* of all entries that were applied; of the costliest one (kvstore/cost.h) */
+        uint64_t deferred;   /* commands that did not fit into their entry's budget */
         Traffic traffic;
-        uint64_t entries_bytes;  /* of the log's entries that are in memory now */
-        uint64_t window_bytes;   /* of the event windows, in memory now */
+        uint64_t entries_bytes; /* of the log's entries that are in memory now */
+        uint64_t window_bytes;  /* of the event windows, in memory now */
 } KvCounts;
 
 void kv_counts(const KvStore *store, KvCounts *ret);
 
 /* -- Read: this replica's tree -- */
 
-/* A read transaction on the tree as applied now; at most for one callback. tree_get(), tree_walk() and friends read it. For our
- * own rooms always; whoever answers people asks kv_may_show() first. */
+/* A read transaction on the tree as applied now; at most for one callback. tree_get(), tree_walk() and
+ * friends read it. For our own rooms always; whoever answers people asks kv_may_show() first. */
 int kv_read(KvStore *store, TreeTxn **ret);
-/* False while this host's tree may be older than what it showed before its last start: then kv_sync() first, or refuse. */
+/* False while this host's tree may be older than what it showed before its last start: then kv_sync() first,
+ * or refuse. */
 bool kv_may_show(const KvStore *store);
-/* How long this replica has been without a leader, once that is KV_STALE_MS or more; else 0: it answers with what is old. */
+/* How long this replica has been without a leader, once that is KV_STALE_MS or more; else 0: it answers with
+ * what is old. */
 uint64_t kv_stale_ms(const KvStore *store);
 enum { KV_STALE_MS = 3000 };
 uint64_t kv_index(const KvStore *store);
 uint64_t kv_cluster_ms(const KvStore *store); /* cluster time now, as this host reckons it; never backward */
 
-/* A large read: in a worker, on a read transaction of its own, so that the loop goes on meanwhile. It ends after KV_LARGE_READ_MS with
- * -ETIMEDOUT, and with -EFBIG when the live file has doubled: its transaction pins the pages of its state.
+/* A large read: in a worker, on a read transaction of its own, so that the loop goes on meanwhile. It ends
+ * after KV_LARGE_READ_MS with -ETIMEDOUT, and with -EFBIG when the live file has doubled: its transaction
+ * pins the pages of its state.
  *
- * A tree that a worker reads is not closed before the worker has ended its transaction: whoever closes a tree (to replace it by a snapshot or a
- * rebuilt one, or because the store closes) stops its readers, which fail with -ECANCELED, and waits for them, for as long as one
- * node takes. The next read is of the new tree. */
+ * A tree that a worker reads is not closed before the worker has ended its transaction: whoever closes a tree
+ * (to replace it by a snapshot or a rebuilt one, or because the store closes) stops its readers, which fail
+ * with -ECANCELED, and waits for them, for as long as one node takes. The next read is of the new tree. */
 typedef struct KvLargeReadOps {
-        int (*read)(void *userdata, TreeTxn *txn);  /* in the worker; touches 'userdata' alone; returns a failed walk's error */
-        void (*done)(void *userdata, int result);   /* from the loop, once, unless cancelled: what 'read' returned, or why it did not run */
-        void (*free)(void *userdata);               /* from the loop, always, at the end */
+        int (*read)(
+                void *userdata,
+                TreeTxn *txn); /* in the worker; touches 'userdata' alone; returns a failed walk's error */
+        void (*done)(void *userdata, int result); /* from the loop, once, unless cancelled: what 'read'
+                                                     returned, or why it did not run */
+        void (*free)(void *userdata);             /* from the loop, always, at the end */
 } KvLargeReadOps;
 
 typedef struct KvLargeRead KvLargeRead;
 
-enum { KV_LARGE_READS_MAX = 2, KV_LARGE_READ_MS = 4000 /* a second of processor, of which it gets a quarter where all want it */ };
+enum {
+        KV_LARGE_READS_MAX = 2,
+        KV_LARGE_READ_MS = 4000 /* a second of processor, of which it gets a quarter where all want it */
+};
 
-/* 0: the store has 'userdata' until 'free'. -EBUSY: KV_LARGE_READS_MAX are under way; or another error: the caller keeps it. */
+/* 0: the store has 'userdata' until 'free'. -EBUSY: KV_LARGE_READS_MAX are under way; or another error: the
+ * caller keeps it. */
 int kv_read_large(KvStore *store, const KvLargeReadOps *ops, void *userdata, KvLargeRead **ret);
 void kv_read_large_cancel(KvLargeRead *read); /* 'done' is not called */
 
-/* Linearizable reading: 'done' comes when this replica has applied everything acknowledged before the call; then read.
- * status KV_OK, KV_NO_LEADER or KV_UNKNOWN (time-out, 1.5 s). One term check with a majority serves all that wait. */
+/* Linearizable reading: 'done' comes when this replica has applied everything acknowledged before the call;
+ * then read. status KV_OK, KV_NO_LEADER or KV_UNKNOWN (time-out, 1.5 s). One term check with a majority
+ * serves all that wait. */
 typedef struct KvSync {
         void (*done)(void *userdata, KvStatus status);
         void *userdata;
@@ -188,12 +219,13 @@ void kv_sync_cancel(KvStore *store, KvSync *sync);
 
 /* -- Propose -- */
 
-/* 'result' is borrowed for the call. Comes exactly once, never from inside kv_propose(). Result statuses from KV_NO_LEADER
- * on mean that it did not come out of the log; KV_UNKNOWN at the latest 1.5 s after the leader was lost. */
+/* 'result' is borrowed for the call. Comes exactly once, never from inside kv_propose(). Result statuses from
+ * KV_NO_LEADER on mean that it did not come out of the log; KV_UNKNOWN at the latest 1.5 s after the leader
+ * was lost. */
 typedef void (*KvDone)(void *userdata, const KvResult *result);
 
-/* Encodes the command (nothing is borrowed) and sends it on its way. 0, -ENOMEM, or -ESHUTDOWN when the store is closing;
- * refusals come by 'done'. */
+/* Encodes the command (nothing is borrowed) and sends it on its way. 0, -ENOMEM, or -ESHUTDOWN when the store
+ * is closing; refusals come by 'done'. */
 int kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
 void kv_forget(KvStore *store, uint64_t number); /* 'done' will not be called; the command may still happen */
 
@@ -203,18 +235,20 @@ Hub *kv_hub(KvStore *store); /* hub_watch() and watch_close() are the calls */
 
 /* -- Members: for fleetd/membership on the leader -- */
 
-/* One change at a time (-EBUSY while one is under way, -EREMOTE when not leading). The host was given 'raft_id' and is
- * dialed at 'address'. 'done' is not needed: on_state tells when members changed. -EAGAIN of a promotion: not caught up yet;
- * -EPERM: ourselves (transfer first), or fewer than three voters would be left; -EEXIST, -ENOENT, -EINVAL as they say. */
+/* One change at a time (-EBUSY while one is under way, -EREMOTE when not leading). The host was given
+ * 'raft_id' and is dialed at 'address'. 'done' is not needed: on_state tells when members changed. -EAGAIN of
+ * a promotion: not caught up yet; -EPERM: ourselves (transfer first), or fewer than three voters would be
+ * left; -EEXIST, -ENOENT, -EINVAL as they say. */
 int kv_member_add(KvStore *store, uint64_t raft_id, const char *address); /* as standby */
 int kv_member_promote(KvStore *store, uint64_t raft_id);                  /* standby to voter */
-int kv_member_demote(KvStore *store, uint64_t raft_id);                   /* voter to standby; one of two, too */
+int kv_member_demote(KvStore *store, uint64_t raft_id); /* voter to standby; one of two, too */
 int kv_member_remove(KvStore *store, uint64_t raft_id);
 /* It is not dialed any more: its address, which no two may have, is free for another one. */
 int kv_member_vacate(KvStore *store, uint64_t raft_id);
-int kv_transfer(KvStore *store, uint64_t raft_id);                        /* 0: to whom it fits best */
+int kv_transfer(KvStore *store, uint64_t raft_id); /* 0: to whom it fits best */
 
-/* A host that was told its Raft id and cluster (JOINED) becomes a replica that waits to be added; if its own was lost, instead of that. */
+/* A host that was told its Raft id and cluster (JOINED) becomes a replica that waits to be added; if its own
+ * was lost, instead of that. */
 int kv_joined(KvStore *store, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err);
 
 /* For simulation and tests: hash of the tree and the applied index it belongs to. */

@@ -1,5 +1,6 @@
-/* What the files of the door share: kvstore.c is the way from the replica to who proposed and who watches; time.c keeps cluster
- * time and the leader's care for what expires; state.c answers what can be asked. Each calls only those after it. */
+/* What the files of the door share: kvstore.c is the way from the replica to who proposed and who watches;
+ * time.c keeps cluster time and the leader's care for what expires; state.c answers what can be asked. Each
+ * calls only those after it. */
 #pragma once
 
 #include <sys/queue.h>
@@ -36,17 +37,17 @@ struct KvStore {
 
         Outcomes results, published; /* of the transaction that is open */
         Outcomes committed;          /* results that can be told */
-        uint64_t index, entry_ms; /* of the last entry applied */
-        uint64_t kept;            /* bytes of answers in the tree */
-        uint64_t promised;        /* somebody was told of this index by the leader's word */
+        uint64_t index, entry_ms;    /* of the last entry applied */
+        uint64_t kept;               /* bytes of answers in the tree */
+        uint64_t promised;           /* somebody was told of this index by the leader's word */
         unsigned level, level_max;
-        TreeMeta meta;            /* as of then */
-        TreeMeta applied;         /* of the transaction that is open: nobody learns of it before its commit */
+        TreeMeta meta;    /* as of then */
+        TreeMeta applied; /* of the transaction that is open: nobody learns of it before its commit */
         bool has_applied;
-        bool remade;              /* our tree is made again, and was not as far as the one that is shown */
-        bool reset;               /* a snapshot took the tree's place: to be told */
+        bool remade; /* our tree is made again, and was not as far as the one that is shown */
+        bool reset;  /* a snapshot took the tree's place: to be told */
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX]; /* of users' commands that were applied */
-        Cost cost, cost_max;      /* KvCounts' */
+        Cost cost, cost_max;                                    /* KvCounts' */
         uint64_t deferred;
 
         uint64_t clock_ms, clock_at_ms; /* cluster time, and when it was so late */
@@ -54,13 +55,14 @@ struct KvStore {
         Timer tick;
 
         Floor floor;
-        KvSync floor_sync;        /* asks a majority whether this tree is as far as it was */
+        KvSync floor_sync; /* asks a majority whether this tree is as far as it was */
         bool floor_asked;
 
-        bool leads;               /* and is ready */
+        bool leads; /* and is ready */
         uint64_t lead_ms, lead_index, grace_ms;
-        uint64_t leaderless_ms;   /* since when there is no leader; 0: there is one */
-        bool expiring, expiry_heard; /* the expiry is proposed; something is due, and the loop reads what has come */
+        uint64_t leaderless_ms; /* since when there is no leader; 0: there is one */
+        bool expiring,
+                expiry_heard; /* the expiry is proposed; something is due, and the loop reads what has come */
         Timer expiry;
 
         LIST_HEAD(, KvLargeRead) large;
@@ -76,8 +78,8 @@ struct KvStore {
 
 /* -- large.c -- */
 
-void kv_large_stop(KvStore *s);  /* all end soon */
-void kv_large_drop(KvStore *s);  /* all are gone, and their work never comes back */
+void kv_large_stop(KvStore *s); /* all end soon */
+void kv_large_drop(KvStore *s); /* all are gone, and their work never comes back */
 
 /* -- kvstore.c -- */
 

@@ -1,4 +1,5 @@
-/* Large reads: in a worker, on a read transaction of its own. The store owns what is under way, so that who asked may leave at once. */
+/* Large reads: in a worker, on a read transaction of its own. The store owns what is under way, so that who
+ * asked may leave at once. */
 #include "kvstore/kvstore_internal.h"
 
 #include <errno.h>
@@ -67,8 +68,11 @@ int kv_read_large(KvStore *s, const KvLargeReadOps *ops, void *userdata, KvLarge
         if (!read)
                 return -ENOMEM;
         *read = (KvLargeRead) { .store = s, .ops = ops, .userdata = userdata };
-        read->work = (Work) { .name = LOOP_NAME(large_done), .work = large_run, .done = large_done, .userdata = read,
-                               .nice = WORK_NICE_ANSWER };
+        read->work = (Work) { .name = LOOP_NAME(large_done),
+                              .work = large_run,
+                              .done = large_done,
+                              .userdata = read,
+                              .nice = WORK_NICE_ANSWER };
         read->timeout = TIMER(large_on_timeout, read);
         r = tree_reader_new(tree, &read->reader);
         if (r == 0)
@@ -96,7 +100,7 @@ void kv_large_stop(KvStore *s) {
         KvLargeRead *read;
 
         LIST_FOREACH(read, &s->large, reads)
-                tree_reader_stop(read->reader, -ECANCELED);
+        tree_reader_stop(read->reader, -ECANCELED);
 }
 
 void kv_large_drop(KvStore *s) {

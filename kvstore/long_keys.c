@@ -14,7 +14,8 @@ static LongGroup *find(const LongKeys *keys, uint64_t hash, KvBytes key) {
         return NULL;
 }
 
-int long_keys_group(LongKeys *keys, TreeTxn *txn, KvBytes key, uint64_t max, LongGroup **ret, uint64_t *ret_counted) {
+int long_keys_group(LongKeys *keys, TreeTxn *txn, KvBytes key, uint64_t max, LongGroup **ret,
+                    uint64_t *ret_counted) {
         uint64_t hash = tree_beginning(key);
         LongGroup group = { .hash = hash, .key = key };
         int r;
@@ -35,7 +36,8 @@ int long_keys_group(LongKeys *keys, TreeTxn *txn, KvBytes key, uint64_t max, Lon
         return 0;
 }
 
-/* A path shorter than a beginning takes whole groups along; a longer one has all that is below it in its own group. */
+/* A path shorter than a beginning takes whole groups along; a longer one has all that is below it in its own
+ * group. */
 void long_keys_removed(LongKeys *keys, KvBytes path, uint64_t n_below) {
         uint64_t hash, gone;
         LongGroup *group;

@@ -1,4 +1,5 @@
-/* What one input of Raft made, kept until its transactions are committed: results for who proposed, events for who watches. */
+/* What one input of Raft made, kept until its transactions are committed: results for who proposed, events
+ * for who watches. */
 #pragma once
 
 #include "kvstore/apply.h"
@@ -8,7 +9,7 @@ typedef struct Outcome {
         uint64_t number;  /* of the proposal, for a result */
         KvResult *result; /* or: */
         KvEvent event;
-        uint8_t bytes[];  /* the event's */
+        uint8_t bytes[]; /* the event's */
 } Outcome;
 
 /* First in, first out; owns what is in it. */

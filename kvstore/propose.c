@@ -73,7 +73,8 @@ void proposals_enqueue(Proposals *p, Proposal *x) {
 static void enqueue_again(Proposals *p, Proposal *x) {
         Proposal *y = p->queue.first;
 
-        while (y && (y->queued_ms < x->queued_ms || (y->queued_ms == x->queued_ms && (y->foreign || y->number < x->number))))
+        while (y && (y->queued_ms < x->queued_ms ||
+                     (y->queued_ms == x->queued_ms && (y->foreign || y->number < x->number))))
                 y = y->next;
         x->state = PROPOSAL_QUEUED;
         list_insert(&p->queue, y ? y->prev : p->queue.last, x);
@@ -171,8 +172,9 @@ static int check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatu
         return r;
 }
 
-/* What was taken by a host that did not lead, or from another host in a turn without room, is estimated before it goes into the log, once.
- * False: it is refused. A command that may have happened is not: its verdict is the cost COST_COMMAND_MAX, and apply gives the answer. */
+/* What was taken by a host that did not lead, or from another host in a turn without room, is estimated
+ * before it goes into the log, once. False: it is refused. A command that may have happened is not: its
+ * verdict is the cost COST_COMMAND_MAX, and apply gives the answer. */
 static bool estimate(Proposals *p, Proposal *x) {
         _cleanup_free_ void *arena = NULL;
         KvStatus status = KV_OK;
@@ -218,7 +220,8 @@ static void estimate_waiting(Proposals *p) {
         proposals_flush_accepted(p);
 }
 
-/* True: it was refused. A heavy command that is not in the log by then gets the answer of one that comes when too many wait. */
+/* True: it was refused. A heavy command that is not in the log by then gets the answer of one that comes when
+ * too many wait. */
 static bool waits_too_long(Proposals *p, Proposal *x, uint64_t now) {
         if (x->foreign || x->copies > 0 || now - x->queued_ms <= HEAVY_WAIT_MS)
                 return false;
@@ -226,7 +229,8 @@ static bool waits_too_long(Proposals *p, Proposal *x, uint64_t now) {
         return true;
 }
 
-/* What goes into the next entry, in order, as far as size and cost allow; heavy commands that have to wait are passed over. */
+/* What goes into the next entry, in order, as far as size and cost allow; heavy commands that have to wait
+ * are passed over. */
 static size_t pick(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX], uint64_t *ret_heavy) {
         uint64_t cost = 0, wait_ms, now = loop_now_ms(p->options.loop);
         bool allowed = budget_allows(&p->budget, now, &wait_ms);
@@ -273,11 +277,12 @@ static void picked_logged(Proposals *p, Proposal *x, uint64_t term) {
 #endif
 }
 
-/* One entry out of what waits; 0 when something was taken, -EAGAIN when there is nothing that may go, or the log is full for now. 'empty':
- * an entry without commands will do. */
+/* One entry out of what waits; 0 when something was taken, -EAGAIN when there is nothing that may go, or the
+ * log is full for now. 'empty': an entry without commands will do. */
 static int submit_batch(Proposals *p, bool empty) {
         _cleanup_writer_ Writer w = {};
-        uint64_t cluster_ms = p->options.cluster_ms(p->options.userdata), floor = proposals_floor(p), index, term, heavy;
+        uint64_t cluster_ms = p->options.cluster_ms(p->options.userdata), floor = proposals_floor(p), index,
+                 term, heavy;
         Proposal *picked[KV_BATCH_COMMANDS_MAX];
         KvBatch batch;
         size_t n;
@@ -288,8 +293,11 @@ static int submit_batch(Proposals *p, bool empty) {
         n = pick(p, picked, &heavy);
         if (n == 0 && !empty)
                 return -EAGAIN; /* heavy commands wait, or were refused */
-        kv_batch_begin(&batch, &w, &(KvBatchHead) { .cluster_ms = cluster_ms, .quota = p->options.quota, .level = *p->options.level,
-                                                   .quota_nodes = p->options.quota_nodes });
+        kv_batch_begin(&batch, &w,
+                       &(KvBatchHead) { .cluster_ms = cluster_ms,
+                                        .quota = p->options.quota,
+                                        .level = *p->options.level,
+                                        .quota_nodes = p->options.quota_nodes });
         for (size_t i = 0; i < n; i++) {
                 Proposal *x = picked[i];
 
@@ -349,7 +357,8 @@ static void drop_foreign(Proposals *p) {
         }
 }
 
-/* Without room for answers, ours that give none back are refused; an entry now and then lets the deadlines of others pass. */
+/* Without room for answers, ours that give none back are refused; an entry now and then lets the deadlines of
+ * others pass. */
 static void make_room(Proposals *p) {
         uint64_t now = loop_now_ms(p->options.loop);
         bool gives = proposals_gives_room(p, p->options.origin, proposals_floor(p));
@@ -360,7 +369,8 @@ static void make_room(Proposals *p) {
                 if (!gives && !x->foreign && !x->once && x->copies == 0)
                         proposals_refuse(p, x, KV_BUSY, PROPOSALS_FULL);
         }
-        if (!p->queue.first && p->n_window == 0 && now - p->emptied_ms >= RESULTS_SWEEP_MS && submit_batch(p, true) >= 0)
+        if (!p->queue.first && p->n_window == 0 && now - p->emptied_ms >= RESULTS_SWEEP_MS &&
+            submit_batch(p, true) >= 0)
                 p->emptied_ms = now;
 }
 
@@ -426,7 +436,8 @@ static void on_sweep(void *userdata) {
                         continue;
                 if (x->due_ms > 0 && x->due_ms <= now)
                         on_due(p, x);
-                else if (x->state == PROPOSAL_SENT && !x->once && now - x->sent_ms >= RESEND_MS && x->copies < COPIES_MAX)
+                else if (x->state == PROPOSAL_SENT && !x->once && now - x->sent_ms >= RESEND_MS &&
+                         x->copies < COPIES_MAX)
                         proposals_enqueue(p, x);
                 else if (x->state == PROPOSAL_ACCEPTED)
                         asks = true;
@@ -489,7 +500,8 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
         proposals_keep_time(p);
 }
 
-int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err) {
+int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status,
+                    Error *err) {
         int r;
 
         *ret_cost = 0;
@@ -504,11 +516,13 @@ int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvSt
         if (cmd->op != KV_RAISE || cmd->limit <= p->options.level_max)
                 return 0;
         *ret_status = KV_INVALID;
-        return error_set(err, -EINVAL, "feature level %" PRIu64 " is newer than the fleetd that was asked, which knows %u", cmd->limit,
-                         p->options.level_max);
+        return error_set(err, -EINVAL,
+                         "feature level %" PRIu64 " is newer than the fleetd that was asked, which knows %u",
+                         cmd->limit, p->options.level_max);
 }
 
-/* The answer to 'x' as the tree keeps it, here or at the leader; NULL: it makes no sense, or there is no memory. */
+/* The answer to 'x' as the tree keeps it, here or at the leader; NULL: it makes no sense, or there is no
+ * memory. */
 KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const KeptResult *kept) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
@@ -516,7 +530,8 @@ KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const KeptResult
         KvResult result;
         KvCommand cmd;
 
-        if (kv_command_decode(x->bytes, x->size, &cmd, &decoded) < 0 || p->options.read(p->options.userdata, &txn) < 0 ||
+        if (kv_command_decode(x->bytes, x->size, &cmd, &decoded) < 0 ||
+            p->options.read(p->options.userdata, &txn) < 0 ||
             result_decode(kept, txn, &cmd, &arena, &result) < 0)
                 return NULL;
         return kv_result_copy(&result);
@@ -540,10 +555,13 @@ void answers_give(Answers *answers, Proposals *p) {
         free(answers->items);
 }
 
-/* What is past its deadline in the new tree may have been answered, and forgotten. All others may come yet. */
+/* What is past its deadline in the new tree may have been answered, and forgotten. All others may come yet.
+ */
 static void look_in_tree(Proposals *p, Results *results, Answers *answers) {
         for (Proposal *x = p->own; x; x = x->hh.next) {
-                KvBatchItem item = { .origin = x->origin, .number = x->number, .floor = 1, .deadline_ms = x->deadline_ms };
+                KvBatchItem item = {
+                        .origin = x->origin, .number = x->number, .floor = 1, .deadline_ms = x->deadline_ms
+                };
                 KeptResult kept;
                 int verdict;
 
@@ -621,7 +639,8 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         if (status != KV_OK)
                 proposals_refuse(p, x, status, err.message);
         else if (w.size > KV_COMMAND_MAX) /* no host could apply it */
-                proposals_refuse(p, x, KV_TOO_LARGE, "a command of more than 250 KiB does not fit into the log");
+                proposals_refuse(p, x, KV_TOO_LARGE,
+                                 "a command of more than 250 KiB does not fit into the log");
         else if (p->n_own > PROPOSE_MAX || p->own_bytes + w.size > PROPOSE_BYTES_MAX)
                 proposals_refuse(p, x, KV_BUSY, "too many writes wait for an answer on this host");
         else {
@@ -666,7 +685,8 @@ static void queue_again(Proposals *p, Proposal *x, bool in_place) {
         proposals_keep_time(p);
 }
 
-/* It came to the log after its deadline, as all its copies will: nothing has happened. Not so if its deadline is a newer one than that copy's. */
+/* It came to the log after its deadline, as all its copies will: nothing has happened. Not so if its deadline
+ * is a newer one than that copy's. */
 static void ask_anew(Proposals *p, Proposal *x, uint64_t entry_ms) {
         if (x->deadline_ms >= entry_ms)
                 return;
@@ -674,8 +694,8 @@ static void ask_anew(Proposals *p, Proposal *x, uint64_t entry_ms) {
         queue_again(p, x, false);
 }
 
-/* This copy did not fit into its entry, and had no effect; others that are on their way may have one. It costs at least what apply has
- * charged: so much is its estimate from now on. */
+/* This copy did not fit into its entry, and had no effect; others that are on their way may have one. It
+ * costs at least what apply has charged: so much is its estimate from now on. */
 static void propose_again(Proposals *p, Proposal *x, uint64_t charged) {
         x->copies -= x->copies > 0;
         x->cost = MAX(x->cost, charged);

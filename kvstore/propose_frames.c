@@ -39,7 +39,8 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
                 ask_time(p, leader, term);
                 return false;
         }
-        for (x = p->queue.first; x && n < FRAME_COMMANDS_MAX && x->later == p->queue.first->later; x = x->next, n++) {
+        for (x = p->queue.first; x && n < FRAME_COMMANDS_MAX && x->later == p->queue.first->later;
+             x = x->next, n++) {
                 if (n > 0 && items.size + x->size > KV_BATCH_MAX)
                         break;
                 proposal_stamp(x, cluster_ms);
@@ -50,7 +51,9 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
 
         write_frame_head(p, &w, leader, term, again, n);
         write_raw(&w, items.bytes, items.size);
-        if (items.error < 0 || replica_send(p->options.replica, leader, p->queue.first->later ? PEER_PROPOSE_LATER : PEER_PROPOSE, &w) < 0)
+        if (items.error < 0 ||
+            replica_send(p->options.replica, leader,
+                         p->queue.first->later ? PEER_PROPOSE_LATER : PEER_PROPOSE, &w) < 0)
                 return false;
 
         while ((x = p->queue.first) != end) {
@@ -68,7 +71,8 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
 /* A command without bytes asks so. */
 void proposals_ask_outcomes(Proposals *p) {
         _cleanup_writer_ Writer w = {}, items = {};
-        uint64_t now = loop_now_ms(p->options.loop), wait = replica_is_open(p->options.replica) ? PROPOSE_ASK_MS : SWEEP_MS;
+        uint64_t now = loop_now_ms(p->options.loop),
+                 wait = replica_is_open(p->options.replica) ? PROPOSE_ASK_MS : SWEEP_MS;
         size_t n = 0;
 
         for (Proposal *x = p->own; x && n < FRAME_COMMANDS_MAX; x = x->hh.next) {
@@ -93,9 +97,9 @@ typedef struct Asked {
         Proposals *p;
         PeerSession *session;
         uint64_t from, term, origin, floor;
-        uint64_t now_ms;       /* cluster time */
-        bool later;            /* they give way */
-        bool here, again;      /* we lead in that term; some of these were asked before, here or elsewhere */
+        uint64_t now_ms;  /* cluster time */
+        bool later;       /* they give way */
+        bool here, again; /* we lead in that term; some of these were asked before, here or elsewhere */
         uint64_t numbers[_PROPOSED_MAX][FRAME_COMMANDS_MAX];
         size_t n[_PROPOSED_MAX];
         Writer done;
@@ -135,8 +139,16 @@ static void reply_asked(Asked *a, ProposedWhat what, KvStatus status, const char
         bool done = what == PROPOSED_DONE;
 
         reply_proposed(a->p, a->session,
-                       &(Reply) { .from = a->from, .term = a->term, .origin = a->origin, .now_ms = a->now_ms, .what = what, .status = status, .cause = cause,
-                                  .numbers = done ? NULL : a->numbers[what], .n = a->n[what], .answers = done ? &a->done : NULL });
+                       &(Reply) { .from = a->from,
+                                  .term = a->term,
+                                  .origin = a->origin,
+                                  .now_ms = a->now_ms,
+                                  .what = what,
+                                  .status = status,
+                                  .cause = cause,
+                                  .numbers = done ? NULL : a->numbers[what],
+                                  .n = a->n[what],
+                                  .answers = done ? &a->done : NULL });
 }
 
 /* By the session that the frame came by; a host whose session has ended asks again. */
@@ -150,19 +162,31 @@ static void reply_later(Proposals *p, uint64_t number, Reply *reply) {
 }
 
 void proposals_say_refused(Proposals *p, const Proposal *x, KvStatus status, const char *cause) {
-        reply_later(p, x->session, &(Reply) { .from = x->from, .origin = x->origin, .what = PROPOSED_REFUSED, .status = status, .cause = cause,
-                                              .numbers = &x->number, .n = 1 });
+        reply_later(p, x->session,
+                    &(Reply) { .from = x->from,
+                               .origin = x->origin,
+                               .what = PROPOSED_REFUSED,
+                               .status = status,
+                               .cause = cause,
+                               .numbers = &x->number,
+                               .n = 1 });
 }
 
 void proposals_flush_accepted(Proposals *p) {
         if (p->accepted.n > 0)
-                reply_later(p, p->accepted.session, &(Reply) { .from = p->accepted.from, .origin = p->accepted.origin, .what = PROPOSED_ACCEPTED,
-                                                               .cause = "", .numbers = p->accepted.numbers, .n = p->accepted.n });
+                reply_later(p, p->accepted.session,
+                            &(Reply) { .from = p->accepted.from,
+                                       .origin = p->accepted.origin,
+                                       .what = PROPOSED_ACCEPTED,
+                                       .cause = "",
+                                       .numbers = p->accepted.numbers,
+                                       .n = p->accepted.n });
         p->accepted.n = 0;
 }
 
 void proposals_say_accepted(Proposals *p, const Proposal *x) {
-        if (x->session != p->accepted.session || x->origin != p->accepted.origin || p->accepted.n == FRAME_COMMANDS_MAX)
+        if (x->session != p->accepted.session || x->origin != p->accepted.origin ||
+            p->accepted.n == FRAME_COMMANDS_MAX)
                 proposals_flush_accepted(p);
         p->accepted.from = x->from;
         p->accepted.session = x->session;
@@ -170,8 +194,10 @@ void proposals_say_accepted(Proposals *p, const Proposal *x) {
         p->accepted.numbers[p->accepted.n++] = x->number;
 }
 
-/* Takes another host's command into our queue; its shape is checked here, too. 0: it is estimated in a later turn, and the host told then. */
-static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, size_t size, KvStatus *ret_status, Error *err) {
+/* Takes another host's command into our queue; its shape is checked here, too. 0: it is estimated in a later
+ * turn, and the host told then. */
+static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, size_t size,
+                        KvStatus *ret_status, Error *err) {
         _cleanup_free_ void *arena = NULL;
         uint64_t cost = 0;
         KvCommand cmd;
@@ -219,10 +245,13 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
         return cost > 0;
 }
 
-/* What became of what was asked before: true if that has been said, or nobody wants to know, or the frame is full: then it will be
- * asked again. 'only': the frame asks for no more than that. */
+/* What became of what was asked before: true if that has been said, or nobody wants to know, or the frame is
+ * full: then it will be asked again. 'only': the frame asks for no more than that. */
 static bool tell_outcome(Asked *a, Results *results, const Proposal *like, bool only) {
-        KvBatchItem item = { .origin = like->origin, .number = like->number, .floor = like->floor, .deadline_ms = like->deadline_ms };
+        KvBatchItem item = { .origin = like->origin,
+                             .number = like->number,
+                             .floor = like->floor,
+                             .deadline_ms = like->deadline_ms };
         KeptResult kept;
         int verdict;
 
@@ -244,7 +273,8 @@ static bool tell_outcome(Asked *a, Results *results, const Proposal *like, bool 
         return true;
 }
 
-static ProposedWhat take_one(Asked *a, Results *results, const Proposal *like, const void *bytes, size_t size) {
+static ProposedWhat take_one(Asked *a, Results *results, const Proposal *like, const void *bytes,
+                             size_t size) {
         Proposals *p = a->p;
         Error err = {};
         KvStatus status;
@@ -258,7 +288,8 @@ static ProposedWhat take_one(Asked *a, Results *results, const Proposal *like, c
                 return PROPOSED_LATE;
         if (p->n_foreign >= PROPOSE_MAX || p->foreign_bytes + size > PROPOSE_BYTES_MAX)
                 return PROPOSED_BUSY;
-        if (proposals_full(p) && !a->again && like->deadline_ms > 0 && !proposals_gives_room(p, like->origin, like->floor))
+        if (proposals_full(p) && !a->again && like->deadline_ms > 0 &&
+            !proposals_gives_room(p, like->origin, like->floor))
                 return PROPOSED_BUSY;
         r = take_foreign(p, like, bytes, size, &status, &err);
         if (r < 0 && r != -ENOMEM) {
@@ -270,10 +301,15 @@ static ProposedWhat take_one(Asked *a, Results *results, const Proposal *like, c
         return r < 0 ? PROPOSED_BUSY : r == 0 ? _PROPOSED_MAX : PROPOSED_ACCEPTED;
 }
 
-/* What was taken before a frame turned out to be short is in the queue: it is answered by apply, or asked again. */
+/* What was taken before a frame turned out to be short is in the queue: it is answered by apply, or asked
+ * again. */
 static void take_all(Asked *a, Results *results, Reader *r, uint64_t n) {
         for (uint64_t i = 0; i < n; i++) {
-                Proposal like = { .origin = a->origin, .floor = a->floor, .from = a->from, .session = peer_number(a->session), .later = a->later,
+                Proposal like = { .origin = a->origin,
+                                  .floor = a->floor,
+                                  .from = a->from,
+                                  .session = peer_number(a->session),
+                                  .later = a->later,
                                   .number = read_u64(r) };
                 const void *bytes;
                 ProposedWhat what;
@@ -289,8 +325,8 @@ static void take_all(Asked *a, Results *results, Reader *r, uint64_t n) {
         }
 }
 
-/* No command of an earlier deadline takes effect after this state of the tree: when all of the log is applied, the next entry has the
- * time of now. */
+/* No command of an earlier deadline takes effect after this state of the tree: when all of the log is
+ * applied, the next entry has the time of now. */
 static uint64_t judged_ms(const Asked *a, TreeTxn *txn) {
         TreeMeta meta;
 
@@ -308,7 +344,8 @@ static void answer_asked(Asked *a, Reader *r, uint64_t n) {
         take_all(a, results, r, n);
 }
 
-void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                          size_t size) {
         Proposals *p = userdata;
         Reader r = reader_over(payload, size);
         Asked a;
@@ -335,8 +372,12 @@ void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, 
         if (proposals_full(p))
                 loop_defer(p->options.loop, &p->pump);
         for (ProposedWhat what = 0; what < _PROPOSED_MAX; what++)
-                if ((a.n[what] > 0 && what != PROPOSED_REFUSED) || (n == 0 && a.here && what == PROPOSED_LATE))
-                        reply_asked(&a, what, KV_BUSY, what != PROPOSED_BUSY ? "" : proposals_full(p) ? PROPOSALS_FULL : "the leader's queue is full");
+                if ((a.n[what] > 0 && what != PROPOSED_REFUSED) ||
+                    (n == 0 && a.here && what == PROPOSED_LATE))
+                        reply_asked(&a, what, KV_BUSY,
+                                    what != PROPOSED_BUSY ? "" :
+                                    proposals_full(p)     ? PROPOSALS_FULL :
+                                                            "the leader's queue is full");
         writer_done(&a.done);
 }
 
@@ -372,14 +413,19 @@ static void on_said(Proposals *p, Proposal *x, ProposedWhat what, KvStatus statu
                 if (x->copies > 0)
                         proposals_enqueue(p, x); /* it may have happened all the same */
                 else
-                        proposals_refuse(p, x, what == PROPOSED_BUSY ? KV_BUSY : status == KV_OK ? KV_FORBIDDEN : status, cause);
+                        proposals_refuse(p, x,
+                                         what == PROPOSED_BUSY ? KV_BUSY :
+                                         status == KV_OK       ? KV_FORBIDDEN :
+                                                                 status,
+                                         cause);
                 break;
         default:
                 break;
         }
 }
 
-/* What the leader took came to nothing, or its answer is forgotten. This host's own apply may still tell, if it follows. */
+/* What the leader took came to nothing, or its answer is forgotten. This host's own apply may still tell, if
+ * it follows. */
 static void on_past(Proposals *p, Proposal *x, uint64_t said_ms) {
         if (x->state != PROPOSAL_ACCEPTED || x->deadline_ms >= said_ms || x->due_ms > 0)
                 return;
@@ -402,9 +448,10 @@ static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
                 if (x && x->state != PROPOSAL_ANSWERED && x->copies > 0) {
                         KvResult *result = proposal_kept_answer(p, x, &kept);
 
-                        /* Our own rooms write much, and read their tree as it is: it stays readable where the replica has stopped. */
-                        if (result && (!x->ours || replica_is_open(p->options.replica))
-                            && p->options.ahead(p->options.userdata, result->index) < 0) {
+                        /* Our own rooms write much, and read their tree as it is: it stays readable where the
+                         * replica has stopped. */
+                        if (result && (!x->ours || replica_is_open(p->options.replica)) &&
+                            p->options.ahead(p->options.userdata, result->index) < 0) {
                                 free(result); /* it is asked for again, or unknown in the end */
                                 continue;
                         }
@@ -413,7 +460,8 @@ static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
         }
 }
 
-void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                           size_t size) {
         Proposals *p = userdata;
         Reader r = reader_over(payload, size);
         _cleanup_free_ char *cause = NULL;
@@ -429,7 +477,8 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
         status = read_u8(&r);
         cause = read_string(&r, ERROR_MESSAGE_MAX);
         n = read_varint(&r);
-        if (r.failed || what >= _PROPOSED_MAX || status >= _KV_STATUS_MAX || n > FRAME_COMMANDS_MAX || origin != p->options.origin)
+        if (r.failed || what >= _PROPOSED_MAX || status >= _KV_STATUS_MAX || n > FRAME_COMMANDS_MAX ||
+            origin != p->options.origin)
                 return;
         if (said_ms > proposals_known_ms(p)) {
                 p->said_ms = said_ms;

@@ -36,11 +36,9 @@ static void found_done(Found *f) {
         folder_done(&f->folder);
 }
 
-static void ignore_appended(void *userdata, uint64_t generation, uint64_t last_index) {
-}
+static void ignore_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
 
-static void ignore_failed(void *userdata, int error, const char *sentence) {
-}
+static void ignore_failed(void *userdata, int error, const char *sentence) {}
 
 static int find_log(Found *f, const KvRescueOptions *o, Error *err) {
         static const RaftLogEvents events = { .appended = ignore_appended, .failed = ignore_failed };
@@ -53,7 +51,8 @@ static int find_log(Found *f, const KvRescueOptions *o, Error *err) {
                 r = tree_meta(txn, &meta);
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", o->tree_path, strerror(-r));
-        r = raft_log_open(o->log_disk, o->loop, &(RaftLogOptions) { .applied = meta.applied }, &events, NULL, &f->log, err);
+        r = raft_log_open(o->log_disk, o->loop, &(RaftLogOptions) { .applied = meta.applied }, &events, NULL,
+                          &f->log, err);
         if (r == -ENOENT)
                 return error_set(err, r, "this host has no replica: there is no log beside %s", o->tree_path);
         if (r >= 0)
@@ -64,8 +63,10 @@ static int find_log(Found *f, const KvRescueOptions *o, Error *err) {
         if (r < 0)
                 return r;
         if (f->first > meta.applied + 1)
-                return error_set(err, -EUCLEAN, "the tree in %s ends with entry %" PRIu64 ", but the log begins with %" PRIu64
-                                 ": entries are missing", o->tree_path, meta.applied, f->first);
+                return error_set(err, -EUCLEAN,
+                                 "the tree in %s ends with entry %" PRIu64
+                                 ", but the log begins with %" PRIu64 ": entries are missing",
+                                 o->tree_path, meta.applied, f->first);
         f->entries = f->read;
         f->n = f->n_read;
         if (f->first + f->n <= meta.applied + 1) /* the tree is ahead, or as far */
@@ -83,7 +84,8 @@ static int find(Found *f, const KvRescueOptions *o, Error *err) {
 
         *f = (Found) { .folder = { .fd = -1, .checkpoint = { .fd = -1 } } };
         if (access(o->tree_path, F_OK) < 0)
-                return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path, strerror(errno));
+                return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path,
+                                 strerror(errno));
         r = folder_open(&f->folder, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
         return r < 0 ? r : find_log(f, o, err);
 }
@@ -122,7 +124,8 @@ static int apply_all(Tree *tree, const Found *f, Error *err) {
                                 tree_abort(txn);
                 }
                 if (r < 0)
-                        return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s", f->first + i, strerror(-r));
+                        return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s",
+                                         f->first + i, strerror(-r));
         }
         return 0;
 }
@@ -138,7 +141,8 @@ static int collect_moot(void *userdata, const KvNode *node) {
 
         if (node->dir || !m->options->is_moot(m->options->userdata, node))
                 return 1;
-        if (GROW(m->keys, m->capacity, m->n + 1) < 0 || !(m->keys[m->n] = strndup(node->key.data, node->key.size)))
+        if (GROW(m->keys, m->capacity, m->n + 1) < 0 ||
+            !(m->keys[m->n] = strndup(node->key.data, node->key.size)))
                 return -ENOMEM;
         m->n++;
         return 1;
@@ -179,7 +183,10 @@ static int put_mark(TreeTxn *txn, const char *key, const TreeMeta *meta) {
         KvNode there;
 
         for (const char *slash = strchr(key + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-                KvNode dir = { .key = { key, (size_t) (slash - key) }, .dir = true, .created = meta->index, .modified = meta->index };
+                KvNode dir = { .key = { key, (size_t) (slash - key) },
+                               .dir = true,
+                               .created = meta->index,
+                               .modified = meta->index };
                 int r = tree_get(txn, dir.key, &there);
 
                 if (r == -ENOENT)
@@ -188,10 +195,14 @@ static int put_mark(TreeTxn *txn, const char *key, const TreeMeta *meta) {
                         return r;
         }
         snprintf(digits, sizeof(digits), "%" PRIu64, meta->cluster_ms);
-        return tree_put(txn, &(KvNode) { .key = kv_string(key), .value = kv_string(digits), .created = meta->index, .modified = meta->index });
+        return tree_put(txn, &(KvNode) { .key = kv_string(key),
+                                         .value = kv_string(digits),
+                                         .created = meta->index,
+                                         .modified = meta->index });
 }
 
-static int begin_lineage(Tree *tree, const KvRescueOptions *o, KvRescue *rescue, uint64_t *ret_term, Error *err) {
+static int begin_lineage(Tree *tree, const KvRescueOptions *o, KvRescue *rescue, uint64_t *ret_term,
+                         Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta;
         Random random;
@@ -285,7 +296,8 @@ static int workshop_open(Workshop *w, const char *beside, Error *err) {
 
         *w = (Workshop) { .parent_fd = -1 };
         w->parent = !slash ? strdup(".") : strndup(beside, slash == beside ? 1 : (size_t) (slash - beside));
-        if (!w->parent || asprintf(&w->name, "%s.new", slash ? slash + 1 : beside) < 0 || asprintf(&w->path, "%s.new", beside) < 0)
+        if (!w->parent || asprintf(&w->name, "%s.new", slash ? slash + 1 : beside) < 0 ||
+            asprintf(&w->path, "%s.new", beside) < 0)
                 return -ENOMEM;
         w->parent_fd = open_dir(w->parent, 0700);
         if (w->parent_fd < 0)
@@ -313,8 +325,8 @@ static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error 
         return tree_copy(tree, path, 0, &meta, err);
 }
 
-/* What was found, as a tree of its own in 'work': copied, then brought to the log's end. A tree that is made of the log alone does not say
- * whose it is. */
+/* What was found, as a tree of its own in 'work': copied, then brought to the log's end. A tree that is made
+ * of the log alone does not say whose it is. */
 static int gather(const Workshop *w, const KvRescueOptions *o, const Found *f, Tree **ret, Error *err) {
         int r;
 
@@ -326,8 +338,8 @@ static int gather(const Workshop *w, const KvRescueOptions *o, const Found *f, T
         return r < 0 ? r : bootstrap_mark_tree(*ret, &f->identity, w->path, err);
 }
 
-/* LMDB makes a database of what is empty, and believes what is not one only so far: so before it sees it, the sum says whether 'name' in the
- * workshop is what was written once. 'file' is what people know it by. */
+/* LMDB makes a database of what is empty, and believes what is not one only so far: so before it sees it, the
+ * sum says whether 'name' in the workshop is what was written once. 'file' is what people know it by. */
 static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
         _cleanup_(tree_closep) Tree *tree = NULL;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
@@ -343,7 +355,9 @@ static int check_backup(const Workshop *w, const char *name, const char *file, E
                 return error_set(err, -errno, "cannot open %s: %s", data, strerror(errno));
         r = file_sum_check(fd, NULL);
         if (r == 0)
-                return error_set(err, -EINVAL, "%s is no backup, or only the beginning of one: it does not end with its sum", file);
+                return error_set(
+                        err, -EINVAL,
+                        "%s is no backup, or only the beginning of one: it does not end with its sum", file);
         if (r == -EUCLEAN)
                 return error_set(err, r, "%s is damaged: it does not hold what was written to it", file);
         if (r < 0)
@@ -358,11 +372,14 @@ static int check_backup(const Workshop *w, const char *name, const char *file, E
                 r = tree_meta(txn, &meta);
         if (r < 0)
                 return error_prefix(err, r, "%s", file);
-        return meta.cluster_id == 0 ? error_set(err, -EINVAL, "%s is no backup: it names no cluster", file) : 0;
+        return meta.cluster_id == 0 ? error_set(err, -EINVAL, "%s is no backup: it names no cluster", file) :
+                                      0;
 }
 
-/* The tree of a new lineage becomes the checkpoint of the folder that the workshop is, which becomes the tree's. */
-static int put_in_place(const Workshop *w, const KvRescueOptions *o, Tree *tree, const KvRescue *rescue, bool exchange, Error *err) {
+/* The tree of a new lineage becomes the checkpoint of the folder that the workshop is, which becomes the
+ * tree's. */
+static int put_in_place(const Workshop *w, const KvRescueOptions *o, Tree *tree, const KvRescue *rescue,
+                        bool exchange, Error *err) {
         Folder folder = { .fd = -1, .path = w->path, .checkpoint = { .fd = -1 } };
         _cleanup_close_ int fd = -1;
         const char *name = strrchr(o->tree_path, '/');
@@ -383,8 +400,10 @@ static int put_in_place(const Workshop *w, const KvRescueOptions *o, Tree *tree,
         if (r < 0)
                 return error_set(err, r, "cannot write %s: %s", w->path, strerror(-r));
 
-        if (renameat2(w->parent_fd, w->name, w->parent_fd, name ? name + 1 : o->tree_path, exchange ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
-                return error_set(err, -errno, "cannot put %s in the place of %s: %s", w->path, o->tree_path, strerror(errno));
+        if (renameat2(w->parent_fd, w->name, w->parent_fd, name ? name + 1 : o->tree_path,
+                      exchange ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
+                return error_set(err, -errno, "cannot put %s in the place of %s: %s", w->path, o->tree_path,
+                                 strerror(errno));
         r = fsync_dir(w->parent_fd);
         return r < 0 ? error_set(err, r, "cannot sync %s: %s", w->parent, strerror(-r)) : 0;
 }
@@ -497,10 +516,14 @@ int kv_restore(const KvRescueOptions *o, const char *file, KvRescue *ret, Error 
         int r;
 
         if (access(o->tree_path, F_OK) == 0)
-                return error_set(err, -EEXIST, "%s is there: a backup is restored where there is no replica; move it and the log away first",
+                return error_set(err, -EEXIST,
+                                 "%s is there: a backup is restored where there is no replica; move it and "
+                                 "the log away first",
                                  o->tree_path);
         if (!bootstrap_is_fresh(o->log_disk))
-                return error_set(err, -EEXIST, "there is a log beside %s: a backup is restored where there is no replica; move it away first",
+                return error_set(err, -EEXIST,
+                                 "there is a log beside %s: a backup is restored where there is no replica; "
+                                 "move it away first",
                                  o->tree_path);
         r = workshop_open(&w, o->tree_path, err);
         if (r >= 0)
@@ -523,7 +546,9 @@ int kv_restore(const KvRescueOptions *o, const char *file, KvRescue *ret, Error 
         memcpy(folder.hardware_id, o->hardware_id, sizeof(folder.hardware_id));
         if (r >= 0)
                 r = bootstrap_restored(&folder, o->log_disk,
-                                       &(Identity) { .cluster_id = rescue.cluster_id, .lineage = rescue.new_lineage, .raft_id = rescue.raft_id },
+                                       &(Identity) { .cluster_id = rescue.cluster_id,
+                                                     .lineage = rescue.new_lineage,
+                                                     .raft_id = rescue.raft_id },
                                        term, err);
         if (r < 0)
                 return r;

@@ -1,11 +1,14 @@
-/* What is done to a store while no daemon has it: recovery from a lost majority, backup, restore (ARCHITECTURE, "Lineage").
+/* What is done to a store while no daemon has it: recovery from a lost majority, backup, restore
+ * (ARCHITECTURE, "Lineage").
  *
- * The result of recovery and restore is a cluster of one, of a new lineage: the cluster's id stays, so that clients find what they
- * know, and a number beside it is drawn anew, by which hosts of the former lineage are told apart. The store's index and Raft's are
- * raised by 2^32: no index ever means two things, and who waits for an old one is told that it is gone (401).
+ * The result of recovery and restore is a cluster of one, of a new lineage: the cluster's id stays, so that
+ * clients find what they know, and a number beside it is drawn anew, by which hosts of the former lineage are
+ * told apart. The store's index and Raft's are raised by 2^32: no index ever means two things, and who waits
+ * for an old one is told that it is gone (401).
  *
- * All of it works on copies: what was there stays as it was until one rename puts the new tree in its place, and the log, which
- * does not fit that tree, is emptied by the next start. A crash in between changes nothing. The calls block. */
+ * All of it works on copies: what was there stays as it was until one rename puts the new tree in its place,
+ * and the log, which does not fit that tree, is emptied by the next start. A crash in between changes
+ * nothing. The calls block. */
 #pragma once
 
 #include "base/error.h"
@@ -23,7 +26,8 @@ typedef struct KvRescueOptions {
         uint64_t quota;
         /* Whether a key below /_fleet means nothing in a new lineage: it is left out. NULL: none. */
         bool (*is_moot)(void *userdata, const KvNode *node);
-        const char *mark; /* a key that is made in a new lineage: its value is the cluster time (ms) at which it began, in digits. NULL: none */
+        const char *mark; /* a key that is made in a new lineage: its value is the cluster time (ms) at which
+                             it began, in digits. NULL: none */
         void *userdata;
 } KvRescueOptions;
 
@@ -35,12 +39,12 @@ typedef struct KvRescue {
         uint64_t new_lineage, new_index; /* 0: nothing was made */
 } KvRescue;
 
-/* This host's replica becomes a cluster of one. What its log holds counts as acknowledged: the others cannot be asked. 'look':
- * only tells what is there. -ENOENT: no replica here. */
+/* This host's replica becomes a cluster of one. What its log holds counts as acknowledged: the others cannot
+ * be asked. 'look': only tells what is there. -ENOENT: no replica here. */
 int kv_recover(const KvRescueOptions *options, bool look, KvRescue *ret, Error *err);
 
-/* A copy of the tree, the log applied, in one file, readable by kv_restore() and by no one else than its owner; synced. -EEXIST:
- * there is such a file. */
+/* A copy of the tree, the log applied, in one file, readable by kv_restore() and by no one else than its
+ * owner; synced. -EEXIST: there is such a file. */
 int kv_backup(const KvRescueOptions *options, const char *file, KvRescue *ret, Error *err);
 
 /* Makes a cluster of one from a backup, where there is no replica (-EEXIST). */

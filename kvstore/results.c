@@ -6,15 +6,15 @@
 
 /* A record:
  *
- *     version u8, floor u64, highest u64, deadline u64, cluster time of the entry u64, its term u64, its index u64
- *     records of this origin, at most: varint
- *     answers: number above 'floor' varint, blob answer
+ *     version u8, floor u64, highest u64, deadline u64, cluster time of the entry u64, its term u64, its
+ * index u64 records of this origin, at most: varint answers: number above 'floor' varint, blob answer
  *
  * 'floor', 'highest' and 'deadline' are the greatest that the origin ever said. An answer:
  *
  *     status u8, action u8, flags u8, index varint
- *     [change] [varint n, n changes each behind their action u8] [refused_at varint] [node found] [cause blob]
- *     change: flags u16, modified varint, [created varint] [expires varint] [prev: created varint, modified varint, [expires varint], blob]
+ *     [change] [varint n, n changes each behind their action u8] [refused_at varint] [node found] [cause
+ * blob] change: flags u16, modified varint, [created varint] [expires varint] [prev: created varint, modified
+ * varint, [expires varint], blob]
  *
  * The value that a command wrote is not kept: who asks again has the command. */
 enum {
@@ -37,8 +37,8 @@ enum {
         NODE_PREV = 1 << 6,
         PREV_DIR = 1 << 7,
         PREV_EXPIRES = 1 << 8,
-        PREV_CUT = 1 << 9,         /* apply left it out */
-        NODE_REFRESHED = 1 << 10,  /* from KV_LEVEL_COST on: the value stayed, and is not kept */
+        PREV_CUT = 1 << 9,        /* apply left it out */
+        NODE_REFRESHED = 1 << 10, /* from KV_LEVEL_COST on: the value stayed, and is not kept */
         NODE_FLAGS = (1 << 11) - 1,
 };
 
@@ -59,11 +59,13 @@ static bool same_value(KvBytes a, KvBytes b) {
 
 static void write_change(Writer *w, const KvWritten *c, const KvCommand *cmd, size_t *left, bool *cut) {
         unsigned flags = (c->node.dir ? NODE_DIR : 0) | (c->node.expires_ms > 0 ? NODE_EXPIRES : 0) |
-                         (c->node.created == c->node.modified ? NODE_NEW : 0) | (cmd->op == KV_POST ? NODE_POSTED : 0) |
-                         (c->has_prev ? NODE_PREV : 0) | (c->refreshed ? NODE_REFRESHED : 0);
+                         (c->node.created == c->node.modified ? NODE_NEW : 0) |
+                         (cmd->op == KV_POST ? NODE_POSTED : 0) | (c->has_prev ? NODE_PREV : 0) |
+                         (c->refreshed ? NODE_REFRESHED : 0);
 
         if (c->has_prev)
-                flags |= (c->prev.dir ? PREV_DIR : 0) | (c->prev.expires_ms > 0 ? PREV_EXPIRES : 0) | (c->prev_cut ? PREV_CUT : 0);
+                flags |= (c->prev.dir ? PREV_DIR : 0) | (c->prev.expires_ms > 0 ? PREV_EXPIRES : 0) |
+                         (c->prev_cut ? PREV_CUT : 0);
         if (c->node.value.size > 0 && !c->refreshed)
                 flags |= same_value(c->node.value, cmd->value) ? NODE_VALUE_ASKED : NODE_VALUE_PREV;
         write_u16(w, flags);
@@ -91,9 +93,15 @@ static void write_found(Writer *w, const KvNode *node, size_t *left, bool *cut) 
 }
 
 /* All but the head, whose flags are known behind it. */
-static void write_answer(Writer *w, const KvResult *result, const KvCommand *cmd, unsigned flags, size_t *left, bool *cut) {
+static void write_answer(Writer *w, const KvResult *result, const KvCommand *cmd, unsigned flags,
+                         size_t *left, bool *cut) {
         if (flags & HAS_CHANGE)
-                write_change(w, &(KvWritten) { .node = result->node, .has_prev = result->has_prev, .prev = result->prev, .refreshed = result->refreshed }, cmd, left, cut);
+                write_change(w,
+                             &(KvWritten) { .node = result->node,
+                                            .has_prev = result->has_prev,
+                                            .prev = result->prev,
+                                            .refreshed = result->refreshed },
+                             cmd, left, cut);
         if (flags & HAS_WRITTEN) {
                 write_varint(w, result->n_written);
                 for (size_t i = 0; i < result->n_written; i++) {
@@ -145,7 +153,9 @@ static int read_change(Reader *r, const KvCommand *cmd, Arena *arena, KvWritten 
 
         if (flags & NODE_POSTED && cmd->op != KV_POST)
                 return -EBADMSG; /* the answer to another command */
-        *ret = (KvWritten) { .has_prev = flags & NODE_PREV, .prev_cut = flags & PREV_CUT, .refreshed = flags & NODE_REFRESHED };
+        *ret = (KvWritten) { .has_prev = flags & NODE_PREV,
+                             .prev_cut = flags & PREV_CUT,
+                             .refreshed = flags & NODE_REFRESHED };
         ret->node = (KvNode) { .key = cmd->key, .dir = flags & NODE_DIR, .modified = read_varint(r) };
         ret->node.created = flags & NODE_NEW ? ret->node.modified : read_varint(r);
         if (flags & NODE_EXPIRES)
@@ -153,7 +163,9 @@ static int read_change(Reader *r, const KvCommand *cmd, Arena *arena, KvWritten 
         if (flags & NODE_POSTED)
                 k = read_posted_key(cmd, ret->node.modified, arena, &ret->node.key);
         if (flags & NODE_PREV) {
-                ret->prev = (KvNode) { .key = ret->node.key, .dir = flags & PREV_DIR, .created = read_varint(r) };
+                ret->prev = (KvNode) { .key = ret->node.key,
+                                       .dir = flags & PREV_DIR,
+                                       .created = read_varint(r) };
                 ret->prev.modified = read_varint(r);
                 if (flags & PREV_EXPIRES)
                         ret->prev.expires_ms = read_varint(r);
@@ -263,15 +275,24 @@ int result_decode(const KeptResult *kept, TreeTxn *txn, const KvCommand *cmd, Ar
         k = read_answer(&r, cmd, flags, arena, &result);
         if (k < 0)
                 return k;
-        if ((unsigned) result.status >= _KV_STATUS_MAX || (unsigned) result.action >= _KV_ACTION_MAX || flags & ~RESULT_FLAGS ||
-            reader_end(&r) < 0)
+        if ((unsigned) result.status >= _KV_STATUS_MAX || (unsigned) result.action >= _KV_ACTION_MAX ||
+            flags & ~RESULT_FLAGS || reader_end(&r) < 0)
                 return -EBADMSG;
         if (flags & IS_CUT || fill_answer(txn, &result) < 0)
                 result = (KvResult) {
-                        .status = KV_UNKNOWN, .action = result.action, .internal = cmd->internal, .again = true, .index = result.index,
-                        .now_ms = kept->now_ms, .raft_index = kept->entry, .term = kept->term,
-                        .cause = kv_string(result.status == KV_OK ? "it was done, but what stood there before was too large to be remembered"
-                                                                  : "it was refused, but the reason was too large to be remembered"),
+                        .status = KV_UNKNOWN,
+                        .action = result.action,
+                        .internal = cmd->internal,
+                        .again = true,
+                        .index = result.index,
+                        .now_ms = kept->now_ms,
+                        .raft_index = kept->entry,
+                        .term = kept->term,
+                        .cause = kv_string(
+                                result.status == KV_OK ?
+                                        "it was done, but what stood there before was too large to be "
+                                        "remembered" :
+                                        "it was refused, but the reason was too large to be remembered"),
                 };
         *ret = result;
         return 0;
@@ -327,14 +348,14 @@ typedef struct Place {
 
 typedef struct Origin {
         uint64_t origin;
-        Head head;         /* as the next record will say; 'floor' and 'highest' move with each item */
-        uint64_t base;     /* that numbers in 'answers' are above */
+        Head head;     /* as the next record will say; 'floor' and 'highest' move with each item */
+        uint64_t base; /* that numbers in 'answers' are above */
         uint64_t slot, last_highest; /* of the last record */
         bool known;
         uint64_t indexed; /* the records from this slot on are in 'places' */
         Place *places;
         size_t n_places, capacity;
-        Writer answers;    /* of this entry */
+        Writer answers; /* of this entry */
         size_t values_left;
 } Origin;
 
@@ -425,7 +446,8 @@ static int index_record(Origin *o, uint64_t slot, const Head *head, Reader *r) {
         return k;
 }
 
-/* The records that may have a number, the last one first: when an older one was written, the highest number was a lower one. */
+/* The records that may have a number, the last one first: when an older one was written, the highest number
+ * was a lower one. */
 static int index_down_to(Results *r, Origin *o, uint64_t number) {
         size_t n = o->n_places;
         uint64_t slot;
@@ -492,13 +514,17 @@ static int find_again(Results *r, Origin *o, uint64_t number, KeptResult *ret) {
 
         k = find_in_record(&answers, &(Head) { .floor = o->base }, number, &ret->bytes);
         if (k != -ENOENT) {
-                *ret = (KeptResult) { .entry = r->entry, .term = r->term, .now_ms = r->cluster_ms, .bytes = ret->bytes };
+                *ret = (KeptResult) {
+                        .entry = r->entry, .term = r->term, .now_ms = r->cluster_ms, .bytes = ret->bytes
+                };
                 return k;
         }
         k = index_down_to(r, o, number);
         if (k < 0)
                 return k;
-        place = o->n_places > 0 ? bsearch(&(Place) { .number = number }, o->places, o->n_places, sizeof(Place), compare_places) : NULL;
+        place = o->n_places > 0 ? bsearch(&(Place) { .number = number }, o->places, o->n_places,
+                                          sizeof(Place), compare_places) :
+                                  NULL;
         return place ? find_kept(r, o->origin, place->slot, number, ret) : -ENOENT;
 }
 
@@ -571,7 +597,8 @@ static int drop_late(void *userdata, uint64_t slot, KvBytes record) {
         return k < 0 ? k : head.deadline_ms < *cluster_ms ? TREE_DROP : 1;
 }
 
-/* The record may tell of a floor that moved with later items of the entry; numbers count from the one it had first. */
+/* The record may tell of a floor that moved with later items of the entry; numbers count from the one it had
+ * first. */
 static int store_origin(Results *r, Origin *o) {
         Writer *w = &r->scratch;
         Reader answers = reader_over(o->answers.bytes, o->answers.size);
@@ -581,7 +608,8 @@ static int store_origin(Results *r, Origin *o) {
         KvBytes bytes;
         int k = 0;
 
-        /* The only record there is, with nothing in it that anybody waits for, is overwritten: that is the rule with one writer. */
+        /* The only record there is, with nothing in it that anybody waits for, is overwritten: that is the
+         * rule with one writer. */
         if (!all_passed || head.n != 1) {
                 k = o->known ? tree_results(r->txn, o->origin, drop_passed, &head) : 0;
                 if (k < 0)

@@ -1,12 +1,14 @@
 /* Answers that are kept, so that a command takes effect once, however often it is asked.
  *
- * Who asks numbers his commands and says with each: which daemon's start he is (origin), until when it is worth anything
- * (a deadline in cluster time), and the lowest number that he still waits for (the floor). When the leader is lost he asks the
- * next one. Apply gives the answer of the first time to what it knows, and does nothing for what is below the floor or past its
- * deadline; so an answer can go once the floor or its deadline is passed.
+ * Who asks numbers his commands and says with each: which daemon's start he is (origin), until when it is
+ * worth anything (a deadline in cluster time), and the lowest number that he still waits for (the floor).
+ * When the leader is lost he asks the next one. Apply gives the answer of the first time to what it knows,
+ * and does nothing for what is below the floor or past its deadline; so an answer can go once the floor or
+ * its deadline is passed.
  *
- * One record of the tree for each origin and Raft entry holds what that entry answered to that origin. The last record of an
- * origin also says what is known of it: the highest number, floor and deadline that were ever seen. */
+ * One record of the tree for each origin and Raft entry holds what that entry answered to that origin. The
+ * last record of an origin also says what is known of it: the highest number, floor and deadline that were
+ * ever seen. */
 #pragma once
 
 #include "kvstore/apply.h"
@@ -15,15 +17,17 @@
 #include "kvstore/tree.h"
 
 enum {
-        RESULTS_MAX = 16 * 1024 * 1024,   /* bytes of records, beyond which a leader takes no more commands */
-        RESULTS_VALUES_MAX = KV_WRITTEN_MAX, /* bytes of old values and causes in one record; what exceeds it is cut */
-        RESULTS_SWEEP_MS = 1000,          /* of cluster time, between looks for what is past its deadline */
+        RESULTS_MAX = 16 * 1024 * 1024, /* bytes of records, beyond which a leader takes no more commands */
+        RESULTS_VALUES_MAX =
+                KV_WRITTEN_MAX,  /* bytes of old values and causes in one record; what exceeds it is cut */
+        RESULTS_SWEEP_MS = 1000, /* of cluster time, between looks for what is past its deadline */
 };
 
 typedef enum ResultsVerdict {
-        RESULTS_FRESH,  /* never applied: apply it, then results_keep() */
-        RESULTS_KEPT,   /* applied before: that answer */
-        RESULTS_LATE,   /* its deadline is past: it has no effect, nor will it ever have one with this deadline */
+        RESULTS_FRESH, /* never applied: apply it, then results_keep() */
+        RESULTS_KEPT,  /* applied before: that answer */
+        RESULTS_LATE,  /* its deadline is past: it has no effect, nor will it ever have one with this deadline
+                        */
         RESULTS_PASSED, /* below the floor: nobody waits for it */
 } ResultsVerdict;
 
@@ -39,7 +43,8 @@ typedef struct Results Results;
 int results_new(Results **ret, TreeTxn *txn, uint64_t entry, uint64_t term, uint64_t cluster_ms);
 Results *results_free(Results *r); /* NULL allowed; returns NULL */
 DEFINE_CLEANUP(Results *, results_free);
-/* A ResultsVerdict, or a negative errno. Items without a deadline are always fresh. Needs no write transaction, nor a command. */
+/* A ResultsVerdict, or a negative errno. Items without a deadline are always fresh. Needs no write
+ * transaction, nor a command. */
 int results_judge(Results *r, const KvBatchItem *item, KeptResult *ret);
 /* Adds what was read since the last call, to find numbers that are not above all others. */
 void results_take_cost(Results *r, Cost *cost);
@@ -50,9 +55,10 @@ int results_store(Results *r);
 /* The highest floor that an origin has said; 0 when nothing is known of it. */
 uint64_t results_floor(TreeTxn *txn, uint64_t origin);
 
-/* The answer again, by the command that was asked: all of it is as it was, but what was too large to be kept: then KV_UNKNOWN and
- * a sentence. The value of a refresh, which is not kept, is the tree's, if that has not been written since: else that, too (always, without
- * 'txn'). What it points to is the arena's, the command's or the kept bytes'. -EBADMSG. */
+/* The answer again, by the command that was asked: all of it is as it was, but what was too large to be kept:
+ * then KV_UNKNOWN and a sentence. The value of a refresh, which is not kept, is the tree's, if that has not
+ * been written since: else that, too (always, without 'txn'). What it points to is the arena's, the command's
+ * or the kept bytes'. -EBADMSG. */
 int result_decode(const KeptResult *kept, TreeTxn *txn, const KvCommand *cmd, Arena *arena, KvResult *ret);
 /* 'values_left': bytes of values and causes that may be written; taken from. */
 int result_encode(const KvResult *result, const KvCommand *cmd, size_t *values_left, Writer *w);

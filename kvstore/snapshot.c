@@ -15,7 +15,7 @@
 
 enum {
         COPY_CHUNK = 256 * 1024,
-        COPY_AHEAD = 2 * 1024 * 1024, /* written, and not on the disk yet */
+        COPY_AHEAD = 2 * 1024 * 1024,     /* written, and not on the disk yet */
         COPY_LIVE_MIN = 64 * 1024 * 1024, /* a live file below this may double during a copy */
 };
 
@@ -137,7 +137,8 @@ int tree_check(TreeTxn *txn, Error *err) {
                 return error_set(err, r, "cannot read the tree: %s", strerror(-r));
         if (meta.n_nodes != check.seen.n_nodes || meta.n_bytes != check.seen.n_bytes ||
             meta.n_own_nodes != check.seen.n_own_nodes || meta.n_own_bytes != check.seen.n_own_bytes ||
-            expiry.ms_entries != check.n_expiring || meta.results.n != check.seen.results.n || meta.results.bytes != check.seen.results.bytes)
+            expiry.ms_entries != check.n_expiring || meta.results.n != check.seen.results.n ||
+            meta.results.bytes != check.seen.results.bytes)
                 return error_set(err, -EUCLEAN, "the tree does not hold what its counts say");
         if (txn->summed && meta.sum != check.seen.sum)
                 return error_set(err, -EUCLEAN, "the tree does not hold what was written to it");
@@ -180,13 +181,15 @@ static int pump(Tree *tree, int from, int to, uint64_t max) {
                         return file_sum_append(to, size, crc);
                 if (tree->cancelled && *tree->cancelled)
                         return -ECANCELED;
-                if ((max > 0 && size + n > max) || tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
+                if ((max > 0 && size + n > max) ||
+                    tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
                         return -EFBIG;
                 r = pwrite_all(to, chunk, n, size);
                 if (r < 0)
                         return r;
                 crc = crc32c(crc, chunk, n);
-                /* On its way to the disk piece by piece, and never far ahead of it: not all at once at the end, in the log's way. */
+                /* On its way to the disk piece by piece, and never far ahead of it: not all at once at the
+                 * end, in the log's way. */
                 (void) sync_file_range(to, size, n, SYNC_FILE_RANGE_WRITE);
                 if (size >= COPY_AHEAD)
                         (void) sync_file_range(to, size - COPY_AHEAD, n, SYNC_FILE_RANGE_WAIT_BEFORE);
@@ -258,7 +261,8 @@ int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Erro
         if (r == 0)
                 r = fsync_dir(dir_fd);
         if (r < 0)
-                error_set(err, r, "cannot copy the tree to %s: %s", to, r == -EFBIG ? "its file has grown to twice its size meanwhile" : strerror(-r));
+                error_set(err, r, "cannot copy the tree to %s: %s", to,
+                          r == -EFBIG ? "its file has grown to twice its size meanwhile" : strerror(-r));
         else
                 r = check_copy(to, tree->cancelled, &meta, err);
         if (r < 0) {

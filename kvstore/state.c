@@ -5,13 +5,20 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { REACHABLE_SILENT_MS = 3000 }; /* a session whose other kernel is silent for longer is open in name only */
+enum {
+        REACHABLE_SILENT_MS = 3000
+}; /* a session whose other kernel is silent for longer is open in name only */
 
 static const char *const role_names[_KV_ROLE_MAX] = {
-        [KV_ROLE_NONE] = "none", [KV_ROLE_FOLLOWER] = "follower", [KV_ROLE_CANDIDATE] = "candidate", [KV_ROLE_LEADER] = "leader",
+        [KV_ROLE_NONE] = "none",
+        [KV_ROLE_FOLLOWER] = "follower",
+        [KV_ROLE_CANDIDATE] = "candidate",
+        [KV_ROLE_LEADER] = "leader",
 };
 static const char *const seat_names[_KV_SEAT_MAX] = {
-        [KV_SEAT_SPARE] = "spare", [KV_SEAT_STANDBY] = "standby", [KV_SEAT_VOTER] = "voter",
+        [KV_SEAT_SPARE] = "spare",
+        [KV_SEAT_STANDBY] = "standby",
+        [KV_SEAT_VOTER] = "voter",
 };
 
 const char *kv_role_name(KvRole role) {
@@ -34,14 +41,18 @@ static void look_at_peer(void *userdata, const PeerState *peer) {
         if (peer->hello.raft_id == 0 || peer->hello.cluster_id != l->state->cluster_id)
                 return;
         if (peer->hello.raft_id == l->leader)
-                snprintf(l->state->leader_machine_id, sizeof(l->state->leader_machine_id), "%s", peer->hello.machine_id);
+                snprintf(l->state->leader_machine_id, sizeof(l->state->leader_machine_id), "%s",
+                         peer->hello.machine_id);
         for (size_t i = 0; i < l->state->n_members; i++)
                 if (l->state->members[i].raft_id == peer->hello.raft_id)
-                        l->state->members[i].reachable |= (peer->dialed || peer->accepted) && peer->kernel_silent_ms < REACHABLE_SILENT_MS;
+                        l->state->members[i].reachable |= (peer->dialed || peer->accepted) &&
+                                                          peer->kernel_silent_ms < REACHABLE_SILENT_MS;
 }
 
 static KvSeat seat_of(RaftServerRole role) {
-        return role == RAFT_ROLE_VOTER ? KV_SEAT_VOTER : role == RAFT_ROLE_STANDBY ? KV_SEAT_STANDBY : KV_SEAT_SPARE;
+        return role == RAFT_ROLE_VOTER   ? KV_SEAT_VOTER :
+               role == RAFT_ROLE_STANDBY ? KV_SEAT_STANDBY :
+                                           KV_SEAT_SPARE;
 }
 
 static void list_members(const KvStore *s, KvState *ret) {
@@ -52,13 +63,17 @@ static void list_members(const KvStore *s, KvState *ret) {
                 const RaftServer *server = &servers->items[i];
                 KvMember *m = &ret->members[ret->n_members++];
 
-                *m = (KvMember) { .raft_id = server->id, .seat = seat_of(server->role), .reachable = server->id == ret->raft_id };
-                snprintf(m->address, sizeof(m->address), "%s", server->address[0] == '-' ? "" : server->address);
+                *m = (KvMember) { .raft_id = server->id,
+                                  .seat = seat_of(server->role),
+                                  .reachable = server->id == ret->raft_id };
+                snprintf(m->address, sizeof(m->address), "%s",
+                         server->address[0] == '-' ? "" : server->address);
                 if (lead)
                         (void) raft_core_match_index(s->replica->core, server->id, &m->match);
         }
         if (s->peers)
-                peers_each(s->peers, look_at_peer, &(Looking) { .replica = s->replica, .state = ret, .leader = ret->leader_id });
+                peers_each(s->peers, look_at_peer,
+                           &(Looking) { .replica = s->replica, .state = ret, .leader = ret->leader_id });
         for (size_t i = 0; i < ret->n_members; i++)
                 if (ret->members[i].seat == KV_SEAT_VOTER) {
                         ret->n_voters++;
@@ -89,17 +104,19 @@ void kv_state(const KvStore *s, KvState *ret) {
         ret->differs = compare_differs(p->compare);
         ret->undecided = compare_undecided(p->compare);
         if (p->error < 0)
-                snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s%s", p->reason,
-                         p->lost ? "; it asks to be let in under another id, and where too few are left to vote: fleetd --recover on a host whose log is whole"
-                                 : "");
+                snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s%s",
+                         p->reason,
+                         p->lost ? "; it asks to be let in under another id, and where too few are left to "
+                                   "vote: fleetd --recover on a host whose log is whole" :
+                                   "");
         else if (!p->core)
                 snprintf(ret->problem, sizeof(ret->problem), "this host waits to be let into a cluster");
         if (!p->core || p->error < 0)
                 return;
 
-        ret->role = raft_core_state(p->core) == RAFT_STATE_LEADER      ? KV_ROLE_LEADER
-                    : raft_core_state(p->core) == RAFT_STATE_CANDIDATE ? KV_ROLE_CANDIDATE
-                                                                       : KV_ROLE_FOLLOWER;
+        ret->role = raft_core_state(p->core) == RAFT_STATE_LEADER    ? KV_ROLE_LEADER :
+                    raft_core_state(p->core) == RAFT_STATE_CANDIDATE ? KV_ROLE_CANDIDATE :
+                                                                       KV_ROLE_FOLLOWER;
         ret->term = raft_core_term(p->core);
         ret->leader_id = replica_leader(p);
         ret->raft_index = raft_core_applied_index(p->core);
@@ -109,12 +126,15 @@ void kv_state(const KvStore *s, KvState *ret) {
                 snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", s->machine_id);
         list_members(s, ret);
         if (!ret->ready)
-                snprintf(ret->problem, sizeof(ret->problem), "no leader: %zu of %zu voters reachable; reads still work",
-                         ret->n_voters_reachable, ret->n_voters);
+                snprintf(ret->problem, sizeof(ret->problem),
+                         "no leader: %zu of %zu voters reachable; reads still work", ret->n_voters_reachable,
+                         ret->n_voters);
         else if (ret->differs)
-                snprintf(ret->problem, sizeof(ret->problem), "this host's tree differs from the majority's: it will get the leader's");
+                snprintf(ret->problem, sizeof(ret->problem),
+                         "this host's tree differs from the majority's: it will get the leader's");
         else if (ret->undecided)
-                snprintf(ret->problem, sizeof(ret->problem), "the replicas' trees differ, and no majority of them agrees");
+                snprintf(ret->problem, sizeof(ret->problem),
+                         "the replicas' trees differ, and no majority of them agrees");
         else
                 transfers_problem(p->transfers, ret->problem, sizeof(ret->problem));
         ret->refuses = transfers_refuses(p->transfers);
@@ -140,7 +160,8 @@ int kv_read(KvStore *s, TreeTxn **ret) {
 }
 
 bool kv_may_show(const KvStore *s) {
-        return (floor_allows(&s->floor, s->index) && s->index >= s->promised) || kv_has_bug(s->bug, "serve-below-floor");
+        return (floor_allows(&s->floor, s->index) && s->index >= s->promised) ||
+               kv_has_bug(s->bug, "serve-below-floor");
 }
 
 uint64_t kv_stale_ms(const KvStore *s) {

@@ -2,19 +2,22 @@
 #include "kvstore/kvstore_internal.h"
 
 enum {
-        TICK_MS = 500,          /* the clock is looked at so long after the last look, while it runs: a longer gap was a stall */
-        EXPIRE_LIMIT = 1000,    /* nodes that one entry removes */
+        TICK_MS = 500, /* the clock is looked at so long after the last look, while it runs: a longer gap was
+                          a stall */
+        EXPIRE_LIMIT = 1000, /* nodes that one entry removes */
         EXPIRE_RETRY_MS = 500,
-        HEAR_MS = 1,            /* from finding something due to its end: turns of the loop, that read what has come */
+        HEAR_MS = 1, /* from finding something due to its end: turns of the loop, that read what has come */
 };
 
-/* -- Cluster time: runs while there is a leader, never backward; what was not looked at for long was a stall -- */
+/* -- Cluster time: runs while there is a leader, never backward; what was not looked at for long was a stall
+ * -- */
 
 static void clock_look(KvStore *s) {
         uint64_t now = loop_now_ms(s->loop);
 
         if (s->clock_runs && s->clock_ms > 0)
-                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS) * (kv_has_bug(s->bug, "expire-early") ? 2 : 1);
+                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS) *
+                               (kv_has_bug(s->bug, "expire-early") ? 2 : 1);
         s->clock_at_ms = now;
 }
 
@@ -24,7 +27,8 @@ void kv_clock_set_running(KvStore *s, bool runs) {
         if (!runs)
                 timer_stop(&s->tick);
         else
-                (void) timer_start(&s->tick, s->loop, TICK_MS); /* heartbeats come sooner: nobody is woken for it */
+                (void) timer_start(&s->tick, s->loop,
+                                   TICK_MS); /* heartbeats come sooner: nobody is woken for it */
 }
 
 void kv_clock_on_tick(void *userdata) {
@@ -38,7 +42,8 @@ uint64_t kv_clock_ms(void *userdata) {
         KvStore *s = userdata;
 
         clock_look(s);
-        if (s->clock_ms == 0 && s->leads) /* the first leader of a cluster begins with its own; before it has applied all, who knows */
+        if (s->clock_ms == 0 && s->leads) /* the first leader of a cluster begins with its own; before it has
+                                             applied all, who knows */
                 s->clock_ms = loop_wall_ms(s->loop);
         return s->clock_ms;
 }
@@ -102,8 +107,8 @@ static int64_t next_expiry(KvStore *s, KvNode *ret, bool *ret_in_grace) {
         return (int64_t) MIN(delay, (uint64_t) INT64_MAX);
 }
 
-/* What came while we were busy, or stopped, may be what keeps a key alive: who finds something due lets the loop read all that has
- * come, and looks again. */
+/* What came while we were busy, or stopped, may be what keeps a key alive: who finds something due lets the
+ * loop read all that has come, and looks again. */
 void kv_expiry_look(KvStore *s) {
         bool in_grace;
         KvNode first;

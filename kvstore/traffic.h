@@ -1,5 +1,5 @@
-/* What Raft's log entries cost on the way: how many were sent and came, and how long each member took to answer. For people
- * and for /v2/stats; nothing decides by it. */
+/* What Raft's log entries cost on the way: how many were sent and came, and how long each member took to
+ * answer. For people and for /v2/stats; nothing decides by it. */
 #pragma once
 
 #include <stdbool.h>

@@ -12,7 +12,9 @@ enum { MAP_FACTOR = 64 };
 
 static const uint64_t QUOTA_DEFAULT = 256 * 1024 * 1024;
 static const uint64_t QUOTA_MIN = 1024 * 1024;
-static const uint64_t MAP_MAX = (uint64_t) 1 << 44; /* of 47 bits of address space; less than that a quota beyond 256 GiB would need */
+static const uint64_t MAP_MAX =
+        (uint64_t) 1
+        << 44; /* of 47 bits of address space; less than that a quota beyond 256 GiB would need */
 
 static uint64_t map_size(uint64_t quota) {
         return MIN(MAX(quota, QUOTA_MIN), MAP_MAX / MAP_FACTOR) * MAP_FACTOR;
@@ -130,7 +132,8 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
         r = tree_error(mdb_env_create(&tree->env));
         if (r < 0)
                 return error_set(err, r, "cannot open the tree in %s: %s", path, strerror(-r));
-        /* The map is address space, not memory or disk. Once the tree is in use it is never resized: that would need all readers to stop. */
+        /* The map is address space, not memory or disk. Once the tree is in use it is never resized: that
+         * would need all readers to stop. */
         tree->map_size = map_size(options->quota > 0 ? options->quota : QUOTA_DEFAULT);
         mdb_env_set_mapsize(tree->env, tree->map_size);
         mdb_env_set_maxdbs(tree->env, 5);
@@ -190,7 +193,8 @@ uint64_t tree_file_size(const Tree *tree) {
 }
 
 int tree_used_size(TreeTxn *txn, uint64_t *ret) {
-        const unsigned tables[] = { txn->tree->nodes, txn->tree->expiry, txn->tree->events, txn->tree->results, txn->tree->meta };
+        const unsigned tables[] = { txn->tree->nodes, txn->tree->expiry, txn->tree->events,
+                                    txn->tree->results, txn->tree->meta };
         uint64_t size = 0;
         MDB_stat stat;
         int r;

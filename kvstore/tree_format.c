@@ -3,7 +3,8 @@
 #include "base/table.h"
 
 enum {
-        TREE_VERSION = 4, /* 1 had no sum, 2 no kept answers, 3 no feature level: that is written as long as there is only the first */
+        TREE_VERSION = 4, /* 1 had no sum, 2 no kept answers, 3 no feature level: that is written as long as
+                             there is only the first */
         NODE_DIR = 1 << 0,
         NODE_EXPIRES = 1 << 1,
 };
@@ -23,8 +24,8 @@ uint64_t tree_get_big_endian(const uint8_t *bytes) {
         return v;
 }
 
-/* The separator becomes 0, below every other byte; 0 and 1 make room for it. The first separator is left out, so the
- * root, which is never stored, would be empty. */
+/* The separator becomes 0, below every other byte; 0 and 1 make room for it. The first separator is left out,
+ * so the root, which is never stored, would be empty. */
 size_t tree_key(KvBytes path, uint8_t key[static TREE_KEY_LONG]) {
         const uint8_t *p = path.data;
         size_t n = 0;
@@ -204,7 +205,13 @@ uint64_t tree_event_hash(const void *key, size_t key_size, const void *bytes, si
 }
 
 uint64_t tree_meta_hash(const TreeMeta *meta, uint64_t sum) {
-        uint64_t fields[] = { sum, meta->index, meta->cluster_ms, meta->quota, meta->results.n, meta->results.bytes, meta->results.swept_ms };
+        uint64_t fields[] = { sum,
+                              meta->index,
+                              meta->cluster_ms,
+                              meta->quota,
+                              meta->results.n,
+                              meta->results.bytes,
+                              meta->results.swept_ms };
         uint64_t newer[] = { meta->level, meta->quota_nodes };
         uint64_t seed = XXH3_64bits(fields, sizeof(fields));
 

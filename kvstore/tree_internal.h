@@ -13,12 +13,12 @@ struct MDB_txn;
 struct Tree {
         struct MDB_env *env;
         unsigned nodes, expiry, events, results, meta;
-        TreeTxn *spare;  /* a read transaction that waits to be renewed */
-        Writer scratch;  /* the record being written */
+        TreeTxn *spare; /* a read transaction that waits to be renewed */
+        Writer scratch; /* the record being written */
         unsigned n_txns;
         const _Atomic bool *cancelled; /* the opener's; may be NULL */
         uint64_t map_size;
-        TurnWork *work;  /* borrowed; NULL: nobody counts */
+        TurnWork *work;                  /* borrowed; NULL: nobody counts */
         LIST_HEAD(, TreeReader) readers; /* in workers */
 };
 
@@ -27,12 +27,12 @@ struct TreeTxn {
         TreeTxn *outer;
         struct MDB_txn *txn;
         bool write;
-        size_t seen;     /* LMDB's number of the state that a reading one sees */
+        size_t seen; /* LMDB's number of the state that a reading one sees */
         bool meta_read, meta_changed, summed;
         TreeMeta meta;
-        uint64_t touched; /* tree_touched() */
-        TurnWork *work;      /* the tree's; NULL in a worker */
-        TreeReader *reader;  /* whose transaction it is; NULL: the loop's */
+        uint64_t touched;                 /* tree_touched() */
+        TurnWork *work;                   /* the tree's; NULL in a worker */
+        TreeReader *reader;               /* whose transaction it is; NULL: the loop's */
         uint64_t n_visited, n_visits_max; /* by walks; 0: as many as there are */
 };
 

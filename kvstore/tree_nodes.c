@@ -74,8 +74,8 @@ static int set_expiry(TreeTxn *txn, const KvNode *node, MDB_val node_at, bool th
                 return 0;
         tree_put_big_endian(bytes, node->expires_ms);
         tree_put_big_endian(bytes + 8, node->created);
-        return tree_error(there ? mdb_put(txn->txn, txn->tree->expiry, &key, &node_at, 0)
-                                : mdb_del(txn->txn, txn->tree->expiry, &key, &node_at));
+        return tree_error(there ? mdb_put(txn->txn, txn->tree->expiry, &key, &node_at, 0) :
+                                  mdb_del(txn->txn, txn->tree->expiry, &key, &node_at));
 }
 
 int tree_put(TreeTxn *txn, const KvNode *node) {
@@ -143,7 +143,8 @@ int tree_delete_below(TreeTxn *txn, KvBytes path) {
         if (r < 0)
                 return r;
 
-        for (r = range_first(&range, cursor, &key, &data); r == 0; r = range_next(&range, cursor, &key, &data)) {
+        for (r = range_first(&range, cursor, &key, &data); r == 0;
+             r = range_next(&range, cursor, &key, &data)) {
                 uint8_t bytes[TREE_KEY_LONG];
                 KvNode node;
 
@@ -161,7 +162,8 @@ int tree_delete_below(TreeTxn *txn, KvBytes path) {
                 tree_touch(txn, 0);
                 r = set_expiry(txn, &node, (MDB_val) { key.mv_size, bytes }, false);
                 if (r == 0)
-                        r = tree_error(mdb_cursor_del(cursor, 0)); /* the next MDB_NEXT then finds what followed */
+                        r = tree_error(
+                                mdb_cursor_del(cursor, 0)); /* the next MDB_NEXT then finds what followed */
                 if (r < 0)
                         return r;
         }
@@ -174,7 +176,8 @@ typedef struct Walk {
         TreeTxn *txn;
         MDB_cursor *cursor;
         TreeRange range;
-        KvBytes after; /* a long key whose place among those with its beginning its path tells: what is up to it is not visited */
+        KvBytes after; /* a long key whose place among those with its beginning its path tells: what is up to
+                          it is not visited */
         bool recursive;
         int (*visit)(void *userdata, const KvNode *node);
         void *userdata;
@@ -190,8 +193,8 @@ static int walk_visit(const Walk *walk, const KvNode *node) {
         return walk->visit(walk->userdata, node);
 }
 
-/* Long keys with one beginning lie in the order of their hashes: they are collected, and visited in that of their paths.
- * Returns as walk_visit(); the cursor then stands on what follows, *at tells as range_next(). */
+/* Long keys with one beginning lie in the order of their hashes: they are collected, and visited in that of
+ * their paths. Returns as walk_visit(); the cursor then stands on what follows, *at tells as range_next(). */
 static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
         _cleanup_free_ KvNode *nodes = NULL;
         size_t n = 0, capacity = 0;
@@ -208,7 +211,8 @@ static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
                 if (r < 0)
                         return r;
                 *at = range_next(&walk->range, walk->cursor, key, data);
-        } while (*at == 0 && key->mv_size == TREE_KEY_LONG && memcmp(key->mv_data, beginning, TREE_KEY_CUT) == 0);
+        } while (*at == 0 && key->mv_size == TREE_KEY_LONG &&
+                 memcmp(key->mv_data, beginning, TREE_KEY_CUT) == 0);
 
         qsort(nodes, n, sizeof(*nodes), tree_compare_paths);
         r = 1;
@@ -295,19 +299,29 @@ static int walk_run(Walk *walk, KvBytes after) {
 int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
               void *userdata) {
         Walk walk = {
-                .txn = txn, .range = tree_range_below(path), .recursive = recursive, .visit = visit, .userdata = userdata,
+                .txn = txn,
+                .range = tree_range_below(path),
+                .recursive = recursive,
+                .visit = visit,
+                .userdata = userdata,
         };
 
         return walk_run(&walk, (KvBytes) {});
 }
 
-int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata) {
-        Walk walk = { .txn = txn, .range = tree_range_below(path), .recursive = recursive, .visit = visit, .userdata = userdata };
+int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive,
+                   int (*visit)(void *userdata, const KvNode *node), void *userdata) {
+        Walk walk = { .txn = txn,
+                      .range = tree_range_below(path),
+                      .recursive = recursive,
+                      .visit = visit,
+                      .userdata = userdata };
 
         return walk_run(&walk, after);
 }
 
-int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvNode *node, bool below), void *userdata) {
+int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvNode *node, bool below),
+              void *userdata) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         TreeRange range = tree_range_below(path);
         MDB_val key, data;
@@ -316,7 +330,8 @@ int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvN
         r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
         if (r < 0)
                 return r;
-        for (at = range_first(&range, cursor, &key, &data); at == 0; at = range_next(&range, cursor, &key, &data)) {
+        for (at = range_first(&range, cursor, &key, &data); at == 0;
+             at = range_next(&range, cursor, &key, &data)) {
                 KvNode node;
 
                 r = tree_node_decode(data.mv_data, data.mv_size, &node);
@@ -340,7 +355,8 @@ bool tree_is_long(KvBytes path) {
 bool tree_share_beginning(KvBytes a, KvBytes b) {
         uint8_t x[TREE_KEY_LONG], y[TREE_KEY_LONG];
 
-        return tree_key(a, x) >= TREE_KEY_CUT && tree_key(b, y) >= TREE_KEY_CUT && memcmp(x, y, TREE_KEY_CUT) == 0;
+        return tree_key(a, x) >= TREE_KEY_CUT && tree_key(b, y) >= TREE_KEY_CUT &&
+               memcmp(x, y, TREE_KEY_CUT) == 0;
 }
 
 uint64_t tree_beginning(KvBytes path) {
@@ -366,7 +382,8 @@ int tree_count_long(TreeTxn *txn, KvBytes path, uint64_t max, uint64_t *ret) {
                 if (r < 0)
                         return r;
                 memcpy(range.prefix, bytes, TREE_KEY_CUT);
-                for (at = range_first(&range, cursor, &key, &data); at == 0 && n < max; at = range_next(&range, cursor, &key, &data)) {
+                for (at = range_first(&range, cursor, &key, &data); at == 0 && n < max;
+                     at = range_next(&range, cursor, &key, &data)) {
                         n += key.mv_size == TREE_KEY_LONG;
                         tree_count(txn, key.mv_size);
                 }

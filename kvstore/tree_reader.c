@@ -1,4 +1,5 @@
-/* Reading in a worker. The tree is not closed while a worker is inside a transaction: closing stops readers and waits. */
+/* Reading in a worker. The tree is not closed while a worker is inside a transaction: closing stops readers
+ * and waits. */
 #include "kvstore/tree_internal.h"
 
 #include <lmdb.h>
@@ -6,18 +7,18 @@
 #include <stdatomic.h>
 
 enum {
-        LIVE_EVERY = 256,                 /* nodes between looks at the live file */
-        LIVE_MIN = 64 * 1024 * 1024,      /* a live file below this may double */
+        LIVE_EVERY = 256,            /* nodes between looks at the live file */
+        LIVE_MIN = 64 * 1024 * 1024, /* a live file below this may double */
 };
 
 struct TreeReader {
-        Tree *tree;             /* NULL: closed; the loop's, the worker's between begin and end */
+        Tree *tree; /* NULL: closed; the loop's, the worker's between begin and end */
         LIST_ENTRY(TreeReader) readers;
         pthread_mutex_t mutex;
         pthread_cond_t ended;
-        bool inside;            /* under the mutex: a transaction is open */
-        atomic_int error;       /* it was stopped */
-        uint64_t live;          /* bytes of the file when the transaction began */
+        bool inside;      /* under the mutex: a transaction is open */
+        atomic_int error; /* it was stopped */
+        uint64_t live;    /* bytes of the file when the transaction began */
 };
 
 int tree_reader_new(Tree *tree, TreeReader **ret) {
@@ -117,7 +118,8 @@ int tree_visited(TreeTxn *txn, size_t bytes) {
                 return -E2BIG;
         if (!reader)
                 return 0;
-        if (txn->n_visited % LIVE_EVERY == 0 && tree_file_size(reader->tree) > MAX(2 * reader->live, (uint64_t) LIVE_MIN))
+        if (txn->n_visited % LIVE_EVERY == 0 &&
+            tree_file_size(reader->tree) > MAX(2 * reader->live, (uint64_t) LIVE_MIN))
                 tree_reader_stop(reader, -EFBIG);
         return atomic_load_explicit(&reader->error, memory_order_relaxed);
 }

@@ -26,7 +26,8 @@ static void count(TreeTxn *txn, MDB_val key, MDB_val data, bool there) {
 int tree_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes *ret) {
         uint8_t bytes[TREE_RESULT_KEY];
         MDB_val key = key_of(origin, slot, bytes), data;
-        int r = txn->tree->results == 0 ? -ENOENT : tree_error(mdb_get(txn->txn, txn->tree->results, &key, &data));
+        int r = txn->tree->results == 0 ? -ENOENT :
+                                          tree_error(mdb_get(txn->txn, txn->tree->results, &key, &data));
 
         if (r == 0)
                 *ret = (KvBytes) { data.mv_data, data.mv_size };
@@ -74,7 +75,8 @@ int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes record
         return r;
 }
 
-int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uint64_t slot, KvBytes record), void *userdata) {
+int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uint64_t slot, KvBytes record),
+                 void *userdata) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_RESULT_KEY];
         MDB_val key = key_of(origin, 0, bytes), data;
@@ -91,13 +93,15 @@ int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uin
                         return -EUCLEAN;
                 if (origin > 0 && tree_get_big_endian(key.mv_data) != origin)
                         return 0;
-                k = visit(userdata, tree_get_big_endian((const uint8_t *) key.mv_data + 8), (KvBytes) { data.mv_data, data.mv_size });
+                k = visit(userdata, tree_get_big_endian((const uint8_t *) key.mv_data + 8),
+                          (KvBytes) { data.mv_data, data.mv_size });
                 if (k <= 0)
                         return k;
                 if (k == TREE_DROP) {
                         assert(txn->write);
                         count(txn, key, data, false);
-                        r = tree_error(mdb_cursor_del(cursor, 0)); /* the next MDB_NEXT then finds what followed */
+                        r = tree_error(
+                                mdb_cursor_del(cursor, 0)); /* the next MDB_NEXT then finds what followed */
                         if (r < 0)
                                 return r;
                 }

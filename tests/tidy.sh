@@ -101,7 +101,17 @@ program | xargs -r grep -nE '\b(strcpy|strcat|sprintf|atoi|atol)[[:space:]]*\(' 
         all
         git -c safe.directory="*" ls-files -- quickstart check .ci dist man docs tests '*.md' '*.mk' '*.ac' '*.am' '*.sh'
 } | sort -u | grep -vE '^tests/tidy\.sh$|/corpus/' | xargs -r grep -nIwE "TO[D]O|FIX[M]E|XX[X]" | rule nothing_is_left_for_later
-sources_of base io units kvstore fleetd client tests | xargs -r grep -nE '^(  |    |      )[^ *]' | rule code_is_indented_by_eight
+
+# Layout is that of .clang-format. Versions of clang-format differ: only that of Debian 12 decides.
+all | LC_ALL=C.UTF-8 xargs -r grep -nE '^.{111}' | rule no_line_is_longer_than_110_columns
+if command -v clang-format-14 >/dev/null; then
+        all | xargs -r clang-format-14 --dry-run 2>&1 | grep -E '^[^ ]+:[0-9]+:[0-9]+: ' | rule code_is_formatted
+elif (. /etc/os-release && [ "$VERSION_CODENAME" = bookworm ]); then
+        echo 'clang-format 14 is missing: apt-get install clang-format-14' | rule code_is_formatted
+else
+        echo '# code_is_formatted is checked on Debian 12, with clang-format 14'
+fi
+
 program | grep '\.h$' | some 'headers' | xargs -r grep -LE '^#pragma once' | rule headers_are_included_once
 program | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettime|getrandom)\(' |
         some 'who reads clocks and chance' | grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_the_edges_read_clocks_and_chance

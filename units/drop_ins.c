@@ -13,7 +13,8 @@ static int add_folder(DropIns *d, const char *prefix, const char *rest, bool of_
         return 0;
 }
 
-/* "a-b-" of "a-b-c", "a-" of that; what begins with its only dash has none. Two dashes at the end count as one step. False: no more. */
+/* "a-b-" of "a-b-c", "a-" of that; what begins with its only dash has none. Two dashes at the end count as
+ * one step. False: no more. */
 static bool chop_prefix(char *prefix) {
         size_t n = strlen(prefix);
 
@@ -25,7 +26,8 @@ static bool chop_prefix(char *prefix) {
 }
 
 /* What is before the prefix, with each of 'rests' (one or two) behind. */
-static int add_prefixes(DropIns *d, const char *prefix, const char *rest, const char *second, bool of_instance) {
+static int add_prefixes(DropIns *d, const char *prefix, const char *rest, const char *second,
+                        bool of_instance) {
         _cleanup_free_ char *chopped = strdup(prefix);
         int r = chopped ? 0 : -ENOMEM;
 
@@ -37,7 +39,8 @@ static int add_prefixes(DropIns *d, const char *prefix, const char *rest, const 
         return r;
 }
 
-/* "web@1.service" has web@1.service.d, and what its template has; then the prefixes once more, as those of an instance. */
+/* "web@1.service" has web@1.service.d, and what its template has; then the prefixes once more, as those of an
+ * instance. */
 int drop_ins_init(DropIns *d, const char *name) {
         _cleanup_free_ char *prefix = unit_name_prefix(name), *template = unit_name_template(name);
         const char *type = unit_name_type(name), *dot = *type ? type - 1 : type;
@@ -84,7 +87,9 @@ static int check_start(const char *text, Error *err) {
                 end = text + strcspn(text, "\n");
                 if (text + blanks == end || text[blanks] == '#' || text[blanks] == ';')
                         continue;
-                return text[blanks] == '[' ? 0 : error_set(err, -EBADMSG, "line %u: an option before the first [section]", line);
+                return text[blanks] == '[' ? 0 :
+                                             error_set(err, -EBADMSG,
+                                                       "line %u: an option before the first [section]", line);
         }
         return 0;
 }
@@ -94,7 +99,9 @@ static int append(const char *folder, const FolderFile *f, Text *t, Error *err) 
         int r = f->error;
 
         if (r == -ELOOP)
-                r = error_set(err, r, "a symbolic link; only plain files are read, and an empty one takes a drop-in away");
+                r = error_set(
+                        err, r,
+                        "a symbolic link; only plain files are read, and an empty one takes a drop-in away");
         else if (r < 0)
                 r = error_set(err, r, "%s", r == -EINVAL ? "not a plain file" : strerror(-r));
         else
@@ -121,7 +128,8 @@ int drop_ins_append(const DropIns *d, Text *t, Error *err) {
                 int r;
 
                 for (size_t i = 0; i < d->n; i++)
-                        if (at[i] < d->folders[i].n && (!first || strcmp(d->folders[i].files[at[i]].name, first) < 0)) {
+                        if (at[i] < d->folders[i].n &&
+                            (!first || strcmp(d->folders[i].files[at[i]].name, first) < 0)) {
                                 first = d->folders[i].files[at[i]].name;
                                 from = i;
                         }

@@ -96,8 +96,13 @@ static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
         UnitFile *file = NULL;
         bool replace = true;
         const JsonField strings[] = {
-                { "expectedHash", &unit.expected_hash }, { "hash", &unit.hash }, { "machineID", &unit.machine_id }, { "name", &unit.name },
-                { "owner", &unit.owner }, { "reason", &unit.reason }, { "text", &unit.text },
+                { "expectedHash", &unit.expected_hash },
+                { "hash", &unit.hash },
+                { "machineID", &unit.machine_id },
+                { "name", &unit.name },
+                { "owner", &unit.owner },
+                { "reason", &unit.reason },
+                { "text", &unit.text },
         };
         int r;
 
@@ -194,8 +199,12 @@ void api_state_write(Text *t, const ApiState *state) {
 static int read_state(const JsonValue *object, ApiState *ret, Error *err) {
         ApiState state = {};
         const JsonField strings[] = {
-                { "hash", &state.hash }, { "job", &state.job }, { "machineID", &state.machine_id }, { "name", &state.name },
-                { "systemdActiveState", &state.active }, { "systemdLoadState", &state.load },
+                { "hash", &state.hash },
+                { "job", &state.job },
+                { "machineID", &state.machine_id },
+                { "name", &state.name },
+                { "systemdActiveState", &state.active },
+                { "systemdLoadState", &state.load },
                 { "systemdSubState", &state.sub },
         };
         int r;
@@ -233,8 +242,10 @@ void api_machine_write(Text *t, const ApiMachine *machine) {
 static int read_machine(const JsonValue *object, ApiMachine *ret, Error *err) {
         ApiMachine machine = {};
         const JsonField strings[] = {
-                { "hostname", &machine.hostname }, { "id", &machine.id }, { "presence", &machine.presence },
-                { "primaryIP", &machine.primary_ip }, { "problem", &machine.problem }, { "role", &machine.role }, { "version", &machine.version },
+                { "hostname", &machine.hostname }, { "id", &machine.id },
+                { "presence", &machine.presence }, { "primaryIP", &machine.primary_ip },
+                { "problem", &machine.problem },   { "role", &machine.role },
+                { "version", &machine.version },
         };
         int r;
 

@@ -1,7 +1,8 @@
 /* The things of fleet's API, both ways: what the daemon writes the client reads, and the other way round.
  *
- * For writing, fill the structs with pointers that you keep. After reading, strings borrow from the page's or unit's
- * 'source', and the *_done() function frees all of it. Fields that are NULL, empty or invalid are left out. */
+ * For writing, fill the structs with pointers that you keep. After reading, strings borrow from the page's or
+ * unit's 'source', and the *_done() function frees all of it. Fields that are NULL, empty or invalid are left
+ * out. */
 #pragma once
 
 #include "base/error.h"
@@ -11,9 +12,9 @@
 #include "units/state.h"
 #include "units/unit.h"
 
-/* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason","text"}; "global",
- * "hash", "owner", "reason" and "text" are ours, fleet's own clients skip them; so are "replace", "destroy", "expectedHash" and "expectedState" of
- * a request. */
+/* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason","text"};
+ * "global", "hash", "owner", "reason" and "text" are ours, fleet's own clients skip them; so are "replace",
+ * "destroy", "expectedHash" and "expectedState" of a request. */
 typedef struct ApiUnit {
         const char *name;
         const UnitFile *file;      /* "options"; NULL or empty: left out */
@@ -30,24 +31,29 @@ typedef struct ApiUnit {
         bool destroy;               /* the unit is removed; in a batch */
         const char *expected_hash;  /* only if this is its hash; NULL: whatever it is */
         TargetState expected_state; /* only if this is its target state; _TARGET_INVALID: whatever it is */
-        JsonValue *source;  /* set by api_unit_read(), owned, as 'file' is then */
+        JsonValue *source;          /* set by api_unit_read(), owned, as 'file' is then */
 } ApiUnit;
 
 /* An ApiUnit without any field. */
-#define API_UNIT_EMPTY ((ApiUnit) { .desired_state = _TARGET_INVALID, .current_state = _TARGET_INVALID, .expected_state = _TARGET_INVALID })
+#define API_UNIT_EMPTY                                 \
+        ((ApiUnit) { .desired_state = _TARGET_INVALID, \
+                     .current_state = _TARGET_INVALID, \
+                     .expected_state = _TARGET_INVALID })
 
 void api_unit_write(Text *t, const ApiUnit *unit);
 
-/* Reads one unit: a request's body. A state that does not exist is -EINVAL, all else that is wrong -EBADMSG. */
+/* Reads one unit: a request's body. A state that does not exist is -EINVAL, all else that is wrong -EBADMSG.
+ */
 int api_unit_read(const char *json, size_t size, ApiUnit *ret, Error *err);
-/* The same of an answer, without the limits of a request: options without section, name and value are empty objects there. */
+/* The same of an answer, without the limits of a request: options without section, name and value are empty
+ * objects there. */
 int api_unit_read_answer(const char *json, size_t size, ApiUnit *ret, Error *err);
 
 /* Does it bring contents, as "text" or as "options"? */
 bool api_unit_has_contents(const ApiUnit *unit);
 
-/* Make a unit of its contents: of "text" where it is there, else of the options as printed; errors as unit_read()'s,
- * with the lines of that text. What is submitted has to pass unit_check(), too. */
+/* Make a unit of its contents: of "text" where it is there, else of the options as printed; errors as
+ * unit_read()'s, with the lines of that text. What is submitted has to pass unit_check(), too. */
 int api_unit_contents(const char *name, const ApiUnit *unit, Unit **ret, Error *err);
 void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
@@ -57,13 +63,14 @@ void api_unit_done(ApiUnit *unit);
 typedef struct ApiState {
         const char *name, *machine_id, *hash, *load, *active, *sub;
         uint64_t since_ms;
-        const char *job;   /* why its last start never began: "dependency", "unsupported", ... */
-        bool finished;     /* ended as it should, and is not to be run again */
+        const char *job; /* why its last start never began: "dependency", "unsupported", ... */
+        bool finished;   /* ended as it should, and is not to be run again */
 } ApiState;
 
 void api_state_write(Text *t, const ApiState *state);
 
-/* {"id","metadata":{},"primaryIP"} and our "hostname", "presence", "problem" (what its replica suffers from), "role", "since" (ms), "units", "version" */
+/* {"id","metadata":{},"primaryIP"} and our "hostname", "presence", "problem" (what its replica suffers from),
+ * "role", "since" (ms), "units", "version" */
 typedef struct ApiMachine {
         const char *id, *primary_ip;
         Pairs metadata; /* writing: a shallow copy will do; reading: owned */
@@ -74,8 +81,8 @@ typedef struct ApiMachine {
 
 void api_machine_write(Text *t, const ApiMachine *machine);
 
-/* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" where more follows. Without items the
- * array is left out. */
+/* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" where more follows.
+ * Without items the array is left out. */
 void api_units_page_write(Text *t, const ApiUnit *units, size_t n, const char *next_token);
 void api_states_page_write(Text *t, const ApiState *states, size_t n, const char *next_token);
 void api_machines_page_write(Text *t, const ApiMachine *machines, size_t n, const char *next_token);

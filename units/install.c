@@ -5,7 +5,8 @@
 #include "base/memory.h"
 #include "units/name.h"
 
-static const char separators[] = " \t\r\n\\"; /* a value keeps the backslash and the end of a line that continues */
+static const char separators[] =
+        " \t\r\n\\"; /* a value keeps the backslash and the end of a line that continues */
 
 typedef struct Installed {
         const char *unit;
@@ -56,7 +57,8 @@ static int each_of_file(Installed *installed, const UnitFile *file, unsigned *re
 }
 
 int install_each_name(const char *unit, const UnitFile *file,
-                      int (*each)(void *userdata, const UnitOption *option, const char *name), void *userdata) {
+                      int (*each)(void *userdata, const UnitOption *option, const char *name),
+                      void *userdata) {
         Installed installed = { .unit = unit, .each = each, .userdata = userdata };
         unsigned line;
 
@@ -67,11 +69,13 @@ static int check_name(void *userdata, const UnitOption *option, const char *name
         const char *reason;
 
         if (strlen(name) > UNIT_NAME_MAX)
-                return error_set(userdata, -EINVAL, "line %u: %s=%.64s... is refused: longer than the name of a unit", option->line,
-                                 option->name, name);
+                return error_set(userdata, -EINVAL,
+                                 "line %u: %s=%.64s... is refused: longer than the name of a unit",
+                                 option->line, option->name, name);
         if (!unit_name_is_refused(name, &reason))
                 return 0;
-        return error_set(userdata, -EINVAL, "line %u: %s=%s is refused: %s", option->line, option->name, name, reason);
+        return error_set(userdata, -EINVAL, "line %u: %s=%s is refused: %s", option->line, option->name, name,
+                         reason);
 }
 
 int install_check(const char *unit, const UnitFile *file, Error *err) {
@@ -79,5 +83,8 @@ int install_check(const char *unit, const UnitFile *file, Error *err) {
         unsigned line = 0;
         int r = each_of_file(&installed, file, &line);
 
-        return r == -E2BIG ? error_set(err, -EINVAL, "line %u: [Install] has more than %d names in Alias= and Also=", line, INSTALL_NAMES_MAX) : r;
+        return r == -E2BIG ? error_set(err, -EINVAL,
+                                       "line %u: [Install] has more than %d names in Alias= and Also=", line,
+                                       INSTALL_NAMES_MAX) :
+                             r;
 }

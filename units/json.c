@@ -20,10 +20,11 @@ static const JsonValue *outside(const json_t *v) {
 
 /* -- Memory --
  *
- * jansson does not look whether the buffer of its current token could grow (up to 2.14): without memory it goes on with the rest of
- * the token missing, and reads and writes past its end, or calls a good text bad. So a failed allocation is remembered, what
- * may be such a buffer (its sizes are powers of two) is then served from a block that was asked for before, and whatever comes
- * out is thrown away. Its hooks know no caller, hence a variable of the thread. */
+ * jansson does not look whether the buffer of its current token could grow (up to 2.14): without memory it
+ * goes on with the rest of the token missing, and reads and writes past its end, or calls a good text bad. So
+ * a failed allocation is remembered, what may be such a buffer (its sizes are powers of two) is then served
+ * from a block that was asked for before, and whatever comes out is thrown away. Its hooks know no caller,
+ * hence a variable of the thread. */
 
 static _Thread_local struct {
         char *reserve, *next;
@@ -51,7 +52,8 @@ static void give_memory(void *p) {
 }
 
 static json_t *load(const char *text, size_t size, json_error_t *ret_where, bool *ret_failed) {
-        size_t reserve = 8 * size + 4096; /* all the sizes of a buffer for the whole text, and some that are none */
+        size_t reserve = 8 * size +
+                         4096; /* all the sizes of a buffer for the whole text, and some that are none */
         json_t *v = NULL;
 
         json_set_alloc_funcs(take_memory, give_memory);
@@ -70,7 +72,8 @@ static json_t *load(const char *text, size_t size, json_error_t *ret_where, bool
         return v;
 }
 
-/* Count what costs more than its size. Any text may come: of one that is no JSON the parser says so, unless a limit is reached before. */
+/* Count what costs more than its size. Any text may come: of one that is no JSON the parser says so, unless a
+ * limit is reached before. */
 static int check_limits(const char *text, size_t size, Error *err) {
         size_t depth = 0, n = 0, max = MAX((size_t) JSON_CONTAINERS, size / JSON_CONTAINER_SIZE);
         unsigned members[JSON_DEPTH_MAX + 1]; /* so far, of the object at each depth */
@@ -90,9 +93,12 @@ static int check_limits(const char *text, size_t size, Error *err) {
                         depth--;
                 else if (c == '{' || c == '[') {
                         if (++n > max)
-                                return error_set(err, -EFBIG, "more than %zu objects and arrays in %zu bytes", max, size);
+                                return error_set(err, -EFBIG, "more than %zu objects and arrays in %zu bytes",
+                                                 max, size);
                         if (depth == JSON_DEPTH_MAX)
-                                return error_set(err, -EFBIG, "more than %d objects and arrays in one another", JSON_DEPTH_MAX);
+                                return error_set(err, -EFBIG,
+                                                 "more than %d objects and arrays in one another",
+                                                 JSON_DEPTH_MAX);
                         members[++depth] = 0;
                 }
         }
@@ -111,13 +117,14 @@ int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error
         json_t *v;
 
         if (size > JSON_SIZE_MAX)
-                return error_set(err, -EFBIG, "the JSON text is too large: %zu bytes, at most %d are taken", size,
-                                 JSON_SIZE_MAX);
+                return error_set(err, -EFBIG, "the JSON text is too large: %zu bytes, at most %d are taken",
+                                 size, JSON_SIZE_MAX);
         v = load(text, size, &where, &failed);
         if (failed)
                 return -ENOMEM;
         if (!v)
-                return error_set(err, -EBADMSG, "line %d, column %d: %s", where.line, where.column, where.text);
+                return error_set(err, -EBADMSG, "line %d, column %d: %s", where.line, where.column,
+                                 where.text);
 
         *ret = (JsonValue *) v;
         return 0;
@@ -172,8 +179,8 @@ const char *json_value_string(const JsonValue *v) {
         return json_string_value(inside(v));
 }
 
-int json_value_each(const JsonValue *object, int (*each)(void *userdata, const char *name, const JsonValue *v),
-                    void *userdata) {
+int json_value_each(const JsonValue *object,
+                    int (*each)(void *userdata, const char *name, const JsonValue *v), void *userdata) {
         json_t *o = (json_t *) object;
 
         for (void *i = json_object_iter(o); i; i = json_object_iter_next(o, i)) {

@@ -1,10 +1,10 @@
 /* JSON, the little that is needed: a reader that is bounded and strict, and appenders for Text.
  *
- * Reading: duplicate names, bad UTF-8, NUL in strings and anything behind the value are errors; unknown members are
- * there for whoever asks. A JsonValue borrows from the root it came from; only the root is freed.
+ * Reading: duplicate names, bad UTF-8, NUL in strings and anything behind the value are errors; unknown
+ * members are there for whoever asks. A JsonValue borrows from the root it came from; only the root is freed.
  *
- * Writing: members go out in the order of the calls; make it alphabetical. Empty strings and zeros are left out, as
- * fleet did. A comma comes by itself, from what stands at the end of the text. */
+ * Writing: members go out in the order of the calls; make it alphabetical. Empty strings and zeros are left
+ * out, as fleet did. A comma comes by itself, from what stands at the end of the text. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,12 +18,14 @@
 enum {
         JSON_SIZE_MAX = 16 * 1024 * 1024, /* bytes read in one go: a page of units fits */
 
-        /* Objects and arrays of one text: so many, or one for each 8 bytes of text where that is more. An empty object takes 80 bytes of memory
-         * for each byte of text; with this limit the worst text takes 55. An object with a member has 8 bytes and a comma. */
+        /* Objects and arrays of one text: so many, or one for each 8 bytes of text where that is more. An
+         * empty object takes 80 bytes of memory for each byte of text; with this limit the worst text
+         * takes 55. An object with a member has 8 bytes and a comma. */
         JSON_CONTAINERS = 4096,
         JSON_CONTAINER_SIZE = 8,
 
-        /* Of one object: a name that is absent is compared with each member, and the table of a large object is slow to fill. */
+        /* Of one object: a name that is absent is compared with each member, and the table of a large object
+           is slow to fill. */
         JSON_MEMBERS_MAX = 1000,
 
         JSON_DEPTH_MAX = 2048, /* also jansson's */
@@ -40,35 +42,40 @@ typedef enum JsonType {
         JSON_VALUE_OBJECT,
 } JsonType;
 
-/* -EBADMSG with a sentence ("line 1, column 7: ..."), -EFBIG above one of the limits, before any of it is read. */
+/* -EBADMSG with a sentence ("line 1, column 7: ..."), -EFBIG above one of the limits, before any of it is
+ * read. */
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err);
-/* The same with JSON_SIZE_MAX as the only limit: for fleetctl, which reads a user's file and the daemon's answers. */
+/* The same with JSON_SIZE_MAX as the only limit: for fleetctl, which reads a user's file and the daemon's
+ * answers. */
 int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error *err);
 JsonValue *json_value_free(JsonValue *root); /* returns NULL */
 DEFINE_CLEANUP(JsonValue *, json_value_free)
 #define _cleanup_json_ _cleanup_(json_value_freep)
 
 /* All take NULL for the value that is not there, and then find nothing. */
-JsonType json_value_type(const JsonValue *v);                                 /* NULL: JSON_VALUE_NULL */
-const JsonValue *json_value_member(const JsonValue *object, const char *name); /* NULL if absent or null; without it, one in other case, as Go takes it */
-size_t json_value_count(const JsonValue *array);                              /* 0 if it is no array */
+JsonType json_value_type(const JsonValue *v); /* NULL: JSON_VALUE_NULL */
+const JsonValue *json_value_member(
+        const JsonValue *object,
+        const char *name); /* NULL if absent or null; without it, one in other case, as Go takes it */
+size_t json_value_count(const JsonValue *array); /* 0 if it is no array */
 const JsonValue *json_value_item(const JsonValue *array, size_t i);
-const char *json_value_string(const JsonValue *v); /* NULL if it is no string */
+const char *json_value_string(const JsonValue *v);     /* NULL if it is no string */
 int json_value_u64(const JsonValue *v, uint64_t *ret); /* -EBADMSG: it is no number from 0 to 2^63-1 */
 
 /* Calls 'each' for every member of an object, until one returns non-zero, which is then returned. */
-int json_value_each(const JsonValue *object, int (*each)(void *userdata, const char *name, const JsonValue *v),
-                    void *userdata);
+int json_value_each(const JsonValue *object,
+                    int (*each)(void *userdata, const char *name, const JsonValue *v), void *userdata);
 
-/* A member of an object, checked for its type: absent leaves *ret alone and returns 0, a wrong type is -EBADMSG with
- * "NAME: expected a string" and so on. Strings are borrowed. */
+/* A member of an object, checked for its type: absent leaves *ret alone and returns 0, a wrong type is
+ * -EBADMSG with "NAME: expected a string" and so on. Strings are borrowed. */
 int json_read_string(const JsonValue *object, const char *name, const char **ret, Error *err);
 int json_read_u64(const JsonValue *object, const char *name, uint64_t *ret, Error *err);
 int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *err);
-int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error *err); /* an object of strings, added */
+int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret,
+                    Error *err); /* an object of strings, added */
 
-/* What json_add_bytes() wrote. 1 and the bytes, which the caller frees (a zero byte follows them), 0 if there is neither; -EBADMSG if there
- * are both, or no base64. */
+/* What json_add_bytes() wrote. 1 and the bytes, which the caller frees (a zero byte follows them), 0 if there
+ * is neither; -EBADMSG if there are both, or no base64. */
 int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_t *ret_size, Error *err);
 
 /* Many strings at once, from a table. */
@@ -80,12 +87,14 @@ int json_read_strings(const JsonValue *object, const JsonField *fields, size_t n
 
 void json_open(Text *t, const char *name, char bracket); /* '{' or '['; 'name' NULL: not a member */
 void json_close(Text *t, char bracket);                  /* '}' or ']' */
-void json_add_string(Text *t, const char *name, const char *value);         /* left out if NULL or "" */
-void json_add_string_always(Text *t, const char *name, const char *value);  /* NULL is written as "" */
-/* Bytes of any kind: as a text under 'name' where they are one, else in base64 under the name with "64" behind it. Never left out. */
+void json_add_string(Text *t, const char *name, const char *value);        /* left out if NULL or "" */
+void json_add_string_always(Text *t, const char *name, const char *value); /* NULL is written as "" */
+/* Bytes of any kind: as a text under 'name' where they are one, else in base64 under the name with "64"
+ * behind it. Never left out. */
 void json_add_bytes(Text *t, const char *name, const void *bytes, size_t size);
-void json_add_u64(Text *t, const char *name, uint64_t value);               /* left out if 0 */
-void json_add_bool(Text *t, const char *name, bool value);                  /* left out if false */
-void json_add_false(Text *t, const char *name);                              /* where being there is what it says */
-void json_add_pairs(Text *t, const char *name, const Pairs *pairs);          /* an object of strings; left out if empty */
-void json_add_item(Text *t, const char *value);                             /* a string in an array */
+void json_add_u64(Text *t, const char *name, uint64_t value); /* left out if 0 */
+void json_add_bool(Text *t, const char *name, bool value);    /* left out if false */
+void json_add_false(Text *t, const char *name);               /* where being there is what it says */
+void json_add_pairs(Text *t, const char *name,
+                    const Pairs *pairs);        /* an object of strings; left out if empty */
+void json_add_item(Text *t, const char *value); /* a string in an array */

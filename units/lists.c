@@ -74,7 +74,8 @@ int pairs_add(Pairs *pairs, const char *key, const char *value) {
         size_t place = pairs_place(pairs, key, value);
         _cleanup_free_ char *k = NULL, *v = NULL;
 
-        if (place < pairs->n && streq(pairs->items[place].key, key) && streq(pairs->items[place].value, value))
+        if (place < pairs->n && streq(pairs->items[place].key, key) &&
+            streq(pairs->items[place].value, value))
                 return 0;
 
         k = strdup(key);

@@ -13,7 +13,7 @@ typedef struct Names {
 
 void names_done(Names *names);
 int names_add(Names *names, const char *name, size_t size); /* copies 'size' bytes; 0 or -ENOMEM */
-void names_cut(Names *names, size_t n); /* keeps the first 'n', of at least so many */
+void names_cut(Names *names, size_t n);                     /* keeps the first 'n', of at least so many */
 bool names_have(const Names *names, const char *name);
 bool names_equal(const Names *a, const Names *b); /* same names in the same order */
 
@@ -28,8 +28,10 @@ typedef struct Pairs {
 } Pairs;
 
 void pairs_done(Pairs *pairs);
-int pairs_add(Pairs *pairs, const char *key, const char *value); /* keeps other values of this key; the same pair once */
-int pairs_set(Pairs *pairs, const char *key, const char *value); /* replaces them; 'value' NULL removes the key */
+int pairs_add(Pairs *pairs, const char *key,
+              const char *value); /* keeps other values of this key; the same pair once */
+int pairs_set(Pairs *pairs, const char *key,
+              const char *value); /* replaces them; 'value' NULL removes the key */
 int pairs_copy(const Pairs *from, Pairs *ret);
 bool pairs_equal(const Pairs *a, const Pairs *b);
 const char *pairs_get(const Pairs *pairs, const char *key); /* the first value of 'key', or NULL; borrowed */

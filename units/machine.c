@@ -23,13 +23,15 @@ static int copy_string(const char *from, char **ret) {
 }
 
 int machine_copy(const Machine *from, Machine *ret) {
-        _cleanup_machine_ Machine copy = { .raft_id = from->raft_id, .level = from->level, .quadlet = from->quadlet };
+        _cleanup_machine_ Machine copy = { .raft_id = from->raft_id,
+                                           .level = from->level,
+                                           .quadlet = from->quadlet };
 
         memcpy(copy.id, from->id, sizeof(copy.id));
-        if (copy_string(from->name, &copy.name) < 0 || copy_string(from->address, &copy.address) < 0
-            || copy_string(from->client, &copy.client) < 0 || copy_string(from->peer, &copy.peer) < 0
-            || pairs_copy(&from->metadata, &copy.metadata) < 0
-            || copy_string(from->version, &copy.version) < 0 || copy_string(from->boot_id, &copy.boot_id) < 0)
+        if (copy_string(from->name, &copy.name) < 0 || copy_string(from->address, &copy.address) < 0 ||
+            copy_string(from->client, &copy.client) < 0 || copy_string(from->peer, &copy.peer) < 0 ||
+            pairs_copy(&from->metadata, &copy.metadata) < 0 ||
+            copy_string(from->version, &copy.version) < 0 || copy_string(from->boot_id, &copy.boot_id) < 0)
                 return -ENOMEM;
 
         *ret = copy;
@@ -42,11 +44,11 @@ static bool same(const char *a, const char *b) {
 }
 
 bool machine_equal(const Machine *a, const Machine *b) {
-        return streq(a->id, b->id) && same(a->name, b->name) && same(a->address, b->address) && same(a->client, b->client)
-                && same(a->peer, b->peer)
-                && pairs_equal(&a->metadata, &b->metadata) && same(a->version, b->version)
-                && same(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level
-                && a->quadlet == b->quadlet;
+        return streq(a->id, b->id) && same(a->name, b->name) && same(a->address, b->address) &&
+               same(a->client, b->client) && same(a->peer, b->peer) &&
+               pairs_equal(&a->metadata, &b->metadata) && same(a->version, b->version) &&
+               same(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level &&
+               a->quadlet == b->quadlet;
 }
 
 bool machine_id_is_valid(const char *id) {
@@ -57,19 +59,22 @@ int machine_metadata_check(const char *key, const char *value, Error *err) {
         if (*key == 0)
                 return error_set(err, -EINVAL, "a metadata key cannot be empty");
         if (strlen(key) > METADATA_KEY_MAX)
-                return error_set(err, -EINVAL, "metadata key %.32s... is longer than %d bytes", key, METADATA_KEY_MAX);
+                return error_set(err, -EINVAL, "metadata key %.32s... is longer than %d bytes", key,
+                                 METADATA_KEY_MAX);
         for (const char *p = key; *p; p++)
-                if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') && !(*p >= '0' && *p <= '9')
-                    && !strchr("_.-", *p))
-                        return error_set(err, -EINVAL,
-                                         "metadata key '%s': only letters, digits, '_', '.' and '-' are allowed", key);
+                if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') && !(*p >= '0' && *p <= '9') &&
+                    !strchr("_.-", *p))
+                        return error_set(
+                                err, -EINVAL,
+                                "metadata key '%s': only letters, digits, '_', '.' and '-' are allowed", key);
 
         if (strlen(value) > METADATA_VALUE_MAX)
                 return error_set(err, -EINVAL, "the value of metadata key %s is longer than %d bytes", key,
                                  METADATA_VALUE_MAX);
         for (const char *p = value; *p; p++)
                 if ((unsigned char) *p < 0x20 || *p == 0x7f)
-                        return error_set(err, -EINVAL, "the value of metadata key %s has a control character", key);
+                        return error_set(err, -EINVAL, "the value of metadata key %s has a control character",
+                                         key);
         return 0;
 }
 
@@ -101,11 +106,13 @@ int machine_metadata_parse(const char *text, Pairs *ret, Error *err) {
                         continue;
                 equals = strchr(item, '=');
                 if (!equals || strchr(equals + 1, '='))
-                        return error_set(err, -EINVAL, "metadata '%.128s': expected key=value, for example zone=a", item);
+                        return error_set(err, -EINVAL,
+                                         "metadata '%.128s': expected key=value, for example zone=a", item);
                 *equals = 0;
                 item = strip(item);
                 if (*strip(equals + 1) == 0)
-                        return error_set(err, -EINVAL, "metadata '%.128s=': expected a value, for example zone=a", item);
+                        return error_set(err, -EINVAL,
+                                         "metadata '%.128s=': expected a value, for example zone=a", item);
                 r = machine_metadata_check(item, strip(equals + 1), err);
                 if (r < 0)
                         return r;

@@ -7,13 +7,32 @@
 #include "units/quadlet.h"
 
 static const char types[][10] = {
-        "automount", "busname", "device", "mount", "path", "scope", "service",
-        "slice", "snapshot", "socket", "swap", "target", "timer",
+        "automount",
+        "busname",
+        "device",
+        "mount",
+        "path",
+        "scope",
+        "service",
+        "slice",
+        "snapshot",
+        "socket",
+        "swap",
+        "target",
+        "timer",
         /* Quadlet's (quadlet.h) */
-        "build", "container", "image", "kube", "network", "pod", "volume",
+        "build",
+        "container",
+        "image",
+        "kube",
+        "network",
+        "pod",
+        "volume",
 };
 
-static const char template_types[][10] = { "container", "kube", "path", "service", "socket", "target", "timer" };
+static const char template_types[][10] = {
+        "container", "kube", "path", "service", "socket", "target", "timer"
+};
 
 /* systemd.special(7), but for slices and scopes: those are refused by type. */
 static const char *const special[] = {
@@ -113,8 +132,8 @@ static bool type_is_among(const char *type, const char (*list)[10], size_t n) {
 }
 
 static bool char_is_allowed(char c) {
-        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')
-                || (c != 0 && strchr(":-_.\\@", c));
+        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+               (c != 0 && strchr(":-_.\\@", c));
 }
 
 int unit_name_check(const char *name, Error *err) {
@@ -156,13 +175,16 @@ int unit_name_check(const char *name, Error *err) {
         if (*name == '.')
                 return error_set(err, -EINVAL, "unit name cannot start in \".\"");
         if (size > UNIT_NAME_MAX)
-                return error_set(err, -EINVAL, "unit name exceeds systemd's maximum length (%d)", UNIT_NAME_MAX);
+                return error_set(err, -EINVAL, "unit name exceeds systemd's maximum length (%d)",
+                                 UNIT_NAME_MAX);
         return 0;
 }
 
 static const char *refusal(const char *name) {
-        /* Exact names: other units that begin with "fleet" are ordinary ones (fleet-ui.service was fleet's usual web page). */
-        static const char *const own[] = { "fleet.service", "fleet.socket", "fleetd.service", "fleetd.socket" };
+        /* Exact names: other units that begin with "fleet" are ordinary ones (fleet-ui.service was fleet's
+         * usual web page). */
+        static const char *const own[] = { "fleet.service", "fleet.socket", "fleetd.service",
+                                           "fleetd.socket" };
         static const char not_from_files[][10] = { "busname", "device", "scope", "slice", "snapshot" };
         char known_as[UNIT_NAME_MAX + 32];
 
@@ -287,7 +309,10 @@ char *unit_name_expand(const char *name, const char *value) {
                 const char *specifier;
                 char *(*part)(const char *name);
         } steps[] = {
-                { "%n", whole }, { "%N", stem }, { "%p", unit_name_prefix }, { "%i", unit_name_instance },
+                { "%n", whole },
+                { "%N", stem },
+                { "%p", unit_name_prefix },
+                { "%i", unit_name_instance },
         };
         _cleanup_free_ char *s = strdup(value);
 

@@ -20,7 +20,8 @@ int warnings_add(Warnings *warnings, unsigned line, const char *sentence) {
 
         if (!copy || GROW(warnings->items, warnings->capacity, warnings->n + 1) < 0)
                 return -ENOMEM;
-        warnings->items[warnings->n++] = (Warning) { .line = line, .sentence = text_keep_to_one_line(TAKE_PTR(copy)) };
+        warnings->items[warnings->n++] = (Warning) { .line = line,
+                                                     .sentence = text_keep_to_one_line(TAKE_PTR(copy)) };
         return 0;
 }
 
@@ -76,8 +77,8 @@ static int take_machine_id(Reading *r, const char *item) {
         if (!r->placement->machine_id)
                 return -ENOMEM;
 
-        if (parse_hex_id(item, MACHINE_ID_SIZE - 1) < 0 && parse_hex_id(item, MACHINE_ID_SHORT) < 0
-            && !strchr(item, '%'))
+        if (parse_hex_id(item, MACHINE_ID_SIZE - 1) < 0 && parse_hex_id(item, MACHINE_ID_SHORT) < 0 &&
+            !strchr(item, '%'))
                 return warn(r, "%s=%.64s: no machine has this id: give all 32 hex digits, or the first 8",
                             r->option->name, item);
         return 0;
@@ -87,7 +88,8 @@ static int take_name(Reading *r, Names *names, const char *item, size_t size) {
         if (size == 0)
                 return 0;
         if (names->n >= OPTION_ITEMS_MAX)
-                return error_set(r->err, -EINVAL, "%s=: more than %d names", r->option->name, OPTION_ITEMS_MAX);
+                return error_set(r->err, -EINVAL, "%s=: more than %d names", r->option->name,
+                                 OPTION_ITEMS_MAX);
         return names_add(names, item, size);
 }
 
@@ -122,7 +124,8 @@ static int refuse_pair(Reading *r, const char *item, const char *equals) {
         if (!equals && item[strcspn(item, " \"\\")] == 0 && strlen(item) < 64)
                 snprintf(example, sizeof(example), "expected key=value, for example %s=true", item);
         else if (equals && strchr(item, ' '))
-                snprintf(example, sizeof(example), "expected one key=value; several need quotes: \"zone=a\" \"ssd=true\"");
+                snprintf(example, sizeof(example),
+                         "expected one key=value; several need quotes: \"zone=a\" \"ssd=true\"");
         else if (equals && strchr(equals + 1, '='))
                 snprintf(example, sizeof(example), "expected key=value with one '='");
         return refuse(r, item, example);
@@ -141,7 +144,8 @@ static int take_metadata(Reading *r, const char *item) {
                 return refuse_pair(r, item, equals);
         }
         if (r->placement->metadata.n >= OPTION_ITEMS_MAX)
-                return error_set(r->err, -EINVAL, "%s=: more than %d pairs", r->option->name, OPTION_ITEMS_MAX);
+                return error_set(r->err, -EINVAL, "%s=: more than %d pairs", r->option->name,
+                                 OPTION_ITEMS_MAX);
 
         key = strndup(item, equals - item);
         if (!key)
@@ -163,24 +167,24 @@ static int take_global(Reading *r, const char *item) {
         return 0;
 }
 
-/* The [X-Fleet] options: a line here is an option; fleet.unit(5) documents the same names. The order matters where one
- * option has several spellings: values are taken spelling by spelling. */
+/* The [X-Fleet] options: a line here is an option; fleet.unit(5) documents the same names. The order matters
+ * where one option has several spellings: values are taken spelling by spelling. */
 static const struct {
         const char *name;
         int (*take)(Reading *r, const char *item);
         bool old; /* an old spelling: understood, not suggested */
 } options[] = {
-        { "MachineID",                  take_machine_id },
-        { "X-ConditionMachineID",       take_machine_id, true },
-        { "X-ConditionMachineBootID",   take_machine_id, true },
-        { "X-ConditionMachineOf",       take_peer,       true },
-        { "MachineOf",                  take_peer },
-        { "X-ConditionMachineMetadata", take_metadata,   true },
-        { "MachineMetadata",            take_metadata },
-        { "X-Conflicts",                take_conflicts,  true },
-        { "Conflicts",                  take_conflicts },
-        { "Replaces",                   take_replace },
-        { "Global",                     take_global },
+        { "MachineID", take_machine_id },
+        { "X-ConditionMachineID", take_machine_id, true },
+        { "X-ConditionMachineBootID", take_machine_id, true },
+        { "X-ConditionMachineOf", take_peer, true },
+        { "MachineOf", take_peer },
+        { "X-ConditionMachineMetadata", take_metadata, true },
+        { "MachineMetadata", take_metadata },
+        { "X-Conflicts", take_conflicts, true },
+        { "Conflicts", take_conflicts },
+        { "Replaces", take_replace },
+        { "Global", take_global },
 };
 
 static int take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {
@@ -235,7 +239,9 @@ static const char *nearest_option(const char *name) {
         size_t best = 3;
 
         for (size_t i = 0; i < ELEMENTS(options); i++) {
-                size_t distance = strcasecmp(name, options[i].name) == 0 ? 0 : text_distance(name, options[i].name);
+                size_t distance = strcasecmp(name, options[i].name) == 0 ?
+                                          0 :
+                                          text_distance(name, options[i].name);
 
                 if (!options[i].old && distance < best) {
                         best = distance;
@@ -250,8 +256,8 @@ static int warn_of_strangers(Reading *r) {
         const char *nearest;
 
         if (!unit_file_section_is_ours(o->section)) {
-                if (strcasecmp(o->section, "X-Fleet") == 0 || strcasecmp(o->section, "Fleet") == 0
-                    || strcasecmp(o->section, "XFleet") == 0)
+                if (strcasecmp(o->section, "X-Fleet") == 0 || strcasecmp(o->section, "Fleet") == 0 ||
+                    strcasecmp(o->section, "XFleet") == 0)
                         return warn(r, "nobody reads section [%s]; did you mean [X-Fleet]?", o->section);
                 return 0;
         }

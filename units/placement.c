@@ -15,10 +15,10 @@ void placement_done(Placement *placement) {
 }
 
 bool placement_equal(const Placement *a, const Placement *b) {
-        return streq(a->machine_id ? a->machine_id : "", b->machine_id ? b->machine_id : "")
-                && names_equal(&a->machine_of, &b->machine_of) && pairs_equal(&a->metadata, &b->metadata)
-                && names_equal(&a->conflicts, &b->conflicts) && names_equal(&a->replaces, &b->replaces)
-                && a->global == b->global;
+        return streq(a->machine_id ? a->machine_id : "", b->machine_id ? b->machine_id : "") &&
+               names_equal(&a->machine_of, &b->machine_of) && pairs_equal(&a->metadata, &b->metadata) &&
+               names_equal(&a->conflicts, &b->conflicts) && names_equal(&a->replaces, &b->replaces) &&
+               a->global == b->global;
 }
 
 /* A name of MachineOf=, and its first place there. */
@@ -53,9 +53,11 @@ static Peer *peers_sorted(const Names *names, size_t *ret_n) {
         return peers;
 }
 
-/* Report the first name of MachineOf= that a pattern matches, and the first pattern that does. Adds to *steps those of patterns, and
- * returns -E2BIG above PEER_STEPS_MAX. Names in full are looked up, and OPTION_ITEMS_MAX bounds them. */
-static int check_peers(const Names *machine_of, const Names *globs, const char *word, size_t *steps, Error *err) {
+/* Report the first name of MachineOf= that a pattern matches, and the first pattern that does. Adds to *steps
+ * those of patterns, and returns -E2BIG above PEER_STEPS_MAX. Names in full are looked up, and
+ * OPTION_ITEMS_MAX bounds them. */
+static int check_peers(const Names *machine_of, const Names *globs, const char *word, size_t *steps,
+                       Error *err) {
         _cleanup_free_ Peer *peers = NULL;
         size_t n, found = machine_of->n;
         const char *glob = NULL;
@@ -69,7 +71,8 @@ static int check_peers(const Names *machine_of, const Names *globs, const char *
                 const char *pattern = globs->items[i];
 
                 if (!strpbrk(pattern, "*?[\\")) {
-                        const Peer *same = bsearch(&(Peer) { .name = pattern }, peers, n, sizeof(*peers), peer_by_name);
+                        const Peer *same = bsearch(&(Peer) { .name = pattern }, peers, n, sizeof(*peers),
+                                                   peer_by_name);
 
                         if (same && same->place < found) {
                                 found = same->place;
@@ -99,13 +102,13 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
                 bool broken;
                 const char *text;
         } rules[] = {
-                { p->machine_id && peers,     "MachineID cannot be used with Peers" },
+                { p->machine_id && peers, "MachineID cannot be used with Peers" },
                 { p->machine_id && conflicts, "MachineID cannot be used with Conflicts" },
                 { p->machine_id && p->global, "MachineID cannot be used with Global" },
-                { p->machine_id && replaces,  "MachineID cannot be used with Replaces" },
-                { p->global && peers,         "Global cannot be used with Peers" },
-                { p->global && replaces,      "Global cannot be used with Replaces" },
-                { conflicts && replaces,      "Conflicts cannot be used with Replaces" },
+                { p->machine_id && replaces, "MachineID cannot be used with Replaces" },
+                { p->global && peers, "Global cannot be used with Peers" },
+                { p->global && replaces, "Global cannot be used with Replaces" },
+                { conflicts && replaces, "Conflicts cannot be used with Replaces" },
         };
         const struct {
                 const Names *globs;
@@ -118,12 +121,16 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
 
                 if (r == -E2BIG && !first)
                         return error_set(err, -EINVAL,
-                                         "the units of one request have too many names and patterns to compare in MachineOf=, Conflicts= and Replaces= (more than %d steps): send fewer units at once",
+                                         "the units of one request have too many names and patterns to "
+                                         "compare in MachineOf=, Conflicts= and Replaces= (more than %d "
+                                         "steps): send fewer units at once",
                                          PEER_STEPS_MAX);
                 if (r == -E2BIG)
-                        return error_set(err, -EINVAL,
-                                         "MachineOf= and %s= have too many names and patterns to compare: %zu x %zu take more than %d steps; use fewer patterns, or full names",
-                                         lists[i].option, p->machine_of.n, lists[i].globs->n, PEER_STEPS_MAX);
+                        return error_set(
+                                err, -EINVAL,
+                                "MachineOf= and %s= have too many names and patterns to compare: %zu x %zu "
+                                "take more than %d steps; use fewer patterns, or full names",
+                                lists[i].option, p->machine_of.n, lists[i].globs->n, PEER_STEPS_MAX);
                 if (r < 0)
                         return r;
         }
@@ -143,8 +150,10 @@ static int check_patterns(const Names *globs, const char *option, Error *err) {
                 bytes += special ? strlen(special + 1) : 0;
         }
         if (bytes > PATTERN_BYTES_MAX)
-                return error_set(err, -EINVAL, "%s= has patterns with %zu bytes behind the first * or [, at most %d are taken: use fewer or shorter ones", option, bytes,
-                                 PATTERN_BYTES_MAX);
+                return error_set(err, -EINVAL,
+                                 "%s= has patterns with %zu bytes behind the first * or [, at most %d are "
+                                 "taken: use fewer or shorter ones",
+                                 option, bytes, PATTERN_BYTES_MAX);
         return 0;
 }
 
@@ -159,8 +168,8 @@ bool placement_machine_id_fits(const Placement *placement, const char *machine_i
 
         if (!asked)
                 return true;
-        return streq(asked, machine_id)
-                || (strlen(asked) == MACHINE_ID_SHORT && strncmp(asked, machine_id, MACHINE_ID_SHORT) == 0);
+        return streq(asked, machine_id) ||
+               (strlen(asked) == MACHINE_ID_SHORT && strncmp(asked, machine_id, MACHINE_ID_SHORT) == 0);
 }
 
 static bool machine_has(const Pairs *metadata, const char *key, const char *value) {

@@ -34,10 +34,12 @@ void quadlet_service(const char *name, char ret[static UNIT_NAME_MAX + 32]) {
         if (t < 0)
                 snprintf(ret, UNIT_NAME_MAX + 32, "%s", name);
         else
-                snprintf(ret, UNIT_NAME_MAX + 32, "%.*s%s.service", (int) (strlen(name) - strlen(types[t].type) - 1), name, types[t].suffix);
+                snprintf(ret, UNIT_NAME_MAX + 32, "%.*s%s.service",
+                         (int) (strlen(name) - strlen(types[t].type) - 1), name, types[t].suffix);
 }
 
-void quadlet_each_source(const char *service, void (*each)(void *userdata, const char *name), void *userdata) {
+void quadlet_each_source(const char *service, void (*each)(void *userdata, const char *name),
+                         void *userdata) {
         size_t n = strlen(service);
         char name[UNIT_NAME_MAX + 32];
 
@@ -75,21 +77,26 @@ int quadlet_check(const char *name, const char *text, const UnitFile *file, Erro
                 return 0;
         quadlet_service(name, service);
         if (strlen(service) > UNIT_NAME_MAX)
-                return error_set(err, -EINVAL, "its service's name would be longer than %d bytes", UNIT_NAME_MAX);
+                return error_set(err, -EINVAL, "its service's name would be longer than %d bytes",
+                                 UNIT_NAME_MAX);
         if (!has_header(text, types[t].section))
-                return error_set(err, -EBADMSG, "a .%s file has a section [%s]; here is none", types[t].type, types[t].section);
+                return error_set(err, -EBADMSG, "a .%s file has a section [%s]; here is none", types[t].type,
+                                 types[t].section);
         for (size_t i = 0; i < file->n_options; i++) {
                 const UnitOption *o = &file->options[i];
 
                 for (size_t k = 0; k < ELEMENTS(types); k++)
                         if ((int) k != t && streq(o->section, types[k].section))
-                                return error_set(err, -EBADMSG, "line %u: [%s] belongs into a .%s file", o->line, o->section, types[k].type);
+                                return error_set(err, -EBADMSG, "line %u: [%s] belongs into a .%s file",
+                                                 o->line, o->section, types[k].type);
                 if (streq(o->section, types[t].section) && streq(o->name, "ServiceName"))
-                        return error_set(err, -EBADMSG, "line %u: ServiceName= is not taken: its service is %s", o->line, service);
+                        return error_set(err, -EBADMSG,
+                                         "line %u: ServiceName= is not taken: its service is %s", o->line,
+                                         service);
         }
-        if (types[t].needs && !unit_file_get(file, types[t].section, types[t].needs)
-            && !(types[t].or_ && unit_file_get(file, types[t].section, types[t].or_)))
-                return error_set(err, -EBADMSG, "[%s] needs %s=%s%s%s", types[t].section, types[t].needs, types[t].or_ ? " or " : "",
-                                 types[t].or_ ?: "", types[t].or_ ? "=" : "");
+        if (types[t].needs && !unit_file_get(file, types[t].section, types[t].needs) &&
+            !(types[t].or_ && unit_file_get(file, types[t].section, types[t].or_)))
+                return error_set(err, -EBADMSG, "[%s] needs %s=%s%s%s", types[t].section, types[t].needs,
+                                 types[t].or_ ? " or " : "", types[t].or_ ?: "", types[t].or_ ? "=" : "");
         return 0;
 }

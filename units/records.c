@@ -94,7 +94,8 @@ int facts_record_read(const char *id, const char *json, size_t size, Machine *re
                 const char *name;
                 char **field;
         } strings[] = {
-                { "address", &machine.address }, { "boot", &machine.boot_id }, { "client", &machine.client }, { "name", &machine.name },
+                { "address", &machine.address }, { "boot", &machine.boot_id },
+                { "client", &machine.client },   { "name", &machine.name },
                 { "peer", &machine.peer },       { "version", &machine.version },
         };
         int r;
@@ -148,7 +149,10 @@ int presence_record_read(const char *json, size_t size, PresenceRecord *ret, Err
                 const char *name;
                 uint64_t *field;
         } numbers[] = {
-                { "losses", &record.losses }, { "lost", &record.lost_ms }, { "quiet", &record.quiet_ms }, { "since", &record.since_ms },
+                { "losses", &record.losses },
+                { "lost", &record.lost_ms },
+                { "quiet", &record.quiet_ms },
+                { "since", &record.since_ms },
         };
         int r;
 
@@ -289,7 +293,9 @@ int state_record_read(const char *json, size_t size, UnitState *ret, Error *err)
         r = open_record(json, size, &root, err);
         if (r < 0)
                 return r;
-        const JsonField strings[] = { { "load", &load }, { "active", &active }, { "sub", &sub }, { "hash", &hash }, { "job", &job } };
+        const JsonField strings[] = {
+                { "load", &load }, { "active", &active }, { "sub", &sub }, { "hash", &hash }, { "job", &job }
+        };
 
         r = json_read_strings(root, strings, ELEMENTS(strings), err);
         if (r < 0)

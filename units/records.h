@@ -1,7 +1,9 @@
-/* The values under /_fleet as JSON: what one daemon writes and every other reads, of this version and the next.
+/* The values under /_fleet as JSON: what one daemon writes and every other reads, of this version and the
+ * next.
  *
- * Writers append to a Text; check its error once. Readers copy what they keep, ignore members they do not know, take
- * what is missing as empty, and fail (-EBADMSG, with a sentence) only at what makes the value meaningless. */
+ * Writers append to a Text; check its error once. Readers copy what they keep, ignore members they do not
+ * know, take what is missing as empty, and fail (-EBADMSG, with a sentence) only at what makes the value
+ * meaningless. */
 #pragma once
 
 #include <stdint.h>
@@ -12,7 +14,8 @@
 #include "units/state.h"
 #include "units/unit.h"
 
-/* Bytes of one value; it fits into a log entry with what else goes there. unit_parse() refuses what gets longer. */
+/* Bytes of one value; it fits into a log entry with what else goes there. unit_parse() refuses what gets
+ * longer. */
 enum { RECORD_SIZE_MAX = 224 * 1024 };
 
 /* /_fleet/unit/NAME: {"hash","owner","path","text"} */
@@ -27,8 +30,8 @@ int facts_record_read(const char *id, const char *json, size_t size, Machine *re
 typedef struct PresenceRecord {
         Presence presence;
         uint64_t since_ms; /* cluster time, as the others */
-        uint64_t losses;   /* in short order; a machine that keeps getting lost gets nothing new for a while */
-        uint64_t lost_ms;  /* the last of them; 0: never */
+        uint64_t losses;  /* in short order; a machine that keeps getting lost gets nothing new for a while */
+        uint64_t lost_ms; /* the last of them; 0: never */
         uint64_t quiet_ms; /* nothing new before; 0: no such rest */
         char reason[128];  /* a sentence; "" for none */
 } PresenceRecord;

@@ -3,19 +3,28 @@
 #include "base/memory.h"
 
 static const char *const target_states[_TARGET_MAX] = {
-        [TARGET_INACTIVE] = "inactive", [TARGET_LOADED] = "loaded", [TARGET_LAUNCHED] = "launched",
+        [TARGET_INACTIVE] = "inactive",
+        [TARGET_LOADED] = "loaded",
+        [TARGET_LAUNCHED] = "launched",
 };
 
 static const char *const order_kinds[_ORDER_MAX] = {
-        [ORDER_LOAD] = "load", [ORDER_RUN] = "run", [ORDER_STOP] = "stop",
+        [ORDER_LOAD] = "load",
+        [ORDER_RUN] = "run",
+        [ORDER_STOP] = "stop",
 };
 
 static const char *const presences[_PRESENCE_MAX] = {
-        [PRESENCE_UP] = "up", [PRESENCE_AWAY] = "away", [PRESENCE_LOST] = "lost", [PRESENCE_LEFT] = "left",
+        [PRESENCE_UP] = "up",
+        [PRESENCE_AWAY] = "away",
+        [PRESENCE_LOST] = "lost",
+        [PRESENCE_LEFT] = "left",
 };
 
 static const char *const problem_kinds[_PROBLEM_MAX] = {
-        [PROBLEM_REFUSED] = "refused", [PROBLEM_TAKEN] = "taken", [PROBLEM_HELD] = "held",
+        [PROBLEM_REFUSED] = "refused",
+        [PROBLEM_TAKEN] = "taken",
+        [PROBLEM_HELD] = "held",
 };
 
 static const char *to_string(const char *const *table, size_t n, int value) {
@@ -72,8 +81,12 @@ void unit_state_done(UnitState *state) {
 int unit_state_init(UnitState *ret, const char *load, const char *active, const char *sub, const char *hash,
                     uint64_t since_ms, bool done) {
         _cleanup_unit_state_ UnitState state = {
-                .load = strdup(load), .active = strdup(active), .sub = strdup(sub), .hash = hash ? strdup(hash) : NULL,
-                .since_ms = since_ms, .done = done,
+                .load = strdup(load),
+                .active = strdup(active),
+                .sub = strdup(sub),
+                .hash = hash ? strdup(hash) : NULL,
+                .since_ms = since_ms,
+                .done = done,
         };
 
         if (!state.load || !state.active || !state.sub || (hash && !state.hash))
@@ -85,7 +98,8 @@ int unit_state_init(UnitState *ret, const char *load, const char *active, const 
 }
 
 int unit_state_copy(const UnitState *from, UnitState *ret) {
-        int r = unit_state_init(ret, from->load, from->active, from->sub, from->hash, from->since_ms, from->done);
+        int r = unit_state_init(ret, from->load, from->active, from->sub, from->hash, from->since_ms,
+                                from->done);
 
         if (r == 0)
                 memcpy(ret->job, from->job, sizeof(ret->job));
@@ -93,7 +107,7 @@ int unit_state_copy(const UnitState *from, UnitState *ret) {
 }
 
 bool unit_state_equal(const UnitState *a, const UnitState *b) {
-        return streq(a->load, b->load) && streq(a->active, b->active) && streq(a->sub, b->sub)
-                && streq(a->hash ? a->hash : "", b->hash ? b->hash : "") && a->done == b->done
-                && streq(a->job, b->job);
+        return streq(a->load, b->load) && streq(a->active, b->active) && streq(a->sub, b->sub) &&
+               streq(a->hash ? a->hash : "", b->hash ? b->hash : "") && a->done == b->done &&
+               streq(a->job, b->job);
 }

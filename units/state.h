@@ -17,7 +17,7 @@ typedef enum TargetState {
 } TargetState;
 
 const char *target_state_to_string(TargetState state); /* NULL for none of them; so for all below */
-TargetState target_state_from_string(const char *s);   /* _TARGET_INVALID for no such name; so for all below */
+TargetState target_state_from_string(const char *s); /* _TARGET_INVALID for no such name; so for all below */
 
 /* What the engine tells one machine about one unit. */
 typedef enum OrderKind {
@@ -47,7 +47,8 @@ Presence presence_from_string(const char *s);
 typedef enum ProblemKind {
         PROBLEM_REFUSED, /* the file is no unit that the cluster takes */
         PROBLEM_TAKEN,   /* its name is that of another's unit, which keeps it until people say otherwise */
-        PROBLEM_HELD,    /* the file is gone in a way that is not believed; the unit stays until people say otherwise */
+        PROBLEM_HELD,    /* the file is gone in a way that is not believed; the unit stays until people say
+                            otherwise */
         _PROBLEM_MAX,
         _PROBLEM_INVALID = -EINVAL,
 } ProblemKind;
@@ -55,16 +56,17 @@ typedef enum ProblemKind {
 const char *problem_kind_to_string(ProblemKind kind);
 ProblemKind problem_kind_from_string(const char *s);
 
-/* systemd's three states of a unit on one machine, in systemd's words, passed on as they are; and as load state our own word where the
- * host has a unit of that name from elsewhere, which is left alone. */
+/* systemd's three states of a unit on one machine, in systemd's words, passed on as they are; and as load
+ * state our own word where the host has a unit of that name from elsewhere, which is left alone. */
 #define STATE_FOREIGN "foreign"
 
 typedef struct UnitState {
         char *load, *active, *sub; /* owned; "loaded", "active", "running" */
         char *hash;                /* 40 hex digits: of the text that runs there; NULL if unknown */
         uint64_t since_ms;         /* wall clock of the last change of the three */
-        char job[16];              /* how its last start ended without beginning ("dependency", "unsupported", ...); "": it did not */
-        bool done;                 /* ended as it should: not to be run again, here or elsewhere */
+        char job[16]; /* how its last start ended without beginning ("dependency", "unsupported", ...); "": it
+                         did not */
+        bool done;    /* ended as it should: not to be run again, here or elsewhere */
 } UnitState;
 
 void unit_state_done(UnitState *state);

@@ -95,10 +95,13 @@ static int check_size(const Unit *unit, Error *err) {
         if (t.error < 0)
                 return t.error;
         if (t.size > RECORD_SIZE_MAX)
-                return error_set(err, -EFBIG, "the file is too large: %zu bytes as JSON, at most %d are taken", t.size,
+                return error_set(err, -EFBIG,
+                                 "the file is too large: %zu bytes as JSON, at most %d are taken", t.size,
                                  RECORD_SIZE_MAX);
         if (unit->json_size > UNIT_JSON_MAX)
-                return error_set(err, -EFBIG, "the file is too large: %zu bytes as JSON where each option has the name of its section, at most %d are taken",
+                return error_set(err, -EFBIG,
+                                 "the file is too large: %zu bytes as JSON where each option has the name of "
+                                 "its section, at most %d are taken",
                                  unit->json_size, UNIT_JSON_MAX);
         return 0;
 }
@@ -111,7 +114,8 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         if (unit_name_is_refused(unit->name, &reason))
                 return error_set(err, -EINVAL, "unit name %s is refused: %s", unit->name, reason);
         if (unit->file.n_options == 0 && !quadlet_is(unit->name))
-                return error_set(err, -EINVAL, "a unit file needs at least one option in a [section]; here is none");
+                return error_set(err, -EINVAL,
+                                 "a unit file needs at least one option in a [section]; here is none");
 
         r = install_check(unit->name, &unit->file, err);
         if (r < 0)
@@ -120,7 +124,8 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         if (r < 0)
                 return r;
 
-        /* Combinations are judged before specifiers, as fleet did: an answer must not depend on the instance. */
+        /* Combinations are judged before specifiers, as fleet did: an answer must not depend on the instance.
+         */
         r = options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err);
         if (r < 0)
                 return r;

@@ -46,7 +46,10 @@ static int add(UnitFile *file, Span name, Span value, bool newline, unsigned lin
         if (!block)
                 return -ENOMEM;
 
-        UnitOption o = { .section = file->sections[file->n_sections - 1], .name = block, .value = block + n + 1, .line = line };
+        UnitOption o = { .section = file->sections[file->n_sections - 1],
+                         .name = block,
+                         .value = block + n + 1,
+                         .line = line };
 
         memcpy(o.name, name.start, n);
         o.name[n] = 0;
@@ -59,19 +62,20 @@ static int add(UnitFile *file, Span name, Span value, bool newline, unsigned lin
 }
 
 int unit_file_add(UnitFile *file, const char *section, const char *name, const char *value, unsigned line) {
-        if ((file->n_sections == 0 || !streq(file->sections[file->n_sections - 1], section)) && begin_section(file, span_of(section)) < 0)
+        if ((file->n_sections == 0 || !streq(file->sections[file->n_sections - 1], section)) &&
+            begin_section(file, span_of(section)) < 0)
                 return -ENOMEM;
         return add(file, span_of(name), span_of(value), false, line);
 }
 
-/* The length of the white space character at 's' in Go's sense, which fleet trimmed: Unicode's White_Space, as UTF-8.
- * 0 if it is none. */
+/* The length of the white space character at 's' in Go's sense, which fleet trimmed: Unicode's White_Space,
+ * as UTF-8. 0 if it is none. */
 static size_t space_length(const char *s, const char *end) {
         static const char *const wide[] = {
-                "\xc2\x85", "\xc2\xa0", "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x81", "\xe2\x80\x82",
-                "\xe2\x80\x83", "\xe2\x80\x84", "\xe2\x80\x85", "\xe2\x80\x86", "\xe2\x80\x87", "\xe2\x80\x88",
-                "\xe2\x80\x89", "\xe2\x80\x8a", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f",
-                "\xe3\x80\x80",
+                "\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x81",
+                "\xe2\x80\x82", "\xe2\x80\x83", "\xe2\x80\x84", "\xe2\x80\x85", "\xe2\x80\x86",
+                "\xe2\x80\x87", "\xe2\x80\x88", "\xe2\x80\x89", "\xe2\x80\x8a", "\xe2\x80\xa8",
+                "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80",
         };
 
         if (s >= end)
@@ -128,7 +132,8 @@ static int check_bytes(const char *text, size_t size, size_t line_max, Error *er
 
                 column = text[i] == '\n' || text[i] == '\r' ? 0 : column + n;
                 if (column > line_max)
-                        return error_set(err, -EBADMSG, "line %u: line too long (max %zu bytes)", line, line_max + 1);
+                        return error_set(err, -EBADMSG, "line %u: line too long (max %zu bytes)", line,
+                                         line_max + 1);
                 line += text[i] == '\n';
         }
         return 0;
@@ -180,15 +185,15 @@ static int scan_section(Scanner *s, Span *ret, Error *err) {
         line = s->line;
         rest = trimmed(scanner_line(s));
         if (rest.start < rest.end)
-                return error_set(err, -EBADMSG, "line %u: found garbage after section name [%.*s]: %.*s", line,
-                                 (int) MIN(name.end - name.start, 64), name.start,
+                return error_set(err, -EBADMSG, "line %u: found garbage after section name [%.*s]: %.*s",
+                                 line, (int) MIN(name.end - name.start, 64), name.start,
                                  (int) MIN(rest.end - rest.start, 64), rest.start);
         *ret = name;
         return 0;
 }
 
-/* Takes a value with its continuation lines as they stand. A blank line ends it; what was continued into that line
- * keeps its newline, so that the backslash stays one when the file is printed and read again. */
+/* Takes a value with its continuation lines as they stand. A blank line ends it; what was continued into that
+ * line keeps its newline, so that the backslash stays one when the file is printed and read again. */
 static Span scan_value(Scanner *s, bool *ret_newline) {
         Span value = { s->at, s->at };
 
@@ -214,13 +219,16 @@ static int scan_option(Scanner *s, UnitFile *file, Error *err) {
 
         for (;;) {
                 if (s->at == s->end)
-                        return error_set(err, -EBADMSG,
-                                         "line %u: unexpected end of file encountered while parsing option name", line);
+                        return error_set(
+                                err, -EBADMSG,
+                                "line %u: unexpected end of file encountered while parsing option name",
+                                line);
                 name.end = s->at;
                 char c = scanner_next(s);
                 if (c == '\n' || c == '\r')
                         return error_set(err, -EBADMSG,
-                                         "line %u: unexpected newline encountered while parsing option name", line);
+                                         "line %u: unexpected newline encountered while parsing option name",
+                                         line);
                 if (c == '=')
                         break;
         }
@@ -267,7 +275,8 @@ static bool ends_in_backslash(Span line) {
         return n % 2 == 1;
 }
 
-/* One logical line: continuation joined by a blank, comment lines inside left out. False at the end of the text. */
+/* One logical line: continuation joined by a blank, comment lines inside left out. False at the end of the
+ * text. */
 static bool join_line(Scanner *s, Text *joined, unsigned *ret_line) {
         bool continued = false;
 
@@ -311,19 +320,22 @@ static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
                         continue;
                 if (*whole.start == '[') {
                         if (whole.end[-1] != ']')
-                                return error_set(err, -EBADMSG, "line %u: unable to find end of section", line);
+                                return error_set(err, -EBADMSG, "line %u: unable to find end of section",
+                                                 line);
                         r = begin_section(file, (Span) { whole.start + 1, whole.end - 1 });
                         if (r < 0)
                                 return r;
                         continue;
                 }
                 if (file->n_sections == 0)
-                        return error_set(err, -EBADMSG, "line %u: an option before the first [section]", line);
+                        return error_set(err, -EBADMSG, "line %u: an option before the first [section]",
+                                         line);
                 if (!equals || equals == whole.start)
                         return error_set(err, -EBADMSG, "line %u: expected Name=value, not '%.*s'", line,
                                          (int) MIN(whole.end - whole.start, 64), whole.start);
 
-                r = add(file, trimmed((Span) { whole.start, equals }), trimmed((Span) { equals + 1, whole.end }), false, line);
+                r = add(file, trimmed((Span) { whole.start, equals }),
+                        trimmed((Span) { equals + 1, whole.end }), false, line);
                 if (r < 0)
                         return r;
         }
@@ -339,7 +351,8 @@ int unit_file_parse(const char *text, size_t size, UnitFileGrammar grammar, Unit
         if (r < 0)
                 return r;
 
-        r = grammar == UNIT_FILE_LITERAL ? parse_literal(scanner, &file, err) : parse_systemd(scanner, &file, err);
+        r = grammar == UNIT_FILE_LITERAL ? parse_literal(scanner, &file, err) :
+                                           parse_systemd(scanner, &file, err);
         if (r < 0)
                 return r;
 
@@ -369,8 +382,8 @@ static int by_section(const void *a, const void *b) {
 static int by_group(const void *a, const void *b) {
         const Placed *x = a, *y = b;
 
-        return x->group != y->group ? (x->group > y->group) - (x->group < y->group)
-                                    : (x->position > y->position) - (x->position < y->position);
+        return x->group != y->group ? (x->group > y->group) - (x->group < y->group) :
+                                      (x->position > y->position) - (x->position < y->position);
 }
 
 void unit_file_print(const UnitFile *file, Text *t, bool (*skip)(const char *section)) {
@@ -389,8 +402,9 @@ void unit_file_print(const UnitFile *file, Text *t, bool (*skip)(const char *sec
                 placed[i] = (Placed) { .option = &file->options[i], .position = i };
         qsort(placed, file->n_options, sizeof(Placed), by_section);
         for (size_t i = 0; i < file->n_options; i++)
-                placed[i].group = i > 0 && compare_sections(placed[i].option, placed[i - 1].option) == 0
-                        ? placed[i - 1].group : placed[i].position;
+                placed[i].group = i > 0 && compare_sections(placed[i].option, placed[i - 1].option) == 0 ?
+                                          placed[i - 1].group :
+                                          placed[i].position;
         qsort(placed, file->n_options, sizeof(Placed), by_group);
 
         for (size_t i = 0; i < file->n_options; i++) {

@@ -4,19 +4,31 @@
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
-enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, STEADY_MS = 1000, ADOPT_MS = 30000, REPORT_AGAIN_MS = 1000,
-       HELD_MS = 1000, AGAIN_MIN_MS = 30000, AGAIN_MAX_MS = 600000, AGAIN_DOUBLINGS = 5 };
+enum {
+        PERIOD_MS = 10000,
+        PUBLISH_BATCH_MAX = 200,
+        PASSING_MS = 300,
+        STEADY_MS = 1000,
+        ADOPT_MS = 30000,
+        REPORT_AGAIN_MS = 1000,
+        HELD_MS = 1000,
+        AGAIN_MIN_MS = 30000,
+        AGAIN_MAX_MS = 600000,
+        AGAIN_DOUBLINGS = 5
+};
 
 /* -- Publishing -- */
 
 /* What is seen is a unit of the host under that name: it says nothing of what was started here. */
 static bool agent_sees_another(const Agent *a, const AgentUnit *u, const Note *note) {
-        return agent_is_foreign(&u->seen, note, a->boot_id, false) && !(note->invocation[0] && streq(note->invocation, u->seen.invocation_id));
+        return agent_is_foreign(&u->seen, note, a->boot_id, false) &&
+               !(note->invocation[0] && streq(note->invocation, u->seen.invocation_id));
 }
 
 /* Whether it is done; that is noted. */
 static bool agent_note_done(Agent *a, AgentUnit *u, Note *note) {
-        if (!note || (!note->done && agent_sees_another(a, u, note)) || !agent_is_done(note, &u->seen, a->boot_id, u->job_ended))
+        if (!note || (!note->done && agent_sees_another(a, u, note)) ||
+            !agent_is_done(note, &u->seen, a->boot_id, u->job_ended))
                 return false;
         if (!note->done) {
                 note->done = true;
@@ -29,23 +41,28 @@ static bool agent_note_done(Agent *a, AgentUnit *u, Note *note) {
 /* False without memory. */
 static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         Note *note = notes_get(&a->notes, u->name);
-        bool done = agent_note_done(a, u, note), conflicting = agent_is_foreign(&u->seen, note, a->boot_id, u->taken);
+        bool done = agent_note_done(a, u, note),
+             conflicting = agent_is_foreign(&u->seen, note, a->boot_id, u->taken);
 
-        if (unit_state_init(ret, conflicting ? STATE_FOREIGN : u->seen.load, conflicting ? "inactive" : u->seen.active,
-                            conflicting ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
+        if (unit_state_init(ret, conflicting ? STATE_FOREIGN : u->seen.load,
+                            conflicting ? "inactive" : u->seen.active, conflicting ? "dead" : u->seen.sub,
+                            u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
                 return false;
         if (!conflicting && note && streq(u->seen.active, "inactive"))
                 snprintf(ret->job, sizeof(ret->job), "%s", note->job);
         return true;
 }
 
-/* Since when a unit has been on its way to another state; 0: it is not. One that is restarted again and again rests too shortly to be steady. */
-static uint64_t agent_passing_since(const Agent *a, AgentUnit *u, const ClusterOrder *o, const UnitState *state) {
+/* Since when a unit has been on its way to another state; 0: it is not. One that is restarted again and again
+ * rests too shortly to be steady. */
+static uint64_t agent_passing_since(const Agent *a, AgentUnit *u, const ClusterOrder *o,
+                                    const UnitState *state) {
         uint64_t now_ms = loop_now_ms(a->loop);
-        bool waits = o && o->order == ORDER_RUN && streq(u->seen.active, "inactive") && !state->done && !state->job[0];
+        bool waits = o && o->order == ORDER_RUN && streq(u->seen.active, "inactive") && !state->done &&
+                     !state->job[0];
 
-        if (!waits && !u->seen.job && !streq(u->seen.active, "activating") && !streq(u->seen.active, "deactivating")
-            && !streq(u->seen.active, "reloading")) {
+        if (!waits && !u->seen.job && !streq(u->seen.active, "activating") &&
+            !streq(u->seen.active, "deactivating") && !streq(u->seen.active, "reloading")) {
                 if (u->steady_ms == 0)
                         u->steady_ms = now_ms;
                 return 0;
@@ -56,8 +73,8 @@ static uint64_t agent_passing_since(const Agent *a, AgentUnit *u, const ClusterO
         return u->passing_ms;
 }
 
-/* A state that will soon be another one is not told at once: that other one is what people wait for, and it would have to wait its
- * second behind this one. */
+/* A state that will soon be another one is not told at once: that other one is what people wait for, and it
+ * would have to wait its second behind this one. */
 static bool agent_holds(Agent *a, AgentUnit *u, const ClusterOrder *o, const UnitState *state) {
         uint64_t since_ms = agent_passing_since(a, u, o, state);
 
@@ -80,15 +97,16 @@ static void agent_report(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *self = cluster_machine(c, a->machine_id);
 
-        if (c->adopting && a->adopting && !a->reporting && !a->looking && !a->look_all && !a->all_dirty
-            && (!self || self->reported != c->lineage)) {
+        if (c->adopting && a->adopting && !a->reporting && !a->looking && !a->look_all && !a->all_dirty &&
+            (!self || self->reported != c->lineage)) {
                 a->reporting = registry_report(a->registry, agent_on_reported, a) >= 0;
                 if (!a->reporting)
                         agent_again(a);
         }
 }
 
-/* Compares what is with what the registry has; offers the difference. 'obeyed' units are those of which nothing is left. */
+/* Compares what is with what the registry has; offers the difference. 'obeyed' units are those of which
+ * nothing is left. */
 static void agent_publish(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         StateChange *changes;
@@ -98,7 +116,7 @@ static void agent_publish(Agent *a) {
 
         /* When there is somebody to be told, all is gone over. */
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-                u->told = !a->fresh && !a->adopting;
+        u->told = !a->fresh && !a->adopting;
         if ((!a->fresh && !a->adopting) || !publisher_ready(a->publisher))
                 return;
         changes = NEW0(StateChange, PUBLISH_BATCH_MAX);
@@ -110,7 +128,8 @@ static void agent_publish(Agent *a) {
         TAILQ_FOREACH(u, &a->dirty, dirty_units) {
                 const ClusterOrder *o = cluster_order(c, a->machine_id, u->name);
                 const ClusterState *s = cluster_state(c, a->machine_id, u->name);
-                bool kept = (o && o->order != ORDER_STOP) || notes_get(&a->notes, u->name) || u->seen.has_file;
+                bool kept = (o && o->order != ORDER_STOP) || notes_get(&a->notes, u->name) ||
+                            u->seen.has_file;
                 StateChange *change;
 
                 if (n == PUBLISH_BATCH_MAX) {
@@ -143,7 +162,9 @@ static void agent_publish(Agent *a) {
                         continue;
                 }
                 all = false;
-                if ((!change->remove && (agent_holds(a, u, o, &change->state) || u->done_save > a->n_saved)) || !publisher_allows(a->publisher, u->name)) {
+                if ((!change->remove &&
+                     (agent_holds(a, u, o, &change->state) || u->done_save > a->n_saved)) ||
+                    !publisher_allows(a->publisher, u->name)) {
                         unit_state_done(&change->state);
                         continue;
                 }
@@ -167,7 +188,8 @@ static bool agent_is_of_another_lineage(const Agent *a) {
         return a->notes.lineage != 0 && c->lineage != 0 && c->lineage != a->notes.lineage;
 }
 
-/* Its orders may be about hosts and units as they were: they count when it has heard of all hosts what runs. */
+/* Its orders may be about hosts and units as they were: they count when it has heard of all hosts what runs.
+ */
 static bool agent_has_to_tell(const Agent *a) {
         return registry_cluster(a->registry)->adopting || agent_is_of_another_lineage(a);
 }
@@ -180,7 +202,8 @@ static void agent_on_adopted(void *userdata) {
         agent_dirty_all(a);
         if (!agent_is_of_another_lineage(a))
                 return;
-        log_notice(NO_FIELDS, "what runs here was told to the cluster, which is of a new lineage: its orders count from now on");
+        log_notice(NO_FIELDS, "what runs here was told to the cluster, which is of a new lineage: its orders "
+                              "count from now on");
         a->notes.lineage = c->lineage;
         a->notes.floor = 0;
         a->notes.dirty = true;
@@ -193,9 +216,12 @@ static void agent_adopt(Agent *a) {
         if (!all && timer_start(&a->adopt, a->loop, a->adopt_ms) < 0)
                 return;
         if (all)
-                log_notice(NO_FIELDS, "the cluster was recovered or restored: until it knows what runs on all its hosts this one says so, and touches nothing");
+                log_notice(NO_FIELDS, "the cluster was recovered or restored: until it knows what runs on "
+                                      "all its hosts this one says so, and touches nothing");
         else
-                log_notice(NO_FIELDS, "the cluster was recovered or restored: for %llu s this host says what runs, and touches nothing",
+                log_notice(NO_FIELDS,
+                           "the cluster was recovered or restored: for %llu s this host says what runs, and "
+                           "touches nothing",
                            (unsigned long long) a->adopt_ms / 1000);
         a->adopting = true;
         agent_dirty_all(a);
@@ -215,8 +241,8 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         agent_dirty_all(a);
 }
 
-/* Orders count while this host follows a leader and has since caught up with it: an order may have been taken back long
- * ago elsewhere. */
+/* Orders count while this host follows a leader and has since caught up with it: an order may have been taken
+ * back long ago elsewhere. */
 static void agent_freshen(Agent *a) {
         KvStore *store = registry_store(a->registry);
         const Cluster *c = registry_cluster(a->registry);
@@ -246,7 +272,8 @@ static void agent_freshen(Agent *a) {
         }
 }
 
-/* Each order counts anew: whoever has mended what failed under the last one does not wait for its pause to end. */
+/* Each order counts anew: whoever has mended what failed under the last one does not wait for its pause to
+ * end. */
 static void agent_note_order(AgentUnit *u, const ClusterOrder *o) {
         uint64_t index = o ? o->index : 0;
 
@@ -269,7 +296,8 @@ static void agent_note_job(Agent *a, Note *note, const char *job) {
         a->notes.dirty = true;
 }
 
-/* What became of it is noted, as long as anybody knows. One that had finished, and was started by hand or by another unit, has not. */
+/* What became of it is noted, as long as anybody knows. One that had finished, and was started by hand or by
+ * another unit, has not. */
 static void agent_note_end(Agent *a, AgentUnit *u) {
         Note *note = notes_get(&a->notes, u->name);
         bool stopped_for;
@@ -283,17 +311,21 @@ static void agent_note_end(Agent *a, AgentUnit *u) {
         if (agent_is_running(&u->seen)) {
                 if (u->seen.owner == SYSTEMD_OURS)
                         memcpy(note->invocation, u->seen.invocation_id, sizeof(note->invocation));
-                agent_note_flag(a, &note->taken_over, u->seen.owner == SYSTEMD_CONFLICTING && !agent_is_foreign(&u->seen, note, a->boot_id, false));
+                agent_note_flag(a, &note->taken_over,
+                                u->seen.owner == SYSTEMD_CONFLICTING &&
+                                        !agent_is_foreign(&u->seen, note, a->boot_id, false));
                 u->agains = 0;
                 u->again_ms = 0;
                 agent_note_job(a, note, "");
                 agent_note_flag(a, &note->ran, true);
                 agent_note_flag(a, &note->done, false);
                 agent_note_flag(a, &note->stopped, false);
-        } else if (streq(u->seen.active, "failed") || (u->seen.end != SYSTEMD_END_UNKNOWN && u->seen.end != SYSTEMD_END_ITSELF))
+        } else if (streq(u->seen.active, "failed") ||
+                   (u->seen.end != SYSTEMD_END_UNKNOWN && u->seen.end != SYSTEMD_END_ITSELF))
                 agent_note_flag(a, &note->ran, false);
         if (u->seen.end != SYSTEMD_END_UNKNOWN)
-                agent_note_flag(a, &note->stopped, u->seen.end == SYSTEMD_END_STOPPED && streq(note->started_boot, a->boot_id));
+                agent_note_flag(a, &note->stopped,
+                                u->seen.end == SYSTEMD_END_STOPPED && streq(note->started_boot, a->boot_id));
         if (u->seen.end == SYSTEMD_END_SKIPPED)
                 agent_note_job(a, note, "condition");
         (void) agent_note_done(a, u, note);
@@ -303,7 +335,10 @@ static void agent_note_end(Agent *a, AgentUnit *u) {
         note->stopped_for = stopped_for;
         a->notes.dirty = true;
         if (stopped_for)
-                log_notice(((LogFields) { .unit = u->name }), "%s was stopped for the sake of another unit, and is started again when that one is back", u->name);
+                log_notice(((LogFields) { .unit = u->name }),
+                           "%s was stopped for the sake of another unit, and is started again when that one "
+                           "is back",
+                           u->name);
 }
 
 /* What was stopped for another unit's sake still is when its start got lost. */
@@ -314,18 +349,22 @@ static void agent_note_lost_start(Agent *a, AgentUnit *u) {
                 agent_cancel_start(a, note, u);
 }
 
-/* When another start of what was stopped for another unit's sake is due: the last ones did not make it run. */
+/* When another start of what was stopped for another unit's sake is due: the last ones did not make it run.
+ */
 static uint64_t agent_again_gap_ms(const AgentUnit *u) {
-        return MIN((uint64_t) AGAIN_MIN_MS << MIN(u->agains, (unsigned) AGAIN_DOUBLINGS), (uint64_t) AGAIN_MAX_MS);
+        return MIN((uint64_t) AGAIN_MIN_MS << MIN(u->agains, (unsigned) AGAIN_DOUBLINGS),
+                   (uint64_t) AGAIN_MAX_MS);
 }
 
-/* Nothing tells when what a unit is bound to is back: it is looked at every second. Nor is it started in the first one, since the whole host
- * may be on its way to another target, and this daemon with it. Each start of it may move other units, so that one which did not make it run
- * is repeated late. False: not now, and the unit stays in the dirty set. */
+/* Nothing tells when what a unit is bound to is back: it is looked at every second. Nor is it started in the
+ * first one, since the whole host may be on its way to another target, and this daemon with it. Each start of
+ * it may move other units, so that one which did not make it run is repeated late. False: not now, and the
+ * unit stays in the dirty set. */
 static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
         uint64_t now_ms = loop_now_ms(a->loop);
 
-        if ((s != AGENT_NOTHING && s != AGENT_START) || !agent_is_stopped_for(notes_get(&a->notes, u->name), &u->seen, a->boot_id)) {
+        if ((s != AGENT_NOTHING && s != AGENT_START) ||
+            !agent_is_stopped_for(notes_get(&a->notes, u->name), &u->seen, a->boot_id)) {
                 u->try_ms = 0;
                 return true;
         }
@@ -337,7 +376,8 @@ static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
                 agent_wake_at(a, u->try_ms);
                 return false;
         }
-        if (s == AGENT_START && !u->answered) { /* that what it is bound to has ended again would not be told */
+        if (s == AGENT_START &&
+            !u->answered) { /* that what it is bound to has ended again would not be told */
                 agent_refresh_now(a, u);
                 return false;
         }
@@ -372,13 +412,15 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         if (!agent_may_try(a, u, s))
                 return AGENT_NOTHING;
         if (s == AGENT_NOTHING || s == AGENT_OBEYED) {
-                log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s), reason);
+                log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s),
+                          reason);
                 u->planned = true;
                 return AGENT_NOTHING;
         }
         if (s == AGENT_REFUSE) {
                 if (!refused)
-                        log_warning(((LogFields) { .unit = u->name }), "%s is not run here: %s (%s)", u->name, reason, u->seen.fragment);
+                        log_warning(((LogFields) { .unit = u->name }), "%s is not run here: %s (%s)", u->name,
+                                    reason, u->seen.fragment);
                 u->planned = true;
                 return AGENT_NOTHING;
         }
@@ -387,7 +429,8 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
                 agent_wake_at(a, u->retry_ms);
                 return AGENT_NOTHING;
         }
-        if ((s == AGENT_WRITE && a->writing) || (s == AGENT_REMOVE && a->removing)) /* when the batch before is done */
+        if ((s == AGENT_WRITE && a->writing) ||
+            (s == AGENT_REMOVE && a->removing)) /* when the batch before is done */
                 return AGENT_NOTHING;
         if (s != AGENT_NOTE && s != AGENT_ADOPT && agent_is_stale(u)) {
                 agent_refresh_now(a, u);
@@ -414,7 +457,7 @@ static void agent_plan_dirty(Agent *a) {
 
         if (!units || !steps) {
                 TAILQ_FOREACH(u, &a->dirty, dirty_units)
-                        u->planned = false;
+                u->planned = false;
                 agent_again(a);
                 return;
         }
@@ -429,7 +472,7 @@ static void agent_plan_dirty(Agent *a) {
         if (agent_take(a, units, steps, n))
                 agent_wake(a);
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-                u->answered = false;
+        u->answered = false;
 }
 
 static void agent_pass(void *userdata) {
@@ -506,7 +549,8 @@ static void agent_on_changed(void *userdata, const char *unit) {
         agent_dirty(a, u);
 }
 
-/* Nothing of it shows in a unit that stayed inactive; all other results make it failed, or are none of a start. */
+/* Nothing of it shows in a unit that stayed inactive; all other results make it failed, or are none of a
+ * start. */
 static void agent_note_result(Agent *a, const char *unit, const char *result) {
         static const char *const never_began[] = { "assert", "dependency", "timeout", "unsupported" };
         Note *note = notes_get(&a->notes, unit);
@@ -515,7 +559,8 @@ static void agent_note_result(Agent *a, const char *unit, const char *result) {
                 agent_note_job(a, note, "");
         for (size_t i = 0; note && i < ELEMENTS(never_began); i++)
                 if (streq(result, never_began[i]) && !streq(note->job, result)) {
-                        log_warning(((LogFields) { .unit = unit }), "%s: systemd did not start it: %s", unit, result);
+                        log_warning(((LogFields) { .unit = unit }), "%s: systemd did not start it: %s", unit,
+                                    result);
                         agent_note_job(a, note, result);
                 }
 }
@@ -544,7 +589,8 @@ static void agent_on_boot_wait(void *userdata) {
 
         a->use_saved = true;
         if (HASH_COUNT(a->notes.table) > 0)
-                log_notice(NO_FIELDS, "the cluster did not answer since this host booted: starting what was last assigned to it");
+                log_notice(NO_FIELDS, "the cluster did not answer since this host booted: starting what was "
+                                      "last assigned to it");
         agent_dirty_all(a);
 }
 
@@ -564,14 +610,18 @@ const AgentCounts *agent_counts(const Agent *a) {
         return &a->counts;
 }
 
-int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options, Error *err) {
+int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options,
+              Error *err) {
         Agent *a = NEW0(Agent, 1);
         int r;
 
         if (!a)
                 return -ENOMEM;
         *a = (Agent) {
-                .loop = loop, .registry = registry, .systemd = systemd, .look_all = true,
+                .loop = loop,
+                .registry = registry,
+                .systemd = systemd,
+                .look_all = true,
                 .listener = { .on_change = agent_on_change, .userdata = a },
                 .pass = DEFERRED(agent_pass, a),
                 .period = TIMER(agent_on_period, a),
@@ -614,8 +664,11 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         }
         registry_listen(registry, &a->listener);
         systemd->ops->set_events(systemd, &(SystemdEvents) {
-                .on_ready = agent_on_ready, .on_changed = agent_on_changed, .on_job_removed = agent_on_job_removed, .userdata = a,
-        });
+                                                  .on_ready = agent_on_ready,
+                                                  .on_changed = agent_on_changed,
+                                                  .on_job_removed = agent_on_job_removed,
+                                                  .userdata = a,
+                                          });
         agent_dirty_all(a);
         *ret = a;
         return 0;

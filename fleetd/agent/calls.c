@@ -1,4 +1,5 @@
-/* Calls to systemd about units of this host, and the notes that go before them. A call outlives the agent that made it. */
+/* Calls to systemd about units of this host, and the notes that go before them. A call outlives the agent
+ * that made it. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -17,8 +18,8 @@ struct AgentCall {
         char **names;
         size_t n;
         bool reloaded;
-        bool all;       /* of a look: at whatever has a file, too */
-        uint64_t save;  /* of the notes, that it waits for */
+        bool all;         /* of a look: at whatever has a file, too */
+        uint64_t save;    /* of the notes, that it waits for */
         uint64_t listing; /* of a->n_listings: its own */
         TAILQ_ENTRY(AgentCall) waiting_calls;
 };
@@ -96,7 +97,8 @@ static void agent_call_done(AgentCall *call, int error, const char *sentence) {
                         u->taken = error == -EEXIST && !agent_has_started(a, u);
                 publisher_ordered(a->publisher, u->name);
                 if (error < 0)
-                        agent_unit_failed(a, u, agent_step_to_string(call->step), sentence && sentence[0] ? sentence : strerror(-error));
+                        agent_unit_failed(a, u, agent_step_to_string(call->step),
+                                          sentence && sentence[0] ? sentence : strerror(-error));
                 else if (call->step == AGENT_WRITE && ++u->writes > WRITES_IN_ROW_MAX)
                         agent_unit_failed(a, u, "put in force", "systemd does not take its file");
                 else {
@@ -159,8 +161,8 @@ void agent_look(Agent *a) {
                 return;
         }
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-                if (all || agent_looks_at(a, u))
-                        units[n++] = u;
+        if (all || agent_looks_at(a, u))
+                units[n++] = u;
         if (n == 0 && !all)
                 return;
         call = agent_call_new(a, AGENT_NOTHING, units, n);
@@ -214,12 +216,15 @@ static void agent_on_called(void *userdata, int error, const char *sentence) {
                         note->starting = note->replacing = note->finishing = false;
                         a->notes.dirty = true;
                 } else if (note && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
-                        agent_cancel_start(a, note, agent_called(call, 0)); /* it never left for systemd, or was refused */
+                        agent_cancel_start(
+                                a, note,
+                                agent_called(call, 0)); /* it never left for systemd, or was refused */
         }
         agent_call_done(call, error, sentence);
 }
 
-/* A socket, a timer or a person may have started one before systemd had read its new text: 'listing', or a later one, shows that. */
+/* A socket, a timer or a person may have started one before systemd had read its new text: 'listing', or a
+ * later one, shows that. */
 static void agent_mark_unproven(const AgentCall *call, uint64_t listing) {
         for (size_t i = 0; i < call->n; i++)
                 agent_called(call, i)->unproven = listing;
@@ -242,7 +247,8 @@ static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
         agent_write_done(userdata, error, sentence);
 }
 
-/* After linking: whom systemd still knows by another text, or not at all, wants one reload for the batch (rule 33). */
+/* After linking: whom systemd still knows by another text, or not at all, wants one reload for the batch
+ * (rule 33). */
 static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
         AgentCall *call = userdata;
         Agent *a = call->agent;
@@ -256,7 +262,8 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         agent_mark_unproven(call, call->listing); /* another program may have made systemd read the file */
         for (size_t i = 0; i < n; i++) {
                 agent_look_at(a, &units[i], call->listing);
-                reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");
+                reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT ||
+                          streq(units[i].load, "error");
         }
         if (reload && !call->reloaded) {
                 call->reloaded = true;
@@ -307,7 +314,8 @@ static void agent_on_linked(void *userdata, int error, const char *sentence) {
         }
         if (!a->closing && error == 0) {
                 call->listing = ++a->n_listings;
-                r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false, agent_on_linked_listed, call);
+                r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false,
+                                          agent_on_linked_listed, call);
         }
         if (a->closing || r < 0)
                 agent_write_done(call, r, sentence);
@@ -350,16 +358,18 @@ static void agent_remove_done(AgentCall *call, int error, const char *sentence) 
         agent_call_done(owned, error, sentence);
 }
 
-/* A socket, a timer or a person may have started it since it was seen stopped: then its file and its note stay, by which it is ours, and it is
- * stopped again. */
+/* A socket, a timer or a person may have started it since it was seen stopped: then its file and its note
+ * stay, by which it is ours, and it is stopped again. */
 static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
         int r;
 
-        if (agent_is_running(seen) && !agent_is_foreign(seen, notes_get(&a->notes, seen->name), a->boot_id, false))
+        if (agent_is_running(seen) &&
+            !agent_is_foreign(seen, notes_get(&a->notes, seen->name), a->boot_id, false))
                 return;
         r = a->systemd->ops->remove_file(a->systemd, seen->name);
         if (r < 0 && r != -ENOENT)
-                log_warning(((LogFields) { .unit = seen->name, .error = r }), "cannot remove the file of %s: %s", seen->name, strerror(-r));
+                log_warning(((LogFields) { .unit = seen->name, .error = r }),
+                            "cannot remove the file of %s: %s", seen->name, strerror(-r));
         notes_remove(&a->notes, seen->name);
 }
 
@@ -377,7 +387,8 @@ static void agent_on_unlinked(void *userdata, int error, const char *sentence) {
         int r = error;
 
         if (!a->closing && error == 0)
-                r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false, agent_on_unlinked_listed, call);
+                r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false,
+                                          agent_on_unlinked_listed, call);
         if (a->closing || r < 0)
                 agent_remove_done(call, r, sentence);
 }
@@ -393,12 +404,12 @@ static void agent_remove(AgentCall *call) {
         Agent *a = call->agent;
         int r;
 
-
         for (size_t i = 0; i < call->n; i++) {
                 AgentUnit *u = agent_called(call, i);
                 AgentCall *reset;
 
-                if (!streq(u->seen.active, "failed") || u->seen.owner != SYSTEMD_OURS || !(reset = agent_call_new(a, AGENT_REMOVE, &u, 1)))
+                if (!streq(u->seen.active, "failed") || u->seen.owner != SYSTEMD_OURS ||
+                    !(reset = agent_call_new(a, AGENT_REMOVE, &u, 1)))
                         continue;
                 r = a->systemd->ops->reset_failed(a->systemd, u->name, agent_on_reset, reset);
                 if (r < 0)
@@ -412,8 +423,9 @@ static void agent_remove(AgentCall *call) {
 
 /* -- Notes -- */
 
-/* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. Until that start has succeeded this
- * daemon makes it; until the unit runs it stays noted that it was stopped for another one. 0 or -ENOMEM. */
+/* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. Until
+ * that start has succeeded this daemon makes it; until the unit runs it stays noted that it was stopped for
+ * another one. 0 or -ENOMEM. */
 static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starting) {
         const char *name = unit->name;
         const Cluster *c = registry_cluster(a->registry);
@@ -446,7 +458,8 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
         return 0;
 }
 
-/* Note that 'unit' is about to be stopped or removed. What is to be stopped has an order and, if that is to run, a text: the plan saw both. */
+/* Note that 'unit' is about to be stopped or removed. What is to be stopped has an order and, if that is to
+ * run, a text: the plan saw both. */
 static void agent_note_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
         const ClusterOrder *o = cluster_order(registry_cluster(a->registry), a->machine_id, unit->name);
         const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), unit->name);
@@ -465,8 +478,8 @@ static void agent_note_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
                 note->starting = note->replacing = note->finishing = false;
                 return;
         }
-        /* Stopped for another text. That and the intention come before the stop: should the cluster be lost after it, this daemon finishes by
-         * itself. */
+        /* Stopped for another text. That and the intention come before the stop: should the cluster be lost
+         * after it, this daemon finishes by itself. */
         note->replacing |= notes_put(&a->notes, u->unit, ORDER_RUN, u->index, o->index, NULL) == 0;
         if (note->replacing)
                 snprintf(note->before, sizeof(note->before), "%s", unit->seen.invocation_id);
@@ -478,9 +491,10 @@ static void agent_note_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
 
 /* -- Notes are on disk before the calls that they are about --
  *
- * One write is under way, off the loop; the next one has all that changed meanwhile. A call waits for the write that has its note. Where a write
- * fails that is said, and the calls are made all the same: a full disk must not keep units from being started and stopped. Before the call the unit is
- * planned again: order, unit and host may have changed during the write. */
+ * One write is under way, off the loop; the next one has all that changed meanwhile. A call waits for the
+ * write that has its note. Where a write fails that is said, and the calls are made all the same: a full disk
+ * must not keep units from being started and stopped. Before the call the unit is planned again: order, unit
+ * and host may have changed during the write. */
 
 /* Whether a unit is still to be started or stopped: the write of its note may have taken long. */
 static bool agent_is_due(Agent *a, const AgentCall *call, AgentUnit *u) {
@@ -496,8 +510,8 @@ static bool agent_is_due(Agent *a, const AgentCall *call, AgentUnit *u) {
                         agent_note_start(a, note);
                 return true;
         }
-        log_info(((LogFields) { .unit = u->name }), "%s: no %s any more, but %s (%s)", u->name, agent_step_to_string(call->step), agent_step_to_string(s),
-                 reason);
+        log_info(((LogFields) { .unit = u->name }), "%s: no %s any more, but %s (%s)", u->name,
+                 agent_step_to_string(call->step), agent_step_to_string(s), reason);
         if (note)
                 agent_cancel_start(a, note, u);
         return false;
@@ -519,7 +533,8 @@ static void agent_begin_call(AgentCall *call) {
         }
         if (call->step == AGENT_START)
                 u->job_ended = false;
-        r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, call->names[0], agent_on_called, call);
+        r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(
+                a->systemd, call->names[0], agent_on_called, call);
         if (r < 0)
                 agent_on_called(call, r, "");
 }
@@ -552,7 +567,9 @@ static void agent_begin_saved(Agent *a) {
 static void agent_save_ended(Agent *a, int r) {
         a->n_saved = a->n_saves;
         if (r < 0 && r != a->note_error)
-                log_error(((LogFields) { .error = r }), "cannot save the assignment of this host: %s; orders are obeyed all the same", strerror(-r));
+                log_error(((LogFields) { .error = r }),
+                          "cannot save the assignment of this host: %s; orders are obeyed all the same",
+                          strerror(-r));
         a->note_error = r;
         agent_begin_saved(a);
         if (r >= 0)
@@ -594,7 +611,10 @@ void agent_save(Agent *a) {
                 agent_save_ended(a, r);
                 return;
         }
-        a->save_work = (Work) { .name = LOOP_NAME(agent_save_done), .work = agent_save_run, .done = agent_save_done, .userdata = a };
+        a->save_work = (Work) { .name = LOOP_NAME(agent_save_done),
+                                .work = agent_save_run,
+                                .done = agent_save_done,
+                                .userdata = a };
         if (loop_work(a->loop, &a->save_work) < 0) { /* without memory it is made here */
                 notes_write_run(a->write);
                 r = notes_write_end(&a->notes, a->write);
@@ -655,7 +675,8 @@ bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
         size_t n_batch;
         int r;
 
-        /* Notes first, on disk, before the calls that they are about: what has none would be started twice. */
+        /* Notes first, on disk, before the calls that they are about: what has none would be started twice.
+         */
         for (size_t i = 0; i < n; i++) {
                 if (steps[i] == AGENT_NOTE || steps[i] == AGENT_ADOPT || steps[i] == AGENT_START) {
                         r = agent_note(a, units[i], steps[i] != AGENT_NOTE, steps[i] == AGENT_START);
@@ -678,7 +699,8 @@ bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
                         units[i]->job_ended = true;
                 if (steps[i] == AGENT_ADOPT || steps[i] == AGENT_START)
                         units[i]->taken = false;
-                if (steps[i] == AGENT_WRITE || steps[i] == AGENT_START || steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
+                if (steps[i] == AGENT_WRITE || steps[i] == AGENT_START || steps[i] == AGENT_STOP ||
+                    steps[i] == AGENT_REMOVE)
                         publisher_ordered(a->publisher, units[i]->name);
         }
         save = a->n_saves + a->notes.dirty;
@@ -720,8 +742,8 @@ void agent_plant_restart(Agent *a) {
         for (AgentUnit *u = a->units; u; u = u->hh.next) {
                 AgentCall *call;
 
-                if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id && u->looked && !u->busy
-                    && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
+                if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id &&
+                    u->looked && !u->busy && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
                         (void) a->systemd->ops->stop(a->systemd, u->name, agent_on_called, call);
         }
         a->leader_id = state.leader_id ?: a->leader_id;

@@ -12,7 +12,7 @@
 enum { RETRY_MS = 1000 };
 
 struct Facts {
-        Loop *loop;         /* borrowed, as the next */
+        Loop *loop; /* borrowed, as the next */
         Registry *registry;
         Machine machine;
         RegistryListener listener;
@@ -57,7 +57,8 @@ static void facts_on_retry(void *userdata) {
 static void facts_on_change(void *userdata, const RegistryChange *change) {
         Facts *f = userdata;
 
-        if (change->kind == CHANGED_ALL || (change->kind == CHANGED_MACHINE && (!change->machine || streq(change->machine, f->machine.id))))
+        if (change->kind == CHANGED_ALL ||
+            (change->kind == CHANGED_MACHINE && (!change->machine || streq(change->machine, f->machine.id))))
                 loop_defer(f->loop, &f->pass);
 }
 
@@ -72,7 +73,8 @@ int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts)
         if (!f)
                 return -ENOMEM;
         *f = (Facts) {
-                .loop = loop, .registry = registry,
+                .loop = loop,
+                .registry = registry,
                 .listener = { .on_change = facts_on_change, .userdata = f },
                 .pass = DEFERRED(facts_on_pass, f),
                 .retry = TIMER(facts_on_retry, f),
@@ -123,7 +125,8 @@ int facts_primary_address(char *ret, size_t size) {
         for (struct ifaddrs *i = all; i && r < 0; i = i->ifa_next) {
                 const struct sockaddr_in *in = (const struct sockaddr_in *) i->ifa_addr;
 
-                if (!in || in->sin_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) || !(i->ifa_flags & IFF_UP))
+                if (!in || in->sin_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
+                    !(i->ifa_flags & IFF_UP))
                         continue;
                 if (inet_ntop(AF_INET, &in->sin_addr, ret, size))
                         r = 0;

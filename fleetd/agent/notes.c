@@ -111,7 +111,7 @@ struct NotesWrite {
         unsigned folders;
         bool fit, sweep;
         Text record;
-        NotesText *texts; /* in files of their own, by hash; none where all fit into the record */
+        NotesText *texts;         /* in files of their own, by hash; none where all fit into the record */
         size_t n_texts, n_stored; /* the first of them are on disk */
         int error;
 };
@@ -211,7 +211,9 @@ int notes_check(Notes *n) {
         r = reopen_dir(n->path, 0700, &n->dir_fd);
         if (r <= 0)
                 return r;
-        log_warning(NO_FIELDS, "%s was removed, or exchanged: it is made again, with all that is assigned to this host", n->path);
+        log_warning(NO_FIELDS,
+                    "%s was removed, or exchanged: it is made again, with all that is assigned to this host",
+                    n->path);
         n->folders++;
         n->dirty = n->dirty_texts = true;
         for (Note *note = n->table; note; note = note->hh.next)
@@ -258,7 +260,8 @@ static int write_texts(NotesWrite *w) {
         for (; w->n_stored < w->n_texts; w->n_stored++) {
                 const NotesText *text = &w->texts[w->n_stored];
                 bool again = w->n_stored > 0 && streq(text->hash, text[-1].hash);
-                int r = text->text && !again ? write_file_at(fd, text->hash, text->text, text->size, 0600) : 0;
+                int r = text->text && !again ? write_file_at(fd, text->hash, text->text, text->size, 0600) :
+                                               0;
 
                 if (r < 0)
                         return r;
@@ -277,7 +280,8 @@ static void sweep_texts(const NotesWrite *w) {
                 return;
         }
         for (const struct dirent *e; (e = readdir(dir));)
-                if (!streq(e->d_name, ".") && !streq(e->d_name, "..") && !find_text(w->texts, w->n_texts, e->d_name))
+                if (!streq(e->d_name, ".") && !streq(e->d_name, "..") &&
+                    !find_text(w->texts, w->n_texts, e->d_name))
                         (void) unlinkat(dirfd(dir), e->d_name, 0);
         closedir(dir);
 }
@@ -341,11 +345,13 @@ static int notes_read_text(const Notes *n, const char *hash, char **ret, Error *
 }
 
 static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
-        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL, *hash = NULL, *job = NULL, *invocation = NULL, *owned = NULL;
+        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL, *hash = NULL,
+                   *job = NULL, *invocation = NULL, *owned = NULL;
         _cleanup_free_ char *stored = NULL;
         uint64_t unit_index = 0, index = 0;
         _cleanup_unit_ Unit *unit = NULL;
-        bool starting = false, ran = false, done = false, stopped = false, stopped_for = false, stopping = false, replacing = false;
+        bool starting = false, ran = false, done = false, stopped = false, stopped_for = false,
+             stopping = false, replacing = false;
         OrderKind kind;
         Note *note;
         int r;
@@ -375,9 +381,11 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         text = text ?: stored;
 
         kind = order ? order_kind_from_string(order) : _ORDER_INVALID;
-        if (!name || !text || (kind != ORDER_RUN && kind != ORDER_LOAD) || (boot && strlen(boot) != sizeof(note->started_boot) - 1)
-            || (owned && strlen(owned) != sizeof(note->owned_boot) - 1) || (before && strlen(before) != sizeof(note->before) - 1)
-            || (invocation && strlen(invocation) != sizeof(note->invocation) - 1))
+        if (!name || !text || (kind != ORDER_RUN && kind != ORDER_LOAD) ||
+            (boot && strlen(boot) != sizeof(note->started_boot) - 1) ||
+            (owned && strlen(owned) != sizeof(note->owned_boot) - 1) ||
+            (before && strlen(before) != sizeof(note->before) - 1) ||
+            (invocation && strlen(invocation) != sizeof(note->invocation) - 1))
                 return error_set(err, -EBADMSG, "a unit without name, order or text");
         r = unit_read(name, text, strlen(text), &unit, err);
         if (r < 0)
@@ -413,7 +421,8 @@ static int notes_read_lineage(Notes *n, const JsonValue *root, Error *err) {
         if (r < 0 || !lineage)
                 return r;
         if (parse_hex_id(lineage, LINEAGE_DIGITS) < 0)
-                return error_set(err, -EBADMSG, "lineage: expected %d hex digits, not '%s'", LINEAGE_DIGITS, lineage);
+                return error_set(err, -EBADMSG, "lineage: expected %d hex digits, not '%s'", LINEAGE_DIGITS,
+                                 lineage);
         n->lineage = strtoull(lineage, NULL, 16);
         return 0;
 }
@@ -445,7 +454,9 @@ static int notes_read_entry(Notes *n, const JsonValue *v, bool *left_out, Error 
         if (json_read_string(v, "name", &name, NULL) < 0 || !name)
                 name = "a unit";
         log_warning(((LogFields) { .unit = name, .error = r }),
-                    "what was assigned to this host about %.255s cannot be read (%s); it is left out, and kept in assignment.bad", name, error_text(&why, r));
+                    "what was assigned to this host about %.255s cannot be read (%s); it is left out, and "
+                    "kept in assignment.bad",
+                    name, error_text(&why, r));
         *left_out = true;
         return 0;
 }
@@ -503,19 +514,22 @@ int notes_open(Notes *n, const char *dir, Error *err) {
 
         n->path = strdup(dir);
         r = n->path ? notes_read(n, &why) : -ENOMEM;
-        if (r == -ENOMEM) { /* nothing is wrong with them: who starts later reads them, and some of them are not written over all */
+        if (r == -ENOMEM) { /* nothing is wrong with them: who starts later reads them, and some of them are
+                               not written over all */
                 notes_clear(n);
                 n->dirty = n->dirty_texts = false;
                 return error_set(err, r, "cannot read %s/assignment: %s", dir, error_text(&why, r));
         }
         if (r < 0) {
                 log_warning(((LogFields) { .error = r }),
-                            "the last assignment in %s/assignment cannot be read (%s); it is kept as assignment.bad, and what runs is adopted",
+                            "the last assignment in %s/assignment cannot be read (%s); it is kept as "
+                            "assignment.bad, and what runs is adopted",
                             dir, error_text(&why, r));
                 notes_clear(n);
                 n->dirty = false;
                 if (renameat(n->dir_fd, "assignment", n->dir_fd, "assignment.bad") < 0 && errno != ENOENT)
-                        return error_set(err, -errno, "cannot move %s/assignment aside: %s", dir, strerror(errno));
+                        return error_set(err, -errno, "cannot move %s/assignment aside: %s", dir,
+                                         strerror(errno));
         }
         return 0;
 }

@@ -20,10 +20,10 @@ struct Publisher {
         Registry *registry; /* borrowed */
         void (*idle)(void *userdata);
         void *userdata;
-        Told *told;         /* in order of telling: a unit leaves it after its second */
+        Told *told; /* in order of telling: a unit leaves it after its second */
         Timer timer;
         bool sending;
-        uint64_t next_ms; /* no transaction before */
+        uint64_t next_ms;  /* no transaction before */
         uint64_t spent_ms; /* up to when the gaps of all transactions so far reach */
 };
 
@@ -33,13 +33,17 @@ static void publisher_on_timer(void *userdata) {
         p->idle(p->userdata);
 }
 
-int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(void *userdata), void *userdata) {
+int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(void *userdata),
+                  void *userdata) {
         Publisher *p = NEW0(Publisher, 1);
 
         if (!p)
                 return -ENOMEM;
         *p = (Publisher) {
-                .loop = loop, .registry = registry, .idle = idle, .userdata = userdata,
+                .loop = loop,
+                .registry = registry,
+                .idle = idle,
+                .userdata = userdata,
                 .timer = TIMER(publisher_on_timer, p),
         };
         *ret = p;

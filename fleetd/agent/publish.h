@@ -1,14 +1,16 @@
-/* Local states to the registry, coalesced: a unit's state goes out at most once a second, the first at once and the last that it
- * had by then; the host's in at most five transactions a second. What an order brings about counts anew: orders come as fast as
- * people and engine give them. One transaction at a time, which gives way to all that others ask. What is published is compared with the registry's picture, so nothing is repeated, and nothing that
- * failed is forgotten. */
+/* Local states to the registry, coalesced: a unit's state goes out at most once a second, the first at once
+ * and the last that it had by then; the host's in at most five transactions a second. What an order brings
+ * about counts anew: orders come as fast as people and engine give them. One transaction at a time, which
+ * gives way to all that others ask. What is published is compared with the registry's picture, so nothing is
+ * repeated, and nothing that failed is forgotten. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
 
 typedef struct Publisher Publisher;
 
-int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(void *userdata), void *userdata); /* 'idle': offer again what is due */
+int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(void *userdata),
+                  void *userdata); /* 'idle': offer again what is due */
 Publisher *publisher_free(Publisher *p);
 
 /* Whether an offer can be taken now; if not, 'idle' comes when it can. */

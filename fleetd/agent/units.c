@@ -6,8 +6,12 @@
 #include "fleetd/agent/agent_internal.h"
 
 enum {
-        RETRY_MIN_MS = 500, RETRY_MAX_MS = 60000, RETRY_DOUBLINGS = 7,
-        REFRESH_GAP_MS = 100, REFRESH_BURST = 8, /* of one unit that changes without end: ten times a second, after eight in a row */
+        RETRY_MIN_MS = 500,
+        RETRY_MAX_MS = 60000,
+        RETRY_DOUBLINGS = 7,
+        REFRESH_GAP_MS = 100,
+        REFRESH_BURST =
+                8, /* of one unit that changes without end: ten times a second, after eight in a row */
 };
 
 /* -- The dirty set -- */
@@ -34,7 +38,7 @@ size_t agent_count_dirty(const Agent *a) {
         size_t n = 0;
 
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-                n++;
+        n++;
         return n;
 }
 
@@ -117,7 +121,8 @@ void agent_settle(Agent *a) {
                 if (!agent_unit_is_settled(u))
                         continue;
                 agent_unmark(a, u);
-                if (u->seen.has_file || notes_get(&a->notes, u->name) || cluster_order(c, a->machine_id, u->name) || cluster_state(c, a->machine_id, u->name))
+                if (u->seen.has_file || notes_get(&a->notes, u->name) ||
+                    cluster_order(c, a->machine_id, u->name) || cluster_state(c, a->machine_id, u->name))
                         continue;
                 HASH_DEL(a->units, u);
                 free(u);
@@ -154,12 +159,12 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sen
         agent_again(a);
 }
 
-/* Asked after each reload and for each write, and by each daemon once: whatever is started then has the new text, and a socket may start it
- * again and again. */
+/* Asked after each reload and for each write, and by each daemon once: whatever is started then has the new
+ * text, and a socket may start it again and again. */
 static void agent_note_outdated(Agent *a, AgentUnit *u) {
         const Note *note = notes_get(&a->notes, u->name);
-        bool outdated = note && note->replacing && !note->starting && note->before[0] && agent_is_running(&u->seen)
-                        && !streq(note->before, u->seen.invocation_id);
+        bool outdated = note && note->replacing && !note->starting && note->before[0] &&
+                        agent_is_running(&u->seen) && !streq(note->before, u->seen.invocation_id);
 
         snprintf(u->outdated, sizeof(u->outdated), "%s", outdated ? u->seen.invocation_id : "");
         u->unproven = 0;
@@ -168,11 +173,13 @@ static void agent_note_outdated(Agent *a, AgentUnit *u) {
 void agent_look_at(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
-        if (!u) { /* without memory for one that is known by its file alone: it is found by looking at all again */
+        if (!u) { /* without memory for one that is known by its file alone: it is found by looking at all
+                     again */
                 a->look_all |= seen->has_file;
                 return;
         }
-        if (!u->looked || !streq(u->seen.load, seen->load) || !streq(u->seen.active, seen->active) || !streq(u->seen.sub, seen->sub))
+        if (!u->looked || !streq(u->seen.load, seen->load) || !streq(u->seen.active, seen->active) ||
+            !streq(u->seen.sub, seen->sub))
                 u->since_ms = loop_wall_ms(a->loop);
         u->seen = *seen;
         u->looked = u->answered = true;
@@ -190,16 +197,18 @@ bool agent_is_stale(const AgentUnit *u) {
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {
         const Cluster *c = registry_cluster(a->registry);
 
-        return agent_plan(&(AgentView) {
-                                  .order = cluster_order(c, a->machine_id, u->name),
-                                  .unit = cluster_unit(c, u->name),
-                                  .note = notes_get(&a->notes, u->name),
-                                  .seen = u->looked ? &u->seen : NULL,
-                                  .boot_id = a->boot_id,
-                                  .fresh = a->fresh,
-                                  .use_saved = a->use_saved,
-                                  .stopping = a->systemd->ops->is_stopping(a->systemd),
-                                  .taken = u->taken,
-                                  .outdated = u->outdated[0] && streq(u->outdated, u->seen.invocation_id),
-                          }, ret_reason);
+        return agent_plan(
+                &(AgentView) {
+                        .order = cluster_order(c, a->machine_id, u->name),
+                        .unit = cluster_unit(c, u->name),
+                        .note = notes_get(&a->notes, u->name),
+                        .seen = u->looked ? &u->seen : NULL,
+                        .boot_id = a->boot_id,
+                        .fresh = a->fresh,
+                        .use_saved = a->use_saved,
+                        .stopping = a->systemd->ops->is_stopping(a->systemd),
+                        .taken = u->taken,
+                        .outdated = u->outdated[0] && streq(u->outdated, u->seen.invocation_id),
+                },
+                ret_reason);
 }

@@ -20,23 +20,25 @@ static bool host_is_local(const char *host, const char *bound) {
         char name[128];
         size_t size = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
 
-        if (size >= sizeof(name) || size > strlen(host) || (host[size] && (host[size] != ':' || host[size + 1 + strspn(host + size + 1, "0123456789")])))
+        if (size >= sizeof(name) || size > strlen(host) ||
+            (host[size] && (host[size] != ':' || host[size + 1 + strspn(host + size + 1, "0123456789")])))
                 return false;
         memcpy(name, host, size);
         name[size] = 0;
         /* A number is no name that somebody else's name server could answer: 127.0.0.1.example is one. */
-        return name[0] == 0 || strcasecmp(name, "localhost") == 0 || streq(name, "[::1]")
-               || (starts_with(name, "127.") && strspn(name, "0123456789.") == size)
-               || (strlen(bound) > size && strncmp(bound, name, size) == 0 && bound[size] == ':');
+        return name[0] == 0 || strcasecmp(name, "localhost") == 0 || streq(name, "[::1]") ||
+               (starts_with(name, "127.") && strspn(name, "0123456789.") == size) ||
+               (strlen(bound) > size && strncmp(bound, name, size) == 0 && bound[size] == ':');
 }
 
-/* A page of this very door: under the name that the browser asks for ('host', which is local), or its address. Another port of this machine
- * is somebody else's. */
+/* A page of this very door: under the name that the browser asks for ('host', which is local), or its
+ * address. Another port of this machine is somebody else's. */
 static bool origin_is_ours(const char *origin, const char *host, const char *bound) {
         static const char scheme[] = "http://";
         const char *authority = origin + strlen(scheme);
 
-        return starts_with(origin, scheme) && authority[0] && (streq(authority, host) || streq(authority, bound));
+        return starts_with(origin, scheme) && authority[0] &&
+               (streq(authority, host) || streq(authority, bound));
 }
 
 static bool request_is_allowed(Request *request, const ApiDoorState *door) {
@@ -46,11 +48,14 @@ static bool request_is_allowed(Request *request, const ApiDoorState *door) {
         if (door->door == API_SOCKET)
                 return true;
         if (!host_is_local(http->host, door->address)) {
-                request_error(request, 403, "Host '%s' is not this door: a name that points here is not enough", http->host);
+                request_error(request, 403,
+                              "Host '%s' is not this door: a name that points here is not enough",
+                              http->host);
                 return false;
         }
         if (http->origin && !origin_is_ours(http->origin, http->host, door->address)) {
-                request_error(request, 403, "requests of web pages from elsewhere (Origin: %s) are refused", http->origin);
+                request_error(request, 403, "requests of web pages from elsewhere (Origin: %s) are refused",
+                              http->origin);
                 return false;
         }
         if (request->api->options.access == CLIENT_READ_ONLY && !reads) {
@@ -125,18 +130,22 @@ static void metrics_handle(Request *request) {
                 request_answer(request, 200, type, NULL, t.chars, t.size);
 }
 
-/* At the socket dots and slashes that were escaped are part of a name, and refused with it; etcd unescapes first. */
+/* At the socket dots and slashes that were escaped are part of a name, and refused with it; etcd unescapes
+ * first. */
 static bool redirects(const Request *request) {
         const char *target = request->http->target;
 
         if (request->path[0] != '/' || request_path_is_clean(request))
                 return false;
-        return request->door == API_SOCKET ? target[strcspn(target, "%?")] != '%' : !method_is(request, "OPTIONS");
+        return request->door == API_SOCKET ? target[strcspn(target, "%?")] != '%' :
+                                             !method_is(request, "OPTIONS");
 }
 
 static void route(Request *request) {
         const char *path = request->path;
-        const char *fleet = starts_with(path, "/fleet/v1") ? path + 9 : starts_with(path, "/v1-alpha") ? path + 9 : NULL;
+        const char *fleet = starts_with(path, "/fleet/v1") ? path + 9 :
+                            starts_with(path, "/v1-alpha") ? path + 9 :
+                                                             NULL;
 
         if (starts_with(path, "/v2/keys") && (path[8] == '/' || request->path_size == 8))
                 keys_v2_handle(request);
@@ -146,17 +155,20 @@ static void route(Request *request) {
                 request_redirect_clean(request);
         else if (path[0] != '/' && !method_is(request, "OPTIONS")) /* "*" is for them */
                 request_refuse_target(request);
-        else if (strlen(path) < request->path_size && request->door == API_SOCKET) /* keys alone may have a NUL */
+        else if (strlen(path) < request->path_size &&
+                 request->door == API_SOCKET) /* keys alone may have a NUL */
                 request_error(request, 404, "%s", "");
         else if (strlen(path) < request->path_size && !method_is(request, "OPTIONS"))
                 request_not_found(request);
         else if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
                 cluster_v2_handle(request);
-        else if (!fleet && request->door != API_SOCKET && method_is(request, "OPTIONS")) /* as from etcd, whatever the path */
+        else if (!fleet && request->door != API_SOCKET &&
+                 method_is(request, "OPTIONS")) /* as from etcd, whatever the path */
                 request_answer(request, 200, NULL, NULL, "", 0);
         else if (request->door == API_SOCKET && streq(path, "/metrics") && request->api->options.metrics)
                 metrics_handle(request);
-        else if (request->door == API_SOCKET && !registry_ready(request->api->options.registry)) /* whatever the path, as fleet's server */
+        else if (request->door == API_SOCKET &&
+                 !registry_ready(request->api->options.registry)) /* whatever the path, as fleet's server */
                 request_error(request, 503, "fleet server unable to communicate with etcd");
         else if ((!fleet || (fleet[0] && fleet[0] != '/')) && request->door == API_SOCKET)
                 request_error(request, path[1] ? 404 : 405, "%s", "");
@@ -168,7 +180,8 @@ static void route(Request *request) {
                 fleet_route(request, fleet);
 }
 
-/* -- The read bound: this host serves no tree that may be older than what it served, or that no majority has confirmed -- */
+/* -- The read bound: this host serves no tree that may be older than what it served, or that no majority has
+ * confirmed -- */
 
 typedef struct Gate {
         Request *request;
@@ -187,9 +200,12 @@ static void gate_refuse(Request *request) {
         char cause[448];
 
         kv_state(request->api->options.store, &state);
-        snprintf(cause, sizeof(cause), "this host %s index %llu, at which its tree is: it answers once it has caught up (%s)",
-                 state.unserved ? "has not yet received all that its cluster holds beyond" : "has shown later states than",
-                 (unsigned long long) state.index, state.problem[0] ? state.problem : "the leader does not answer");
+        snprintf(cause, sizeof(cause),
+                 "this host %s index %llu, at which its tree is: it answers once it has caught up (%s)",
+                 state.unserved ? "has not yet received all that its cluster holds beyond" :
+                                  "has shown later states than",
+                 (unsigned long long) state.index,
+                 state.problem[0] ? state.problem : "the leader does not answer");
         if (starts_with(request->path, "/v2/"))
                 keys_v2_refuse(request, cause);
         else
@@ -212,9 +228,10 @@ static void gate_on_synced(void *userdata, KvStatus status) {
 static bool shows_state(const Request *request) {
         const char *path = request->path;
 
-        return (method_is(request, "GET") || method_is(request, "HEAD"))
-               && (starts_with(path, "/v2/keys")
-                   || ((starts_with(path, "/fleet/v1/") || starts_with(path, "/v1-alpha/")) && !streq(path + 9, "/cluster")));
+        return (method_is(request, "GET") || method_is(request, "HEAD")) &&
+               (starts_with(path, "/v2/keys") ||
+                ((starts_with(path, "/fleet/v1/") || starts_with(path, "/v1-alpha/")) &&
+                 !streq(path + 9, "/cluster")));
 }
 
 static void admit(Request *request) {
@@ -240,16 +257,21 @@ static void admit(Request *request) {
 
 static size_t api_body_limit(void *userdata, const HttpRequest *http) {
         const Api *api = userdata;
-        bool is_read = streq(http->method, "PUT") || streq(http->method, "POST") || streq(http->method, "PATCH");
+        bool is_read = streq(http->method, "PUT") || streq(http->method, "POST") ||
+                       streq(http->method, "PATCH");
 
         if (!is_read)
                 return BODY_UNREAD_MAX;
-        return starts_with(http->target, "/v2/") ? api->limits.body_size
-               : MIN(api->limits.body_size, (uint64_t) (starts_with(http->target, "/fleet/v1/kv/txn") ? KV_TXN_BODY_MAX : UNIT_BODY_MAX));
+        return starts_with(http->target, "/v2/") ?
+                       api->limits.body_size :
+                       MIN(api->limits.body_size,
+                           (uint64_t) (starts_with(http->target, "/fleet/v1/kv/txn") ? KV_TXN_BODY_MAX :
+                                                                                       UNIT_BODY_MAX));
 }
 
 /* Each door's errors are of one kind, those that no handler has seen, too. */
-static const char *api_write_refusal(void *userdata, void *at, unsigned status, const char *sentence, Text *body) {
+static const char *api_write_refusal(void *userdata, void *at, unsigned status, const char *sentence,
+                                     Text *body) {
         const ApiDoorState *door = at;
 
         if (door->door == API_SOCKET)
@@ -280,8 +302,9 @@ static void api_on_request(void *userdata, HttpRequest *http) {
                 request_refuse_target(request);
         else if (!request_is_allowed(request, door))
                 return;
-        else if (!starts_with(request->path, "/v2/keys")
-                 && (r = http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err)) < 0)
+        else if (!starts_with(request->path, "/v2/keys") &&
+                 (r = http_parameters_parse(&request->parameters, request->query, strlen(request->query),
+                                            &err)) < 0)
                 request_error(request, request_status_of(r), "%s", error_text(&err, r));
         else
                 admit(request);
@@ -305,7 +328,10 @@ static void api_on_drain(void *userdata, HttpRequest *http) {
 }
 
 static const HttpHandler api_handler = {
-        .body_limit = api_body_limit, .on_request = api_on_request, .on_gone = api_on_gone, .on_drain = api_on_drain,
+        .body_limit = api_body_limit,
+        .on_request = api_on_request,
+        .on_gone = api_on_gone,
+        .on_drain = api_on_drain,
         .write_refusal = api_write_refusal,
 };
 
@@ -322,7 +348,8 @@ static void socket_give(const char *path) {
         const struct group *g = getgrnam("fleet");
 
         if (g && chown(path, (uid_t) -1, g->gr_gid) < 0)
-                log_warning(((LogFields) { .error = -errno }), "cannot give %s to group fleet: %s; only root can use it", path, strerror(errno));
+                log_warning(((LogFields) { .error = -errno }),
+                            "cannot give %s to group fleet: %s; only root can use it", path, strerror(errno));
 }
 
 int api_listen(Api *api, ApiDoor kind, const char *address, Error *err) {
@@ -364,7 +391,7 @@ void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
         api->limits = *limits;
         api->http = *http;
         TAILQ_FOREACH(door, &api->doors, doors)
-                http_server_set_limits(door->server, http);
+        http_server_set_limits(door->server, http);
 }
 
 static void api_on_list(void *userdata) {
@@ -372,7 +399,8 @@ static void api_on_list(void *userdata) {
         uint64_t turn = loop_turns(api->loop)->n;
         ApiListing *listing;
 
-        while ((listing = TAILQ_FIRST(&api->listings)) && (api_has_room_to_list(api) || api->listed_turn != turn)) {
+        while ((listing = TAILQ_FIRST(&api->listings)) &&
+               (api_has_room_to_list(api) || api->listed_turn != turn)) {
                 api->listed_turn = turn;
                 api_list_cancel(api, listing);
                 api->lists = true;
@@ -389,7 +417,10 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
 
         if (!api)
                 return -ENOMEM;
-        *api = (Api) { .loop = loop, .options = *options, .started_ms = loop_now_ms(loop), .leader_since_ms = loop_now_ms(loop) };
+        *api = (Api) { .loop = loop,
+                       .options = *options,
+                       .started_ms = loop_now_ms(loop),
+                       .leader_since_ms = loop_now_ms(loop) };
         TAILQ_INIT(&api->doors);
         TAILQ_INIT(&api->requests);
         TAILQ_INIT(&api->listings);

@@ -51,8 +51,11 @@ static bool is_made_of(const char *s, const char *others) {
 }
 
 int call_spec_check(CallSpec *spec, Error *err) {
-        static const char *const outputs[] = { "short", "short-iso", "short-iso-precise", "short-precise", "short-monotonic", "short-unix", "short-full",
-                                               "with-unit", "verbose", "json", "json-pretty", "cat", "export" };
+        static const char *const outputs[] = { "short",         "short-iso",       "short-iso-precise",
+                                               "short-precise", "short-monotonic", "short-unix",
+                                               "short-full",    "with-unit",       "verbose",
+                                               "json",          "json-pretty",     "cat",
+                                               "export" };
         static const char *const whom[] = { "main", "control", "all" };
 
         if (!spec->output[0])
@@ -81,13 +84,15 @@ int call_spec_check(CallSpec *spec, Error *err) {
         return 0;
 }
 
-/* -- Between hosts: u8 version, u8 kind, strings unit, output, since, until, properties, signal, whom, u32 lines, u8 follow -- */
+/* -- Between hosts: u8 version, u8 kind, strings unit, output, since, until, properties, signal, whom, u32
+ * lines, u8 follow -- */
 
 typedef struct Field {
         size_t offset, size;
 } Field;
 
-#define FIELD(member) { offsetof(CallSpec, member), sizeof(((CallSpec *) NULL)->member) }
+#define FIELD(member) \
+        { offsetof(CallSpec, member), sizeof(((CallSpec *) NULL)->member) }
 
 static const Field fields[] = {
         FIELD(unit), FIELD(output), FIELD(since), FIELD(until), FIELD(properties), FIELD(signal), FIELD(whom),
@@ -146,8 +151,8 @@ static void add_option(Line *l, const char *option, const char *value) {
 
 void call_spec_command(const CallSpec *spec, CallCommand *ret) {
         static const char *const verbs[_CALL_MAX] = {
-                [CALL_STATUS] = "status", [CALL_SHOW] = "show", [CALL_DEPENDENCIES] = "list-dependencies", [CALL_RELOAD] = "reload",
-                [CALL_KILL] = "kill", [CALL_RESET_FAILED] = "reset-failed",
+                [CALL_STATUS] = "status", [CALL_SHOW] = "show", [CALL_DEPENDENCIES] = "list-dependencies",
+                [CALL_RELOAD] = "reload", [CALL_KILL] = "kill", [CALL_RESET_FAILED] = "reset-failed",
         };
         char lines[16];
         Line l = { .command = ret };
@@ -162,8 +167,9 @@ void call_spec_command(const CallSpec *spec, CallCommand *ret) {
                 add_option(&l, "output", spec->output);
                 add_option(&l, "since", spec->since);
                 add_option(&l, "until", spec->until);
-                /* -f alone shows this boot's lines only, by an id that is not the journal's where our sandbox shows the kernel's
-                 * own /proc and the host is a container. With --merge it does not ask for a boot. */
+                /* -f alone shows this boot's lines only, by an id that is not the journal's where our sandbox
+                 * shows the kernel's own /proc and the host is a container. With --merge it does not ask for
+                 * a boot. */
                 add(&l, "--merge");
                 if (spec->follow)
                         add(&l, "--follow");

@@ -1,5 +1,5 @@
-/* What one host is asked to have systemd's own tools say or do about a unit: as parameters, as bytes between hosts, as a command
- * line. Pure. */
+/* What one host is asked to have systemd's own tools say or do about a unit: as parameters, as bytes between
+ * hosts, as a command line. Pure. */
 #pragma once
 
 #include "base/bytes.h"
@@ -25,17 +25,20 @@ typedef struct CallSpec {
         bool follow;
         uint32_t lines;
         char unit[UNIT_NAME_MAX + 1];
-        char output[32];             /* journal: as journalctl's */
-        char since[64], until[64];   /* journal: as journalctl takes them; "": no bound */
-        char properties[512];        /* show: names with commas between; "": all */
-        char signal[32], whom[16];   /* kill */
+        char output[32];           /* journal: as journalctl's */
+        char since[64], until[64]; /* journal: as journalctl takes them; "": no bound */
+        char properties[512];      /* show: names with commas between; "": all */
+        char signal[32], whom[16]; /* kill */
 } CallSpec;
 
-/* The kind whose path, "/journal" for example, stands before the unit's name, and its method; _CALL_INVALID. */
+/* The kind whose path, "/journal" for example, stands before the unit's name, and its method; _CALL_INVALID.
+ */
 CallKind call_kind_from_path(const char *path, const char **ret_name, const char **ret_method);
-bool call_changes(CallKind kind); /* it does something to the unit, so the unit has to be the cluster's there */
+bool call_changes(
+        CallKind kind); /* it does something to the unit, so the unit has to be the cluster's there */
 
-/* Fills what is not given, and checks the whole: 0, or -EINVAL with a sentence that begins with the parameter's name. */
+/* Fills what is not given, and checks the whole: 0, or -EINVAL with a sentence that begins with the
+ * parameter's name. */
 int call_spec_check(CallSpec *spec, Error *err);
 
 void call_spec_write(const CallSpec *spec, Writer *w);

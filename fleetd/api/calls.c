@@ -1,10 +1,11 @@
-/* What systemd's own tools say of a unit or do to it, wherever it runs: in a child process, so that nothing is read from disk
- * on the loop and the words are those that people know; led over the peers' sessions when the unit is elsewhere.
+/* What systemd's own tools say of a unit or do to it, wherever it runs: in a child process, so that nothing
+ * is read from disk on the loop and the words are those that people know; led over the peers' sessions when
+ * the unit is elsewhere.
  *
- * PEER_CALL: u64 number, call_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes) and PEER_CALL_END (number, u32 exit status).
- * PEER_CALL_CANCEL (number) when the client has left. PEER_CALL_CREDIT (number, u64 bytes): so many bytes in all may be sent; beyond, the
- * child waits. A host that gets no credit (from an older one) sends on; one that gives it to an older one cuts the reader when it has to
- * hold too much. */
+ * PEER_CALL: u64 number, call_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes) and PEER_CALL_END
+ * (number, u32 exit status). PEER_CALL_CANCEL (number) when the client has left. PEER_CALL_CREDIT (number,
+ * u64 bytes): so many bytes in all may be sent; beyond, the child waits. A host that gets no credit (from an
+ * older one) sends on; one that gives it to an older one cuts the reader when it has to hold too much. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -19,11 +20,13 @@
 #include "units/name.h"
 
 enum {
-        JOURNALS_MAX = 32,           /* they take as long as their readers want */
-        COMMANDS_MAX = 8,            /* all else, which is soon over: journals leave it its places */
-        CREDIT_WINDOW = 256 * 1024,  /* so far is another host ahead of our client */
+        JOURNALS_MAX = 32,            /* they take as long as their readers want */
+        COMMANDS_MAX = 8,             /* all else, which is soon over: journals leave it its places */
+        CREDIT_WINDOW = 256 * 1024,   /* so far is another host ahead of our client */
         HELD_MAX = 2 * CREDIT_WINDOW, /* and what came beyond it */
-        PEER_AHEAD_MAX = 1024 * 1024, PEER_LOOK_MS = 50, EXIT_UNREACHABLE = 255,
+        PEER_AHEAD_MAX = 1024 * 1024,
+        PEER_LOOK_MS = 50,
+        EXIT_UNREACHABLE = 255,
 };
 
 /* A call that is answered here: a child, and to whom its words go: a request of ours, or a session. */
@@ -31,11 +34,11 @@ typedef struct Running {
         Api *api;
         Child *child;
         bool is_journal;
-        Request *request;  /* NULL: for a peer */
+        Request *request; /* NULL: for a peer */
         uint64_t session, number;
         uint64_t sent, credit; /* for a peer; no credit: an older one, which gives none */
-        Text held;         /* what the client could not take yet */
-        Timer look;        /* a peer's queue is looked at again */
+        Text held;             /* what the client could not take yet */
+        Timer look;            /* a peer's queue is looked at again */
         TAILQ_ENTRY(Running) all;
 } Running;
 
@@ -46,8 +49,8 @@ typedef struct Asking {
         char machine[33];
         uint64_t number, session;
         uint64_t taken, granted; /* bytes: by the client, and those that the other host may send */
-        Text held;         /* what the client could not take yet */
-        bool ended;        /* all has come */
+        Text held;               /* what the client could not take yet */
+        bool ended;              /* all has come */
         int status;
         TAILQ_ENTRY(Asking) all;
 } Asking;
@@ -148,7 +151,8 @@ static void running_on_exit(void *userdata, int status) {
 
         r->child = NULL;
         if (r->request) {
-                assert(r->held.size == 0); /* a child that is paused does not end: its output has not been read */
+                assert(r->held.size ==
+                       0); /* a child that is paused does not end: its output has not been read */
                 line_exit(r->request, status);
         } else if ((session = peers_session(r->api->options.peers, r->session))) {
                 write_u64(&w, r->number);
@@ -177,14 +181,20 @@ static void running_forget(Request *request) {
         running_free(request->state);
 }
 
-/* Whether systemd may be asked to do something to the unit here: it has to be the cluster's, also where the cluster could not be told. */
+/* Whether systemd may be asked to do something to the unit here: it has to be the cluster's, also where the
+ * cluster could not be told. */
 static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
-        const ClusterState *state = cluster_state(registry_cluster(api->options.registry), api->machine_id, unit);
+        const ClusterState *state = cluster_state(registry_cluster(api->options.registry), api->machine_id,
+                                                  unit);
 
         if (!state)
                 return error_set(err, -ENOENT, "%s is not on this machine", unit);
-        if (streq(state->state.load, STATE_FOREIGN) || (api->options.is_foreign && api->options.is_foreign(api->options.userdata, unit)))
-                return error_set(err, -EEXIST, "%s on this machine is a unit of the host, not the cluster's: it is left alone", unit);
+        if (streq(state->state.load, STATE_FOREIGN) ||
+            (api->options.is_foreign && api->options.is_foreign(api->options.userdata, unit)))
+                return error_set(
+                        err, -EEXIST,
+                        "%s on this machine is a unit of the host, not the cluster's: it is left alone",
+                        unit);
         return 0;
 }
 
@@ -198,9 +208,15 @@ static int running_start(Api *api, const CallSpec *spec, Running **ret, Error *e
         if (e < 0)
                 return e;
         if (is_journal && api->calls->n_journals >= JOURNALS_MAX)
-                return error_set(err, -EBUSY, "%d journals are being read on this host, which is the limit; end one of them, or try again later", JOURNALS_MAX);
+                return error_set(err, -EBUSY,
+                                 "%d journals are being read on this host, which is the limit; end one of "
+                                 "them, or try again later",
+                                 JOURNALS_MAX);
         if (!is_journal && api->calls->n_commands >= COMMANDS_MAX)
-                return error_set(err, -EBUSY, "%d commands about units are running on this host, which is the limit; try again later", COMMANDS_MAX);
+                return error_set(err, -EBUSY,
+                                 "%d commands about units are running on this host, which is the limit; try "
+                                 "again later",
+                                 COMMANDS_MAX);
         r = NEW0(Running, 1);
         if (!r)
                 return error_set(err, -ENOMEM, "out of memory");
@@ -228,11 +244,13 @@ static void call_refuse(PeerSession *session, uint64_t number, const char *sente
         write_blob(&chunk, line, strlen(line));
         write_u64(&end, number);
         write_u32(&end, 1);
-        if (chunk.error == 0 && end.error == 0 && peer_reply(session, PEER_CALL_CHUNK, chunk.bytes, chunk.size) == 0)
+        if (chunk.error == 0 && end.error == 0 &&
+            peer_reply(session, PEER_CALL_CHUNK, chunk.bytes, chunk.size) == 0)
                 (void) peer_reply(session, PEER_CALL_END, end.bytes, end.size);
 }
 
-static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                          size_t size) {
         Api *api = userdata;
         Reader in = reader_over(payload, size);
         uint64_t number = read_u64(&in);
@@ -241,7 +259,8 @@ static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, 
         Error err = {};
 
         if (call_spec_read(&in, &spec) < 0) {
-                call_refuse(session, number, "the other host does not understand the question: another version?");
+                call_refuse(session, number,
+                            "the other host does not understand the question: another version?");
                 return;
         }
         if (running_start(api, &spec, &r, &err) < 0) {
@@ -252,7 +271,8 @@ static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, 
         r->number = number;
 }
 
-static void calls_on_cancel(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+static void calls_on_cancel(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                            size_t size) {
         Api *api = userdata;
         Reader in = reader_over(payload, size);
         uint64_t number = read_u64(&in);
@@ -265,7 +285,8 @@ static void calls_on_cancel(void *userdata, PeerSession *session, PeerFrame type
         }
 }
 
-static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                            size_t size) {
         Api *api = userdata;
         Reader in = reader_over(payload, size);
         uint64_t number = read_u64(&in), credit = read_u64(&in);
@@ -303,8 +324,8 @@ static Asking *asking_find(Api *api, PeerSession *session, uint64_t number) {
         Asking *a;
 
         TAILQ_FOREACH(a, &api->calls->asking, all)
-                if (a->number == number && a->session == peer_number(session) && !a->ended)
-                        return a;
+        if (a->number == number && a->session == peer_number(session) && !a->ended)
+                return a;
         return NULL;
 }
 
@@ -360,7 +381,8 @@ static void asking_drain(Request *request) {
         Asking *a = request->state;
         size_t done = 0, n;
 
-        while ((n = MIN(a->held.size - done, (size_t) LOOP_UV_BUFFER_SIZE)) > 0 && line_data(request, a->machine, a->held.chars + done, n) == 0)
+        while ((n = MIN(a->held.size - done, (size_t) LOOP_UV_BUFFER_SIZE)) > 0 &&
+               line_data(request, a->machine, a->held.chars + done, n) == 0)
                 done += n;
         a->taken += done;
         if (done > 0) {
@@ -373,19 +395,22 @@ static void asking_drain(Request *request) {
                 asking_cut(a, "the other host cannot be told to go on");
 }
 
-static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                           size_t size) {
         Api *api = userdata;
         Reader in = reader_over(payload, size);
         Asking *a = asking_find(api, session, read_u64(&in));
         size_t n;
         const void *bytes = read_blob(&in, PEER_FRAME_MAX, &n);
 
-        /* The client reads slower than an older host tells, which knows of no credit: end it rather than hold what may be without end. */
+        /* The client reads slower than an older host tells, which knows of no credit: end it rather than hold
+         * what may be without end. */
         if (a && reader_end(&in) >= 0 && asking_take(a, bytes, n) < 0)
                 asking_cut(a, "the reader of a journal fell too far behind");
 }
 
-static void calls_on_end(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+static void calls_on_end(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                         size_t size) {
         Api *api = userdata;
         Reader in = reader_over(payload, size);
         Asking *a = asking_find(api, session, read_u64(&in));
@@ -429,7 +454,10 @@ static int asking_start(Request *request, const char *machine, const CallSpec *s
                 return -ENOTCONN;
         if (!a)
                 return -ENOMEM;
-        *a = (Asking) { .api = api, .request = request, .number = ++api->calls->numbers, .session = peer_number(session) };
+        *a = (Asking) { .api = api,
+                        .request = request,
+                        .number = ++api->calls->numbers,
+                        .session = peer_number(session) };
         snprintf(a->machine, sizeof(a->machine), "%s", machine);
         TAILQ_INSERT_TAIL(&api->calls->asking, a, all);
         write_u64(&w, a->number);
@@ -450,15 +478,19 @@ static int asking_start(Request *request, const char *machine, const CallSpec *s
 /* -- The handler -- */
 
 static bool spec_read(Request *request, CallSpec *spec) {
-        const char *lines = request_parameter(request, "lines"), *follow = request_parameter(request, "follow");
+        const char *lines = request_parameter(request, "lines"),
+                   *follow = request_parameter(request, "follow");
         const struct {
                 const char *name;
                 char *field;
                 size_t size;
         } texts[] = {
-                { "output", spec->output, sizeof(spec->output) },     { "since", spec->since, sizeof(spec->since) },
-                { "until", spec->until, sizeof(spec->until) },        { "properties", spec->properties, sizeof(spec->properties) },
-                { "signal", spec->signal, sizeof(spec->signal) },     { "whom", spec->whom, sizeof(spec->whom) },
+                { "output", spec->output, sizeof(spec->output) },
+                { "since", spec->since, sizeof(spec->since) },
+                { "until", spec->until, sizeof(spec->until) },
+                { "properties", spec->properties, sizeof(spec->properties) },
+                { "signal", spec->signal, sizeof(spec->signal) },
+                { "whom", spec->whom, sizeof(spec->whom) },
         };
         uint64_t n = 10;
         Error err = {};
@@ -504,7 +536,8 @@ void call_handle(Request *request, CallKind kind, const char *unit, const char *
                 return;
         }
         if (!m) {
-                request_error(request, 404, wanted ? "machine %s does not exist" : "%s is on no machine", wanted ?: unit);
+                request_error(request, 404, wanted ? "machine %s does not exist" : "%s is on no machine",
+                              wanted ?: unit);
                 return;
         }
         if (unit_name_check(unit, &err) < 0) {
@@ -518,15 +551,20 @@ void call_handle(Request *request, CallKind kind, const char *unit, const char *
         if (!streq(m->id, request->api->machine_id)) {
                 r = asking_start(request, m->id, &spec);
                 if (r < 0)
-                        request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)", unit,
-                                      m->facts && m->facts->name ? m->facts->name : m->id, strerror(-r));
+                        request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)",
+                                      unit, m->facts && m->facts->name ? m->facts->name : m->id,
+                                      strerror(-r));
                 else
                         request_begin(request, 200, "application/x-ndjson");
                 return;
         }
         r = running_start(request->api, &spec, &running, &err);
         if (r < 0) {
-                request_error(request, r == -ENOENT ? 404 : r == -EEXIST ? 409 : 503, "%s", error_text(&err, r));
+                request_error(request,
+                              r == -ENOENT ? 404 :
+                              r == -EEXIST ? 409 :
+                                             503,
+                              "%s", error_text(&err, r));
                 return;
         }
         running->request = request;
@@ -541,10 +579,8 @@ int calls_new(Api *api) {
                 PeerFrame type;
                 PeerHandler handler;
         } handlers[] = {
-                { PEER_CALL, calls_on_call },
-                { PEER_CALL_CANCEL, calls_on_cancel },
-                { PEER_CALL_CHUNK, calls_on_chunk },
-                { PEER_CALL_END, calls_on_end },
+                { PEER_CALL, calls_on_call },          { PEER_CALL_CANCEL, calls_on_cancel },
+                { PEER_CALL_CHUNK, calls_on_chunk },   { PEER_CALL_END, calls_on_end },
                 { PEER_CALL_CREDIT, calls_on_credit },
         };
 

@@ -1,5 +1,5 @@
-/* What etcd's clients look for beside the keys, each one fixed answer: version, health, rights. Members and statistics have
- * their own files. */
+/* What etcd's clients look for beside the keys, each one fixed answer: version, health, rights. Members and
+ * statistics have their own files. */
 #include "fleetd/api/cluster_v2.h"
 
 #include <stdio.h>
@@ -8,7 +8,8 @@
 
 static void version(Request *request) {
         if (method_is(request, "GET"))
-                request_answer_text(request, 200, "application/json", NULL, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");
+                request_answer_text(request, 200, "application/json", NULL,
+                                    "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");
         else
                 request_not_allowed(request, &(HttpField) { "Allow", "GET" });
 }
@@ -29,14 +30,16 @@ static void health_answer(Request *request, bool confirmed) {
 
         kv_state(request->api->options.store, &state);
         if (confirmed && state.ready && !state.differs && !state.undecided) {
-                request_answer_text(request, 200, "text/plain; charset=utf-8", fields, "{\"health\":\"true\"}");
+                request_answer_text(request, 200, "text/plain; charset=utf-8", fields,
+                                    "{\"health\":\"true\"}");
                 return;
         }
         json_open(&t, NULL, '{');
         json_add_string(&t, "health", "false");
         json_add_string(&t, "reason", state.problem[0] ? state.problem : "no majority of the voters answers");
         json_close(&t, '}');
-        request_answer_text(request, 503, "text/plain; charset=utf-8", fields, t.error < 0 ? "{\"health\":\"false\"}" : t.chars);
+        request_answer_text(request, 503, "text/plain; charset=utf-8", fields,
+                            t.error < 0 ? "{\"health\":\"false\"}" : t.chars);
 }
 
 static void health_on_synced(void *userdata, KvStatus status) {
@@ -100,7 +103,9 @@ static void auth_enable(Request *request) {
                 text_append(&t, "{\"enabled\":false}\n");
                 answer_of_cluster(request, &state, 200, &t);
         } else if (method_is(request, "PUT"))
-                answer_cluster_message(request, &state, 409, "auth: there are no users here: rights go with the door (fleet-api(7))");
+                answer_cluster_message(
+                        request, &state, 409,
+                        "auth: there are no users here: rights go with the door (fleet-api(7))");
         else if (method_is(request, "DELETE"))
                 answer_cluster_message(request, &state, 409, "auth: already disabled");
         else

@@ -13,9 +13,11 @@ void v2_stats_handle(Request *request, const char *rest);
 void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body);
 
 /* The same with {"message":...}. */
-void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format, ...) _printf_(4, 5);
+void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format, ...)
+        _printf_(4, 5);
 
 enum { MEMBER_ID_SIZE = 17 };
 
-/* The id that v2 clients see of a member: 64 bits as etcd's, not two alike in any two clusters; "0" for none. */
+/* The id that v2 clients see of a member: 64 bits as etcd's, not two alike in any two clusters; "0" for none.
+ */
 void v2_member_id(const KvState *state, uint64_t raft_id, char ret[static MEMBER_ID_SIZE]);

@@ -1,5 +1,5 @@
-/* /fleet/v1/directory: what unit directories cannot do by themselves, and what people say to it. The host whose directory it is
- * reads that from its problem key, whichever host was asked. */
+/* /fleet/v1/directory: what unit directories cannot do by themselves, and what people say to it. The host
+ * whose directory it is reads that from its problem key, whichever host was asked. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -23,7 +23,8 @@ static int by_unit(const void *a, const void *b) {
 
 static int problems_write(Text *t, const ClusterMachine *m) {
         size_t n = 0;
-        _cleanup_free_ const ClusterProblem **sorted = NEW0(const ClusterProblem *, HASH_COUNT(m->problems) + 1);
+        _cleanup_free_ const ClusterProblem **sorted = NEW0(const ClusterProblem *,
+                                                            HASH_COUNT(m->problems) + 1);
 
         if (!sorted)
                 return -ENOMEM;
@@ -53,9 +54,10 @@ static void directory_list(Request *request) {
         request_answer_json(request, 200, &t);
 }
 
-/* The keys of those problems with what people say; the texts are borrowed from the cluster. 0, or the status to answer. */
-static unsigned answers_read(const Cluster *c, const JsonValue *root, Problem problems[static NAMES_MAX], ProblemChange changes[static NAMES_MAX],
-                             size_t *ret_n, Error *err) {
+/* The keys of those problems with what people say; the texts are borrowed from the cluster. 0, or the status
+ * to answer. */
+static unsigned answers_read(const Cluster *c, const JsonValue *root, Problem problems[static NAMES_MAX],
+                             ProblemChange changes[static NAMES_MAX], size_t *ret_n, Error *err) {
         const JsonValue *names = json_value_member(root, "names");
         const char *machine = json_value_string(json_value_member(root, "machineID")) ?: "";
         ProblemKind kind = problem_kind_from_string(json_value_string(json_value_member(root, "kind")) ?: "");
@@ -74,12 +76,16 @@ static unsigned answers_read(const Cluster *c, const JsonValue *root, Problem pr
                 const ClusterProblem *p = cluster_problem(c, machine, name);
 
                 if (!p || p->problem.kind != kind) {
-                        error_set(err, -ENOENT, "%.255s: the directory of %.64s has nothing to ask about it", name, cluster_name_of(c, machine));
+                        error_set(err, -ENOENT, "%.255s: the directory of %.64s has nothing to ask about it",
+                                  name, cluster_name_of(c, machine));
                         return 404;
                 }
                 problems[i] = p->problem;
                 problems[i].confirmed = true;
-                changes[i] = (ProblemChange) { .machine = machine, .name = p->unit, .problem = &problems[i], .expected_index = p->index };
+                changes[i] = (ProblemChange) { .machine = machine,
+                                               .name = p->unit,
+                                               .problem = &problems[i],
+                                               .expected_index = p->index };
         }
         *ret_n = n;
         return 0;
@@ -98,7 +104,8 @@ static void directory_answer(Request *request) {
 
         r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
         if (r < 0) {
-                request_error(request, request_status_of(r), "unable to decode body: %s", error_text(&err, r));
+                request_error(request, request_status_of(r), "unable to decode body: %s",
+                              error_text(&err, r));
                 return;
         }
         status = answers_read(registry_cluster(registry), root, problems, changes, &n, &err);
@@ -107,7 +114,9 @@ static void directory_answer(Request *request) {
                 return;
         }
         w = change_new(request, 204, NULL);
-        change_sent(request, w, w ? registry_change_directory(registry, NULL, 0, changes, n, change_on_done, w) : -ENOMEM);
+        change_sent(request, w,
+                    w ? registry_change_directory(registry, NULL, 0, changes, n, change_on_done, w) :
+                        -ENOMEM);
 }
 
 void directory_handle(Request *request) {

@@ -1,5 +1,6 @@
-/* /fleet/v1/events: a line for each change of the registry, so that a client waits instead of asking again and again; with details it
- * also says what was decided, by whom and why, and what came of it, as far back as the window of events goes. */
+/* /fleet/v1/events: a line for each change of the registry, so that a client waits instead of asking again
+ * and again; with details it also says what was decided, by whom and why, and what came of it, as far back as
+ * the window of events goes. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -14,8 +15,9 @@ typedef struct EventStream {
 } EventStream;
 
 static const char *const kinds[] = {
-        [CHANGED_ALL] = "all",     [CHANGED_UNIT] = "unit",       [CHANGED_TARGET] = "target",     [CHANGED_ORDER] = "order",
-        [CHANGED_STATE] = "state", [CHANGED_MACHINE] = "machine", [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem", [CHANGED_CLUSTER] = "cluster",
+        [CHANGED_ALL] = "all",           [CHANGED_UNIT] = "unit",       [CHANGED_TARGET] = "target",
+        [CHANGED_ORDER] = "order",       [CHANGED_STATE] = "state",     [CHANGED_MACHINE] = "machine",
+        [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem", [CHANGED_CLUSTER] = "cluster",
 };
 
 static void events_forget(Request *request) {
@@ -25,7 +27,8 @@ static void events_forget(Request *request) {
         free(s);
 }
 
-static void events_write(EventStream *s, uint64_t index, const char *kind, const char *unit, const char *machine) {
+static void events_write(EventStream *s, uint64_t index, const char *kind, const char *unit,
+                         const char *machine) {
         Request *request = s->request;
         _cleanup_text_ Text t = {};
 
@@ -117,17 +120,20 @@ static void add_text(Text *t, const LayoutKey *key, const KvNode *node) {
 /* A line here is a kind of event; fleet-api(7) documents the same names. */
 static const struct {
         const char *kind;
-        void (*add)(Text *t, const LayoutKey *key, const KvNode *node); /* NULL: there is nothing to say but that it has changed */
+        void (*add)(Text *t, const LayoutKey *key,
+                    const KvNode *node); /* NULL: there is nothing to say but that it has changed */
 } told[_LAYOUT_MAX] = {
-        [LAYOUT_UNIT] = { "unit", add_unit },       [LAYOUT_TARGET] = { "target", add_text },       [LAYOUT_FACTS] = { "machine", add_facts },
-        [LAYOUT_ORDER] = { "order", add_order },    [LAYOUT_METADATA] = { "metadata", add_text },   [LAYOUT_PRESENCE] = { "presence", add_presence },
-        [LAYOUT_STATE] = { "state", add_state },    [LAYOUT_PROBLEM] = { "problem", add_problem },  [LAYOUT_MEMBER] = { "member", NULL },
-        [LAYOUT_CLUSTER] = { "cluster", NULL },
+        [LAYOUT_UNIT] = { "unit", add_unit },         [LAYOUT_TARGET] = { "target", add_text },
+        [LAYOUT_FACTS] = { "machine", add_facts },    [LAYOUT_ORDER] = { "order", add_order },
+        [LAYOUT_METADATA] = { "metadata", add_text }, [LAYOUT_PRESENCE] = { "presence", add_presence },
+        [LAYOUT_STATE] = { "state", add_state },      [LAYOUT_PROBLEM] = { "problem", add_problem },
+        [LAYOUT_MEMBER] = { "member", NULL },         [LAYOUT_CLUSTER] = { "cluster", NULL },
 };
 
 static int told_line(HubEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
-        bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD || e->action == KV_ACTION_EXPIRE;
+        bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD ||
+                    e->action == KV_ACTION_EXPIRE;
         _cleanup_text_ Text t = {};
         LayoutKey key;
 
@@ -210,7 +216,8 @@ void events_handle(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        *s = (EventStream) { .request = request, .listener = { .on_change = events_on_change, .userdata = s } };
+        *s = (EventStream) { .request = request,
+                             .listener = { .on_change = events_on_change, .userdata = s } };
         request->state = s;
         request->forget = events_forget;
         registry_listen(request->api->options.registry, &s->listener);

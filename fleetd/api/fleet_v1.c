@@ -8,13 +8,14 @@
 #include "fleetd/engine/plan.h"
 #include "units/name.h"
 
-/* -- Pages: a token is base64 of two little-endian 16-bit numbers, limit and page. Where a page before it ended early, what fleet
- * does not read follows: the position of the first item, 32 bits. -- */
+/* -- Pages: a token is base64 of two little-endian 16-bit numbers, limit and page. Where a page before it
+ * ended early, what fleet does not read follows: the position of the first item, 32 bits. -- */
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 static void token_write(unsigned page, size_t first, char ret[static 16]) {
-        uint8_t b[9] = { PAGE_SIZE & 0xff, PAGE_SIZE >> 8, page & 0xff, page >> 8, first & 0xff, first >> 8 & 0xff, first >> 16 & 0xff, first >> 24 & 0xff };
+        uint8_t b[9] = { PAGE_SIZE & 0xff, PAGE_SIZE >> 8,    page & 0xff,        page >> 8,
+                         first & 0xff,     first >> 8 & 0xff, first >> 16 & 0xff, first >> 24 & 0xff };
         size_t n = first == (size_t) (page - 1) * PAGE_SIZE ? 4 : 8;
         char *end = ret;
 
@@ -30,8 +31,8 @@ static void token_write(unsigned page, size_t first, char ret[static 16]) {
                 *--end = '=';
 }
 
-/* Bytes of 's', at most 'size' of them are kept: how many there are, or -EINVAL and where it is wrong, as Go's decoder sees it:
- * line ends do not count, padding is due, nothing may follow it. */
+/* Bytes of 's', at most 'size' of them are kept: how many there are, or -EINVAL and where it is wrong, as
+ * Go's decoder sees it: line ends do not count, padding is due, nothing may follow it. */
 static int token_decode(const char *s, uint8_t *ret, size_t size, size_t *ret_n, size_t *ret_at) {
         size_t n_bytes = 0, n = strlen(s), i = 0;
         bool padded = false;
@@ -97,7 +98,8 @@ static int token_read(const char *s, unsigned *ret_page, size_t *ret_first, char
                 snprintf(ret_problem, size, "token page must be greater than zero");
                 return -EINVAL;
         }
-        *ret_first = n < 8 ? (size_t) (*ret_page - 1) * PAGE_SIZE : (size_t) b[4] | b[5] << 8 | b[6] << 16 | (size_t) b[7] << 24;
+        *ret_first = n < 8 ? (size_t) (*ret_page - 1) * PAGE_SIZE :
+                             (size_t) b[4] | b[5] << 8 | b[6] << 16 | (size_t) b[7] << 24;
         return 0;
 }
 
@@ -140,7 +142,8 @@ bool machine_is_there(const ClusterMachine *machine) {
 }
 
 /* Of a unit that has an order on 'where'. */
-static void order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where, const ClusterOrder *order, Error *ret) {
+static void order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
+                         const ClusterMachine *where, const ClusterOrder *order, Error *ret) {
         const Api *api = request->api;
         uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
         const char *name = cluster_machine_name(where);
@@ -148,9 +151,11 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
         EngineVerdict verdict = ENGINE_STAYS;
         Error why = {}, next = {};
 
-        if (!u->unit->placement.global && engine_judge(view, registry_cluster(api->options.registry), order, brake_ms, &verdict, &why) < 0)
+        if (!u->unit->placement.global &&
+            engine_judge(view, registry_cluster(api->options.registry), order, brake_ms, &verdict, &why) < 0)
                 return;
-        if ((verdict == ENGINE_GONE || verdict == ENGINE_UNFIT) && scheduler_pick(view, u, &other, &next) >= 0)
+        if ((verdict == ENGINE_GONE || verdict == ENGINE_UNFIT) &&
+            scheduler_pick(view, u, &other, &next) >= 0)
                 error_set(&next, 0, "%s is about to take it over", cluster_machine_name(other));
         switch (verdict) {
         case ENGINE_FINISHED:
@@ -160,7 +165,8 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
                 error_set(ret, 0, "waits: %s is lost, with so many others that nothing moves for now", name);
                 break;
         case ENGINE_GONE:
-                error_set(ret, 0, "waits: %s is %s; %s", name, presence_to_string(where->presence), next.message);
+                error_set(ret, 0, "waits: %s is %s; %s", name, presence_to_string(where->presence),
+                          next.message);
                 break;
         case ENGINE_UNFIT:
                 error_set(ret, 0, "waits: on %s %s; %s", name, why.message, next.message);
@@ -181,7 +187,9 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
                 return;
         }
         if (c->adopting && u->target != TARGET_INACTIVE) {
-                error_set(ret, 0, "waits: the cluster was recovered or restored, and not all its hosts have said yet what runs on them");
+                error_set(ret, 0,
+                          "waits: the cluster was recovered or restored, and not all its hosts have said yet "
+                          "what runs on them");
                 return;
         }
         (void) cluster_current_state(c, u, &where);
@@ -210,7 +218,8 @@ const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
 }
 
 /* Fills what is told of 'u'; strings borrow from the cluster and 'why'. */
-static ApiUnit unit_entity(const Request *request, const SchedulerView *view, const ClusterUnit *u, Error *why) {
+static ApiUnit unit_entity(const Request *request, const SchedulerView *view, const ClusterUnit *u,
+                           Error *why) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *where = NULL;
         bool global = u->unit && u->unit->placement.global;
@@ -219,11 +228,17 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
 
         unit_reason(request, view, u, why);
         if (!u->unit)
-                return (ApiUnit) { .name = u->name, .desired_state = target, .current_state = current, .expected_state = _TARGET_INVALID,
-                                   .machine_id = where ? where->id : NULL, .reason = why->message };
+                return (ApiUnit) { .name = u->name,
+                                   .desired_state = target,
+                                   .current_state = current,
+                                   .expected_state = _TARGET_INVALID,
+                                   .machine_id = where ? where->id : NULL,
+                                   .reason = why->message };
         return (ApiUnit) {
                 .name = u->name,
-                .file = u->unit->json_size <= UNIT_JSON_MAX ? &u->unit->file : NULL, /* a larger one was stored by a former version; its text has all options */
+                .file = u->unit->json_size <= UNIT_JSON_MAX ? &u->unit->file :
+                                                              NULL, /* a larger one was stored by a former
+                                                                       version; its text has all options */
                 .desired_state = target,
                 .current_state = global ? _TARGET_INVALID : current,
                 .expected_state = _TARGET_INVALID,
@@ -357,7 +372,9 @@ void change_on_done(void *userdata, KvStatus status, const char *sentence, uint6
 static void units_change(Request *request, const UnitChange *change, unsigned success) {
         ChangeWork *w = change_new(request, success, NULL);
 
-        change_sent(request, w, w ? registry_change_units(request->api->options.registry, change, 1, change_on_done, w) : -ENOMEM);
+        change_sent(request, w,
+                    w ? registry_change_units(request->api->options.registry, change, 1, change_on_done, w) :
+                        -ENOMEM);
 }
 
 /* What one PUT, or one item of a batch, comes to: a change, or a status and a sentence. */
@@ -381,18 +398,20 @@ static unsigned refuse(Error *err, unsigned status, const char *format, ...) {
         return status;
 }
 
-/* A unit of a directory is changed there: here the next look at the folder would undo it. Where that folder is, a file that
- * is gone counts as gone: units that the directory keeps because too many files vanished at once have to end somehow. */
+/* A unit of a directory is changed there: here the next look at the folder would undo it. Where that folder
+ * is, a file that is gone counts as gone: units that the directory keeps because too many files vanished at
+ * once have to end somehow. */
 static bool belongs_to_directory(Request *request, const ClusterUnit *u, const char *verb, Error *err) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
 
         if (!owner || owner->presence != PRESENCE_UP)
                 return false;
-        if (streq(owner->id, request->api->machine_id) && u->unit->path && access(u->unit->path, F_OK) < 0 && errno == ENOENT)
+        if (streq(owner->id, request->api->machine_id) && u->unit->path && access(u->unit->path, F_OK) < 0 &&
+            errno == ENOENT)
                 return false;
-        (void) refuse(err, 409, "%s comes from %s on %s; %s the file there", u->name, u->unit->path ?: "the unit directory",
-                      cluster_machine_name(owner), verb);
+        (void) refuse(err, 409, "%s comes from %s on %s; %s the file there", u->name,
+                      u->unit->path ?: "the unit directory", cluster_machine_name(owner), verb);
         return true;
 }
 
@@ -405,7 +424,8 @@ static unsigned refuse_unreadable(Request *request, const char *name, Error *err
         return refuse(err, 409, "the unit cannot be changed here: %s", CLUSTER_UNREADABLE);
 }
 
-static unsigned wish_contents(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known, Wish *ret, Error *err) {
+static unsigned wish_contents(Request *request, const char *name, const ApiUnit *body,
+                              const ClusterUnit *known, Wish *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
         const char *reason;
         bool same;
@@ -418,7 +438,8 @@ static unsigned wish_contents(Request *request, const char *name, const ApiUnit 
         if (r >= 0 && !same)
                 r = unit_check(ret->unit, &request->steps, err);
         if (r < 0)
-                return err->message[0] ? request_status_of(r) : refuse(err, request_status_of(r), "out of memory");
+                return err->message[0] ? request_status_of(r) :
+                                         refuse(err, request_status_of(r), "out of memory");
         if (same && body->desired_state == _TARGET_INVALID)
                 return refuse(err, 409, "must provide DesiredState to update existing unit");
         if (unit_name_is_template(name) && target != TARGET_INACTIVE)
@@ -430,22 +451,29 @@ static unsigned wish_contents(Request *request, const char *name, const ApiUnit 
         }
         if (known && belongs_to_directory(request, known, "edit", err))
                 return 409;
-        ret->change = (UnitChange) { .unit = ret->unit, .has_target = true, .target = target, .only_if_absent = !known,
+        ret->change = (UnitChange) { .unit = ret->unit,
+                                     .has_target = true,
+                                     .target = target,
+                                     .only_if_absent = !known,
                                      .expected_index = known ? known->index : 0 };
         ret->success = 201;
         return 0;
 }
 
-/* 409 where the unit is not, or no longer, what the client has seen. The conditions that hold here go into 'ret', for the store to check. */
-static unsigned wish_expectations(const ApiUnit *body, const ClusterUnit *known, UnitChange *ret, Error *err) {
+/* 409 where the unit is not, or no longer, what the client has seen. The conditions that hold here go into
+ * 'ret', for the store to check. */
+static unsigned wish_expectations(const ApiUnit *body, const ClusterUnit *known, UnitChange *ret,
+                                  Error *err) {
         if (!body->expected_hash && body->expected_state == _TARGET_INVALID)
                 return 0;
         if (!known)
                 return refuse(err, 409, "unit does not exist any longer");
         if (body->expected_hash && !streq(body->expected_hash, known->unit->hash))
-                return refuse(err, 409, "the unit was changed meanwhile: its hash is %.7s, not %.7s", known->unit->hash, body->expected_hash);
+                return refuse(err, 409, "the unit was changed meanwhile: its hash is %.7s, not %.7s",
+                              known->unit->hash, body->expected_hash);
         if (body->expected_state != _TARGET_INVALID && body->expected_state != known->target)
-                return refuse(err, 409, "the unit was changed meanwhile: its target state is %s, not %s", target_state_to_string(known->target),
+                return refuse(err, 409, "the unit was changed meanwhile: its target state is %s, not %s",
+                              target_state_to_string(known->target),
                               target_state_to_string(body->expected_state));
         if (body->expected_hash)
                 ret->expected_index = known->index;
@@ -454,7 +482,8 @@ static unsigned wish_expectations(const ApiUnit *body, const ClusterUnit *known,
         return 0;
 }
 
-static unsigned wish_removal(Request *request, const char *name, const ClusterUnit *known, Wish *ret, Error *err) {
+static unsigned wish_removal(Request *request, const char *name, const ClusterUnit *known, Wish *ret,
+                             Error *err) {
         if (!known)
                 return refuse(err, 404, "unit does not exist");
         if (belongs_to_directory(request, known, "remove", err))
@@ -465,7 +494,8 @@ static unsigned wish_removal(Request *request, const char *name, const ClusterUn
 }
 
 /* 0, or the status to answer with the sentence in 'err'. */
-static unsigned wish_change(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known, Wish *ret, Error *err) {
+static unsigned wish_change(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known,
+                            Wish *ret, Error *err) {
         if (body->destroy)
                 return wish_removal(request, name, known, ret, err);
         if (known && body->keep)
@@ -529,11 +559,14 @@ static void units_put(Request *request, const char *name) {
                 return;
         r = api_unit_read(request->http->body, request->http->body_size, &body, &err);
         if (r < 0) {
-                request_error(request, request_status_of(r), r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_error(request, request_status_of(r),
+                              r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
                 return;
         }
         if (body.name && body.name[0] && !streq(body.name, name)) {
-                request_error(request, 400, "name in URL \"%s\" differs from unit name in request body \"%s\"", name, body.name);
+                request_error(request, 400,
+                              "name in URL \"%s\" differs from unit name in request body \"%s\"", name,
+                              body.name);
                 return;
         }
         if (body.destroy) {
@@ -617,7 +650,8 @@ void batch_handle(Request *request) {
         if (r == -E2BIG)
                 r = error_set(&err, -EINVAL, "more than %d units in one batch", BATCH_MAX);
         if (r < 0) {
-                request_error(request, request_status_of(r), r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_error(request, request_status_of(r),
+                              r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
                 return;
         }
         status = wishes_read(request, &page, &wishes, &err);
@@ -626,7 +660,10 @@ void batch_handle(Request *request) {
                 return;
         }
         w = change_new(request, 204, NULL);
-        change_sent(request, w, w ? registry_change_units(request->api->options.registry, wishes.changes, wishes.n, change_on_done, w) : -ENOMEM);
+        change_sent(request, w,
+                    w ? registry_change_units(request->api->options.registry, wishes.changes, wishes.n,
+                                              change_on_done, w) :
+                        -ENOMEM);
 }
 
 void units_handle(Request *request, const char *name) {
@@ -652,7 +689,8 @@ static int by_unit_and_machine(const void *a, const void *b) {
         return strcmp(x->unit, y->unit) ?: strcmp(x->machine->id, y->machine->id);
 }
 
-static const ClusterState **states_sorted(const Cluster *c, const char *machine, const char *unit, size_t *ret_n) {
+static const ClusterState **states_sorted(const Cluster *c, const char *machine, const char *unit,
+                                          size_t *ret_n) {
         const ClusterState **all = NULL;
         size_t n = 0;
 
@@ -674,8 +712,14 @@ static const ClusterState **states_sorted(const Cluster *c, const char *machine,
 }
 
 static ApiState state_entity(const ClusterState *s) {
-        return (ApiState) { .name = s->unit, .machine_id = s->machine->id, .hash = s->state.hash, .load = s->state.load,
-                            .active = s->state.active, .sub = s->state.sub, .since_ms = s->state.since_ms, .finished = s->state.done,
+        return (ApiState) { .name = s->unit,
+                            .machine_id = s->machine->id,
+                            .hash = s->state.hash,
+                            .load = s->state.load,
+                            .active = s->state.active,
+                            .sub = s->state.sub,
+                            .since_ms = s->state.since_ms,
+                            .finished = s->state.done,
                             .job = s->state.job[0] ? s->state.job : NULL };
 }
 
@@ -731,7 +775,8 @@ static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
 }
 
 /* A host that is alone and has no door for others is in no member key: it knows itself all the same. */
-static void member_write(Text *t, const Request *request, const KvState *state, const char *name, const KvMember *member, uint64_t raft_id) {
+static void member_write(Text *t, const Request *request, const KvState *state, const char *name,
+                         const KvMember *member, uint64_t raft_id) {
         const ClusterMachine *m = machine_of(registry_cluster(request->api->options.registry), raft_id);
         bool self = raft_id == state->raft_id;
 

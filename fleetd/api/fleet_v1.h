@@ -8,7 +8,8 @@
 enum {
         PAGE_SIZE = 100,
         PAGE_BYTES = 1024 * 1024, /* a page ends behind the item that reaches it ... */
-        PAGE_WORK = 100000,       /* ... or for whose reason the scheduler looked at so much (scheduler_view_work()): some 10 ms */
+        PAGE_WORK = 100000,       /* ... or for whose reason the scheduler looked at so much
+                                     (scheduler_view_work()): some 10 ms */
         BATCH_MAX = 1000,         /* units */
 };
 
@@ -27,8 +28,10 @@ const char *page_next(Page *page);
 /* A change of the registry that a request waits for: change_on_done() answers 'success', or why not. */
 typedef struct ChangeWork ChangeWork;
 
-ChangeWork *change_new(Request *request, unsigned success, const char *type); /* 'type' of the empty answer, may be NULL; NULL: no memory */
-void change_sent(Request *request, ChangeWork *work, int r);                  /* 'r' as sending it returned; below 0 answers 500 */
+ChangeWork *change_new(Request *request, unsigned success,
+                       const char *type); /* 'type' of the empty answer, may be NULL; NULL: no memory */
+void change_sent(Request *request, ChangeWork *work,
+                 int r); /* 'r' as sending it returned; below 0 answers 500 */
 void change_on_done(void *work, KvStatus status, const char *sentence, uint64_t index);
 
 /* Why a unit is where it is, or nowhere: a sentence in 'ret'. */

@@ -41,12 +41,14 @@ static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t in
 }
 
 /* 'status' 0: the one of the code. */
-static void answer_error_as(Request *request, unsigned status, unsigned code, const void *cause, size_t size, uint64_t index) {
+static void answer_error_as(Request *request, unsigned status, unsigned code, const void *cause, size_t size,
+                            uint64_t index) {
         _cleanup_text_ Text t = {};
         KeysHead head;
         unsigned usual = keys_v2_write_error(&t, code, cause, size, index);
 
-        request_answer(request, status > 0 ? status : usual, "application/json", head_of(&head, request, index, true), t.chars ?: "", t.size);
+        request_answer(request, status > 0 ? status : usual, "application/json",
+                       head_of(&head, request, index, true), t.chars ?: "", t.size);
 }
 
 static void answer_error(Request *request, unsigned code, const void *cause, size_t size, uint64_t index) {
@@ -68,7 +70,8 @@ static void answer_busy(Request *request, const char *cause) {
         KeysHead head;
 
         (void) keys_v2_write_error(&t, 300, cause, strlen(cause), 0);
-        request_answer(request, 503, "application/json", head_of(&head, request, 0, true), t.chars ?: "", t.size);
+        request_answer(request, 503, "application/json", head_of(&head, request, 0, true), t.chars ?: "",
+                       t.size);
 }
 
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {
@@ -77,7 +80,8 @@ static void answer_text(Request *request, unsigned status, uint64_t index, Text 
         if (t->error < 0)
                 answer_refusal(request, 300, "out of memory");
         else
-                request_answer(request, status, "application/json", head_of(&head, request, index, false), t->chars, t->size);
+                request_answer(request, status, "application/json", head_of(&head, request, index, false),
+                               t->chars, t->size);
 }
 
 static uint64_t wall_of(const Request *request) {
@@ -140,10 +144,10 @@ typedef struct KeysList {
         bool recursive;
         uint64_t nodes_max, size_max; /* more is -E2BIG */
         uint64_t now_ms, wall_ms;
-        uint64_t n_nodes;             /* that it took */
-        uint64_t index;               /* of the tree that was read; 0: none was */
-        Shared *answer;               /* of a worker */
-        struct KeysWait *wait;        /* the loop's */
+        uint64_t n_nodes;      /* that it took */
+        uint64_t index;        /* of the tree that was read; 0: none was */
+        Shared *answer;        /* of a worker */
+        struct KeysWait *wait; /* the loop's */
         char key_bytes[];
 } KeysList;
 
@@ -154,8 +158,13 @@ static int list_write(KeysList *list, Text *t, TreeTxn *txn, const KvNode *dir) 
 
         if (!l)
                 return -ENOMEM;
-        *l = (Listing) { .t = t, .nodes_max = list->nodes_max, .size_max = list->size_max, .base = dir->key, .recursive = list->recursive,
-                         .now_ms = list->now_ms, .wall_ms = list->wall_ms };
+        *l = (Listing) { .t = t,
+                         .nodes_max = list->nodes_max,
+                         .size_max = list->size_max,
+                         .base = dir->key,
+                         .recursive = list->recursive,
+                         .now_ms = list->now_ms,
+                         .wall_ms = list->wall_ms };
         text_append(t, "{\"action\":\"get\",\"node\":");
         listing_push(l, dir);
         r = tree_walk(txn, dir->key, list->recursive, listing_visit, l);
@@ -170,7 +179,8 @@ static void refuse_listing(Request *request, uint64_t index) {
         const ApiLimits *limits = &request->api->limits;
         char cause[160], text[32];
 
-        snprintf(cause, sizeof(cause), "the answer would be more than %llu nodes or %s: list the directories in it one by one",
+        snprintf(cause, sizeof(cause),
+                 "the answer would be more than %llu nodes or %s: list the directories in it one by one",
                  (unsigned long long) limits->answer_nodes, size_text(limits->answer_size, text));
         answer_error(request, 210, cause, strlen(cause), index);
 }
@@ -197,7 +207,8 @@ static GetResult get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 answer_refusal(request, 300, strerror(-r));
                 return GET_DONE;
         }
-        if (request->door != API_SOCKET && kv_path_is_ours(key)) { /* as where there is nothing of fleet's, whatever there is */
+        if (request->door != API_SOCKET &&
+            kv_path_is_ours(key)) { /* as where there is nothing of fleet's, whatever there is */
                 request->api->gets_failed++;
                 answer_error(request, 100, "/_fleet", strlen("/_fleet"), meta.index);
                 return GET_DONE;
@@ -232,8 +243,11 @@ static GetResult get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 return GET_DONE;
         }
         if (r == 0 && node.dir) {
-                KeysList list = { .recursive = q->recursive, .nodes_max = MIN(limits->answer_nodes, (uint64_t) API_LARGE_NODES),
-                                  .size_max = MIN(limits->answer_size, (uint64_t) API_LARGE_BYTES), .now_ms = kv_cluster_ms(store), .wall_ms = wall_of(request) };
+                KeysList list = { .recursive = q->recursive,
+                                  .nodes_max = MIN(limits->answer_nodes, (uint64_t) API_LARGE_NODES),
+                                  .size_max = MIN(limits->answer_size, (uint64_t) API_LARGE_BYTES),
+                                  .now_ms = kv_cluster_ms(store),
+                                  .wall_ms = wall_of(request) };
 
                 tree_limit_walks(txn, API_LARGE_VISITS);
                 r = list_write(&list, &t, txn, &node);
@@ -304,9 +318,12 @@ static void answer_unavailable(Request *request, KvStatus status) {
 
         kv_state(request->api->options.store, &state);
         if (status == KV_UNKNOWN)
-                snprintf(cause, sizeof(cause), "etcdserver: request timed out: the leader was lost; whether it happened is unknown: read the key again");
+                snprintf(cause, sizeof(cause),
+                         "etcdserver: request timed out: the leader was lost; whether it happened is "
+                         "unknown: read the key again");
         else
-                snprintf(cause, sizeof(cause), "%s", state.problem[0] ? state.problem : "no leader; reads still work");
+                snprintf(cause, sizeof(cause), "%s",
+                         state.problem[0] ? state.problem : "no leader; reads still work");
         answer_refusal(request, 300, cause);
 }
 
@@ -354,7 +371,8 @@ static void large_done(void *userdata, int result) {
                 return;
         }
         if (result == 0)
-                request_answer_shared(request, 200, "application/json", head_of(&head, request, list->index, false), list->answer);
+                request_answer_shared(request, 200, "application/json",
+                                      head_of(&head, request, list->index, false), list->answer);
         else if (result == -E2BIG)
                 refuse_listing(request, list->index);
         else
@@ -379,8 +397,13 @@ static void get_large(KeysWait *w) {
         int r = -ENOMEM;
 
         if (list) {
-                *list = (KeysList) { .key = { list->key_bytes, w->key_size }, .recursive = w->query.recursive, .nodes_max = limits->answer_nodes,
-                                     .size_max = limits->answer_size, .now_ms = kv_cluster_ms(store), .wall_ms = wall_of(request), .wait = w };
+                *list = (KeysList) { .key = { list->key_bytes, w->key_size },
+                                     .recursive = w->query.recursive,
+                                     .nodes_max = limits->answer_nodes,
+                                     .size_max = limits->answer_size,
+                                     .now_ms = kv_cluster_ms(store),
+                                     .wall_ms = wall_of(request),
+                                     .wait = w };
                 memcpy(list->key_bytes, w->key, w->key_size);
                 r = kv_read_large(store, &large_ops, list, &w->large);
         }
@@ -494,8 +517,12 @@ static const WatchEvents keys_watch = { .on_event = watch_on_event, .on_cleared 
 static void get_watch(KeysWait *w) {
         Request *request = w->request;
         KvStore *store = request->api->options.store;
-        WatchOptions options = { .key = wait_key(w), .recursive = w->query.recursive, .since = w->query.wait_index, .hidden_rule = true,
-                                 .internal = request->door == API_SOCKET && kv_path_is_ours(wait_key(w)), .once = !w->query.stream };
+        WatchOptions options = { .key = wait_key(w),
+                                 .recursive = w->query.recursive,
+                                 .since = w->query.wait_index,
+                                 .hidden_rule = true,
+                                 .internal = request->door == API_SOCKET && kv_path_is_ours(wait_key(w)),
+                                 .once = !w->query.stream };
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         uint64_t index = kv_index(store), oldest = 0;
         KeysHead head;
@@ -522,7 +549,8 @@ static void get_watch(KeysWait *w) {
         if (r == -ESTALE) {
                 char cause[128];
 
-                snprintf(cause, sizeof(cause), "the requested history has been cleared [%llu/%llu]", (unsigned long long) oldest, (unsigned long long) w->query.wait_index);
+                snprintf(cause, sizeof(cause), "the requested history has been cleared [%llu/%llu]",
+                         (unsigned long long) oldest, (unsigned long long) w->query.wait_index);
                 answer_error(request, 401, cause, strlen(cause), index);
         } else
                 answer_refusal(request, 300, "too many watches");
@@ -535,25 +563,39 @@ static void write_on_done(void *userdata, const KvResult *result) {
         KeysWait *w = userdata;
         Request *request = w->request;
         _cleanup_text_ Text t = {};
-        KvEvent event = { .action = result->action, .node = result->node, .has_prev = result->has_prev, .prev = result->prev };
+        KvEvent event = { .action = result->action,
+                          .node = result->node,
+                          .has_prev = result->has_prev,
+                          .prev = result->prev };
         bool quiet = w->query.quiet && keys_action_shows_value(result->action);
 
         w->number = 0;
         request->forget = NULL;
-        if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID && result->cause.size == 0)
+        if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID &&
+            result->cause.size == 0)
                 answer_unavailable(request, result->status);
         else if (result->status != KV_OK) {
                 static const char refused[] = "Insufficient credentials";
                 bool forbidden = result->status == KV_FORBIDDEN;
 
-                answer_error_as(request, result->status == KV_TOO_LARGE ? 413 : result->status == KV_BUSY ? 503 : 0, keys_code(result->status), forbidden ? refused : result->cause.data, forbidden ? sizeof(refused) - 1 : result->cause.size,
-                             result->status >= KV_NO_LEADER ? 0 : result->index);
+                answer_error_as(request,
+                                result->status == KV_TOO_LARGE ? 413 :
+                                result->status == KV_BUSY      ? 503 :
+                                                                 0,
+                                keys_code(result->status), forbidden ? refused : result->cause.data,
+                                forbidden ? sizeof(refused) - 1 : result->cause.size,
+                                result->status >= KV_NO_LEADER ? 0 : result->index);
         } else {
                 if (quiet)
                         text_printf(&t, "{\"action\":\"%s\"}\n", kv_action_name(result->action));
                 else
                         keys_v2_write_event(&t, &event, result->now_ms, wall_of(request));
-                answer_text(request, result->action == KV_ACTION_CREATE || (result->action == KV_ACTION_SET && !result->has_prev) ? 201 : 200, result->index, &t);
+                answer_text(request,
+                            result->action == KV_ACTION_CREATE ||
+                                            (result->action == KV_ACTION_SET && !result->has_prev) ?
+                                    201 :
+                                    200,
+                            result->index, &t);
         }
         wait_free(w);
 }
@@ -562,8 +604,12 @@ static void write_propose(KeysWait *w) {
         Request *request = w->request;
         const KeysQuery *q = &w->query;
         bool conditions = q->prev_index > 0 || q->has_prev_value;
-        KvCommand cmd = { .key = wait_key(w), .value = q->value, .dir = q->dir, .prev_index = q->prev_index,
-                          .has_prev_value = q->has_prev_value, .prev_value = q->prev_value };
+        KvCommand cmd = { .key = wait_key(w),
+                          .value = q->value,
+                          .dir = q->dir,
+                          .prev_index = q->prev_index,
+                          .has_prev_value = q->has_prev_value,
+                          .prev_value = q->prev_value };
         int r;
 
         if (method_is(request, "DELETE")) {
@@ -576,7 +622,9 @@ static void write_propose(KeysWait *w) {
                 cmd.has_prev_value = false;
                 request_ttl(&cmd, q->has_ttl, q->ttl);
         } else {
-                cmd.op = q->prev_exist == 0 ? KV_CREATE : q->prev_exist == 1 && !conditions ? KV_UPDATE : KV_SET;
+                cmd.op = q->prev_exist == 0                ? KV_CREATE :
+                         q->prev_exist == 1 && !conditions ? KV_UPDATE :
+                                                             KV_SET;
                 if (cmd.op == KV_CREATE) {
                         cmd.prev_index = 0;
                         cmd.has_prev_value = false;
@@ -639,9 +687,11 @@ void keys_v2_handle(Request *request) {
                 return;
         }
         if (r < 0 || w->key_size > limits->key_size)
-                snprintf(e.cause, sizeof(e.cause), "the key is longer than %s or deeper than %d levels", size_text(limits->key_size, text), KV_DEPTH_MAX);
+                snprintf(e.cause, sizeof(e.cause), "the key is longer than %s or deeper than %d levels",
+                         size_text(limits->key_size, text), KV_DEPTH_MAX);
         else if (w->query.value.size > limits->value_size)
-                snprintf(e.cause, sizeof(e.cause), "the value is longer than %s", size_text(limits->value_size, text));
+                snprintf(e.cause, sizeof(e.cause), "the value is longer than %s",
+                         size_text(limits->value_size, text));
         if (e.cause[0]) {
                 answer_refusal(request, 210, e.cause);
                 wait_free(w);

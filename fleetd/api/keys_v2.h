@@ -1,12 +1,13 @@
-/* etcd's v2 keys: from parameters to a command, from a result to JSON. Reference: the contract of etcd 3.4's v2 API. */
+/* etcd's v2 keys: from parameters to a command, from a result to JSON. Reference: the contract of etcd 3.4's
+ * v2 API. */
 #pragma once
 
 #include "base/text.h"
 #include "fleetd/api/request.h"
 #include "kvstore/apply.h"
 
-/* {"action":...,"node":{...},"prevNode":{...}} and a newline. 'wall_ms' is the wall clock that belongs to cluster time
- * 'now_ms', for "expiration". */
+/* {"action":...,"node":{...},"prevNode":{...}} and a newline. 'wall_ms' is the wall clock that belongs to
+ * cluster time 'now_ms', for "expiration". */
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms);
 
 /* Answers with code 300; the request is gone then. */

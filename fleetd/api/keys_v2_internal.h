@@ -1,4 +1,5 @@
-/* What the files of the key API share: keys_v2.c asks the store, keys_v2_query.c reads requests, keys_v2_text.c writes answers. */
+/* What the files of the key API share: keys_v2.c asks the store, keys_v2_query.c reads requests,
+ * keys_v2_text.c writes answers. */
 #pragma once
 
 #include "fleetd/api/keys_v2.h"
@@ -19,8 +20,8 @@ typedef struct KeysError {
         char cause[ERROR_MESSAGE_MAX];
 } KeysError;
 
-/* The checks come in etcd's order, whatever the method; the first failure answers, with its code and cause in 'e'. 'q' is filled in any
- * case, and its form has to be freed. 0 or -EINVAL. */
+/* The checks come in etcd's order, whatever the method; the first failure answers, with its code and cause in
+ * 'e'. 'q' is filled in any case, and its form has to be freed. 0 or -EINVAL. */
 int keys_query_read(Request *request, KeysQuery *q, KeysError *e);
 
 /* -- keys_v2_text.c -- */
@@ -29,7 +30,8 @@ unsigned keys_code(KvStatus status); /* etcd's error code */
 
 size_t keys_node_room(const KvNode *node); /* what its object takes, mostly: for text_reserve() */
 
-/* Opens a node's object and writes all but "nodes", "modifiedIndex" and "createdIndex", which come behind the children. */
+/* Opens a node's object and writes all but "nodes", "modifiedIndex" and "createdIndex", which come behind the
+ * children. */
 void keys_node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms);
 void keys_node_close(Text *t, const KvNode *node);
 void keys_node_write(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms);

@@ -42,7 +42,8 @@ static int read_bool(const KeysQuery *q, const char *name, const char *format, b
         if (!p || parse_go_bool(p, ret) == 0)
                 return 0;
         e->code = 209;
-        snprintf(e->cause, sizeof(e->cause), format[0] == '"' ? "invalid value for \"%s\"" : "invalid value for %s", name);
+        snprintf(e->cause, sizeof(e->cause),
+                 format[0] == '"' ? "invalid value for \"%s\"" : "invalid value for %s", name);
         return -EINVAL;
 }
 

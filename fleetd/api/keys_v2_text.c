@@ -30,10 +30,10 @@ static const struct {
 };
 
 static const unsigned status_codes[_KV_STATUS_MAX] = {
-        [KV_NOT_FOUND] = 100,      [KV_COMPARE_FAILED] = 101, [KV_NOT_FILE] = 102,      [KV_NOT_DIR] = 104,
-        [KV_EXISTS] = 105,         [KV_ROOT_READ_ONLY] = 107, [KV_DIR_NOT_EMPTY] = 108, [KV_FORBIDDEN] = 110,
-        [KV_TOO_LARGE] = 210,      [KV_TERM_CHANGED] = 300,   [KV_INVALID] = 210,       [KV_NO_LEADER] = 300,
-        [KV_BUSY] = 300,           [KV_UNKNOWN] = 300,
+        [KV_NOT_FOUND] = 100, [KV_COMPARE_FAILED] = 101, [KV_NOT_FILE] = 102,      [KV_NOT_DIR] = 104,
+        [KV_EXISTS] = 105,    [KV_ROOT_READ_ONLY] = 107, [KV_DIR_NOT_EMPTY] = 108, [KV_FORBIDDEN] = 110,
+        [KV_TOO_LARGE] = 210, [KV_TERM_CHANGED] = 300,   [KV_INVALID] = 210,       [KV_NO_LEADER] = 300,
+        [KV_BUSY] = 300,      [KV_UNKNOWN] = 300,
 };
 
 unsigned keys_code(KvStatus status) {
@@ -109,7 +109,8 @@ void keys_node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_m
                 write_time(t, wall_ms + node->expires_ms - now_ms);
                 text_append_char(t, '"');
                 if (node->expires_ms > now_ms)
-                        text_printf(t, ",\"ttl\":%llu", (unsigned long long) (node->expires_ms - now_ms + 999) / 1000);
+                        text_printf(t, ",\"ttl\":%llu",
+                                    (unsigned long long) (node->expires_ms - now_ms + 999) / 1000);
         }
 }
 
@@ -133,7 +134,8 @@ bool keys_action_shows_value(KvAction action) {
 }
 
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms) {
-        (void) text_reserve(t, keys_node_room(&event->node) + (event->has_prev ? keys_node_room(&event->prev) : 0) + NODE_ROOM);
+        (void) text_reserve(t, keys_node_room(&event->node) +
+                                       (event->has_prev ? keys_node_room(&event->prev) : 0) + NODE_ROOM);
         text_append(t, "{\"action\":\"");
         text_append(t, kv_action_name(event->action));
         text_append(t, "\",\"node\":");

@@ -16,7 +16,8 @@ void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_valu
         json_add_bytes(t, "key", node->key.data, node->key.size);
         json_add_u64(t, "modifiedIndex", node->modified);
         if (node->expires_ms > 0) /* what is due is there until the leader says so: a second */
-                json_add_u64(t, "ttl", node->expires_ms > now_ms ? (node->expires_ms - now_ms + 999) / 1000 : 1);
+                json_add_u64(t, "ttl",
+                             node->expires_ms > now_ms ? (node->expires_ms - now_ms + 999) / 1000 : 1);
         if (with_value && !node->dir)
                 json_add_bytes(t, "value", node->value.data ?: "", node->value.size);
         json_close(t, '}');
@@ -67,10 +68,11 @@ static void refuse_busy(Request *request, const char *reason) {
 
 void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {
         static const unsigned statuses[_KV_STATUS_MAX] = {
-                [KV_NOT_FOUND] = 404,      [KV_COMPARE_FAILED] = 412, [KV_NOT_FILE] = 409,  [KV_NOT_DIR] = 409,
-                [KV_EXISTS] = 412,         [KV_ROOT_READ_ONLY] = 403, [KV_DIR_NOT_EMPTY] = 409, [KV_FORBIDDEN] = 403,
-                [KV_TOO_LARGE] = 413,      [KV_INVALID] = 400,        [KV_TERM_CHANGED] = 503,  [KV_NO_LEADER] = 503,
-                [KV_BUSY] = 503,           [KV_UNKNOWN] = 504,
+                [KV_NOT_FOUND] = 404,     [KV_COMPARE_FAILED] = 412, [KV_NOT_FILE] = 409,
+                [KV_NOT_DIR] = 409,       [KV_EXISTS] = 412,         [KV_ROOT_READ_ONLY] = 403,
+                [KV_DIR_NOT_EMPTY] = 409, [KV_FORBIDDEN] = 403,      [KV_TOO_LARGE] = 413,
+                [KV_INVALID] = 400,       [KV_TERM_CHANGED] = 503,   [KV_NO_LEADER] = 503,
+                [KV_BUSY] = 503,          [KV_UNKNOWN] = 504,
         };
         _cleanup_text_ Text cause = {};
         KvState state;
@@ -78,16 +80,23 @@ void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {
         ret->status = statuses[result->status];
         ret->index = result->status < KV_NO_LEADER ? result->index : 0;
         if (result->cause.size > 0)
-                text_append_json(&cause, result->cause.data, result->cause.size); /* quotes and all: it is shown, not read */
+                text_append_json(&cause, result->cause.data,
+                                 result->cause.size); /* quotes and all: it is shown, not read */
         if (result->status == KV_UNKNOWN) {
-                error_set(&ret->err, -ETIMEDOUT, "%s: read again", cause.chars ?: "the leader was lost; whether it happened is unknown");
+                error_set(&ret->err, -ETIMEDOUT, "%s: read again",
+                          cause.chars ?: "the leader was lost; whether it happened is unknown");
         } else if (result->status == KV_NO_LEADER) {
                 kv_state(request->api->options.store, &state);
-                error_set(&ret->err, -EAGAIN, "%s; nothing has changed", cause.chars ?: state.problem[0] ? state.problem : "no leader");
-        } else if (result->status == KV_TOO_LARGE || result->status == KV_INVALID || result->status == KV_FORBIDDEN)
+                error_set(&ret->err, -EAGAIN, "%s; nothing has changed",
+                          cause.chars              ?:
+                                  state.problem[0] ? state.problem :
+                                                     "no leader");
+        } else if (result->status == KV_TOO_LARGE || result->status == KV_INVALID ||
+                   result->status == KV_FORBIDDEN)
                 error_set(&ret->err, -EINVAL, "%s", cause.chars ?: kv_status_name(result->status));
         else
-                error_set(&ret->err, -EINVAL, "%s%s%s", kv_status_name(result->status), cause.chars ? ": " : "", cause.chars ?: "");
+                error_set(&ret->err, -EINVAL, "%s%s%s", kv_status_name(result->status),
+                          cause.chars ? ": " : "", cause.chars ?: "");
 }
 
 int kv_key_check(KvBytes key, Error *err) {
@@ -103,7 +112,8 @@ int kv_key_check(KvBytes key, Error *err) {
         if (r < 0)
                 return error_set(err, r, "%s", strerror(-r));
         if (!kv_bytes_equal(key, (KvBytes) { clean, size }))
-                return error_set(err, -EINVAL, "a key has no empty part, none of '.' and '..', and no '/' at its end");
+                return error_set(err, -EINVAL,
+                                 "a key has no empty part, none of '.' and '..', and no '/' at its end");
         return 0;
 }
 
@@ -114,7 +124,8 @@ int kv_limits_check(const Request *request, const KvCommand *write, Error *err) 
         if (write->key.size > limits->key_size)
                 return error_set(err, -E2BIG, "the key is longer than %s", size_text(limits->key_size, text));
         if (write->value.size > limits->value_size)
-                return error_set(err, -E2BIG, "the value is longer than %s", size_text(limits->value_size, text));
+                return error_set(err, -E2BIG, "the value is longer than %s",
+                                 size_text(limits->value_size, text));
         return 0;
 }
 
@@ -199,21 +210,38 @@ static void value_read(KvAsk *ask) {
                 kv_ask_free(ask);
                 return;
         }
-        r = request->door != API_SOCKET && kv_path_is_ours(ask->key) ? -ENOENT : tree_get(txn, ask->key, &node);
+        r = request->door != API_SOCKET && kv_path_is_ours(ask->key) ? -ENOENT :
+                                                                       tree_get(txn, ask->key, &node);
         snprintf(index, sizeof(index), "%llu", (unsigned long long) meta.index);
         if (r < 0)
-                kv_refuse(request, &(KvRefusal) { .status = 404, .index = meta.index, .err.message = "key not found" });
+                kv_refuse(
+                        request,
+                        &(KvRefusal) { .status = 404, .index = meta.index, .err.message = "key not found" });
         else if (node.dir)
-                kv_refuse(request, &(KvRefusal) { .status = 409, .index = meta.index, .err.message = "it is a directory: GET /fleet/v1/kv/list?prefix=KEY" });
+                kv_refuse(request,
+                          &(KvRefusal) {
+                                  .status = 409,
+                                  .index = meta.index,
+                                  .err.message = "it is a directory: GET /fleet/v1/kv/list?prefix=KEY" });
         else {
                 snprintf(modified, sizeof(modified), "%llu", (unsigned long long) node.modified);
                 snprintf(created, sizeof(created), "%llu", (unsigned long long) node.created);
-                snprintf(ttl, sizeof(ttl), "%llu", (unsigned long long) (node.expires_ms > now_ms ? (node.expires_ms - now_ms + 999) / 1000 : 1));
-                HttpField fields[] = { { "X-Fleet-Index", index }, { "X-Fleet-Modified-Index", modified }, { "X-Fleet-Created-Index", created },
-                                       { "X-Content-Type-Options", "nosniff" }, request_stale_field(request, &stale), {}, {} };
+                snprintf(ttl, sizeof(ttl), "%llu",
+                         (unsigned long long) (node.expires_ms > now_ms ?
+                                                       (node.expires_ms - now_ms + 999) / 1000 :
+                                                       1));
+                HttpField fields[] = { { "X-Fleet-Index", index },
+                                       { "X-Fleet-Modified-Index", modified },
+                                       { "X-Fleet-Created-Index", created },
+                                       { "X-Content-Type-Options", "nosniff" },
+                                       request_stale_field(request, &stale),
+                                       {},
+                                       {} };
 
-                fields[fields[4].name ? 5 : 4] = node.expires_ms > 0 ? (HttpField) { "X-Fleet-TTL", ttl } : (HttpField) {};
-                request_answer(request, 200, "application/octet-stream", fields, node.value.data ?: "", node.value.size);
+                fields[fields[4].name ? 5 : 4] = node.expires_ms > 0 ? (HttpField) { "X-Fleet-TTL", ttl } :
+                                                                       (HttpField) {};
+                request_answer(request, 200, "application/octet-stream", fields, node.value.data ?: "",
+                               node.value.size);
         }
         kv_ask_free(ask);
 }
@@ -223,7 +251,8 @@ static void value_on_done(void *userdata, const KvResult *result) {
         Request *request = ask->request;
         _cleanup_text_ Text t = {};
         KvRefusal refusal = {};
-        bool made = result->action == KV_ACTION_CREATE || (result->action == KV_ACTION_SET && !result->has_prev);
+        bool made = result->action == KV_ACTION_CREATE ||
+                    (result->action == KV_ACTION_SET && !result->has_prev);
 
         ask->number = 0;
         request->forget = NULL;
@@ -259,17 +288,27 @@ static void value_handle(KvAsk *ask) {
                 ask->read = value_read;
                 kv_ask_read(ask);
         } else if (method_is(request, "DELETE")) {
-                ask->command = (KvCommand) { .op = KV_DELETE, .key = ask->key, .dir = p->dir, .recursive = p->recursive, .prev_index = p->prev_index };
+                ask->command = (KvCommand) { .op = KV_DELETE,
+                                             .key = ask->key,
+                                             .dir = p->dir,
+                                             .recursive = p->recursive,
+                                             .prev_index = p->prev_index };
                 kv_ask_propose(ask, value_on_done);
         } else if (type && starts_with(type, "application/x-www-form-urlencoded")) {
-                refuse(request, 415, "the body is the value itself, of type application/octet-stream: curl -T FILE");
+                refuse(request, 415,
+                       "the body is the value itself, of type application/octet-stream: curl -T FILE");
                 kv_ask_free(ask);
         } else if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
-                refuse(request, 400, "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
+                refuse(request, 400,
+                       "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
                 kv_ask_free(ask);
         } else {
                 ask->command = (KvCommand) {
-                        .op = !p->has_prev_exist ? KV_SET : p->prev_exist ? KV_UPDATE : KV_CREATE, .key = ask->key, .prev_index = p->prev_index,
+                        .op = !p->has_prev_exist ? KV_SET :
+                              p->prev_exist      ? KV_UPDATE :
+                                                   KV_CREATE,
+                        .key = ask->key,
+                        .prev_index = p->prev_index,
                         .value = { request->http->body, request->http->body_size },
                 };
                 request_ttl(&ask->command, p->has_ttl, p->ttl);
@@ -288,17 +327,17 @@ static void value_handle(KvAsk *ask) {
 /* With memory of its own: a worker has it when the client is gone. */
 typedef struct KvPage {
         KvBytes prefix;
-        char *after;         /* a key: the page begins behind it; NULL: with 'prefix' itself, or what is below it */
+        char *after; /* a key: the page begins behind it; NULL: with 'prefix' itself, or what is below it */
         size_t after_size;
         bool first, recursive, values, ours, internal, more;
         uint64_t limit, now_ms;
-        size_t encoded_max;  /* bytes of the answer; more is -E2BIG; 0: any */
+        size_t encoded_max; /* bytes of the answer; more is -E2BIG; 0: any */
         uint64_t n, size;
-        char *last;          /* the key that the page ends with: owned; the root where it was 'prefix' itself */
+        char *last; /* the key that the page ends with: owned; the root where it was 'prefix' itself */
         size_t last_size;
         Text nodes;
         Shared *answer;
-        KvAsk *ask;          /* the loop's */
+        KvAsk *ask; /* the loop's */
         char prefix_bytes[];
 } KvPage;
 
@@ -346,8 +385,11 @@ static int page_begin(KvPage *page, KvBytes token, Error *err) {
         page->first = !token.data;
         if (page->first)
                 return 0;
-        if (base64_decode(token.data, token.size, &rest, &n) < 0 || n == 0 || rest[0] != '/' || base + n > KV_KEY_MAX)
-                return error_set(err, -EINVAL, "nextPageToken: this is none; take it from the answer before, with the same prefix");
+        if (base64_decode(token.data, token.size, &rest, &n) < 0 || n == 0 || rest[0] != '/' ||
+            base + n > KV_KEY_MAX)
+                return error_set(
+                        err, -EINVAL,
+                        "nextPageToken: this is none; take it from the answer before, with the same prefix");
         if (n == 1)
                 return 0;
         page->after = malloc(base + n);
@@ -366,7 +408,8 @@ static int page_new(const KvAsk *ask, KvPage **ret, Error *err) {
 
         if (!page)
                 return -ENOMEM;
-        page->prefix = (KvBytes) { memcpy(page->prefix_bytes, p->prefix.data, p->prefix.size), p->prefix.size };
+        page->prefix = (KvBytes) { memcpy(page->prefix_bytes, p->prefix.data, p->prefix.size),
+                                   p->prefix.size };
         page->recursive = p->recursive;
         page->values = p->values;
         page->limit = p->limit;
@@ -395,7 +438,8 @@ static int page_nodes(KvPage *page, TreeTxn *txn) {
                 if (r < 0)
                         return r;
         }
-        return tree_walk_from(txn, page->prefix, (KvBytes) { page->after, page->after_size }, page->recursive, page_add, page);
+        return tree_walk_from(txn, page->prefix, (KvBytes) { page->after, page->after_size }, page->recursive,
+                              page_add, page);
 }
 
 /* Makes the answer, in the loop or in a worker. */
@@ -439,7 +483,9 @@ static void page_answer(KvAsk *ask, const KvPage *page, int result) {
         StaleField stale;
 
         if (result == 0)
-                request_answer_shared(request, 200, "application/json", (HttpField[]) { request_stale_field(request, &stale), {} }, page->answer);
+                request_answer_shared(request, 200, "application/json",
+                                      (HttpField[]) { request_stale_field(request, &stale), {} },
+                                      page->answer);
         else
                 refuse_busy(request, request_large_reason(result));
         kv_ask_free(ask);
@@ -523,7 +569,7 @@ void kv_list_handle(KvAsk *ask) {
 
 typedef enum ParameterType { TAKES_KEY, TAKES_BYTES, TAKES_BOOL, TAKES_NUMBER } ParameterType;
 
-#define AT(member) offsetof(KvParameters, member)
+#define AT(member)   offsetof(KvParameters, member)
 #define SAYS(member) (offsetof(KvParameters, member) + 1)
 
 static const struct KvParameter {
@@ -548,12 +594,13 @@ static const struct KvParameter {
 
 static const struct KvRoute {
         const char *path;
-        bool has_key; /* and a key behind it */
+        bool has_key;                /* and a key behind it */
         const char *methods, *takes; /* with a blank around each */
         void (*handle)(KvAsk *ask);
 } routes[] = {
         { "/changes", false, " GET ", " after prefix progress ", kv_changes_handle },
-        { "/list", false, " GET HEAD ", " limit nextPageToken prefix quorum recursive values ", kv_list_handle },
+        { "/list", false, " GET HEAD ", " limit nextPageToken prefix quorum recursive values ",
+          kv_list_handle },
         { "/txn", false, " POST ", " ", kv_txn_handle },
         { "/value", true, " GET HEAD ", " quorum ", value_handle },
         { "/value", true, " PUT ", " prevExist prevIndex ttl ", value_handle },
@@ -569,7 +616,8 @@ static bool has_word(const char *words, const char *word) {
         return false;
 }
 
-static int parameter_read(const struct KvParameter *parameter, const HttpParameter *sent, KvParameters *p, Error *err) {
+static int parameter_read(const struct KvParameter *parameter, const HttpParameter *sent, KvParameters *p,
+                          Error *err) {
         void *field = (char *) p + parameter->offset;
         uint64_t number;
         int r;
@@ -589,9 +637,11 @@ static int parameter_read(const struct KvParameter *parameter, const HttpParamet
                         return error_set(err, -EINVAL, "%s: expected true or false", parameter->name);
                 break;
         case TAKES_NUMBER:
-                if (parse_u64(sent->value, &number) < 0 || number < parameter->least || number > parameter->most)
-                        return error_set(err, -EINVAL, "%s: expected a number from %llu to %llu", parameter->name,
-                                         (unsigned long long) parameter->least, (unsigned long long) parameter->most);
+                if (parse_u64(sent->value, &number) < 0 || number < parameter->least ||
+                    number > parameter->most)
+                        return error_set(err, -EINVAL, "%s: expected a number from %llu to %llu",
+                                         parameter->name, (unsigned long long) parameter->least,
+                                         (unsigned long long) parameter->most);
                 *(uint64_t *) field = number;
                 break;
         }
@@ -602,7 +652,10 @@ static int parameter_read(const struct KvParameter *parameter, const HttpParamet
 
 /* Whatever is misspelt or said twice is refused: nobody waits for what he did not ask for. */
 static int parameters_read(const Request *request, const char *takes, KvParameters *ret, Error *err) {
-        KvParameters p = { .prefix = { "/", 1 }, .limit = KV_PAGE_DEFAULT, .values = true, .progress = KV_PROGRESS_DEFAULT_S };
+        KvParameters p = { .prefix = { "/", 1 },
+                           .limit = KV_PAGE_DEFAULT,
+                           .values = true,
+                           .progress = KV_PROGRESS_DEFAULT_S };
 
         p.recursive = has_word(takes, "limit"); /* a list is of all levels, a deletion of one */
         for (size_t i = 0; i < request->parameters.n; i++) {
@@ -616,7 +669,8 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
                 if (!parameter && streq(takes, " "))
                         return error_set(err, -EINVAL, "%.100s: this takes no parameters", sent->name);
                 if (!parameter)
-                        return error_set(err, -EINVAL, "%.100s: this takes%.*s", sent->name, (int) strlen(takes) - 1, takes);
+                        return error_set(err, -EINVAL, "%.100s: this takes%.*s", sent->name,
+                                         (int) strlen(takes) - 1, takes);
                 if (http_parameter(&request->parameters, sent->name) != sent)
                         return error_set(err, -EINVAL, "%s: given twice", sent->name);
                 r = parameter_read(parameter, sent, &p, err);
@@ -640,12 +694,15 @@ static void not_allowed(Request *request, const char *path) {
 
         for (size_t i = 0; i < ELEMENTS(routes); i++)
                 if (route_fits(&routes[i], path))
-                        text_printf(&allow, "%s%.*s", allow.size > 0 ? " " : "", (int) strlen(routes[i].methods) - 2, routes[i].methods + 1);
+                        text_printf(&allow, "%s%.*s", allow.size > 0 ? " " : "",
+                                    (int) strlen(routes[i].methods) - 2, routes[i].methods + 1);
         for (char *p = allow.chars; p && *p; p++)
                 *p = *p == ' ' ? ',' : *p;
-        error_set(&refusal.err, -EINVAL, "%s is not for this path; it takes %s", request->http->method, allow.chars ?: "");
+        error_set(&refusal.err, -EINVAL, "%s is not for this path; it takes %s", request->http->method,
+                  allow.chars ?: "");
         kv_refusal_write(&t, &refusal);
-        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", allow.chars ?: "" }, {} }, t.chars ?: "", t.size);
+        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", allow.chars ?: "" }, {} },
+                       t.chars ?: "", t.size);
 }
 
 void kv_v1_handle(Request *request, const char *path) {
@@ -656,7 +713,8 @@ void kv_v1_handle(Request *request, const char *path) {
         int r;
 
         for (size_t i = 0; i < ELEMENTS(routes) && !route; i++)
-                if (route_fits(&routes[i], path) && (routes[i].has_key || strlen(path) == request->path_size - (path - request->path))) {
+                if (route_fits(&routes[i], path) &&
+                    (routes[i].has_key || strlen(path) == request->path_size - (path - request->path))) {
                         known = true;
                         route = has_word(routes[i].methods, request->http->method) ? &routes[i] : NULL;
                 }

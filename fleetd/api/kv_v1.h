@@ -1,6 +1,8 @@
-/* /fleet/v1/kv: fleet's own way to the keys, beside v2's. Keys and values are any bytes; transactions, pages, a stream of all changes.
+/* /fleet/v1/kv: fleet's own way to the keys, beside v2's. Keys and values are any bytes; transactions, pages,
+ * a stream of all changes.
  *
- * At both doors: over TCP what is fleet's own is not there, as with v2. What is shared by its files stands here. */
+ * At both doors: over TCP what is fleet's own is not there, as with v2. What is shared by its files stands
+ * here. */
 #pragma once
 
 #include "base/text.h"
@@ -10,9 +12,9 @@
 #include "units/json.h"
 
 enum {
-        KV_PAGE_DEFAULT = 1000,           /* nodes of a page where "limit" is not given */
+        KV_PAGE_DEFAULT = 1000, /* nodes of a page where "limit" is not given */
         KV_PAGE_MAX = 10000,
-        KV_PAGE_BYTES = 1024 * 1024,      /* of keys and values: a page ends behind the node that reaches it */
+        KV_PAGE_BYTES = 1024 * 1024, /* of keys and values: a page ends behind the node that reaches it */
         KV_TXN_BODY_MAX = 2 * 1024 * 1024, /* bytes of JSON: the largest command, with every byte escaped */
         KV_PROGRESS_DEFAULT_S = 10,
         KV_PROGRESS_MAX_S = 3600,
@@ -31,14 +33,15 @@ typedef struct KvParameters {
 typedef struct KvAsk {
         Request *request;
         KvParameters p;
-        KvBytes key;                       /* of /value/KEY: borrowed from the request's path */
+        KvBytes key; /* of /value/KEY: borrowed from the request's path */
         KvSync sync;
-        void (*read)(struct KvAsk *ask);   /* reads the tree as it is now, answers, and ends with kv_ask_free() */
+        void (*read)(
+                struct KvAsk *ask); /* reads the tree as it is now, answers, and ends with kv_ask_free() */
         bool syncing;
-        uint64_t number;                   /* of a proposal; 0: none */
+        uint64_t number; /* of a proposal; 0: none */
         ApiListing listing;
-        KvLargeRead *large;                /* under way; NULL: none */
-        Arena arena;                       /* of a transaction: what its command borrows */
+        KvLargeRead *large; /* under way; NULL: none */
+        Arena arena;        /* of a transaction: what its command borrows */
         KvCommand command;
 } KvAsk;
 
@@ -48,13 +51,14 @@ void kv_ask_read(KvAsk *ask);
 /* Proposes ask->command; 'done' ends with kv_ask_free(). */
 void kv_ask_propose(KvAsk *ask, KvDone done);
 
-/* {"error":{"at","code","message"},"found":{...},"index":N}. 'at' (a place in what was sent) and 'found' may be NULL; index 0 is left out. */
+/* {"error":{"at","code","message"},"found":{...},"index":N}. 'at' (a place in what was sent) and 'found' may
+ * be NULL; index 0 is left out. */
 typedef struct KvRefusal {
         unsigned status;
         char at[32];
         uint64_t index, oldest; /* 0: left out */
         const KvNode *found;
-        uint64_t now_ms;        /* cluster time, for the time to live of 'found' */
+        uint64_t now_ms; /* cluster time, for the time to live of 'found' */
         Error err;
 } KvRefusal;
 
@@ -69,18 +73,22 @@ void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_valu
 /* A path as it stands in the tree, said exactly so? -EINVAL with a sentence. */
 int kv_key_check(KvBytes key, Error *err);
 
-/* What is written is within this host's own limits (LimitKeySize=, LimitValueSize=)? -E2BIG with a sentence. */
+/* What is written is within this host's own limits (LimitKeySize=, LimitValueSize=)? -E2BIG with a sentence.
+ */
 int kv_limits_check(const Request *request, const KvCommand *write, Error *err);
 
-/* A transaction out of JSON. On success *ret borrows from 'arena' alone; else a negative errno, *ret_at names the place ("writes[3]", "" for
- * none), and 'err' what is wrong with it. Pure. */
-int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32], Error *err);
+/* A transaction out of JSON. On success *ret borrows from 'arena' alone; else a negative errno, *ret_at names
+ * the place ("writes[3]", "" for none), and 'err' what is wrong with it. Pure. */
+int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32],
+                  Error *err);
 
-/* The bytes of an event's line, a reference for the caller in *ret: 1; 0 for an event that is not told; or a negative errno. */
+/* The bytes of an event's line, a reference for the caller in *ret: 1; 0 for an event that is not told; or a
+ * negative errno. */
 typedef int (*KvLine)(HubEvent *event, Shared **ret);
 
-/* Begins a stream of all changes of ask->p.prefix, in lines of this form; owns 'ask'. 'told': a line with the index alone follows as soon as
- * what the window of events had is told; then "after" 0 is as far back as that goes. */
+/* Begins a stream of all changes of ask->p.prefix, in lines of this form; owns 'ask'. 'told': a line with the
+ * index alone follows as soon as what the window of events had is told; then "after" 0 is as far back as that
+ * goes. */
 void kv_changes_begin(KvAsk *ask, KvLine line, bool told);
 
 void kv_list_handle(KvAsk *ask);    /* kv_v1.c calls these; each owns 'ask' then */

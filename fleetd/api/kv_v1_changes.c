@@ -1,8 +1,9 @@
-/* GET /fleet/v1/kv/changes: every change below a prefix, a line each, from any index that the window of events still has.
+/* GET /fleet/v1/kv/changes: every change below a prefix, a line each, from any index that the window of
+ * events still has.
  *
- * Who reads slowly costs 256 KiB and no more: when the connection is full the watch is given up, and when it has drained it is taken up
- * again behind the last change told, out of the window. Only whom the window has left behind is sent away, with a last line that says
- * from where to go on. */
+ * Who reads slowly costs 256 KiB and no more: when the connection is full the watch is given up, and when it
+ * has drained it is taken up again behind the last change told, out of the window. Only whom the window has
+ * left behind is sent away, with a last line that says from where to go on. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -10,9 +11,9 @@
 
 typedef struct Changes {
         Request *request;
-        KvAsk *ask;     /* owned: the prefix */
-        Watch *watch;   /* NULL: the connection is full */
-        uint64_t told;  /* all up to here has been said */
+        KvAsk *ask;    /* owned: the prefix */
+        Watch *watch;  /* NULL: the connection is full */
+        uint64_t told; /* all up to here has been said */
         KvLine line;
         bool catching_up; /* a line is owed when the window is told */
         Timer progress;
@@ -32,7 +33,9 @@ static void changes_forget(Request *request) {
 
 static void refusal_forgotten(KvRefusal *ret, uint64_t after, uint64_t oldest, uint64_t index) {
         *ret = (KvRefusal) { .status = 410, .index = index, .oldest = oldest };
-        error_set(&ret->err, -ESTALE, "changes between index %llu and %llu are forgotten: list again, and go on after that answer's index",
+        error_set(&ret->err, -ESTALE,
+                  "changes between index %llu and %llu are forgotten: list again, and go on after that "
+                  "answer's index",
                   (unsigned long long) after, (unsigned long long) oldest);
 }
 
@@ -52,7 +55,8 @@ static void changes_end(Changes *c, const KvRefusal *refusal) {
 
 static int line_of(HubEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
-        bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD || e->action == KV_ACTION_EXPIRE;
+        bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD ||
+                    e->action == KV_ACTION_EXPIRE;
         _cleanup_text_ Text t = {};
 
         if (!event->line) {
@@ -127,10 +131,15 @@ static void changes_on_cleared(void *userdata, uint64_t oldest, uint64_t current
 static const WatchEvents changes_events = { .on_event = changes_on_event, .on_cleared = changes_on_cleared };
 
 static int changes_watch(Changes *c, uint64_t *ret_oldest) {
-        WatchOptions options = { .key = c->ask->p.prefix, .recursive = true, .refreshes = true, .since = c->told + 1,
-                                 .internal = c->request->door == API_SOCKET && kv_path_is_ours(c->ask->p.prefix) };
+        WatchOptions options = { .key = c->ask->p.prefix,
+                                 .recursive = true,
+                                 .refreshes = true,
+                                 .since = c->told + 1,
+                                 .internal = c->request->door == API_SOCKET &&
+                                             kv_path_is_ours(c->ask->p.prefix) };
 
-        return hub_watch(kv_hub(c->request->api->options.store), &options, &changes_events, c, &c->watch, ret_oldest);
+        return hub_watch(kv_hub(c->request->api->options.store), &options, &changes_events, c, &c->watch,
+                         ret_oldest);
 }
 
 static void too_many(KvRefusal *ret) {
@@ -177,7 +186,11 @@ void kv_changes_begin(KvAsk *ask, KvLine line, bool told) {
         int r = -ENOMEM;
 
         if (c) {
-                *c = (Changes) { .request = request, .ask = ask, .told = ask->p.has_after ? ask->p.after : index, .line = line, .catching_up = told };
+                *c = (Changes) { .request = request,
+                                 .ask = ask,
+                                 .told = ask->p.has_after ? ask->p.after : index,
+                                 .line = line,
+                                 .catching_up = told };
                 c->progress = TIMER(changes_on_progress, c);
                 request->api->n_watching++;
                 r = changes_watch(c, &oldest);
@@ -203,7 +216,8 @@ void kv_changes_begin(KvAsk *ask, KvLine line, bool told) {
         request->state = c;
         request->forget = changes_forget;
         request->drain = changes_on_drain;
-        http_begin(request->http, 200, "application/x-ndjson", (HttpField[]) { request_stale_field(request, &stale), {} });
+        http_begin(request->http, 200, "application/x-ndjson",
+                   (HttpField[]) { request_stale_field(request, &stale), {} });
         say_index(c, c->told);
         say_caught_up(c);
 }

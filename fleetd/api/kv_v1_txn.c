@@ -1,6 +1,7 @@
 /* POST /fleet/v1/kv/txn: checks, then writes; all or nothing.
  *
- *     {"checks": [{"key": "/a", "exists": false}, ...], "writes": [{"action": "set", "key": "/a", "value": "x"}, ...]}
+ *     {"checks": [{"key": "/a", "exists": false}, ...], "writes": [{"action": "set", "key": "/a", "value":
+ * "x"}, ...]}
  *
  * Strict: what is misspelt, missing or said twice is refused with its place, before anything is proposed. */
 #include <errno.h>
@@ -9,8 +10,10 @@
 
 #include "fleetd/api/kv_v1.h"
 
-static const char *const check_members[] = { "exists", "key", "key64", "modifiedIndex", "value", "value64", NULL };
-static const char *const write_members[] = { "action", "dir", "key", "key64", "recursive", "refresh", "ttl", "value", "value64", NULL };
+static const char *const check_members[] = { "exists", "key",     "key64", "modifiedIndex",
+                                             "value",  "value64", NULL };
+static const char *const write_members[] = { "action",  "dir", "key",   "key64",   "recursive",
+                                             "refresh", "ttl", "value", "value64", NULL };
 static const char *const txn_members[] = { "checks", "writes", NULL };
 
 static const struct {
@@ -81,11 +84,13 @@ static int read_key(const JsonValue *object, Arena *arena, KvBytes *ret, Error *
         r = kv_key_check(*ret, err);
         if (r < 0)
                 return error_prefix(err, r, "key");
-        return kv_path_is_ours(*ret) ? error_set(err, -EPERM, "key: what is below /_fleet is fleet's own") : 0;
+        return kv_path_is_ours(*ret) ? error_set(err, -EPERM, "key: what is below /_fleet is fleet's own") :
+                                       0;
 }
 
 static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error *err) {
-        const JsonValue *exists = json_value_member(object, "exists"), *index = json_value_member(object, "modifiedIndex");
+        const JsonValue *exists = json_value_member(object, "exists"),
+                        *index = json_value_member(object, "modifiedIndex");
         bool there = true;
         int r, valued;
 
@@ -99,10 +104,17 @@ static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error
         if (valued < 0)
                 return valued;
         if (!!exists + !!index + valued != 1)
-                return error_set(err, -EINVAL, "exactly one of exists, modifiedIndex, value and value64 is wanted: write one check for each");
+                return error_set(err, -EINVAL,
+                                 "exactly one of exists, modifiedIndex, value and value64 is wanted: write "
+                                 "one check for each");
         if (index && ret->index == 0)
-                return error_set(err, -EINVAL, "modifiedIndex: no key has 0; for one that is absent write \"exists\": false");
-        ret->kind = valued ? KV_CHECK_VALUE : index ? KV_CHECK_MODIFIED : there ? KV_CHECK_EXISTS : KV_CHECK_ABSENT;
+                return error_set(
+                        err, -EINVAL,
+                        "modifiedIndex: no key has 0; for one that is absent write \"exists\": false");
+        ret->kind = valued ? KV_CHECK_VALUE :
+                    index  ? KV_CHECK_MODIFIED :
+                    there  ? KV_CHECK_EXISTS :
+                             KV_CHECK_ABSENT;
         return 0;
 }
 
@@ -122,7 +134,10 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
         if (i == ELEMENTS(actions))
                 return error_set(err, -EINVAL, "action: expected set, create, update or delete");
 
-        r = members_check(object, &(Members) { .known = write_members, .takes = actions[i].takes, .action = action, .err = err });
+        r = members_check(object, &(Members) { .known = write_members,
+                                               .takes = actions[i].takes,
+                                               .action = action,
+                                               .err = err });
         r = r ?: read_key(object, arena, &ret->key, err);
         r = r ?: json_read_bool(object, "dir", &ret->dir, err);
         r = r ?: json_read_bool(object, "recursive", &ret->recursive, err);
@@ -134,7 +149,9 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
         if (valued < 0)
                 return valued;
         if (valued && (ret->dir || ret->refresh))
-                return error_set(err, -EINVAL, "%s", ret->dir ? "value: a directory has none" : "value: a refresh leaves it as it is");
+                return error_set(err, -EINVAL, "%s",
+                                 ret->dir ? "value: a directory has none" :
+                                            "value: a refresh leaves it as it is");
         if (ret->refresh && !json_value_member(object, "ttl"))
                 return error_set(err, -EINVAL, "ttl is missing: a refresh renews it");
         ret->op = actions[i].op;
@@ -162,7 +179,8 @@ static int parse(const void *json, size_t size, JsonValue **ret, Error *err) {
         return r;
 }
 
-int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32], Error *err) {
+int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32],
+                  Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         KvCommand cmd = { .op = KV_TXN };
         int r;
@@ -177,9 +195,12 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
         if (r < 0)
                 return r;
         if (cmd.n_checks + cmd.n_writes == 0)
-                return error_set(err, -EINVAL, "nothing to check and nothing to write: {\"checks\": [...], \"writes\": [...]}");
+                return error_set(
+                        err, -EINVAL,
+                        "nothing to check and nothing to write: {\"checks\": [...], \"writes\": [...]}");
         if (cmd.n_checks + cmd.n_writes > KV_TXN_ITEMS_MAX)
-                return error_set(err, -E2BIG, "a transaction has at most %d checks and writes", KV_TXN_ITEMS_MAX);
+                return error_set(err, -E2BIG, "a transaction has at most %d checks and writes",
+                                 KV_TXN_ITEMS_MAX);
 
         cmd.checks = arena_alloc(arena, (cmd.n_checks + 1) * sizeof(KvCheck));
         cmd.writes = arena_alloc(arena, (cmd.n_writes + 1) * sizeof(KvCommand));
@@ -188,14 +209,16 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
         for (size_t i = 0; i < cmd.n_checks; i++) {
                 cmd.checks[i] = (KvCheck) {};
                 snprintf(ret_at, 32, "checks[%zu]", i);
-                r = read_check(json_value_item(json_value_member(root, "checks"), i), arena, &cmd.checks[i], err);
+                r = read_check(json_value_item(json_value_member(root, "checks"), i), arena, &cmd.checks[i],
+                               err);
                 if (r < 0)
                         return r;
         }
         for (size_t i = 0; i < cmd.n_writes; i++) {
                 cmd.writes[i] = (KvCommand) {};
                 snprintf(ret_at, 32, "writes[%zu]", i);
-                r = read_write(json_value_item(json_value_member(root, "writes"), i), arena, &cmd.writes[i], err);
+                r = read_write(json_value_item(json_value_member(root, "writes"), i), arena, &cmd.writes[i],
+                               err);
                 if (r < 0)
                         return r;
         }
@@ -214,9 +237,12 @@ static void say_check(const KvCheck *check, const KvResult *result, Error *err) 
         else if (!result->has_found)
                 error_set(err, -ENOENT, "the key does not exist");
         else if (check->kind == KV_CHECK_MODIFIED)
-                error_set(err, -ESTALE, "the modified index is %llu, not %llu", modified, (unsigned long long) check->index);
+                error_set(err, -ESTALE, "the modified index is %llu, not %llu", modified,
+                          (unsigned long long) check->index);
         else
-                error_set(err, -ESTALE, "%s", result->found.dir ? "it is a directory, and has no value" : "the value is another one");
+                error_set(err, -ESTALE, "%s",
+                          result->found.dir ? "it is a directory, and has no value" :
+                                              "the value is another one");
 }
 
 static void refuse_txn(KvAsk *ask, const KvResult *result) {
@@ -276,7 +302,8 @@ void kv_txn_handle(KvAsk *ask) {
                 r = error_set(&refusal.err, -EINVAL, "only an application/json body is taken");
         }
         if (r == 0)
-                r = kv_txn_decode(request->http->body, request->http->body_size, &ask->arena, &ask->command, refusal.at, &refusal.err);
+                r = kv_txn_decode(request->http->body, request->http->body_size, &ask->arena, &ask->command,
+                                  refusal.at, &refusal.err);
         for (size_t i = 0; r == 0 && i < ask->command.n_writes; i++) {
                 r = kv_limits_check(request, &ask->command.writes[i], &refusal.err);
                 if (r < 0)

@@ -1,4 +1,5 @@
-/* PUT /fleet/v1/cluster/level: the feature level is raised now, and not when all hosts have known it for a day. */
+/* PUT /fleet/v1/cluster/level: the feature level is raised now, and not when all hosts have known it for a
+ * day. */
 #include <stdio.h>
 
 #include "fleetd/api/request.h"
@@ -25,8 +26,11 @@ static void raising_on_done(void *userdata, const KvResult *result) {
         if (result->status == KV_OK)
                 request_answer(request, 204, NULL, NULL, "", 0);
         else
-                request_error(request, result->status == KV_UNKNOWN ? 504 : result->status == KV_INVALID ? 409 : 503, "%.*s",
-                              (int) result->cause.size, (const char *) result->cause.data);
+                request_error(request,
+                              result->status == KV_UNKNOWN ? 504 :
+                              result->status == KV_INVALID ? 409 :
+                                                             503,
+                              "%.*s", (int) result->cause.size, (const char *) result->cause.data);
 }
 
 void level_handle(Request *request) {
@@ -47,16 +51,19 @@ void level_handle(Request *request) {
         if (r >= 0)
                 r = json_read_u64(root, "level", &level, &err);
         if (r < 0 || level == 0) {
-                request_error(request, request_status_of(r), "expected {\"level\":N}%s%s", err.message[0] ? ": " : "", err.message);
+                request_error(request, request_status_of(r), "expected {\"level\":N}%s%s",
+                              err.message[0] ? ": " : "", err.message);
                 return;
         }
         kv_state(request->api->options.store, &state);
         can = cluster_level(registry_cluster(request->api->options.registry), state.level_max, &behind);
         if (level > can && behind)
-                request_error(request, 409, "feature level %llu: %s knows %u at most; upgrade it first", (unsigned long long) level,
+                request_error(request, 409, "feature level %llu: %s knows %u at most; upgrade it first",
+                              (unsigned long long) level,
                               behind->facts && behind->facts->name ? behind->facts->name : behind->id, can);
         else if (level > can)
-                request_error(request, 409, "feature level %llu: this fleetd knows %u at most", (unsigned long long) level, can);
+                request_error(request, 409, "feature level %llu: this fleetd knows %u at most",
+                              (unsigned long long) level, can);
         else if (level < state.level)
                 request_error(request, 409, "the feature level is %u, and does not go back", state.level);
         if (level > can || level < state.level)
@@ -68,8 +75,9 @@ void level_handle(Request *request) {
                 return;
         }
         raising->request = request;
-        if (kv_propose(request->api->options.store, &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = level }, raising_on_done, raising,
-                       &raising->number) < 0) {
+        if (kv_propose(request->api->options.store,
+                       &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = level }, raising_on_done,
+                       raising, &raising->number) < 0) {
                 free(raising);
                 request_error(request, 503, "out of memory");
                 return;

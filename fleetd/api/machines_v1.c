@@ -9,7 +9,9 @@ enum { OPERATIONS_MAX = 1000 }; /* of one PATCH */
 /* -- Listing -- */
 
 static const char *trouble_of(const ClusterMachine *m) {
-        return starts_with(m->presence_reason, MACHINE_TROUBLE) ? m->presence_reason + strlen(MACHINE_TROUBLE) : NULL;
+        return starts_with(m->presence_reason, MACHINE_TROUBLE) ?
+                       m->presence_reason + strlen(MACHINE_TROUBLE) :
+                       NULL;
 }
 
 static const char *machine_role(const KvState *state, const ClusterMachine *m) {
@@ -47,9 +49,16 @@ static void machines_list(Request *request) {
                 for (size_t i = 0; entities && i < page.n; i++) {
                         const ClusterMachine *m = machines[page.first + i];
 
-                        entities[i] = (ApiMachine) { .id = m->id, .primary_ip = m->facts->address, .metadata = m->metadata, .hostname = m->facts->name,
-                                                     .presence = presence_to_string(m->presence), .version = m->facts->version, .role = machine_role(&state, m),
-                                                     .problem = trouble_of(m), .since_ms = m->since_ms, .n_units = cluster_load(m) };
+                        entities[i] = (ApiMachine) { .id = m->id,
+                                                     .primary_ip = m->facts->address,
+                                                     .metadata = m->metadata,
+                                                     .hostname = m->facts->name,
+                                                     .presence = presence_to_string(m->presence),
+                                                     .version = m->facts->version,
+                                                     .role = machine_role(&state, m),
+                                                     .problem = trouble_of(m),
+                                                     .since_ms = m->since_ms,
+                                                     .n_units = cluster_load(m) };
                         bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
                         if (bytes >= PAGE_BYTES)
                                 page.n = i + 1;
@@ -69,7 +78,8 @@ static bool path_parse(const char *path, char ret_machine[static MACHINE_ID_SIZE
         const char *end = path[0] == '/' ? strchr(path + 1, '/') : NULL;
         const char *key = end ? starts_with(end, "/metadata/") ? end + strlen("/metadata/") : NULL : NULL;
 
-        if (!key || end == path + 1 || machine_metadata_check(key, "", NULL) < 0 || streq(key, ".") || streq(key, ".."))
+        if (!key || end == path + 1 || machine_metadata_check(key, "", NULL) < 0 || streq(key, ".") ||
+            streq(key, ".."))
                 return false;
         snprintf(ret_machine, MACHINE_ID_SIZE, "%.*s", (int) (end - path - 1), path + 1);
         if (end - path - 1 != MACHINE_ID_SIZE - 1 || !machine_id_is_valid(ret_machine))
@@ -86,7 +96,8 @@ static const char *operation_value(const JsonValue *operation) {
 }
 
 /* One operation. Its machine is "" where none can have that id: then it is right, and changes nothing. */
-static int operation_read(const JsonValue *operation, char ret_machine[static MACHINE_ID_SIZE], MetadataChange *ret, Error *err) {
+static int operation_read(const JsonValue *operation, char ret_machine[static MACHINE_ID_SIZE],
+                          MetadataChange *ret, Error *err) {
         const char *op = json_value_string(json_value_member(operation, "op")) ?: "";
         const char *path = json_value_string(json_value_member(operation, "path")) ?: "";
         const char *value = operation_value(operation) ?: "";
@@ -139,7 +150,8 @@ static int keys_fit(const Cluster *c, const MetadataChange *changes, size_t n, E
         }
         for (keys = table; r == 0 && keys; keys = keys->hh.next) /* as they were named */
                 if (keys->n > METADATA_KEYS_MAX)
-                        r = error_set(err, -EINVAL, "machine %s would have more than %d metadata keys", keys->machine, METADATA_KEYS_MAX);
+                        r = error_set(err, -EINVAL, "machine %s would have more than %d metadata keys",
+                                      keys->machine, METADATA_KEYS_MAX);
         HASH_CLEAR(hh, table);
         return r;
 }
@@ -147,7 +159,7 @@ static int keys_fit(const Cluster *c, const MetadataChange *changes, size_t n, E
 static void machines_patch(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_free_ MetadataChange *changes = NULL;
-        _cleanup_free_ char (*ids)[MACHINE_ID_SIZE] = NULL;
+        _cleanup_free_ char(*ids)[MACHINE_ID_SIZE] = NULL;
         _cleanup_json_ JsonValue *root = NULL;
         size_t n = 0, n_operations;
         Error err = {};
@@ -161,7 +173,8 @@ static void machines_patch(Request *request) {
         if (r >= 0 && n_operations > OPERATIONS_MAX)
                 r = error_set(&err, -EINVAL, "more than %d operations in one request", OPERATIONS_MAX);
         if (r < 0) {
-                request_error(request, request_status_of(r), r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_error(request, request_status_of(r),
+                              r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
                 return;
         }
         changes = NEW0(MetadataChange, n_operations + 1);
@@ -183,7 +196,8 @@ static void machines_patch(Request *request) {
                 request_error(request, request_status_of(r), "%s", error_text(&err, r));
                 return;
         }
-        change_sent(request, w, registry_set_metadata(request->api->options.registry, changes, n, change_on_done, w));
+        change_sent(request, w,
+                    registry_set_metadata(request->api->options.registry, changes, n, change_on_done, w));
 }
 
 void machines_handle(Request *request) {

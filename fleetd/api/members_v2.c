@@ -1,7 +1,8 @@
-/* /v2/members and /v2/machines: who is in this cluster, and where clients find them. A member's client address is the door that
- * the request came by, for this host, and what AdvertiseClient= says, for the others; of one that says nothing and is up, this door, too: it is
- * where a client of this host gets at all that that one would tell. Changes of membership are not made
- * here: they are checked as etcd checks them, and then refused with the reason. */
+/* /v2/members and /v2/machines: who is in this cluster, and where clients find them. A member's client
+ * address is the door that the request came by, for this host, and what AdvertiseClient= says, for the
+ * others; of one that says nothing and is up, this door, too: it is where a client of this host gets at all
+ * that that one would tell. Changes of membership are not made here: they are checked as etcd checks them,
+ * and then refused with the reason. */
 #include <stdio.h>
 #include <strings.h>
 
@@ -16,7 +17,8 @@ static uint64_t mix(uint64_t x) {
 }
 
 void v2_member_id(const KvState *state, uint64_t raft_id, char ret[static MEMBER_ID_SIZE]) {
-        snprintf(ret, MEMBER_ID_SIZE, "%llx", raft_id == 0 ? 0ull : (unsigned long long) mix(state->cluster_id + raft_id));
+        snprintf(ret, MEMBER_ID_SIZE, "%llx",
+                 raft_id == 0 ? 0ull : (unsigned long long) mix(state->cluster_id + raft_id));
 }
 
 void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body) {
@@ -27,10 +29,12 @@ void answer_of_cluster(Request *request, const KvState *state, unsigned status, 
                 return;
         }
         snprintf(cluster, sizeof(cluster), "%llx", (unsigned long long) state->cluster_id);
-        request_answer(request, status, "application/json", (HttpField[]) { { "X-Etcd-Cluster-Id", cluster }, {} }, body->chars, body->size);
+        request_answer(request, status, "application/json",
+                       (HttpField[]) { { "X-Etcd-Cluster-Id", cluster }, {} }, body->chars, body->size);
 }
 
-void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format, ...) {
+void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format,
+                            ...) {
         _cleanup_text_ Text t = {}, message = {};
         va_list ap;
 
@@ -46,7 +50,8 @@ void answer_cluster_message(Request *request, const KvState *state, unsigned sta
 
 /* -- Who is there -- */
 
-/* What can be dialed by who asked: the address that the request was sent to; over the socket, the door beside it. */
+/* What can be dialed by who asked: the address that the request was sent to; over the socket, the door beside
+ * it. */
 static void own_url(const Request *request, Text *t) {
         const char *address = request->http->host;
         const ApiDoorState *door;
@@ -54,8 +59,8 @@ static void own_url(const Request *request, Text *t) {
         if (request->door == API_SOCKET) {
                 address = "";
                 TAILQ_FOREACH(door, &request->api->doors, doors)
-                        if (door->door == API_LOOPBACK)
-                                address = door->address;
+                if (door->door == API_LOOPBACK)
+                        address = door->address;
         }
         text_printf(t, "http://%s", address[0] ? address : "127.0.0.1:2379");
 }
@@ -214,7 +219,8 @@ static int url_check(const char *url, Error *err) {
         colon = strrchr(rest, ':');
         if (starts_with(url, "http") && (!colon || strcspn(rest, "/") < (size_t) (colon - rest)))
                 return error_set(err, -EINVAL, "URL address does not have the form \"host:port\": %s", url);
-        if (starts_with(url, "http") && colon[1 + strspn(colon + 1, "0123456789")] && colon[1 + strspn(colon + 1, "0123456789")] != '/')
+        if (starts_with(url, "http") && colon[1 + strspn(colon + 1, "0123456789")] &&
+            colon[1 + strspn(colon + 1, "0123456789")] != '/')
                 return error_set(err, -EINVAL, "parse \"%s\": invalid port \"%s\" after host", url, colon);
         if (starts_with(url, "http") && strchr(rest, '/'))
                 return error_set(err, -EINVAL, "URL must not contain a path: %s", url);
@@ -239,7 +245,8 @@ static int body_check(const HttpRequest *http, Error *err) {
         for (size_t i = 0; r == 0 && i < json_value_count(urls); i++) {
                 const char *url = json_value_string(json_value_item(urls, i));
 
-                r = url ? url_check(url, err) : error_set(err, -EINVAL, "peerURLs: expected a list of strings");
+                r = url ? url_check(url, err) :
+                          error_set(err, -EINVAL, "peerURLs: expected a list of strings");
         }
         return r;
 }
@@ -252,7 +259,8 @@ static bool body_is_good(Request *request, const KvState *state) {
         int r;
 
         if (size != strlen("application/json") || strncasecmp(type, "application/json", size) != 0) {
-                answer_cluster_message(request, state, 415, "Bad Content-Type %.*s, accept application/json", (int) MIN(size, (size_t) 200), type);
+                answer_cluster_message(request, state, 415, "Bad Content-Type %.*s, accept application/json",
+                                       (int) MIN(size, (size_t) 200), type);
                 return false;
         }
         r = body_check(request->http, &err);
@@ -265,7 +273,9 @@ static bool body_is_good(Request *request, const KvState *state) {
 
 /* 409: the status whose message etcd's clients show. */
 static void answer_refused(Request *request, const KvState *state) {
-        answer_cluster_message(request, state, 409, "members come by Join= in their own fleetd.conf, and go with their state; they are not changed here");
+        answer_cluster_message(request, state, 409,
+                               "members come by Join= in their own fleetd.conf, and go with their state; "
+                               "they are not changed here");
 }
 
 static void member_change(Request *request, const KvState *state, const char *text) {

@@ -21,10 +21,12 @@ void request_free(Request *request) {
 enum { FIELDS_MAX = 8 };
 
 /* fleet's API says whose it is, once it has something to say; etcd's does not. */
-static const HttpField *add_server(const Request *request, const HttpField *fields, HttpField ret[static FIELDS_MAX + 1]) {
+static const HttpField *add_server(const Request *request, const HttpField *fields,
+                                   HttpField ret[static FIELDS_MAX + 1]) {
         size_t n = 0;
 
-        if (request->door != API_SOCKET || starts_with(request->path ?: "", "/v2/") || !registry_ready(request->api->options.registry))
+        if (request->door != API_SOCKET || starts_with(request->path ?: "", "/v2/") ||
+            !registry_ready(request->api->options.registry))
                 return fields;
         for (; fields && fields[n].name; n++) {
                 assert(n < FIELDS_MAX - 1);
@@ -48,7 +50,8 @@ static const HttpField *add_retry(const HttpField *fields, HttpField ret[static 
         return ret;
 }
 
-void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size) {
+void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields,
+                    const void *body, size_t size) {
         HttpField all[FIELDS_MAX + 1], later[FIELDS_MAX + 1];
         HttpRequest *http = request->http;
 
@@ -59,7 +62,8 @@ void request_answer(Request *request, unsigned status, const char *type, const H
         request_free(request);
 }
 
-void request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields, Shared *body) {
+void request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields,
+                           Shared *body) {
         HttpField all[FIELDS_MAX + 1];
         HttpRequest *http = request->http;
 
@@ -74,12 +78,14 @@ void request_begin(Request *request, unsigned status, const char *type) {
         http_begin(request->http, status, type, add_server(request, NULL, fields));
 }
 
-void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields, const char *text) {
+void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields,
+                         const char *text) {
         request_answer(request, status, type, fields, text, strlen(text));
 }
 
 void request_not_allowed(Request *request, const HttpField *field) {
-        request_answer_text(request, 405, "text/plain; charset=utf-8", (HttpField[]) { *field, { "X-Content-Type-Options", "nosniff" }, {} },
+        request_answer_text(request, 405, "text/plain; charset=utf-8",
+                            (HttpField[]) { *field, { "X-Content-Type-Options", "nosniff" }, {} },
                             "Method Not Allowed\n");
 }
 
@@ -92,7 +98,8 @@ void request_refuse_target(Request *request) {
 }
 
 void request_not_found(Request *request) {
-        request_answer_text(request, 404, "text/plain; charset=utf-8", (HttpField[]) { { "X-Content-Type-Options", "nosniff" }, {} },
+        request_answer_text(request, 404, "text/plain; charset=utf-8",
+                            (HttpField[]) { { "X-Content-Type-Options", "nosniff" }, {} },
                             "404 page not found\n");
 }
 
@@ -111,7 +118,8 @@ void request_answer_json(Request *request, unsigned status, Text *body) {
         if (body->error < 0)
                 request_error(request, 500, "out of memory");
         else
-                request_answer(request, status, "application/json", (HttpField[]) { request_stale_field(request, &stale), {} }, body->chars,
+                request_answer(request, status, "application/json",
+                               (HttpField[]) { request_stale_field(request, &stale), {} }, body->chars,
                                body->size);
         text_done(body);
 }
@@ -175,8 +183,8 @@ bool request_path_is_clean(const Request *request) {
 
                 if (path[i] != '/')
                         continue;
-                if ((left > 0 && s[0] == '/') || (left >= 1 && s[0] == '.' && (left == 1 || s[1] == '/'))
-                    || (left >= 2 && s[0] == '.' && s[1] == '.' && (left == 2 || s[2] == '/')))
+                if ((left > 0 && s[0] == '/') || (left >= 1 && s[0] == '.' && (left == 1 || s[1] == '/')) ||
+                    (left >= 2 && s[0] == '.' && s[1] == '.' && (left == 2 || s[2] == '/')))
                         return false;
         }
         return true;
@@ -185,7 +193,11 @@ bool request_path_is_clean(const Request *request) {
 static void append_html(Text *t, const char *s) {
         for (; *s; s++)
                 if (strchr("&<>\"'", *s))
-                        text_append(t, *s == '&' ? "&amp;" : *s == '<' ? "&lt;" : *s == '>' ? "&gt;" : *s == '"' ? "&#34;" : "&#39;");
+                        text_append(t, *s == '&' ? "&amp;" :
+                                       *s == '<' ? "&lt;" :
+                                       *s == '>' ? "&gt;" :
+                                       *s == '"' ? "&#34;" :
+                                                   "&#39;");
                 else
                         text_append_char(t, *s);
 }
@@ -204,7 +216,8 @@ void request_redirect_clean(Request *request) {
                 return;
         }
         if (r < 0) {
-                request_answer_text(request, 414, "text/plain; charset=utf-8", NULL, "414 the key is too long\n");
+                request_answer_text(request, 414, "text/plain; charset=utf-8", NULL,
+                                    "414 the key is too long\n");
                 return;
         }
         for (size_t i = 0; i < size; i++) {
@@ -229,7 +242,8 @@ void request_redirect_clean(Request *request) {
                 return;
         }
         fields[0] = (HttpField) { "Location", location.chars ?: "/" };
-        request_answer(request, 301, get ? "text/html; charset=utf-8" : NULL, fields, body.chars ?: "", body.size);
+        request_answer(request, 301, get ? "text/html; charset=utf-8" : NULL, fields, body.chars ?: "",
+                       body.size);
 }
 
 /* -- Listings -- */

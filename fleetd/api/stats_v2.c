@@ -25,22 +25,28 @@ static void add_span(Text *t, const char *name, uint64_t ms) {
         if (minutes >= 60)
                 n += (size_t) snprintf(text, sizeof(text), "%lluh", (unsigned long long) minutes / 60);
         if (minutes > 0)
-                n += (size_t) snprintf(text + n, sizeof(text) - n, "%llum", (unsigned long long) minutes % 60);
-        snprintf(text + n, sizeof(text) - n, "%llu.%03us", (unsigned long long) ms / 1000 % 60, (unsigned) (ms % 1000));
+                n += (size_t) snprintf(text + n, sizeof(text) - n, "%llum",
+                                       (unsigned long long) minutes % 60);
+        snprintf(text + n, sizeof(text) - n, "%llu.%03us", (unsigned long long) ms / 1000 % 60,
+                 (unsigned) (ms % 1000));
         json_add_string(t, name, text);
 }
 
 static void add_count(Text *t, const char *name, uint64_t n) {
-        text_printf(t, "%s\"%s\":%llu", t->size > 0 && t->chars[t->size - 1] != '{' ? "," : "", name, (unsigned long long) n);
+        text_printf(t, "%s\"%s\":%llu", t->size > 0 && t->chars[t->size - 1] != '{' ? "," : "", name,
+                    (unsigned long long) n);
 }
 
 static void add_seconds(Text *t, const char *name, double ms) {
-        text_printf(t, "%s\"%s\":%.6f", t->size > 0 && t->chars[t->size - 1] != '{' ? "," : "", name, ms / 1000);
+        text_printf(t, "%s\"%s\":%.6f", t->size > 0 && t->chars[t->size - 1] != '{' ? "," : "", name,
+                    ms / 1000);
 }
 
 static void stats_self(Request *request, const KvState *state, const KvCounts *counts, Text *t) {
         static const char *const roles[_KV_ROLE_MAX] = {
-                [KV_ROLE_NONE] = "StateFollower", [KV_ROLE_FOLLOWER] = "StateFollower", [KV_ROLE_CANDIDATE] = "StateCandidate",
+                [KV_ROLE_NONE] = "StateFollower",
+                [KV_ROLE_FOLLOWER] = "StateFollower",
+                [KV_ROLE_CANDIDATE] = "StateCandidate",
                 [KV_ROLE_LEADER] = "StateLeader",
         };
         Api *api = request->api;

@@ -1,5 +1,6 @@
-/* /fleet/v1/why/NAME: what each machine's place in the decision about a unit is; /fleet/v1/plan: where units would go that nobody
- * has submitted yet. Both ask the very table that the engine goes by, and change nothing. */
+/* /fleet/v1/why/NAME: what each machine's place in the decision about a unit is; /fleet/v1/plan: where units
+ * would go that nobody has submitted yet. Both ask the very table that the engine goes by, and change
+ * nothing. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -23,14 +24,16 @@ static const ClusterOrder *order_of(const ClusterMachine *m, const char *unit) {
         return o;
 }
 
-static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m, const ClusterMachine *would) {
+static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
+                          const ClusterMachine *would) {
         const ClusterOrder *order = order_of(m, u->name);
         const ClusterState *state;
         Error why = {};
         SchedulerRule rule;
 
         HASH_FIND_STR(m->states, u->name, state);
-        rule = u->unit ? scheduler_refusal(view, u, m, order && cluster_order_is_active(order), &why) : RULE_NONE;
+        rule = u->unit ? scheduler_refusal(view, u, m, order && cluster_order_is_active(order), &why) :
+                         RULE_NONE;
         json_open(t, NULL, '{');
         json_add_bool(t, "chosen", m == would);
         json_add_bool(t, "finished", state && state->state.done);
@@ -75,7 +78,8 @@ void why_handle(Request *request, const char *name) {
                 (void) scheduler_pick(view, u, &would, NULL);
 
         json_open(&t, NULL, '{');
-        json_add_string(&t, "desiredState", cluster_unit_lacks(u, LAYOUT_TARGET) ? NULL : target_state_to_string(u->target));
+        json_add_string(&t, "desiredState",
+                        cluster_unit_lacks(u, LAYOUT_TARGET) ? NULL : target_state_to_string(u->target));
         json_add_bool(&t, "global", u->unit && u->unit->placement.global);
         json_add_string(&t, "machineID", where ? where->id : NULL);
         json_open(&t, "machines", '[');
@@ -93,7 +97,8 @@ void why_handle(Request *request, const char *name) {
 
 enum {
         PLAN_UNITS_MAX = 1000,
-        PLAN_WORK_MAX = 2000000, /* scheduler_view_work() of one plan: it holds up the event loop. 1000 units with a pattern each take less */
+        PLAN_WORK_MAX = 2000000, /* scheduler_view_work() of one plan: it holds up the event loop. 1000 units
+                                    with a pattern each take less */
 };
 
 /* Units as they would be, and the picture with them in it as far as the scheduler looks. */
@@ -235,7 +240,8 @@ void plan_handle(Request *request) {
                 return;
         }
         if (r < 0) {
-                request_error(request, request_status_of(r), "unable to decode body: %s", error_text(&err, r));
+                request_error(request, request_status_of(r), "unable to decode body: %s",
+                              error_text(&err, r));
                 return;
         }
         r = draft_make(&draft, c, &page, &err);
@@ -247,7 +253,10 @@ void plan_handle(Request *request) {
         json_open(&t, "units", '[');
         for (size_t i = 0; r >= 0 && i < draft.n; i++) {
                 if (scheduler_view_work(draft.view) > PLAN_WORK_MAX) {
-                        request_error(request, 400, "the plan compares too much (more than %d steps): ask for fewer units at once", PLAN_WORK_MAX);
+                        request_error(request, 400,
+                                      "the plan compares too much (more than %d steps): ask for fewer units "
+                                      "at once",
+                                      PLAN_WORK_MAX);
                         return;
                 }
                 r = draft_unit(&draft, &draft.units[i], &t);

@@ -4,8 +4,9 @@
 #include <stdio.h>
 
 enum {
-        HELD_MIN = 3, HELD_PART = 3, /* a third of the files, and at least three, are not removed at once */
-        DEAD_MS = 10 * 60 * 1000,    /* an owner that is lost for so long has nothing to say any more */
+        HELD_MIN = 3,
+        HELD_PART = 3,            /* a third of the files, and at least three, are not removed at once */
+        DEAD_MS = 10 * 60 * 1000, /* an owner that is lost for so long has nothing to say any more */
 };
 
 void directory_diff_done(DirectoryDiff *diff) {
@@ -19,7 +20,9 @@ static int file_by_name(const void *name, const void *file) {
 }
 
 DirectoryFile *directory_file(const DirectoryView *view, const char *name) {
-        return view->n_files == 0 ? NULL : bsearch(name, view->files, view->n_files, sizeof(*view->files), file_by_name);
+        return view->n_files == 0 ?
+                       NULL :
+                       bsearch(name, view->files, view->n_files, sizeof(*view->files), file_by_name);
 }
 
 static int diff_add(DirectoryDiff *diff, DirectoryTask task) {
@@ -40,11 +43,13 @@ static bool owner_is_gone(const Cluster *c, const ClusterUnit *u) {
                 return false;
         if (!owner || owner->presence == PRESENCE_LEFT)
                 return true;
-        return owner->presence == PRESENCE_LOST && c->now_ms >= owner->since_ms && c->now_ms - owner->since_ms >= DEAD_MS;
+        return owner->presence == PRESENCE_LOST && c->now_ms >= owner->since_ms &&
+               c->now_ms - owner->since_ms >= DEAD_MS;
 }
 
 /* The problem that this machine has told of the unit as it is now. */
-static const Problem *told(const Cluster *c, const DirectoryView *view, const ClusterUnit *u, ProblemKind kind) {
+static const Problem *told(const Cluster *c, const DirectoryView *view, const ClusterUnit *u,
+                           ProblemKind kind) {
         const ClusterProblem *p = cluster_problem(c, view->machine_id, u->name);
 
         return p && p->problem.kind == kind && p->problem.unit_index == u->index ? &p->problem : NULL;
@@ -52,15 +57,19 @@ static const Problem *told(const Cluster *c, const DirectoryView *view, const Cl
 
 static void say_taken(const Cluster *c, const DirectoryView *view, const ClusterUnit *u, DirectoryFile *f) {
         f->kind = PROBLEM_TAKEN;
-        if (asprintf(&f->error, "%s: the cluster has another unit of this name, submitted %s%s; it keeps it. Give the file another name, or: fleetctl directory take-over %s --machine=%s",
-                     f->name, u->unit->owner ? "by the directory of " : "by fleetctl", u->unit->owner ? cluster_name_of(c, u->unit->owner) : "",
-                     f->name, cluster_name_of(c, view->machine_id)) < 0)
+        if (asprintf(&f->error,
+                     "%s: the cluster has another unit of this name, submitted %s%s; it keeps it. Give the "
+                     "file another name, or: fleetctl directory take-over %s --machine=%s",
+                     f->name, u->unit->owner ? "by the directory of " : "by fleetctl",
+                     u->unit->owner ? cluster_name_of(c, u->unit->owner) : "", f->name,
+                     cluster_name_of(c, view->machine_id)) < 0)
                 f->error = NULL;
 }
 
 static void say_unreadable(DirectoryFile *f) {
         f->kind = PROBLEM_REFUSED;
-        if (asprintf(&f->error, "%s: the cluster has a unit of this name, and %s", f->name, CLUSTER_UNREADABLE) < 0)
+        if (asprintf(&f->error, "%s: the cluster has a unit of this name, and %s", f->name,
+                     CLUSTER_UNREADABLE) < 0)
                 f->error = NULL;
 }
 
@@ -75,9 +84,12 @@ static bool same_text(const Unit *a, const Unit *b) {
 }
 
 /* 'any' is what the cluster has of this name, or NULL. */
-static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile *f, const ClusterUnit *any, DirectoryDiff *ret) {
+static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile *f, const ClusterUnit *any,
+                     DirectoryDiff *ret) {
         const ClusterUnit *u = any && any->unit ? any : NULL;
-        DirectoryTask task = { .kind = DIRECTORY_UPDATE, .name = f->name, .unit = f->unit, .expected_index = u ? u->index : 0 };
+        DirectoryTask task = {
+                .kind = DIRECTORY_UPDATE, .name = f->name, .unit = f->unit, .expected_index = u ? u->index : 0
+        };
 
         if (!f->unit)
                 return 0;
@@ -139,7 +151,9 @@ static int judge_gone(const Cluster *c, const DirectoryView *view, DirectoryDiff
 
                 if (p ? !p->confirmed : many || !held.seen)
                         ret->held[ret->n_held++] = held;
-                else if (diff_add(ret, (DirectoryTask) { .kind = DIRECTORY_REMOVE, .name = held.unit->name, .expected_index = held.unit->index }) < 0)
+                else if (diff_add(ret, (DirectoryTask) { .kind = DIRECTORY_REMOVE,
+                                                         .name = held.unit->name,
+                                                         .expected_index = held.unit->index }) < 0)
                         return -ENOMEM;
         }
         return 0;
@@ -153,10 +167,12 @@ int directory_diff(const Cluster *cluster, const DirectoryView *view, DirectoryD
         for (size_t i = 0; r == 0 && i < view->n_files; i++) {
                 int order = 1;
 
-                while (r == 0 && at < n_units && (order = strcmp(cluster->by_name[at]->name, view->files[i].name)) < 0)
+                while (r == 0 && at < n_units &&
+                       (order = strcmp(cluster->by_name[at]->name, view->files[i].name)) < 0)
                         r = diff_no_file(view, cluster->by_name[at++], ret);
                 if (r == 0)
-                        r = diff_file(cluster, view, &view->files[i], at < n_units && order == 0 ? cluster->by_name[at++] : NULL, ret);
+                        r = diff_file(cluster, view, &view->files[i],
+                                      at < n_units && order == 0 ? cluster->by_name[at++] : NULL, ret);
         }
         while (r == 0 && at < n_units)
                 r = diff_no_file(view, cluster->by_name[at++], ret);

@@ -16,18 +16,18 @@
 
 enum {
         SETTLE_MS = 150,
-        BUSY_MS = 1000,               /* a folder that is never quiet is looked at after so long */
+        BUSY_MS = 1000, /* a folder that is never quiet is looked at after so long */
         RETRY_MS = 1000,
         PERIOD_MS = 30000,
-        ABSENT_MS = 2000,             /* between looks at a folder that cannot be watched, or is not there */
-        ERRORS_MAX = 16,              /* files beside refused ones that are written or removed in one turn */
-        WRITING_MS = 10000,           /* a file that somebody holds open and writes no more is read after so long */
-        BATCH_MAX = 64,               /* changes in one transaction ... */
-        PROBLEMS_MAX = 1000,          /* that the cluster is told of */
-        BATCH_SIZE_MAX = 96 * 1024,   /* ... and bytes */
-        CHANGE_OVERHEAD = 512,        /* of a change in a transaction, besides the text */
+        ABSENT_MS = 2000,    /* between looks at a folder that cannot be watched, or is not there */
+        ERRORS_MAX = 16,     /* files beside refused ones that are written or removed in one turn */
+        WRITING_MS = 10000,  /* a file that somebody holds open and writes no more is read after so long */
+        BATCH_MAX = 64,      /* changes in one transaction ... */
+        PROBLEMS_MAX = 1000, /* that the cluster is told of */
+        BATCH_SIZE_MAX = 96 * 1024, /* ... and bytes */
+        CHANGE_OVERHEAD = 512,      /* of a change in a transaction, besides the text */
         RECORD_MAX = 4 * 1024 * 1024,
-        EVENTS_SIZE = 16 * 1024,      /* of inotify, read at a time */
+        EVENTS_SIZE = 16 * 1024, /* of inotify, read at a time */
 };
 
 /* A file between the first write to it and its closing. */
@@ -38,29 +38,29 @@ typedef struct Writing {
 } Writing;
 
 struct Directory {
-        Loop *loop;         /* borrowed, as the next */
+        Loop *loop; /* borrowed, as the next */
         Registry *registry;
         char path[512], machine_id[33];
         int record_fd, inotify_fd;
         Guest *guest;
-        int watch;          /* inotify's number of the folder, or -1: it was not there, or cannot be watched */
-        int last_watch;     /* the highest number that inotify gave */
+        int watch;      /* inotify's number of the folder, or -1: it was not there, or cannot be watched */
+        int last_watch; /* the highest number that inotify gave */
         Writing *writing;
-        UnitFolder folder;  /* as the last scan found it */
-        bool known;         /* it did */
+        UnitFolder folder; /* as the last scan found it */
+        bool known;        /* it did */
         uint64_t folder_device, folder_inode;
         UnitScan scan;
-        int scan_fd;        /* of the scan under way, or -1 */
-        Deferred step;      /* its next step */
+        int scan_fd;                          /* of the scan under way, or -1 */
+        Deferred step;                        /* its next step */
         uint64_t scan_due_ms, compare_due_ms; /* UINT64_MAX: not asked for */
-        Timer settle;       /* the earlier of both */
-        uint64_t busy_ms;   /* since when events keep it from running out; 0: they do not */
+        Timer settle;                         /* the earlier of both */
+        uint64_t busy_ms;                     /* since when events keep it from running out; 0: they do not */
         RegistryListener listener;
         DirectoryRecord *record;
         uint64_t device, inode; /* of the folder that the record is about */
-        bool crowded;       /* it was said that there are too many files */
+        bool crowded;           /* it was said that there are too many files */
         DirectoryCounts counts;
-        bool sending;       /* a transaction is under way, about these: */
+        bool sending; /* a transaction is under way, about these: */
         struct {
                 char name[256];
                 DirectoryTaskKind kind;
@@ -74,9 +74,11 @@ static void record_read(Directory *d) {
         _cleanup_free_ char *text = NULL;
         size_t size;
 
-        if (read_file_at(d->record_fd, "directory", RECORD_MAX, &text, &size) >= 0
-            && directory_record_read(text, size, &d->device, &d->inode, &d->record) < 0)
-                log_warning(NO_FIELDS, "the record of %s cannot be read; files removed meanwhile remove no unit", d->path);
+        if (read_file_at(d->record_fd, "directory", RECORD_MAX, &text, &size) >= 0 &&
+            directory_record_read(text, size, &d->device, &d->inode, &d->record) < 0)
+                log_warning(NO_FIELDS,
+                            "the record of %s cannot be read; files removed meanwhile remove no unit",
+                            d->path);
 }
 
 /* Removals that are still to be made (or held) stay on the record, so that one that failed is tried again. */
@@ -113,7 +115,8 @@ static void record_write(Directory *d, const struct stat *st, const DirectoryVie
         directory_record_write(&t, d->device, d->inode, d->record);
         r = t.error ?: write_file_at(d->record_fd, "directory", t.chars, t.size, 0600);
         if (r < 0)
-                log_warning(((LogFields) { .error = r }), "cannot keep the record of %s: %s", d->path, strerror(-r));
+                log_warning(((LogFields) { .error = r }), "cannot keep the record of %s: %s", d->path,
+                            strerror(-r));
 }
 
 /* -- Files that somebody writes -- */
@@ -188,18 +191,24 @@ static bool is_unfinished(void *userdata, const char *name) {
 
 static void directory_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
         static const char *const words[_DIRECTORY_TASK_MAX] = {
-                [DIRECTORY_SUBMIT] = "is new", [DIRECTORY_UPDATE] = "has changed", [DIRECTORY_REMOVE] = "is gone: its unit is removed",
-                [DIRECTORY_ADOPT] = "is the unit that the cluster has, whose owner is gone: it is this folder's now",
-                [DIRECTORY_TAKE_OVER] = "takes the place of the unit that the cluster has: it is this folder's now",
+                [DIRECTORY_SUBMIT] = "is new",
+                [DIRECTORY_UPDATE] = "has changed",
+                [DIRECTORY_REMOVE] = "is gone: its unit is removed",
+                [DIRECTORY_ADOPT] =
+                        "is the unit that the cluster has, whose owner is gone: it is this folder's now",
+                [DIRECTORY_TAKE_OVER] =
+                        "takes the place of the unit that the cluster has: it is this folder's now",
         };
         Directory *d = userdata;
 
         d->sending = false;
         for (size_t i = 0; i < d->n_sent; i++)
                 if (status == KV_OK)
-                        log_notice(((LogFields) { .unit = d->sent[i].name, .index = index }), "%s/%s %s", d->path, d->sent[i].name, words[d->sent[i].kind]);
+                        log_notice(((LogFields) { .unit = d->sent[i].name, .index = index }), "%s/%s %s",
+                                   d->path, d->sent[i].name, words[d->sent[i].kind]);
                 else
-                        log_debug(((LogFields) { .unit = d->sent[i].name }), "%s/%s: not yet in the cluster: %s", d->path, d->sent[i].name, sentence);
+                        log_debug(((LogFields) { .unit = d->sent[i].name }),
+                                  "%s/%s: not yet in the cluster: %s", d->path, d->sent[i].name, sentence);
         if (status != KV_OK && status != KV_COMPARE_FAILED && status != KV_EXISTS)
                 log_warning(NO_FIELDS, "%s: %s; trying again", d->path, sentence);
         directory_later(d, status == KV_OK ? 0 : RETRY_MS);
@@ -247,19 +256,23 @@ static void telling_free(Telling *t) {
 DEFINE_CLEANUP(Telling *, telling_free)
 
 /* 'text' is taken. What people have said to it holds while it is about the same. */
-static void tell(Directory *d, Telling *t, const char *name, ProblemKind kind, uint64_t unit_index, char *text) {
+static void tell(Directory *d, Telling *t, const char *name, ProblemKind kind, uint64_t unit_index,
+                 char *text) {
         const ClusterProblem *known = cluster_problem(registry_cluster(d->registry), d->machine_id, name);
         _cleanup_free_ char *owned = text;
 
         if (!text || ++t->n_wanted > PROBLEMS_MAX || t->n == BATCH_MAX)
                 return;
-        if (known && known->problem.kind == kind && known->problem.unit_index == unit_index && known->problem.text && streq(known->problem.text, text))
+        if (known && known->problem.kind == kind && known->problem.unit_index == unit_index &&
+            known->problem.text && streq(known->problem.text, text))
                 return;
         if (!known && kind == PROBLEM_HELD) /* the others are said beside their files */
                 log_warning(((LogFields) { .unit = name }), "%s", text);
         t->texts[t->n] = TAKE_PTR(owned);
         t->problems[t->n] = (Problem) { .kind = kind, .text = text, .unit_index = unit_index };
-        t->changes[t->n] = (ProblemChange) { .machine = d->machine_id, .name = name, .problem = &t->problems[t->n] };
+        t->changes[t->n] = (ProblemChange) { .machine = d->machine_id,
+                                             .name = name,
+                                             .problem = &t->problems[t->n] };
         t->n++;
 }
 
@@ -286,8 +299,12 @@ static void tell_all(Directory *d, const DirectoryView *view, const DirectoryDif
                 const DirectoryHeld *held = &diff->held[i];
                 char *text;
 
-                if (asprintf(&text, "%s: its file is gone from %s, %s; the unit is kept. Put the file back, or: fleetctl directory confirm %s --machine=%s",
-                             held->unit->name, d->path, held->seen ? "at once with many others" : "which is another folder than the one it was seen in",
+                if (asprintf(&text,
+                             "%s: its file is gone from %s, %s; the unit is kept. Put the file back, or: "
+                             "fleetctl directory confirm %s --machine=%s",
+                             held->unit->name, d->path,
+                             held->seen ? "at once with many others" :
+                                          "which is another folder than the one it was seen in",
                              held->unit->name, cluster_name_of(c, d->machine_id)) < 0)
                         text = NULL;
                 tell(d, t, held->unit->name, PROBLEM_HELD, held->unit->index, text);
@@ -297,7 +314,9 @@ static void tell_all(Directory *d, const DirectoryView *view, const DirectoryDif
 
                 if ((f && (f->error || f->unfinished)) || is_held(diff, p->unit) || !view->complete)
                         continue;
-                t->changes[t->n++] = (ProblemChange) { .machine = d->machine_id, .name = p->unit, .expected_index = p->index };
+                t->changes[t->n++] = (ProblemChange) { .machine = d->machine_id,
+                                                       .name = p->unit,
+                                                       .expected_index = p->index };
         }
 }
 
@@ -314,7 +333,8 @@ static int directory_send(Directory *d, const DirectoryView *view, const Directo
         n = changes_of(d, diff, changes);
         if (n == 0 && telling->n == 0)
                 return 0;
-        r = registry_change_directory(d->registry, changes, n, telling->changes, telling->n, directory_on_done, d);
+        r = registry_change_directory(d->registry, changes, n, telling->changes, telling->n,
+                                      directory_on_done, d);
         if (r < 0)
                 directory_later(d, RETRY_MS);
         else
@@ -348,7 +368,8 @@ static bool errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
         return written < ERRORS_MAX;
 }
 
-/* Their numbers are not kept: what is told of them, wakes. One that was not watched before is looked at once more. */
+/* Their numbers are not kept: what is told of them, wakes. One that was not watched before is looked at once
+ * more. */
 static void watch_drop_ins(Directory *d, const UnitFolder *folder, size_t first) {
         for (size_t i = first; d->guest && i < folder->n_drop_ins && i < d->scan.at_drop_in; i++) {
                 _cleanup_free_ char *path = NULL;
@@ -358,7 +379,9 @@ static void watch_drop_ins(Directory *d, const UnitFolder *folder, size_t first)
                         path = NULL;
                         return;
                 }
-                watch = inotify_add_watch(d->inotify_fd, path, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR);
+                watch = inotify_add_watch(d->inotify_fd, path,
+                                          IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
+                                                  IN_ONLYDIR);
                 if (watch > d->last_watch) {
                         d->last_watch = watch;
                         directory_scan_later(d, SETTLE_MS);
@@ -371,7 +394,8 @@ static bool is_outdated(int dir_fd, const DirectoryDiff *diff) {
         struct stat st;
 
         for (size_t i = 0; i < diff->n && i < BATCH_MAX; i++)
-                if (diff->tasks[i].kind == DIRECTORY_REMOVE && (fstatat(dir_fd, diff->tasks[i].name, &st, AT_SYMLINK_NOFOLLOW) >= 0 || errno != ENOENT))
+                if (diff->tasks[i].kind == DIRECTORY_REMOVE &&
+                    (fstatat(dir_fd, diff->tasks[i].name, &st, AT_SYMLINK_NOFOLLOW) >= 0 || errno != ENOENT))
                         return true;
         return false;
 }
@@ -388,10 +412,16 @@ static int directory_compare(Directory *d, int dir_fd) {
         if (st.st_dev != d->folder_device || st.st_ino != d->folder_inode)
                 return -ESTALE;
 
-        /* Another folder is mounted or moved there: its emptiness says nothing about the files of the one before. */
+        /* Another folder is mounted or moved there: its emptiness says nothing about the files of the one
+         * before. */
         view = (DirectoryView) {
-                .machine_id = d->machine_id, .path = d->path, .files = d->folder.files, .n_files = d->folder.n, .record = d->record,
-                .complete = d->folder.complete, .same = d->device == st.st_dev && d->inode == st.st_ino,
+                .machine_id = d->machine_id,
+                .path = d->path,
+                .files = d->folder.files,
+                .n_files = d->folder.n,
+                .record = d->record,
+                .complete = d->folder.complete,
+                .same = d->device == st.st_dev && d->inode == st.st_ino,
         };
         loop_count(d->loop, d->folder.n, 0);
         r = directory_diff(registry_cluster(d->registry), &view, &diff);
@@ -407,10 +437,11 @@ static int directory_compare(Directory *d, int dir_fd) {
         return r;
 }
 
-/* The folder at that path now: after a mount over it, or a rename, it is another than the one that was watched. */
+/* The folder at that path now: after a mount over it, or a rename, it is another than the one that was
+ * watched. */
 static void directory_watch(Directory *d) {
-        const uint32_t mask = IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ATTRIB | IN_DELETE_SELF
-                              | IN_MOVE_SELF | IN_ONLYDIR;
+        const uint32_t mask = IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
+                              IN_CREATE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
         int watch = d->guest ? inotify_add_watch(d->inotify_fd, d->path, mask) : -1;
 
         if (watch != d->watch) {
@@ -443,7 +474,9 @@ static void scan_begin(Directory *d) {
         d->scan_due_ms = UINT64_MAX;
         directory_watch(d); /* before looking: what comes later is told */
         d->scan_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        d->scan = (UnitScan) { .path = d->path, .machine_id = d->machine_id, .is_unfinished = is_unfinished, .userdata = d };
+        d->scan = (UnitScan) {
+                .path = d->path, .machine_id = d->machine_id, .is_unfinished = is_unfinished, .userdata = d
+        };
         r = d->scan_fd < 0 ? -errno : unit_scan_begin(&d->scan, d->scan_fd);
         if (r >= 0) {
                 loop_defer(d->loop, &d->step);
@@ -476,7 +509,9 @@ static void directory_on_step(void *userdata) {
                 d->folder_device = st.st_dev;
                 d->folder_inode = st.st_ino;
                 if (!d->folder.complete && !d->crowded)
-                        log_warning(NO_FIELDS, "%s holds more than %d unit files: the others are left out, and none that is gone is taken for removed",
+                        log_warning(NO_FIELDS,
+                                    "%s holds more than %d unit files: the others are left out, and none "
+                                    "that is gone is taken for removed",
                                     d->path, UNIT_FOLDER_MAX);
                 d->crowded = !d->folder.complete;
                 directory_later(d, 0);
@@ -529,7 +564,8 @@ static int directory_wants(void *lib, int *fd, short *events, uint64_t *timeout_
         return 0;
 }
 
-/* The folder has to be quiet for a moment; but one in which something is always written is looked at all the same. */
+/* The folder has to be quiet for a moment; but one in which something is always written is looked at all the
+ * same. */
 static void directory_settle(Directory *d) {
         uint64_t now_ms = loop_now_ms(d->loop);
 
@@ -554,7 +590,8 @@ static int directory_work(void *lib) {
 
         if (n <= 0)
                 return n < 0 && errno != EAGAIN && errno != EINTR ? -errno : 0;
-        for (char *p = buffer; p < buffer + n; p += sizeof(struct inotify_event) + ((struct inotify_event *) p)->len) {
+        for (char *p = buffer; p < buffer + n;
+             p += sizeof(struct inotify_event) + ((struct inotify_event *) p)->len) {
                 const struct inotify_event *e = (const struct inotify_event *) p;
 
                 if (e->mask & IN_Q_OVERFLOW) {
@@ -584,12 +621,15 @@ static int directory_work(void *lib) {
 static void directory_broken(void *lib, int error) {
         Directory *d = lib;
 
-        log_error(((LogFields) { .error = error }), "%s cannot be watched (%s); it is looked at every %d s", d->path, strerror(-error), ABSENT_MS / 1000);
+        log_error(((LogFields) { .error = error }), "%s cannot be watched (%s); it is looked at every %d s",
+                  d->path, strerror(-error), ABSENT_MS / 1000);
         d->guest = guest_close(d->guest);
         d->watch = -1;
 }
 
-static const GuestOps directory_guest = { .name = "inotify", .wants = directory_wants, .work = directory_work, .broken = directory_broken };
+static const GuestOps directory_guest = {
+        .name = "inotify", .wants = directory_wants, .work = directory_work, .broken = directory_broken
+};
 
 /* Units of other folders, and of people, are not this one's business. */
 static bool concerns(const Directory *d, const char *unit) {
@@ -598,29 +638,37 @@ static bool concerns(const Directory *d, const char *unit) {
         DirectoryRecord *seen;
 
         HASH_FIND_STR(d->record, unit, seen);
-        return seen || unit_folder_find(&d->folder, unit) || cluster_problem(c, d->machine_id, unit)
-               || (u && u->unit->owner && streq(u->unit->owner, d->machine_id));
+        return seen || unit_folder_find(&d->folder, unit) || cluster_problem(c, d->machine_id, unit) ||
+               (u && u->unit->owner && streq(u->unit->owner, d->machine_id));
 }
 
 static void directory_on_change(void *userdata, const RegistryChange *change) {
         Directory *d = userdata;
 
-        bool ours = change->kind == CHANGED_PROBLEM ? streq(change->machine, d->machine_id) : change->kind == CHANGED_UNIT && concerns(d, change->unit);
+        bool ours = change->kind == CHANGED_PROBLEM ?
+                            streq(change->machine, d->machine_id) :
+                            change->kind == CHANGED_UNIT && concerns(d, change->unit);
 
         if (change->kind == CHANGED_ALL || change->kind == CHANGED_PRESENCE || ours)
                 directory_later(d, SETTLE_MS);
 }
 
-int directory_new(Directory **ret, Loop *loop, Registry *registry, const DirectoryOptions *options, Error *err) {
+int directory_new(Directory **ret, Loop *loop, Registry *registry, const DirectoryOptions *options,
+                  Error *err) {
         Directory *d = NEW0(Directory, 1);
         int r = 0;
 
         if (!d)
                 return -ENOMEM;
         *d = (Directory) {
-                .loop = loop, .registry = registry, .inotify_fd = -1, .watch = -1,
+                .loop = loop,
+                .registry = registry,
+                .inotify_fd = -1,
+                .watch = -1,
                 .settle = TIMER(directory_on_settled, d),
-                .step = DEFERRED(directory_on_step, d), .scan_fd = -1, .compare_due_ms = UINT64_MAX,
+                .step = DEFERRED(directory_on_step, d),
+                .scan_fd = -1,
+                .compare_due_ms = UINT64_MAX,
                 .listener = { .on_change = directory_on_change, .userdata = d },
         };
         snprintf(d->path, sizeof(d->path), "%s", options->path);
@@ -629,11 +677,13 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
 
         d->record_fd = open_dir(options->record_dir, 0700);
         if (d->record_fd < 0)
-                r = error_set(err, d->record_fd, "cannot open %s: %s", options->record_dir, strerror(-d->record_fd));
+                r = error_set(err, d->record_fd, "cannot open %s: %s", options->record_dir,
+                              strerror(-d->record_fd));
         if (r == 0) {
                 d->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
                 if (d->inotify_fd < 0)
-                        r = error_set(err, -errno, "cannot watch %s: %s (fs.inotify.max_user_instances?)", d->path, strerror(errno));
+                        r = error_set(err, -errno, "cannot watch %s: %s (fs.inotify.max_user_instances?)",
+                                      d->path, strerror(errno));
         }
         if (r == 0)
                 r = guest_open(&d->guest, loop_uv(loop), &directory_guest, d);

@@ -32,13 +32,15 @@ bool directory_record_add(DirectoryRecord **table, const char *name) {
         return false;
 }
 
-int directory_record_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode, DirectoryRecord **table) {
+int directory_record_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode,
+                          DirectoryRecord **table) {
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t device = 0, inode = 0;
         const JsonValue *names;
 
-        if (json_value_parse(json, size, &root, NULL) < 0 || json_read_u64(root, "device", &device, NULL) < 0
-            || json_read_u64(root, "inode", &inode, NULL) < 0)
+        if (json_value_parse(json, size, &root, NULL) < 0 ||
+            json_read_u64(root, "device", &device, NULL) < 0 ||
+            json_read_u64(root, "inode", &inode, NULL) < 0)
                 return -EBADMSG;
         names = json_value_member(root, "names");
         for (size_t i = 0; i < json_value_count(names); i++) {

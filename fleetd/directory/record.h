@@ -5,8 +5,11 @@
 #include "fleetd/directory/diff.h"
 
 /* Adds the names that are units' to *table. -EBADMSG: it cannot be read, and nothing is changed. */
-int directory_record_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode, DirectoryRecord **table);
+int directory_record_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode,
+                          DirectoryRecord **table);
 void directory_record_write(Text *t, uint64_t device, uint64_t inode, const DirectoryRecord *table);
 
-bool directory_record_add(DirectoryRecord **table, const char *name); /* marks it as 'there'; true if it is new (and there was memory) */
+bool directory_record_add(
+        DirectoryRecord **table,
+        const char *name); /* marks it as 'there'; true if it is new (and there was memory) */
 void directory_record_clear(DirectoryRecord **table);

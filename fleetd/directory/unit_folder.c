@@ -11,9 +11,10 @@
 #include "units/drop_ins.h"
 
 enum {
-        STEP_WORK = 1000,  /* of one step: names and stamps count one, ... */
-        READ_WORK = 20,    /* ... and a file that is read so much, and one more for each KiB */
-        LATELY_MS = 2000,  /* a file changed within that may change again without another stamp: clocks of file systems are coarse */
+        STEP_WORK = 1000, /* of one step: names and stamps count one, ... */
+        READ_WORK = 20,   /* ... and a file that is read so much, and one more for each KiB */
+        LATELY_MS = 2000, /* a file changed within that may change again without another stamp: clocks of file
+                             systems are coarse */
 };
 
 void unit_folder_done(UnitFolder *folder) {
@@ -33,7 +34,8 @@ void unit_folder_done(UnitFolder *folder) {
 bool unit_folder_name_is_unit(const char *name) {
         size_t n = strlen(name);
 
-        return n > 0 && name[0] != '.' && name[0] != '#' && name[n - 1] != '~' && unit_name_check(name, NULL) == 0;
+        return n > 0 && name[0] != '.' && name[0] != '#' && name[n - 1] != '~' &&
+               unit_name_check(name, NULL) == 0;
 }
 
 static int folder_by_name(const void *a, const void *b) {
@@ -46,13 +48,18 @@ static int drop_ins_find(const UnitFolder *folder, const char *name, Text *t, Er
         int r = drop_ins_init(&d, name);
 
         for (size_t i = 0; r == 0 && i < d.n; i++) {
-                const DropInFolder *there = folder->n_drop_ins == 0 ? NULL : bsearch(&d.folders[i], folder->drop_ins, folder->n_drop_ins,
-                                                                                     sizeof(*folder->drop_ins), folder_by_name);
+                const DropInFolder *there = folder->n_drop_ins == 0 ?
+                                                    NULL :
+                                                    bsearch(&d.folders[i], folder->drop_ins,
+                                                            folder->n_drop_ins, sizeof(*folder->drop_ins),
+                                                            folder_by_name);
 
                 if (!there)
                         continue;
                 if (there->error < 0)
-                        return error_set(err, there->error, "%s: %s", there->name, there->error == -E2BIG ? "too many drop-ins" : strerror(-there->error));
+                        return error_set(err, there->error, "%s: %s", there->name,
+                                         there->error == -E2BIG ? "too many drop-ins" :
+                                                                  strerror(-there->error));
                 d.folders[i] = *there;
                 d.folders[i].lent = true;
         }
@@ -65,7 +72,8 @@ static uint64_t sum_of(uint64_t seed, const void *bytes, size_t size) {
 
 /* Each once, however many units it concerns. Returns how much work it was. */
 static size_t drop_in_read(int dir_fd, DropInFolder *f) {
-        int r = read_folder_at(dir_fd, f->name, DROP_IN_SUFFIX, DROP_INS_MAX, UNIT_SIZE_MAX, &f->files, &f->n);
+        int r = read_folder_at(dir_fd, f->name, DROP_IN_SUFFIX, DROP_INS_MAX, UNIT_SIZE_MAX, &f->files,
+                               &f->n);
         size_t work = READ_WORK;
 
         f->error = r == -ENOENT || r == -ENOTDIR ? 0 : r;
@@ -87,14 +95,16 @@ static int drop_ins_sum(const UnitFolder *folder, const char *name, uint64_t *re
         if (r < 0)
                 return r;
         for (size_t i = 0; i < d.n; i++) {
-                const DropInFolder *f = bsearch(&d.folders[i], folder->drop_ins, folder->n_drop_ins, sizeof(*folder->drop_ins), folder_by_name);
+                const DropInFolder *f = bsearch(&d.folders[i], folder->drop_ins, folder->n_drop_ins,
+                                                sizeof(*folder->drop_ins), folder_by_name);
 
                 if (!f)
                         continue;
                 sum = sum_of(sum + 1, f->name, strlen(f->name)) + (uint64_t) -f->error;
                 for (size_t k = 0; k < f->n; k++) {
                         sum = sum_of(sum, f->files[k].name, strlen(f->files[k].name) + 1);
-                        sum = sum_of(sum, f->files[k].text ?: "", f->files[k].size) + (uint64_t) -f->files[k].error;
+                        sum = sum_of(sum, f->files[k].text ?: "", f->files[k].size) +
+                              (uint64_t) -f->files[k].error;
                 }
         }
         *ret = sum;
@@ -111,7 +121,8 @@ static int file_say(const DirectoryFile *f, int r, const Error *err, char **ret)
 }
 
 /* 0: its unit or its error is there; or -ENOMEM, which says nothing of the file. */
-static int file_read(int dir_fd, const UnitFolder *folder, const char *folder_path, const char *machine_id, DirectoryFile *f) {
+static int file_read(int dir_fd, const UnitFolder *folder, const char *folder_path, const char *machine_id,
+                     DirectoryFile *f) {
         _cleanup_free_ char *text = NULL, *path = NULL;
         _cleanup_text_ Text whole = {};
         const char *reason = NULL;
@@ -123,7 +134,10 @@ static int file_read(int dir_fd, const UnitFolder *folder, const char *folder_pa
         if (r == -EFBIG)
                 r = error_set(&err, r, "larger than %d KiB", UNIT_SIZE_MAX / 1024);
         else if (r < 0)
-                r = error_set(&err, r, "%s", r == -ELOOP ? "a symbolic link; only plain files are read" : r == -EINVAL ? "not a plain file" : strerror(-r));
+                r = error_set(&err, r, "%s",
+                              r == -ELOOP  ? "a symbolic link; only plain files are read" :
+                              r == -EINVAL ? "not a plain file" :
+                                             strerror(-r));
         else if (unit_name_is_refused(f->name, &reason))
                 r = error_set(&err, -EPERM, "%s", reason);
         else {
@@ -157,7 +171,8 @@ static int file_by_name(const void *name, const void *file) {
 }
 
 DirectoryFile *unit_folder_find(const UnitFolder *folder, const char *name) {
-        return folder->n == 0 ? NULL : bsearch(name, folder->files, folder->n, sizeof(*folder->files), file_by_name);
+        return folder->n == 0 ? NULL :
+                                bsearch(name, folder->files, folder->n, sizeof(*folder->files), file_by_name);
 }
 
 void unit_folder_touch(UnitFolder *folder, const char *name) {
@@ -268,14 +283,17 @@ static int step_names(UnitScan *scan) {
 
 static FileStamp stamp_of(const struct stat *st) {
         return (FileStamp) {
-                .device = st->st_dev, .inode = st->st_ino, .size = (uint64_t) st->st_size,
+                .device = st->st_dev,
+                .inode = st->st_ino,
+                .size = (uint64_t) st->st_size,
                 .modified_ns = st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
                 .changed_ns = st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
         };
 }
 
 static bool stamp_equal(const FileStamp *a, const FileStamp *b) {
-        return a->device == b->device && a->inode == b->inode && a->size == b->size && a->modified_ns == b->modified_ns && a->changed_ns == b->changed_ns;
+        return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+               a->modified_ns == b->modified_ns && a->changed_ns == b->changed_ns;
 }
 
 /* A clock that was set back: what is of the future was changed lately, too. */
@@ -300,7 +318,8 @@ static int step_file(UnitScan *scan, const UnitFolder *before, uint64_t now_ms) 
         if (fstatat(scan->dir_fd, f->name, &st, AT_SYMLINK_NOFOLLOW) >= 0) {
                 f->stamp = stamp_of(&st);
                 f->again = f->again || is_late(&f->stamp, now_ms);
-                if (was && !was->again && !was->unfinished && was->drop_ins == f->drop_ins && stamp_equal(&was->stamp, &f->stamp)) {
+                if (was && !was->again && !was->unfinished && was->drop_ins == f->drop_ins &&
+                    stamp_equal(&was->stamp, &f->stamp)) {
                         f->same = was - before->files + 1;
                         return 0;
                 }
@@ -314,7 +333,8 @@ static int step_file(UnitScan *scan, const UnitFolder *before, uint64_t now_ms) 
 /* What was not read is as it was before. */
 static void finish(UnitScan *scan, UnitFolder *folder) {
         for (size_t i = 0; i < scan->found.n; i++) {
-                DirectoryFile *f = &scan->found.files[i], *was = f->same > 0 ? &folder->files[f->same - 1] : NULL;
+                DirectoryFile *f = &scan->found.files[i],
+                              *was = f->same > 0 ? &folder->files[f->same - 1] : NULL;
 
                 f->same = 0;
                 if (!was)
@@ -355,9 +375,12 @@ int unit_scan_step(UnitScan *scan, UnitFolder *folder, uint64_t now_ms) {
         return 0;
 }
 
-int unit_folder_read(int dir_fd, const char *path, const char *machine_id, bool (*is_unfinished)(void *userdata, const char *name), void *userdata,
-                UnitFolder *ret) {
-        _cleanup_(unit_scan_done) UnitScan scan = { .path = path, .machine_id = machine_id, .is_unfinished = is_unfinished, .userdata = userdata };
+int unit_folder_read(int dir_fd, const char *path, const char *machine_id,
+                     bool (*is_unfinished)(void *userdata, const char *name), void *userdata,
+                     UnitFolder *ret) {
+        _cleanup_(unit_scan_done) UnitScan scan = {
+                .path = path, .machine_id = machine_id, .is_unfinished = is_unfinished, .userdata = userdata
+        };
         _cleanup_unit_folder_ UnitFolder folder = {};
         int r;
 
@@ -396,13 +419,16 @@ bool unit_folder_write_error(int dir_fd, const char *path, DirectoryFile *f, uin
         }
         text_printf(&t, "%s\n", f->error);
         if (index > 0)
-                text_printf(&t, "The cluster still has the version of index %llu.\n", (unsigned long long) index);
+                text_printf(&t, "The cluster still has the version of index %llu.\n",
+                            (unsigned long long) index);
         if (t.error < 0)
                 return false;
         sum = MAX(sum_of(0, t.chars, t.size), 1u);
         if (strlen(name) > NAME_MAX) {
                 if (!told && f->told != sum)
-                        log_warning(((LogFields) { .unit = f->name }), "%s/%s is refused: %s (its name is too long for a file NAME.error; fleetctl directory shows it)",
+                        log_warning(((LogFields) { .unit = f->name }),
+                                    "%s/%s is refused: %s (its name is too long for a file NAME.error; "
+                                    "fleetctl directory shows it)",
                                     path, f->name, f->error);
                 f->told = sum;
                 return false;
@@ -410,10 +436,12 @@ bool unit_folder_write_error(int dir_fd, const char *path, DirectoryFile *f, uin
         if (f->has_error && f->told == sum)
                 return false;
         if (!file_holds_at(dir_fd, name, t.chars, t.size)) {
-                log_warning(((LogFields) { .unit = f->name }), "%s/%s is refused: %s", path, f->name, f->error);
+                log_warning(((LogFields) { .unit = f->name }), "%s/%s is refused: %s", path, f->name,
+                            f->error);
                 r = write_file_at(dir_fd, name, t.chars, t.size, 0644);
                 if (r < 0) {
-                        log_warning(((LogFields) { .error = r }), "cannot write %s/%s: %s", path, name, strerror(-r));
+                        log_warning(((LogFields) { .error = r }), "cannot write %s/%s: %s", path, name,
+                                    strerror(-r));
                         return true;
                 }
         }

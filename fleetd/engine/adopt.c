@@ -14,7 +14,8 @@ bool engine_awaits_reports(const Cluster *c, const ClusterMachine **ret_missing,
         if (!missing)
                 return false;
 
-        end_ms = c->adopting_since_ms > UINT64_MAX - ADOPTION_MS ? UINT64_MAX : c->adopting_since_ms + ADOPTION_MS;
+        end_ms = c->adopting_since_ms > UINT64_MAX - ADOPTION_MS ? UINT64_MAX :
+                                                                   c->adopting_since_ms + ADOPTION_MS;
         if (c->now_ms >= end_ms)
                 return false;
         *ret_missing = missing;

@@ -1,14 +1,15 @@
-/* Which units a change may concern. Too many cost time, too few would be a unit forgotten until the next full pass: a
- * property test holds the incremental plan against the full one.
+/* Which units a change may concern. Too many cost time, too few would be a unit forgotten until the next full
+ * pass: a property test holds the incremental plan against the full one.
  *
- * A change marks what it is about, and only the next plan turns marks into units: a hundred changes of one transaction
- * concern the same waiting units, and the same neighbours, once. */
+ * A change marks what it is about, and only the next plan turns marks into units: a hundred changes of one
+ * transaction concern the same waiting units, and the same neighbours, once. */
 #include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/engine/plan.h"
 
-/* A unit, or a machine of which all units are concerned, or those only whose own rules look at what else is there. */
+/* A unit, or a machine of which all units are concerned, or those only whose own rules look at what else is
+ * there. */
 struct EngineMark {
         bool related_only;
         UT_hash_handle hh;
@@ -111,7 +112,8 @@ static void add_on_machine(Adding *a, const ClusterMachine *m, bool related_only
                 add(a, s->unit);
 }
 
-/* Something became free, or possible: whoever waits may fit now, and whoever should make room may have a place to go. */
+/* Something became free, or possible: whoever waits may fit now, and whoever should make room may have a
+ * place to go. */
 static void add_waiting(Adding *a, const Cluster *cluster) {
         for (const ClusterUnit *u = cluster->lists[CLUSTER_WAITING]; u; u = u->lists[CLUSTER_WAITING].next)
                 add(a, u->name);
@@ -122,7 +124,8 @@ static void add_waiting(Adding *a, const Cluster *cluster) {
                 add(a, u->name);
 }
 
-int engine_marks_expand(EngineMarks *marks, const Cluster *cluster, int (*add_unit)(void *userdata, const char *unit), void *userdata) {
+int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
+                        int (*add_unit)(void *userdata, const char *unit), void *userdata) {
         Adding a = { .add = add_unit, .userdata = userdata };
 
         if (marks->all)
@@ -136,7 +139,9 @@ int engine_marks_expand(EngineMarks *marks, const Cluster *cluster, int (*add_un
 
                 HASH_FIND_STR(marks->machines, m->id, marked);
                 if (marked || (marks->lost && m->presence == PRESENCE_LOST))
-                        add_on_machine(&a, m, marked && marked->related_only && !(marks->lost && m->presence == PRESENCE_LOST));
+                        add_on_machine(&a, m,
+                                       marked && marked->related_only &&
+                                               !(marks->lost && m->presence == PRESENCE_LOST));
         }
         if (a.error >= 0)
                 engine_marks_done(marks);

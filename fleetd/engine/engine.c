@@ -1,7 +1,8 @@
-/* Changes mark units dirty; one deferred call later they are planned and written in one transaction. While that is under
- * way, and until its effect is in the picture, nothing is planned: a plan made on half of an answer could give a unit a
- * second machine. Beginning to lead, after any answer that is not a plain yes, and now and then, all units are dirty.
- * A turn plans some of the dirty units, and ends after so much work: no turn is long. */
+/* Changes mark units dirty; one deferred call later they are planned and written in one transaction. While
+ * that is under way, and until its effect is in the picture, nothing is planned: a plan made on half of an
+ * answer could give a unit a second machine. Beginning to lead, after any answer that is not a plain yes, and
+ * now and then, all units are dirty. A turn plans some of the dirty units, and ends after so much work: no
+ * turn is long. */
 #include "fleetd/engine/engine.h"
 
 #include <stdio.h>
@@ -14,7 +15,8 @@ enum {
         BRAKE_MS = 30000,
         SWEEP_MS = 30000, /* what an event failed to tell costs so long at most */
         SLICE = 250,      /* units that are planned in one turn, */
-        WORK_MAX = 20000, /* or fewer: after so much work (scheduler_view_work()) the rest waits for the next turn; some ms */
+        WORK_MAX = 20000, /* or fewer: after so much work (scheduler_view_work()) the rest waits for the next
+                             turn; some ms */
         RETRY_MS = 100,
         PART = 150, /* changes of a plan that go into one transaction */
 };
@@ -26,8 +28,8 @@ typedef struct Dirty {
         UT_hash_handle hh;
 } Dirty;
 
-/* A change that the store rejected although the cluster view says that it holds. The second time its unit is left out, so that
- * the other changes of the plan proceed; until something changes about it. */
+/* A change that the store rejected although the cluster view says that it holds. The second time its unit is
+ * left out, so that the other changes of the plan proceed; until something changes about it. */
 typedef struct Rejected {
         OrderChange change;
         unsigned times;
@@ -47,18 +49,18 @@ struct Engine {
         bool leading;
         bool beginning; /* the picture may not yet tell what the last leader did */
         uint64_t term;
-        EngineMarks marks; /* what changes may concern, since the last plan */
-        Dirty *dirty; /* table by unit */
-        Rejected *rejected; /* table by unit */
-        bool sweeping;        /* all are dirty from 'cursor' on */
-        char cursor[256];     /* a unit; "": the first */
-        uint64_t swept_index; /* of the picture when the last sweep began */
-        EnginePlan plan;       /* written, or being written */
-        size_t n_written;      /* of its changes, those before the part under way */
-        bool writing;          /* no answer yet */
-        uint64_t freed;        /* EnginePlan's, of the last plan */
+        EngineMarks marks;      /* what changes may concern, since the last plan */
+        Dirty *dirty;           /* table by unit */
+        Rejected *rejected;     /* table by unit */
+        bool sweeping;          /* all are dirty from 'cursor' on */
+        char cursor[256];       /* a unit; "": the first */
+        uint64_t swept_index;   /* of the picture when the last sweep began */
+        EnginePlan plan;        /* written, or being written */
+        size_t n_written;       /* of its changes, those before the part under way */
+        bool writing;           /* no answer yet */
+        uint64_t freed;         /* EnginePlan's, of the last plan */
         uint64_t written_index; /* 0: nothing to wait for */
-        char awaited[33];      /* the machine whose report is waited for, as we said it last */
+        char awaited[33];       /* the machine whose report is waited for, as we said it last */
         EngineCounts counts;
 };
 
@@ -103,7 +105,8 @@ static void mark_all(Engine *e) {
         loop_defer(e->loop, &e->wake);
 }
 
-/* Some more units of the sweep. If the one that was next is gone it begins anew: that is rare, and costs time only. */
+/* Some more units of the sweep. If the one that was next is gone it begins anew: that is rare, and costs time
+ * only. */
 static int sweep_on(Engine *e, const Cluster *cluster) {
         const ClusterUnit *u = e->cursor[0] ? cluster_any_unit(cluster, e->cursor) : NULL;
         int r;
@@ -145,8 +148,8 @@ static bool is_held(void *userdata, const char *unit) {
 }
 
 static bool same_checks(const OrderChange *a, const OrderChange *b) {
-        return streq(a->machine, b->machine) && a->expected_index == b->expected_index && a->unit_index == b->unit_index
-               && a->presence_index == b->presence_index;
+        return streq(a->machine, b->machine) && a->expected_index == b->expected_index &&
+               a->unit_index == b->unit_index && a->presence_index == b->presence_index;
 }
 
 /* Without memory for it the plan is made again, as after the first time. */
@@ -169,7 +172,8 @@ static void note_rejected(Engine *e, const OrderChange *c, const char *sentence)
         x->change = *c;
         if (x->times == REJECTED_TIMES)
                 log_warning(((LogFields) { .unit = c->unit, .machine = c->machine, .term = e->term }),
-                            "%s: nothing is planned of it until it changes: %s on %s was rejected twice: %s", c->unit, order_kind_to_string(c->order),
+                            "%s: nothing is planned of it until it changes: %s on %s was rejected twice: %s",
+                            c->unit, order_kind_to_string(c->order),
                             cluster_name_of(registry_cluster(e->registry), c->machine), sentence);
 }
 
@@ -202,7 +206,9 @@ static void count_orders(Engine *e, size_t end, bool given) {
         for (size_t i = e->n_written; i < end; i++) {
                 bool stops = e->plan.changes[i].remove || e->plan.changes[i].order == ORDER_STOP;
 
-                *(given ? stops ? &c->unscheduled : &c->scheduled : stops ? &c->unschedule_failures : &c->schedule_failures) += 1;
+                *(given ? stops ? &c->unscheduled : &c->scheduled :
+                  stops ? &c->unschedule_failures :
+                          &c->schedule_failures) += 1;
         }
 }
 
@@ -218,9 +224,13 @@ static void on_written(void *userdata, KvStatus status, const char *sentence, ui
                 for (size_t i = e->n_written; i < end; i++) {
                         const OrderChange *c = &e->plan.changes[i];
 
-                        log_notice(((LogFields) { .unit = c->unit, .machine = c->machine, .index = index, .term = e->term,
+                        log_notice(((LogFields) { .unit = c->unit,
+                                                  .machine = c->machine,
+                                                  .index = index,
+                                                  .term = e->term,
                                                   .message_id = message_scheduled }),
-                                   "%s: %s on %s: %s", c->unit, order_kind_to_string(c->order), cluster_name_of(registry_cluster(e->registry), c->machine), c->reason);
+                                   "%s: %s on %s: %s", c->unit, order_kind_to_string(c->order),
+                                   cluster_name_of(registry_cluster(e->registry), c->machine), c->reason);
                 }
                 e->n_written = end;
                 loop_defer(e->loop, &e->wake);
@@ -250,7 +260,9 @@ static void take_dirt(Engine *e, const char *unit) {
 
 /* Of the dirty units those that are dirty for longest; what is not looked at comes behind the others. */
 static int make_plan(Engine *e, const Cluster *cluster) {
-        const EnginePlanLimits limits = { .is_held = is_held, .userdata = e, .work_max = WORK_MAX, .freed = e->freed };
+        const EnginePlanLimits limits = {
+                .is_held = is_held, .userdata = e, .work_max = WORK_MAX, .freed = e->freed
+        };
         const char *names[SLICE];
         size_t n = 0;
         int r;
@@ -278,15 +290,17 @@ static int make_plan(Engine *e, const Cluster *cluster) {
 static void sleep_until_again(Engine *e, uint64_t again_ms) {
         timer_stop(&e->again);
         if (again_ms < UINT64_MAX && timer_start(&e->again, e->loop, again_ms) < 0)
-                log_warning(NO_FIELDS, "the engine has no memory for its timer; it goes on at the next change");
+                log_warning(NO_FIELDS,
+                            "the engine has no memory for its timer; it goes on at the next change");
 }
 
-/* A large plan goes in parts: each holds only for what it was planned on, and with the first that does not the rest is
- * forgotten. */
+/* A large plan goes in parts: each holds only for what it was planned on, and with the first that does not
+ * the rest is forgotten. */
 static int write_part(Engine *e) {
         int r;
 
-        r = registry_order(e->registry, e->term, e->plan.changes + e->n_written, MIN(e->plan.n - e->n_written, (size_t) PART), on_written, e);
+        r = registry_order(e->registry, e->term, e->plan.changes + e->n_written,
+                           MIN(e->plan.n - e->n_written, (size_t) PART), on_written, e);
         e->writing = r >= 0;
         return r;
 }
@@ -306,7 +320,8 @@ static bool awaits_reports(Engine *e, const Cluster *cluster) {
         if (!streq(e->awaited, missing->id)) {
                 memcpy(e->awaited, missing->id, sizeof(e->awaited));
                 log_notice(((LogFields) { .machine = missing->id, .term = e->term }),
-                           "the cluster was recovered or restored: no orders until %s has said what runs on it, or for another %llu s",
+                           "the cluster was recovered or restored: no orders until %s has said what runs on "
+                           "it, or for another %llu s",
                            cluster_machine_name(missing), (unsigned long long) again_ms / 1000);
         }
         sleep_until_again(e, again_ms);
@@ -320,7 +335,9 @@ static void on_adoption_ended(void *userdata, KvStatus status, const char *sente
         if (status == KV_OK) {
                 e->written_index = index;
                 e->awaited[0] = 0;
-                log_notice(((LogFields) { .index = index, .term = e->term }), "what runs in the recovered or restored cluster has its orders; they count from now on");
+                log_notice(((LogFields) { .index = index, .term = e->term }),
+                           "what runs in the recovered or restored cluster has its orders; they count from "
+                           "now on");
         }
         if (!e->leading)
                 return;
@@ -391,7 +408,9 @@ static void on_again(void *userdata) {
 
 static void sweep_later(Engine *e) {
         if (timer_start(&e->sweep, e->loop, SWEEP_MS) < 0)
-                log_warning(NO_FIELDS, "the engine has no memory for its timer; it looks at all units when it is asked to");
+                log_warning(
+                        NO_FIELDS,
+                        "the engine has no memory for its timer; it looks at all units when it is asked to");
 }
 
 static void on_sweep(void *userdata) {

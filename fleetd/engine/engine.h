@@ -1,8 +1,8 @@
 /* The engine: on the leader, makes orders out of what is wanted and who is there.
  *
- * Dirty, snapshot, plan, execute: changes of the registry mark it dirty, one pass later it plans (engine/plan.h, pure) and
- * writes one transaction; each is valid only in the term it was planned in. It starts when the store is ready as leader and
- * the picture is whole, and stops with leadership. */
+ * Dirty, snapshot, plan, execute: changes of the registry mark it dirty, one pass later it plans
+ * (engine/plan.h, pure) and writes one transaction; each is valid only in the term it was planned in. It
+ * starts when the store is ready as leader and the picture is whole, and stops with leadership. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -10,8 +10,8 @@
 typedef struct Engine Engine;
 
 typedef struct EngineOptions {
-        uint64_t brake_ms;      /* BrakeSec=, 0: 30 s */
-        const char *bug;        /* a planted one, with PLANTED_BUGS */
+        uint64_t brake_ms;                                      /* BrakeSec=, 0: 30 s */
+        const char *bug;                                        /* a planted one, with PLANTED_BUGS */
         uint64_t away_closed_ms, away_hung_ms, away_stopped_ms; /* 0: 30 s, 60 s, 10 min; see liveness */
 } EngineOptions;
 
@@ -26,5 +26,6 @@ typedef struct EngineCounts {
 
 void engine_counts(const Engine *engine, EngineCounts *ret);
 uint64_t engine_brake(const Engine *engine); /* what it is */
-void engine_set_brake(Engine *engine, uint64_t brake_ms); /* as EngineOptions; a brake that holds is looked at again */
+void engine_set_brake(Engine *engine,
+                      uint64_t brake_ms);  /* as EngineOptions; a brake that holds is looked at again */
 void engine_state_changed(Engine *engine); /* the store's on_state */

@@ -1,9 +1,9 @@
 /* The plan: for each unit, what should be ordered of which machine, compared with what is ordered.
  *
- * An ordinary unit has one machine. While it moves it has two orders: the old one goes on until the new one's unit runs
- * (rule 27), and if the old machine comes back before that, the new one goes instead. A global unit has an order on every
- * machine that fits. Nothing here remembers: what is under way can be read from orders, states and presences, so that the
- * next leader goes on where this one stopped. */
+ * An ordinary unit has one machine. While it moves it has two orders: the old one goes on until the new one's
+ * unit runs (rule 27), and if the old machine comes back before that, the new one goes instead. A global unit
+ * has an order on every machine that fits. Nothing here remembers: what is under way can be read from orders,
+ * states and presences, so that the next leader goes on where this one stopped. */
 #include "fleetd/engine/plan.h"
 
 #include <assert.h>
@@ -15,7 +15,8 @@
 #include "fleetd/scheduler/rules.h"
 #include "fleetd/scheduler/scheduler.h"
 
-/* A unit to look at. Those that others depend on come first: who replaces, then all others, then followers. */
+/* A unit to look at. Those that others depend on come first: who replaces, then all others, then followers.
+ */
 typedef struct Item {
         const ClusterUnit *unit;
         enum { PHASE_REPLACING, PHASE_PLAIN, PHASE_FOLLOWING, _PHASE_MAX } phase;
@@ -30,7 +31,7 @@ typedef struct Pass {
         SchedulerView *view;
         EnginePlan *plan;
         Brake brake;
-        Item *items;               /* table by unit; in the order of names when 'sorted' */
+        Item *items; /* table by unit; in the order of names when 'sorted' */
         bool sorted;
         size_t n_looked;
         ClusterMachine **machines; /* sorted; made when first needed */
@@ -74,7 +75,8 @@ static bool has_finished(const ClusterOrder *o) {
         return s && s->state.done;
 }
 
-/* Does the unit do what the order asks? A state lives no longer than the order it came from: the agent removes both at once. */
+/* Does the unit do what the order asks? A state lives no longer than the order it came from: the agent
+ * removes both at once. */
 static bool has_come_up(const ClusterOrder *o) {
         const ClusterState *s = state_of(o);
 
@@ -87,8 +89,8 @@ static bool has_come_up(const ClusterOrder *o) {
         return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
 }
 
-/* An order names the very text that is meant: the agent waits for its turn with any other, even one that differs in
- * comments alone. */
+/* An order names the very text that is meant: the agent waits for its turn with any other, even one that
+ * differs in comments alone. */
 static bool is_current(const ClusterOrder *o) {
         return o->unit_index == o->of->index;
 }
@@ -108,10 +110,11 @@ static bool takes_part(const ClusterMachine *m) {
 
 /* -- Deciding -- */
 
-static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterOrder *o, OrderKind kind, const char *format, ...)
-        _printf_(6, 7);
+static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterOrder *o,
+                  OrderKind kind, const char *format, ...) _printf_(6, 7);
 
-static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterOrder *o, OrderKind kind, const char *format, ...) {
+static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterOrder *o,
+                  OrderKind kind, const char *format, ...) {
         EnginePlan *plan = pass->plan;
         bool in_place = o && cluster_order_is_active(o) && kind != ORDER_STOP;
         OrderChange *c;
@@ -136,7 +139,8 @@ static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, con
         vsnprintf(c->reason, sizeof(c->reason), format, ap);
         va_end(ap);
 
-        return kind == ORDER_STOP ? scheduler_view_remove(pass->view, m->id, u) : scheduler_view_place(pass->view, m->id, u);
+        return kind == ORDER_STOP ? scheduler_view_remove(pass->view, m->id, u) :
+                                    scheduler_view_place(pass->view, m->id, u);
 }
 
 /* Brings an order that stays to what is wanted now. */
@@ -144,7 +148,8 @@ static int keep(Pass *pass, const ClusterOrder *o) {
         const ClusterUnit *u = o->of;
 
         if (o->order != wanted_kind(u))
-                return change(pass, o->machine, u, o, wanted_kind(u), "its target is %s", target_state_to_string(u->target));
+                return change(pass, o->machine, u, o, wanted_kind(u), "its target is %s",
+                              target_state_to_string(u->target));
         if (!is_current(o))
                 return change(pass, o->machine, u, o, o->order, "its unit file has changed");
         return 0;
@@ -203,7 +208,9 @@ typedef struct Position {
         Error why;
 } Position;
 
-enum { POSITIONS_MAX = 8 }; /* of the active orders of one ordinary unit, the first ones by machine are looked at in one plan */
+enum {
+        POSITIONS_MAX = 8
+}; /* of the active orders of one ordinary unit, the first ones by machine are looked at in one plan */
 
 static int by_age(const void *a, const void *b) {
         const ClusterOrder *p = ((const Position *) a)->order, *q = ((const Position *) b)->order;
@@ -236,8 +243,8 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
         const ClusterMachine *m;
         Error why = {};
 
-        /* What is still being stopped is not started a second time elsewhere; it is taken back if it may be there, as
-         * a newcomer: who has come since is not sent away. */
+        /* What is still being stopped is not started a second time elsewhere; it is taken back if it may be
+         * there, as a newcomer: who has come since is not sent away. */
         for (const ClusterOrder *o = u->orders; o; o = o->next) {
                 if (is_down(o->machine))
                         continue;
@@ -255,10 +262,12 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
 
         if (scheduler_pick(pass->view, u, &m, &why) < 0)
                 return 0;
-        return change(pass, m, u, cluster_order(pass->cluster, m->id, u->name), wanted_kind(u), "%s", error_text(&why, 0));
+        return change(pass, m, u, cluster_order(pass->cluster, m->id, u->name), wanted_kind(u), "%s",
+                      error_text(&why, 0));
 }
 
-/* 'up': the kept one runs, all others go. Else it is one that came back: those that were meant to replace it go. */
+/* 'up': the kept one runs, all others go. Else it is one that came back: those that were meant to replace it
+ * go. */
 static int stop_others(Pass *pass, const Position *all, size_t n, size_t kept, bool up) {
         const char *name = cluster_machine_name(all[kept].order->machine);
         int r;
@@ -267,9 +276,11 @@ static int stop_others(Pass *pass, const Position *all, size_t n, size_t kept, b
                 if (i == kept)
                         continue;
                 if (up)
-                        r = change(pass, all[i].order->machine, all[i].order->of, all[i].order, ORDER_STOP, "it runs on %s now", name);
+                        r = change(pass, all[i].order->machine, all[i].order->of, all[i].order, ORDER_STOP,
+                                   "it runs on %s now", name);
                 else
-                        r = change(pass, all[i].order->machine, all[i].order->of, all[i].order, ORDER_STOP, "%s is back", name);
+                        r = change(pass, all[i].order->machine, all[i].order->of, all[i].order, ORDER_STOP,
+                                   "%s is back", name);
                 if (r < 0)
                         return r;
         }
@@ -291,8 +302,8 @@ static int settle(Pass *pass, const Position *all, size_t n, size_t kept) {
         return up ? stop_strays(pass, o->of, "it runs elsewhere") : 0;
 }
 
-/* Nowhere that it should stay: it gets another machine, and whatever may go on until that one runs it goes on. 'replaced':
- * where it can stay if there is no other, or SIZE_MAX. */
+/* Nowhere that it should stay: it gets another machine, and whatever may go on until that one runs it goes
+ * on. 'replaced': where it can stay if there is no other, or SIZE_MAX. */
 static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size_t n, size_t replaced) {
         const Position *last = &all[n - 1];
         const ClusterMachine *m = NULL;
@@ -300,17 +311,21 @@ static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size
         Error why = {};
         int r;
 
-        found = scheduler_pick(pass->view, u, &m, &why) >= 0 && !(replaced != SIZE_MAX && scheduler_replaced_by(pass->view, u, m));
+        found = scheduler_pick(pass->view, u, &m, &why) >= 0 &&
+                !(replaced != SIZE_MAX && scheduler_replaced_by(pass->view, u, m));
         if (!found && replaced != SIZE_MAX)
                 return settle(pass, all, n, replaced);
 
         for (size_t i = 0; i < n; i++) {
                 const ClusterOrder *o = all[i].order;
 
-                /* Where its name is taken it does nothing; an order that stayed away would be given again at once. */
-                if (all[i].standing != UNFIT || all[i].rule == RULE_FOREIGN || (found && all[i].rule != RULE_CONFLICTS))
+                /* Where its name is taken it does nothing; an order that stayed away would be given again at
+                 * once. */
+                if (all[i].standing != UNFIT || all[i].rule == RULE_FOREIGN ||
+                    (found && all[i].rule != RULE_CONFLICTS))
                         continue;
-                r = change(pass, o->machine, u, o, ORDER_STOP, "it may not stay: %s", error_text(&all[i].why, 0));
+                r = change(pass, o->machine, u, o, ORDER_STOP, "it may not stay: %s",
+                           error_text(&all[i].why, 0));
                 if (r < 0)
                         return r;
         }
@@ -334,8 +349,8 @@ static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size
         return change(pass, m, u, there, wanted_kind(u), "%s %s; %s", name, cause, error_text(&why, 0));
 }
 
-/* Nowhere that it should stay but where nothing moves it now: that is waited for. Of the machines where it may not stay one
- * runs it meanwhile (it was being moved), unless it is known to run where it is held. */
+/* Nowhere that it should stay but where nothing moves it now: that is waited for. Of the machines where it
+ * may not stay one runs it meanwhile (it was being moved), unless it is known to run where it is held. */
 static int plan_held(Pass *pass, const Position *all, size_t n, size_t held) {
         const ClusterOrder *o = all[held].order;
         bool spared = false;
@@ -351,20 +366,23 @@ static int plan_held(Pass *pass, const Position *all, size_t n, size_t held) {
                 if (p->standing != UNFIT)
                         continue;
                 if (spared)
-                        r = change(pass, p->order->machine, p->order->of, p->order, ORDER_STOP, "it may not stay: %s", error_text(&p->why, 0));
+                        r = change(pass, p->order->machine, p->order->of, p->order, ORDER_STOP,
+                                   "it may not stay: %s", error_text(&p->why, 0));
                 spared = true;
         }
         return r;
 }
 
-/* A unit that was told to be in one place and runs in another: after a restore, or where people have meddled. What runs is not
- * stopped for what does not. */
-static const ClusterMachine *runs_elsewhere(const Pass *pass, const ClusterUnit *u, const Position *all, size_t n) {
+/* A unit that was told to be in one place and runs in another: after a restore, or where people have meddled.
+ * What runs is not stopped for what does not. */
+static const ClusterMachine *runs_elsewhere(const Pass *pass, const ClusterUnit *u, const Position *all,
+                                            size_t n) {
         for (size_t i = 0; i < n; i++)
                 if (has_finished(all[i].order) || (has_come_up(all[i].order) && all[i].standing != GONE))
                         return NULL;
         for (const ClusterState *s = u->states; s; s = s->next)
-                if (is_stray(s) && s->state.active && streq(s->state.active, "active") && scheduler_may_return(pass->view, u, s->machine))
+                if (is_stray(s) && s->state.active && streq(s->state.active, "active") &&
+                    scheduler_may_return(pass->view, u, s->machine))
                         return s->machine;
         return NULL;
 }
@@ -396,7 +414,8 @@ static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
                 return change(pass, elsewhere, u, NULL, ORDER_RUN, "it runs there already");
 
         /* The newest runs, or the unit has ended there: the move is over. */
-        if (has_finished(all[n - 1].order) || (all[n - 1].standing == STANDS && has_come_up(all[n - 1].order)))
+        if (has_finished(all[n - 1].order) ||
+            (all[n - 1].standing == STANDS && has_come_up(all[n - 1].order)))
                 stands = n - 1;
 
         if (stands != SIZE_MAX)
@@ -414,8 +433,8 @@ static int sorted_machines(Pass *pass) {
         return pass->machines ? 0 : -ENOMEM;
 }
 
-/* The machine whose turn it is to get the new text: none while another one is not up again with it (rule 28). Machines that
- * are not up wait for nobody, and nobody for them. */
+/* The machine whose turn it is to get the new text: none while another one is not up again with it (rule 28).
+ * Machines that are not up wait for nobody, and nobody for them. */
 static const ClusterOrder *next_to_update(const ClusterUnit *u) {
         const ClusterOrder *next = NULL;
 
@@ -429,7 +448,8 @@ static const ClusterOrder *next_to_update(const ClusterUnit *u) {
                         continue;
                 }
                 s = state_of(o);
-                if (o->unit_index == u->index && !(s && s->state.hash && streq(s->state.hash, u->unit->hash) && has_come_up(o)))
+                if (o->unit_index == u->index &&
+                    !(s && s->state.hash && streq(s->state.hash, u->unit->hash) && has_come_up(o)))
                         return NULL;
         }
         return next;
@@ -457,10 +477,12 @@ static int plan_global(Pass *pass, const ClusterUnit *u) {
                 }
 
                 if (!o || !cluster_order_is_active(o)) {
-                        if (o ? !scheduler_may_return(pass->view, u, m) : !scheduler_fits(pass->view, u, m, false, NULL))
+                        if (o ? !scheduler_may_return(pass->view, u, m) :
+                                !scheduler_fits(pass->view, u, m, false, NULL))
                                 continue;
                         r = change(pass, m, u, o, wanted_kind(u), "Global=yes, and the machine fits");
-                } else if ((rule = scheduler_refusal(pass->view, u, m, true, &why)) != RULE_NONE && rule != RULE_FOREIGN)
+                } else if ((rule = scheduler_refusal(pass->view, u, m, true, &why)) != RULE_NONE &&
+                           rule != RULE_FOREIGN)
                         r = change(pass, m, u, o, ORDER_STOP, "it may not stay: %s", error_text(&why, 0));
                 else if (o->order != wanted_kind(u) || o == update)
                         r = keep(pass, o);
@@ -488,7 +510,9 @@ static int add_item(Pass *pass, const ClusterUnit *u) {
                 return -ENOMEM;
 
         fresh->unit = u;
-        fresh->phase = p && p->machine_of.n > 0 ? PHASE_FOLLOWING : p && p->replaces.n > 0 ? PHASE_REPLACING : PHASE_PLAIN;
+        fresh->phase = p && p->machine_of.n > 0 ? PHASE_FOLLOWING :
+                       p && p->replaces.n > 0   ? PHASE_REPLACING :
+                                                  PHASE_PLAIN;
         HASH_ADD_PTR(pass->items, unit, fresh);
         if (!TABLE_ADDED(fresh))
                 return -ENOMEM;
@@ -535,10 +559,11 @@ static void add_related_there(Adding *a, const ClusterUnit *u, const ClusterMach
         }
 }
 
-/* Whom the changes from the n-th on concern: units there whose rules, or those of 'u', name each other, and units that follow
- * 'u'. Those whose turn is over are looked at again in the next plan, as in a full pass. */
+/* Whom the changes from the n-th on concern: units there whose rules, or those of 'u', name each other, and
+ * units that follow 'u'. Those whose turn is over are looked at again in the next plan, as in a full pass. */
 static int add_related(Pass *pass, const ClusterUnit *u, size_t n) {
-        const Pattern *followed = patterns_find(&pass->cluster->rules[CLUSTER_MACHINE_OF], u->name); /* a name in full */
+        const Pattern *followed = patterns_find(&pass->cluster->rules[CLUSTER_MACHINE_OF],
+                                                u->name); /* a name in full */
         Adding a = { .pass = pass };
 
         for (; n < pass->plan->n && a.error >= 0; n++)
@@ -554,7 +579,8 @@ static int by_name(const Item *a, const Item *b) {
 
 /* Neither planned, stopped nor placed: what is known of it is not enough, or what was planned is refused. */
 static bool is_left_alone(const Pass *pass, const ClusterUnit *u) {
-        return u->unreadable || (pass->limits->is_held && pass->limits->is_held(pass->limits->userdata, u->name));
+        return u->unreadable ||
+               (pass->limits->is_held && pass->limits->is_held(pass->limits->userdata, u->name));
 }
 
 static size_t work_of(const Pass *pass) {
@@ -562,7 +588,8 @@ static size_t work_of(const Pass *pass) {
 }
 
 static bool is_full(const Pass *pass) {
-        return pass->plan->n >= ENGINE_PLAN_MAX || (pass->limits->work_max > 0 && work_of(pass) >= pass->limits->work_max);
+        return pass->plan->n >= ENGINE_PLAN_MAX ||
+               (pass->limits->work_max > 0 && work_of(pass) >= pass->limits->work_max);
 }
 
 static int look(Pass *pass, Item *item) {
@@ -594,7 +621,8 @@ static void sort_items(Pass *pass) {
         pass->sorted = true;
 }
 
-/* Looks once at each unit of one phase that nothing was decided about. Returns whether anything was, or a negative errno. */
+/* Looks once at each unit of one phase that nothing was decided about. Returns whether anything was, or a
+ * negative errno. */
 static int run_phase(Pass *pass, int phase) {
         size_t before = pass->plan->n;
 
@@ -652,7 +680,8 @@ static bool is_later_loss(const ClusterMachine *a, const ClusterMachine *b) {
         return a->since_ms != b->since_ms ? a->since_ms > b->since_ms : strcmp(a->id, b->id) > 0;
 }
 
-/* Units whose move is under way, or that could move now: the brake lets hosts go one by one, each when those before are through. */
+/* Units whose move is under way, or that could move now: the brake lets hosts go one by one, each when those
+ * before are through. */
 static bool host_is_through(void *userdata, const ClusterMachine *m) {
         Pass *pass = userdata;
 
@@ -662,14 +691,16 @@ static bool host_is_through(void *userdata, const ClusterMachine *m) {
                 const ClusterState *s;
                 bool elsewhere = false; /* another machine decides what becomes of it */
 
-                if (!cluster_order_is_active(o) || o->of->unreadable || !is_wanted(o->of) || o->of->unit->placement.global || has_finished(o))
+                if (!cluster_order_is_active(o) || o->of->unreadable || !is_wanted(o->of) ||
+                    o->of->unit->placement.global || has_finished(o))
                         continue;
                 for (const ClusterOrder *other = o->of->orders; other; other = other->next) {
                         if (!cluster_order_is_active(other))
                                 continue;
                         if (other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
                                 newest = other;
-                        elsewhere = elsewhere || is_later_loss(other->machine, m) || other->machine->presence == PRESENCE_AWAY || has_finished(other);
+                        elsewhere = elsewhere || is_later_loss(other->machine, m) ||
+                                    other->machine->presence == PRESENCE_AWAY || has_finished(other);
                 }
 
                 if (newest == o) {
@@ -686,12 +717,13 @@ static bool host_is_through(void *userdata, const ClusterMachine *m) {
         return true;
 }
 
-int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, EnginePlan *ret) {
+int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
+                EnginePlan *ret) {
         return engine_plan_within(cluster, units, n_units, brake_ms, &(EnginePlanLimits) {}, ret);
 }
 
-int engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, const EnginePlanLimits *limits,
-                       EnginePlan *ret) {
+int engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
+                       const EnginePlanLimits *limits, EnginePlan *ret) {
         _cleanup_(engine_plan_done) EnginePlan plan = { .again_ms = UINT64_MAX };
         _cleanup_(pass_done) Pass pass = { .cluster = cluster, .plan = &plan, .limits = limits };
         int r;
@@ -745,9 +777,12 @@ int engine_plan_within(const Cluster *cluster, const char *const *units, size_t 
         return 0;
 }
 
-int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterOrder *order, uint64_t brake_ms, EngineVerdict *ret, Error *ret_why) {
+int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterOrder *order,
+                 uint64_t brake_ms, EngineVerdict *ret, Error *ret_why) {
         EnginePlan plan = {};
-        Pass pass = { .cluster = cluster, .view = (SchedulerView *) view, .plan = &plan }; /* nothing is decided in it */
+        Pass pass = { .cluster = cluster,
+                      .view = (SchedulerView *) view,
+                      .plan = &plan }; /* nothing is decided in it */
         Position p = { .order = order };
         int r;
 

@@ -1,5 +1,5 @@
-/* What should change in the cluster: pure. A picture in, orders out, each with its reason. Planning twice gives nothing the
- * second time; a full pass equals the incremental one. */
+/* What should change in the cluster: pure. A picture in, orders out, each with its reason. Planning twice
+ * gives nothing the second time; a full pass equals the incremental one. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -12,7 +12,8 @@ typedef struct EnginePlan {
         Names rest;        /* of these units */
         size_t work;       /* that it took: scheduler_view_work(), and one for each unit */
         uint64_t freed;    /* which lost hosts the brake has let go; 0: none */
-        uint64_t again_ms; /* cluster ms from now after which time alone changes the plan (brake, rest); UINT64_MAX: never */
+        uint64_t again_ms; /* cluster ms from now after which time alone changes the plan (brake, rest);
+                              UINT64_MAX: never */
 } EnginePlan;
 
 enum { ENGINE_PLAN_MAX = 10000 }; /* changes; a unit more or less */
@@ -28,23 +29,29 @@ typedef struct EngineMarks {
 
 void engine_marks_done(EngineMarks *marks);
 bool engine_marks_any(const EngineMarks *marks);
-int engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change); /* 0 or -ENOMEM: take it for all of them */
-/* Call 'add' with the name of each unit that a plan has to look at again, until it returns a negative errno, and clear the
- * marks; 'add' with NULL means all of them. Names may come twice. On failure the marks stay. */
-int engine_marks_expand(EngineMarks *marks, const Cluster *cluster, int (*add)(void *userdata, const char *unit), void *userdata);
+int engine_marks_add(EngineMarks *marks, const Cluster *cluster,
+                     const RegistryChange *change); /* 0 or -ENOMEM: take it for all of them */
+/* Call 'add' with the name of each unit that a plan has to look at again, until it returns a negative errno,
+ * and clear the marks; 'add' with NULL means all of them. Names may come twice. On failure the marks stay. */
+int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
+                        int (*add)(void *userdata, const char *unit), void *userdata);
 
-/* 'units': names to look at (NULL: all), and those of hosts whose turn it is to be replaced, and what the decisions concern. 'brake_ms': for how long nothing moves when many hosts vanish together (rule 20). */
+/* 'units': names to look at (NULL: all), and those of hosts whose turn it is to be replaced, and what the
+ * decisions concern. 'brake_ms': for how long nothing moves when many hosts vanish together (rule 20). */
 typedef struct EnginePlanLimits {
         bool (*is_held)(void *userdata, const char *unit); /* nothing is planned of these; NULL: of none */
         void *userdata;
-        size_t work_max; /* after so much work (scheduler_view_work(), and a unit is one) the rest is left; one unit is planned at least; 0: no limit */
-        uint64_t freed;  /* of the plan before: units of hosts that the brake lets go are looked at when it is another */
+        size_t work_max; /* after so much work (scheduler_view_work(), and a unit is one) the rest is left;
+                            one unit is planned at least; 0: no limit */
+        uint64_t freed;  /* of the plan before: units of hosts that the brake lets go are looked at when it is
+                            another */
 } EnginePlanLimits;
 
-int engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, const EnginePlanLimits *limits,
-                       EnginePlan *ret);
+int engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
+                       const EnginePlanLimits *limits, EnginePlan *ret);
 /* The same without limits. */
-int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, EnginePlan *ret);
+int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
+                EnginePlan *ret);
 
 /* What the engine makes of an active order as things are: the judgement that its plans go by, for `why`. */
 typedef enum EngineVerdict {
@@ -56,4 +63,5 @@ typedef enum EngineVerdict {
 } EngineVerdict;
 
 /* 'why': of ENGINE_UNFIT. 0 or -ENOMEM. */
-int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterOrder *order, uint64_t brake_ms, EngineVerdict *ret, Error *ret_why);
+int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterOrder *order,
+                 uint64_t brake_ms, EngineVerdict *ret, Error *ret_why);

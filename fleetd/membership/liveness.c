@@ -19,9 +19,9 @@ enum {
 /* One host. Counters are of ticks that we kept. */
 typedef struct Host {
         char id[33];
-        unsigned silent; /* without a beat */
-        unsigned quiet;  /* without a sign of its kernel */
-        unsigned away;   /* since it was told to be away */
+        unsigned silent;   /* without a beat */
+        unsigned quiet;    /* without a sign of its kernel */
+        unsigned away;     /* since it was told to be away */
         const char *cause; /* liveness_closed, ...; NULL while it is not away */
         Presence told;     /* last, when its presence key had 'told_index' */
         uint64_t told_index;
@@ -81,14 +81,15 @@ static unsigned away_limit(const Liveness *l, const char *cause) {
         return cause == liveness_hung ? l->limits.hung_ticks : l->limits.closed_ticks;
 }
 
-/* Away hosts that we inherit: since when, the key says, in cluster time; but each has a whole period to be heard of. */
+/* Away hosts that we inherit: since when, the key says, in cluster time; but each has a whole period to be
+ * heard of. */
 static void inherit(const Liveness *l, Host *h, const Cluster *cluster, const ClusterMachine *m) {
         uint64_t ms = cluster->now_ms > m->since_ms ? cluster->now_ms - m->since_ms : 0;
         unsigned limit;
 
-        h->cause = streq(m->presence_reason, liveness_stopped) ? liveness_stopped
-                : streq(m->presence_reason, liveness_hung)     ? liveness_hung
-                                                               : liveness_closed;
+        h->cause = streq(m->presence_reason, liveness_stopped) ? liveness_stopped :
+                   streq(m->presence_reason, liveness_hung)    ? liveness_hung :
+                                                                 liveness_closed;
         limit = away_limit(l, h->cause);
         h->away = MIN(ms / LIVENESS_TICK_MS, limit > l->limits.lost_ticks ? limit - l->limits.lost_ticks : 0);
 }
@@ -130,7 +131,8 @@ static void count(Host *h, const LivenessSign *sign, bool late) {
 }
 
 /* What the host is now, and why; 'was' is what the picture says. */
-static Presence judge(const Liveness *l, Host *h, const LivenessSign *sign, bool late, Presence was, const char **ret_reason) {
+static Presence judge(const Liveness *l, Host *h, const LivenessSign *sign, bool late, Presence was,
+                      const char **ret_reason) {
         const char *cause = NULL;
 
         if (sign->bye && streq(sign->bye, "shutdown")) {
@@ -175,8 +177,9 @@ static int by_machine(const void *a, const void *b) {
         return strcmp(((const LivenessChange *) a)->machine, ((const LivenessChange *) b)->machine);
 }
 
-int liveness_tick(Liveness *l, const Cluster *cluster, bool late, LivenessSign (*sign)(void *userdata, const char *machine_id),
-                  void *userdata, LivenessChange **ret, size_t *ret_n) {
+int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
+                  LivenessSign (*sign)(void *userdata, const char *machine_id), void *userdata,
+                  LivenessChange **ret, size_t *ret_n) {
         _cleanup_free_ LivenessChange *changes = NEW0(LivenessChange, HASH_COUNT(cluster->machines) + 1);
         Host *h, *next;
         size_t n = 0;
@@ -194,7 +197,8 @@ int liveness_tick(Liveness *l, const Cluster *cluster, bool late, LivenessSign (
                         return -ENOMEM;
                 h->seen = true;
                 count(h, &s, late);
-                if (cluster_machine_lacks(m, LAYOUT_PRESENCE)) /* whoever wrote it knows more than this daemon */
+                if (cluster_machine_lacks(m,
+                                          LAYOUT_PRESENCE)) /* whoever wrote it knows more than this daemon */
                         continue;
                 now = judge(l, h, &s, late, m->presence, &reason);
                 if (now == m->presence && m->presence_index > 0)

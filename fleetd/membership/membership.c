@@ -13,7 +13,9 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/voters.h"
 
-enum { LEVEL_WAIT_MS = 24 * 3600 * 1000 }; /* of cluster time in which all hosts could: time to go back to the older program */
+enum {
+        LEVEL_WAIT_MS = 24 * 3600 * 1000
+}; /* of cluster time in which all hosts could: time to go back to the older program */
 enum {
         JOIN_RETRY_MS = 1000,
         JOIN_ANSWER_MS = 10000, /* for an answer, on a session that lasts */
@@ -44,7 +46,7 @@ typedef struct Joining {
 } Joining;
 
 struct Membership {
-        Loop *loop;         /* borrowed, as the next three */
+        Loop *loop; /* borrowed, as the next three */
         Peers *peers;
         KvStore *store;
         Registry *registry;
@@ -62,11 +64,11 @@ struct Membership {
         const char *bug;
 #endif
         uint64_t level_wait_ms;
-        uint64_t raising;        /* number of the proposal under way that raises the feature level; 0: none */
-        bool leading, writing;   /* a presence transaction is in flight */
+        uint64_t raising;      /* number of the proposal under way that raises the feature level; 0: none */
+        bool leading, writing; /* a presence transaction is in flight */
         bool joined_said, told_refusal;
-        bool know_again;         /* whom to dial could not be kept: with the next tick */
-        uint64_t asked_ms;      /* when a host was asked to let us in; 0: no answer is due */
+        bool know_again;   /* whom to dial could not be kept: with the next tick */
+        uint64_t asked_ms; /* when a host was asked to let us in; 0: no answer is due */
         char asked[33];
         char trouble[TROUBLE_MAX]; /* what our beats say */
         size_t trouble_size;
@@ -88,7 +90,10 @@ static int membership_remember(Membership *m, const Text *addresses) {
         if (dir_fd < 0)
                 return dir_fd;
 
-        text_printf(&t, "# Written by fleetd: the other hosts of this cluster, for a start without memory of it.\n[Fleetd]\nJoin=%s\n", addresses->chars);
+        text_printf(&t,
+                    "# Written by fleetd: the other hosts of this cluster, for a start without memory of "
+                    "it.\n[Fleetd]\nJoin=%s\n",
+                    addresses->chars);
         if (t.error < 0)
                 return t.error;
         if (file_holds_at(dir_fd, name, t.chars, t.size))
@@ -148,7 +153,8 @@ static int membership_know(Membership *m) {
                 known_add(&known, state.members[i].address);
         for (size_t i = 0; i < m->join.n; i++)
                 known_add(&known, m->join.items[i]);
-        /* Let in, and no replica yet: one of those who dial us leads, and has to hear us before it gives us one. */
+        /* Let in, and no replica yet: one of those who dial us leads, and has to hear us before it gives us
+         * one. */
         known.cluster_id = state.cluster_id;
         if (state.cluster_id != 0 && state.n_members == 0)
                 peers_each(m->peers, known_add_peer, &known);
@@ -159,7 +165,8 @@ static int membership_know(Membership *m) {
         if (addresses.size > 0 && m->cluster_file[0] && r == 0) {
                 r = membership_remember(m, &addresses);
                 if (r < 0)
-                        log_warning(((LogFields) { .error = r }), "cannot write %s: %s; a start without memory would not find the cluster",
+                        log_warning(((LogFields) { .error = r }),
+                                    "cannot write %s: %s; a start without memory would not find the cluster",
                                     m->cluster_file, strerror(-r));
         }
         return r == -ENOMEM ? r : 0;
@@ -171,9 +178,11 @@ static void membership_on_known(void *userdata) {
         m->know_again = membership_know(m) < 0;
 }
 
-/* -- Joining: PEER_JOIN is version, machine id, peer address; PEER_JOINED is version, error, sentence, cluster, lineage, Raft id -- */
+/* -- Joining: PEER_JOIN is version, machine id, peer address; PEER_JOINED is version, error, sentence,
+ * cluster, lineage, Raft id -- */
 
-static void joined_reply(PeerSession *session, int error, const char *sentence, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id) {
+static void joined_reply(PeerSession *session, int error, const char *sentence, uint64_t cluster_id,
+                         uint64_t lineage, uint64_t raft_id) {
         _cleanup_writer_ Writer w = {};
 
         write_u8(&w, JOIN_PROTOCOL);
@@ -194,9 +203,11 @@ static void membership_on_admitted(void *userdata, KvStatus status, const char *
 
         if (session) {
                 kv_state(m->store, &state);
-                joined_reply(session, status == KV_OK ? 0 : -EIO, status == KV_OK ? "" : sentence, state.cluster_id, state.lineage, j->raft_id);
+                joined_reply(session, status == KV_OK ? 0 : -EIO, status == KV_OK ? "" : sentence,
+                             state.cluster_id, state.lineage, j->raft_id);
                 if (status == KV_OK)
-                        log_notice(((LogFields) { .machine = j->machine, .index = index }), "let %s in as replica %llu", peer_hello(session)->name,
+                        log_notice(((LogFields) { .machine = j->machine, .index = index }),
+                                   "let %s in as replica %llu", peer_hello(session)->name,
                                    (unsigned long long) j->raft_id);
         }
         TAILQ_REMOVE(&m->joinings, j, joinings);
@@ -216,7 +227,10 @@ static int membership_let_in(Membership *m, PeerSession *session, const char *ad
                 return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
         replicas = voters_others(registry_cluster(m->registry), hello->machine_id, address);
         if (replicas >= VOTERS_WANTED + VOTERS_STANDBYS_MAX && !(known && known->raft_id))
-                return error_set(err, -ENOSPC, "the cluster has %zu hosts, which is all this version takes: three voters and two standbys", replicas);
+                return error_set(err, -ENOSPC,
+                                 "the cluster has %zu hosts, which is all this version takes: three voters "
+                                 "and two standbys",
+                                 replicas);
 
         j = NEW0(Joining, 1);
         if (!j)
@@ -233,7 +247,8 @@ static int membership_let_in(Membership *m, PeerSession *session, const char *ad
         return 0;
 }
 
-static void membership_on_join(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+static void membership_on_join(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                               size_t size) {
         Membership *m = userdata;
         Reader r = reader_over(payload, size);
         _cleanup_free_ char *address = NULL;
@@ -245,8 +260,10 @@ static void membership_on_join(void *userdata, PeerSession *session, PeerFrame t
 
         version = read_u8(&r);
         address = read_string(&r, sizeof(host) - 1);
-        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL || parse_address(address, host, sizeof(host), &port) < 0)
-                error = error_set(&err, -EBADMSG, "%s does not understand the request to join: another version?", m->name);
+        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL ||
+            parse_address(address, host, sizeof(host), &port) < 0)
+                error = error_set(&err, -EBADMSG,
+                                  "%s does not understand the request to join: another version?", m->name);
         else
                 error = membership_let_in(m, session, address, &err);
         if (error < 0)
@@ -260,7 +277,8 @@ static bool membership_is_waiting(const Membership *m) {
         return state.cluster_id == 0 || state.lost;
 }
 
-static void membership_on_joined(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+static void membership_on_joined(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                                 size_t size) {
         Membership *m = userdata;
         Reader r = reader_over(payload, size);
         uint8_t version = read_u8(&r), refused = read_u8(&r);
@@ -271,13 +289,16 @@ static void membership_on_joined(void *userdata, PeerSession *session, PeerFrame
         int error;
 
         m->asked_ms = 0;
-        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL || (!refused && (cluster_id == 0 || raft_id == 0))) {
-                log_warning(((LogFields) { .machine = hello->machine_id }), "%s answered a request to join with what we do not understand", hello->name);
+        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL ||
+            (!refused && (cluster_id == 0 || raft_id == 0))) {
+                log_warning(((LogFields) { .machine = hello->machine_id }),
+                            "%s answered a request to join with what we do not understand", hello->name);
                 return;
         }
         if (refused) {
                 if (!m->told_refusal)
-                        log_warning(((LogFields) { .machine = hello->machine_id }), "%s does not let this host in: %s", hello->name, sentence);
+                        log_warning(((LogFields) { .machine = hello->machine_id }),
+                                    "%s does not let this host in: %s", hello->name, sentence);
                 m->told_refusal = true;
                 return;
         }
@@ -285,9 +306,11 @@ static void membership_on_joined(void *userdata, PeerSession *session, PeerFrame
                 return;
         error = kv_joined(m->store, cluster_id, lineage, raft_id, &err);
         if (error < 0)
-                log_error(((LogFields) { .error = error }), "cannot join the cluster: %s", error_text(&err, error));
+                log_error(((LogFields) { .error = error }), "cannot join the cluster: %s",
+                          error_text(&err, error));
         else
-                log_notice(((LogFields) { .machine = hello->machine_id }), "joined the cluster %llx by %s, as replica %llu", (unsigned long long) cluster_id,
+                log_notice(((LogFields) { .machine = hello->machine_id }),
+                           "joined the cluster %llx by %s, as replica %llu", (unsigned long long) cluster_id,
                            hello->name, (unsigned long long) raft_id);
 }
 
@@ -312,22 +335,28 @@ static void membership_on_join_timer(void *userdata) {
 
         if (!membership_is_waiting(m))
                 return;
-        /* Who is asked twice gives two ids: this host would take the first, and the cluster go by the second. */
-        m->joined_said = m->asked_ms > 0 && loop_now_ms(m->loop) - m->asked_ms < JOIN_ANSWER_MS && peers_dialed(m->peers, m->asked);
+        /* Who is asked twice gives two ids: this host would take the first, and the cluster go by the second.
+         */
+        m->joined_said = m->asked_ms > 0 && loop_now_ms(m->loop) - m->asked_ms < JOIN_ANSWER_MS &&
+                         peers_dialed(m->peers, m->asked);
         peers_each(m->peers, membership_ask_one, m);
         (void) timer_start(&m->join_timer, m->loop, JOIN_RETRY_MS);
 }
 
 /* -- Beats -- */
 
-/* A beat says nothing but that its sender lives; or, besides, what its replica suffers from, which cannot be said by the log. */
+/* A beat says nothing but that its sender lives; or, besides, what its replica suffers from, which cannot be
+ * said by the log. */
 static size_t membership_trouble(const KvState *state, char ret[static TROUBLE_MAX]) {
         bool suffers = state->stopped || state->differs || state->undecided || state->refuses;
 
-        return suffers ? MIN((size_t) snprintf(ret, TROUBLE_MAX, "%s", state->problem), (size_t) TROUBLE_MAX - 1) : 0;
+        return suffers ? MIN((size_t) snprintf(ret, TROUBLE_MAX, "%s", state->problem),
+                             (size_t) TROUBLE_MAX - 1) :
+                         0;
 }
 
-static void membership_on_beat(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+static void membership_on_beat(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                               size_t size) {
         Membership *m = userdata;
         const char *id = peer_hello(session)->machine_id;
         Heard *h;
@@ -345,7 +374,8 @@ static void membership_on_beat(void *userdata, PeerSession *session, PeerFrame t
                 }
         }
         h->beat = true;
-        snprintf(h->trouble, sizeof(h->trouble), "%.*s", (int) MIN(size, sizeof(h->trouble) - 1), (const char *) payload);
+        snprintf(h->trouble, sizeof(h->trouble), "%.*s", (int) MIN(size, sizeof(h->trouble) - 1),
+                 (const char *) payload);
 }
 
 static void membership_forget_heard(Membership *m) {
@@ -375,7 +405,9 @@ static LivenessSign membership_sign(void *userdata, const char *machine_id) {
                 return sign;
         sign.session = peer.accepted;
         /* Without a session its kernel is heard only when it refuses a connection. */
-        sign.kernel = peer.kernel_silent_ms < (peer.accepted || peer.dialed ? KERNEL_SILENT_MS : KERNEL_SILENT_MS + PEERS_BACKOFF_MAX_MS);
+        sign.kernel = peer.kernel_silent_ms < (peer.accepted || peer.dialed ?
+                                                       KERNEL_SILENT_MS :
+                                                       KERNEL_SILENT_MS + PEERS_BACKOFF_MAX_MS);
         sign.bye = streq(peer.bye, "stop") ? "stop" : streq(peer.bye, "shutdown") ? "shutdown" : NULL;
         return sign;
 }
@@ -413,7 +445,8 @@ static void membership_grow(Membership *m, const KvState *state) {
 
         if (m->voters == 1)
                 return;
-        voters_plan(state->members, state->n_members, state->leader_id, state->commit, registry_cluster(m->registry), &change);
+        voters_plan(state->members, state->n_members, state->leader_id, state->commit,
+                    registry_cluster(m->registry), &change);
         switch (change.action) {
         case VOTERS_ADD:
                 r = kv_member_add(m->store, change.raft_id, change.address);
@@ -434,15 +467,21 @@ static void membership_grow(Membership *m, const KvState *state) {
                 return;
         }
         if (r == 0)
-                log_notice(((LogFields) { .term = state->term }), "%s replica %llu: %s", voters_action_name(change.action), (unsigned long long) change.raft_id, change.reason);
+                log_notice(((LogFields) { .term = state->term }), "%s replica %llu: %s",
+                           voters_action_name(change.action), (unsigned long long) change.raft_id,
+                           change.reason);
         else if (r != -EBUSY && r != -EAGAIN && r != -EREMOTE)
-                log_warning(((LogFields) { .error = r }), "cannot %s replica %llu: %s", voters_action_name(change.action), (unsigned long long) change.raft_id, strerror(-r));
+                log_warning(((LogFields) { .error = r }), "cannot %s replica %llu: %s",
+                            voters_action_name(change.action), (unsigned long long) change.raft_id,
+                            strerror(-r));
 }
 
 /* What a replica suffers from stands in its machine's presence, which everybody can read. */
 static void membership_write_troubles(Membership *m, const KvState *state, const Cluster *c) {
-        for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next) {
-                PresenceChange change = { .presence = PRESENCE_UP, .expected_index = machine->presence_index };
+        for (const ClusterMachine *machine = c->machines; machine && !m->writing;
+             machine = machine->hh.next) {
+                PresenceChange change = { .presence = PRESENCE_UP,
+                                          .expected_index = machine->presence_index };
                 bool told = starts_with(machine->presence_reason, MACHINE_TROUBLE);
                 char own[TROUBLE_MAX] = "";
                 const char *trouble = own;
@@ -458,20 +497,24 @@ static void membership_write_troubles(Membership *m, const KvState *state, const
                 if (machine->presence != PRESENCE_UP || (!trouble[0] && !told))
                         continue;
                 snprintf(change.machine, sizeof(change.machine), "%s", machine->id);
-                snprintf(change.reason, sizeof(change.reason), "%s%s", trouble[0] ? MACHINE_TROUBLE : "", trouble[0] ? trouble : said_well);
+                snprintf(change.reason, sizeof(change.reason), "%s%s", trouble[0] ? MACHINE_TROUBLE : "",
+                         trouble[0] ? trouble : said_well);
                 if (!streq(change.reason, machine->presence_reason))
-                        m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written, m) >= 0;
+                        m->writing = registry_presence(m->registry, state->term, &change, 1,
+                                                       membership_on_written, m) >= 0;
         }
 }
 
-/* -- The feature level: a new cluster begins at the newest; later it is raised when all hosts have known a higher one for a day -- */
+/* -- The feature level: a new cluster begins at the newest; later it is raised when all hosts have known a
+ * higher one for a day -- */
 
 static void membership_on_raised(void *userdata, const KvResult *result) {
         Membership *m = userdata;
 
         m->raising = 0;
         if (result->status == KV_OK)
-                log_notice(((LogFields) { .index = result->index }), "all hosts have known a higher feature level for a day: it is in force");
+                log_notice(((LogFields) { .index = result->index }),
+                           "all hosts have known a higher feature level for a day: it is in force");
 }
 
 static void membership_on_founded(void *userdata, const KvResult *result) {
@@ -479,15 +522,22 @@ static void membership_on_founded(void *userdata, const KvResult *result) {
 
         m->raising = 0;
         if (result->status == KV_OK)
-                log_notice(((LogFields) { .index = result->index }), "a new cluster: it begins at the newest feature level that this fleetd knows");
+                log_notice(((LogFields) { .index = result->index }),
+                           "a new cluster: it begins at the newest feature level that this fleetd knows");
 }
 
-/* No host of an older version can be in a cluster that this start has founded, and that no other one has joined. True: it is under way. */
+/* No host of an older version can be in a cluster that this start has founded, and that no other one has
+ * joined. True: it is under way. */
 static bool membership_begin_level(Membership *m, const KvState *state) {
-        if (!state->founded || state->role != KV_ROLE_LEADER || state->n_members != 1 || state->level >= state->level_max)
+        if (!state->founded || state->role != KV_ROLE_LEADER || state->n_members != 1 ||
+            state->level >= state->level_max)
                 return false;
         if (!m->raising)
-                (void) kv_propose(m->store, &(KvCommand) { .op = KV_RAISE, .internal = true, .term = state->term, .limit = state->level_max },
+                (void) kv_propose(m->store,
+                                  &(KvCommand) { .op = KV_RAISE,
+                                                 .internal = true,
+                                                 .term = state->term,
+                                                 .limit = state->level_max },
                                   membership_on_founded, m, &m->raising);
         return true;
 }
@@ -497,18 +547,23 @@ static void membership_raise(Membership *m, const KvState *state) {
         uint64_t noted = 0, since_ms = 0;
         int r;
 
-        if (membership_begin_level(m, state) || state->level >= state->level_max || m->writing || m->raising || state->cluster_ms == 0)
+        if (membership_begin_level(m, state) || state->level >= state->level_max || m->writing ||
+            m->raising || state->cluster_ms == 0)
                 return; /* a time that has not begun is no time to wait from */
         r = registry_read_level(m->registry, &noted, &since_ms);
         if (can > state->level && r >= 0 && noted == can) {
                 if (state->cluster_ms >= since_ms + m->level_wait_ms)
-                        (void) kv_propose(m->store, &(KvCommand) { .op = KV_RAISE, .internal = true, .term = state->term, .limit = can },
-                                          membership_on_raised, m, &m->raising);
+                        (void) kv_propose(
+                                m->store,
+                                &(KvCommand) {
+                                        .op = KV_RAISE, .internal = true, .term = state->term, .limit = can },
+                                membership_on_raised, m, &m->raising);
                 return;
         }
         /* Somebody came who can less, or all can more: the day begins anew. */
         if (can > state->level || (r >= 0 && noted > can))
-                m->writing = registry_note_level(m->registry, state->term, can, state->cluster_ms, membership_on_written, m) == 0;
+                m->writing = registry_note_level(m->registry, state->term, can, state->cluster_ms,
+                                                 membership_on_written, m) == 0;
 }
 
 static void membership_lead(Membership *m, const KvState *state, bool late) {
@@ -522,28 +577,34 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                 m->leading = true;
         }
         late |= state->n_voters_reachable * 2 <= state->n_voters;
-        if (liveness_tick(m->liveness, c, late, membership_sign, m, &changes, &n) == 0 && n > 0 && !m->writing)
+        if (liveness_tick(m->liveness, c, late, membership_sign, m, &changes, &n) == 0 && n > 0 &&
+            !m->writing)
                 membership_write(m, state, changes, n);
         membership_write_troubles(m, state, c);
         membership_grow(m, state);
         membership_raise(m, state);
 }
 
-/* Each start of a replica's daemon is put on record, with where its clients reach it, and the founder's seat, which nobody gave to it, too. */
+/* Each start of a replica's daemon is put on record, with where its clients reach it, and the founder's seat,
+ * which nobody gave to it, too. */
 static void membership_say_start(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
         const PeerHello *hello = peers_self(m->peers);
-        ClusterMachine founder = { .raft_id = state->raft_id, .start_number = hello->start_number, .level = state->level_max };
+        ClusterMachine founder = { .raft_id = state->raft_id,
+                                   .start_number = hello->start_number,
+                                   .level = state->level_max };
         bool seated = self && self->raft_id != 0, told;
 
         if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])
                 return;
-        told = seated && streq(self->peer, m->peer_address)
-               && (self->start_number > hello->start_number
-                   || (self->start_number == hello->start_number && self->start_nonce[0] && streq(self->client, m->client)));
+        told = seated && streq(self->peer, m->peer_address) &&
+               (self->start_number > hello->start_number ||
+                (self->start_number == hello->start_number && self->start_nonce[0] &&
+                 streq(self->client, m->client)));
         if (told || (seated && self->raft_id != state->raft_id))
                 return;
-        snprintf(founder.start_nonce, sizeof(founder.start_nonce), "%016llx", (unsigned long long) hello->nonce);
+        snprintf(founder.start_nonce, sizeof(founder.start_nonce), "%016llx",
+                 (unsigned long long) hello->nonce);
         snprintf(founder.id, sizeof(founder.id), "%s", m->machine_id);
         snprintf(founder.peer, sizeof(founder.peer), "%s", m->peer_address);
         snprintf(founder.client, sizeof(founder.client), "%s", m->client);
@@ -576,12 +637,13 @@ static void membership_on_tick(void *userdata) {
                 return;
         }
         m->leading = false;
-        membership_forget_heard(m); /* a heartbeat that is kept until this host leads would bring back a host that was lost meanwhile */
+        membership_forget_heard(m); /* a heartbeat that is kept until this host leads would bring back a host
+                                       that was lost meanwhile */
         m->trouble_size = membership_trouble(&state, m->trouble);
         membership_say_start(m, &state);
         if (state.leader_id == 0) {
-                /* Who has just been let in hears of the leader only when it gets its replica, and gets that only when it is
-                 * heard: so everybody is told that we live, and whoever leads knows. */
+                /* Who has just been let in hears of the leader only when it gets its replica, and gets that
+                 * only when it is heard: so everybody is told that we live, and whoever leads knows. */
                 peers_each(m->peers, membership_beat_one, m);
                 return;
         }
@@ -594,7 +656,8 @@ static void membership_on_tick(void *userdata) {
 static void membership_on_change(void *userdata, const RegistryChange *change) {
         Membership *m = userdata;
 
-        if (change->kind == CHANGED_ALL || change->kind == CHANGED_MACHINE || change->kind == CHANGED_CLUSTER) /* of those: a member's key */
+        if (change->kind == CHANGED_ALL || change->kind == CHANGED_MACHINE ||
+            change->kind == CHANGED_CLUSTER) /* of those: a member's key */
                 loop_defer(m->loop, &m->known);
 }
 
@@ -622,16 +685,20 @@ int membership_admit(const Membership *m, const PeerHello *hello, Error *err) {
         if (hello->raft_id == 0 || !known || known->raft_id != hello->raft_id)
                 return 0;
         snprintf(nonce, sizeof(nonce), "%016llx", (unsigned long long) hello->nonce);
-        old = hello->start_number < known->start_number
-              || (hello->start_number == known->start_number && known->start_nonce[0] && !streq(known->start_nonce, nonce));
+        old = hello->start_number < known->start_number ||
+              (hello->start_number == known->start_number && known->start_nonce[0] &&
+               !streq(known->start_nonce, nonce));
 #ifdef PLANTED_BUGS
         if (m->bug && streq(m->bug, "accept-old-start"))
                 old = false;
 #endif
         if (old)
-                return error_set(err, -ESTALE, "machine %s comes with an old image of its state (start %llu, the cluster has seen %llu): "
-                                 "stop its fleetd, remove its state directory, and let it join anew", hello->machine_id,
-                                 (unsigned long long) hello->start_number, (unsigned long long) known->start_number);
+                return error_set(err, -ESTALE,
+                                 "machine %s comes with an old image of its state (start %llu, the cluster "
+                                 "has seen %llu): "
+                                 "stop its fleetd, remove its state directory, and let it join anew",
+                                 hello->machine_id, (unsigned long long) hello->start_number,
+                                 (unsigned long long) known->start_number);
         return 0;
 }
 
@@ -640,14 +707,19 @@ void membership_set_client(Membership *m, const char *client) {
         snprintf(m->client, sizeof(m->client), "%s", client);
 }
 
-int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry, const MembershipOptions *options) {
+int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
+                   const MembershipOptions *options) {
         Membership *m = NEW0(Membership, 1);
         int r;
 
         if (!m)
                 return -ENOMEM;
         *m = (Membership) {
-                .loop = loop, .peers = peers, .store = store, .registry = registry, .voters = options->voters,
+                .loop = loop,
+                .peers = peers,
+                .store = store,
+                .registry = registry,
+                .voters = options->voters,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
                 .listener = { .on_change = membership_on_change, .userdata = m },
                 .tick = TIMER(membership_on_tick, m),

@@ -5,7 +5,7 @@
 
 static const char *const action_names[_VOTERS_ACTION_MAX] = {
         [VOTERS_NOTHING] = "nothing", [VOTERS_ADD] = "add",       [VOTERS_PROMOTE] = "promote",
-        [VOTERS_DEMOTE] = "demote",   [VOTERS_REMOVE] = "remove",   [VOTERS_VACATE] = "vacate",
+        [VOTERS_DEMOTE] = "demote",   [VOTERS_REMOVE] = "remove", [VOTERS_VACATE] = "vacate",
 };
 
 const char *voters_action_name(VotersAction action) {
@@ -20,7 +20,8 @@ typedef struct Seats {
         size_t n_voters, n_standbys, n_voters_reachable;
 } Seats;
 
-static void decide(VotersChange *ret, VotersAction action, const KvMember *m, const char *format, ...) _printf_(4, 5);
+static void decide(VotersChange *ret, VotersAction action, const KvMember *m, const char *format, ...)
+        _printf_(4, 5);
 
 static void decide(VotersChange *ret, VotersAction action, const KvMember *m, const char *format, ...) {
         va_list ap;
@@ -33,7 +34,8 @@ static void decide(VotersChange *ret, VotersAction action, const KvMember *m, co
         va_end(ap);
 }
 
-/* Gone, and another one is up at its address: a host made anew, with a machine id of its own. It cannot come back there. */
+/* Gone, and another one is up at its address: a host made anew, with a machine id of its own. It cannot come
+ * back there. */
 static bool is_superseded(const Seats *s, const ClusterMachine *gone) {
         if ((gone->presence != PRESENCE_LOST && gone->presence != PRESENCE_LEFT) || !gone->peer[0])
                 return false;
@@ -58,15 +60,17 @@ static const KvMember *seat(const Seats *s, uint64_t raft_id) {
 }
 
 static bool is_ready(const Seats *s, const KvMember *m) {
-        return m->seat == KV_SEAT_STANDBY && m->reachable && m->match + VOTERS_BEHIND_MAX >= s->last && owner(s, m->raft_id);
+        return m->seat == KV_SEAT_STANDBY && m->reachable && m->match + VOTERS_BEHIND_MAX >= s->last &&
+               owner(s, m->raft_id);
 }
 
 static size_t majority(size_t n) {
         return n / 2 + 1;
 }
 
-/* The seat that nobody owns any more. Without a key of the leader's own, or with one that cannot be read, the cluster view is
- * not complete, and no seat is judged by it. 'voters': whether one that votes is looked for. */
+/* The seat that nobody owns any more. Without a key of the leader's own, or with one that cannot be read, the
+ * cluster view is not complete, and no seat is judged by it. 'voters': whether one that votes is looked for.
+ */
 static const KvMember *abandoned(const Seats *s, bool voters) {
         if (!owner(s, s->leader_id))
                 return NULL;
@@ -76,7 +80,8 @@ static const KvMember *abandoned(const Seats *s, bool voters) {
         for (size_t i = 0; i < s->n; i++) {
                 const KvMember *m = &s->members[i];
 
-                if ((m->seat == KV_SEAT_VOTER) == voters && m->raft_id != s->leader_id && !owner(s, m->raft_id))
+                if ((m->seat == KV_SEAT_VOTER) == voters && m->raft_id != s->leader_id &&
+                    !owner(s, m->raft_id))
                         return m;
         }
         return NULL;
@@ -87,7 +92,8 @@ static bool remove_abandoned(const Seats *s, VotersChange *ret) {
         size_t reachable;
 
         if (m) {
-                decide(ret, VOTERS_REMOVE, m, "no host has its Raft id %llu any more", (unsigned long long) m->raft_id);
+                decide(ret, VOTERS_REMOVE, m, "no host has its Raft id %llu any more",
+                       (unsigned long long) m->raft_id);
                 return true;
         }
 
@@ -97,7 +103,8 @@ static bool remove_abandoned(const Seats *s, VotersChange *ret) {
         reachable = s->n_voters_reachable - m->reachable;
         if (reachable < majority(s->n_voters - 1))
                 return false;
-        decide(ret, VOTERS_REMOVE, m, "no host has its Raft id %llu any more, and enough others vote", (unsigned long long) m->raft_id);
+        decide(ret, VOTERS_REMOVE, m, "no host has its Raft id %llu any more, and enough others vote",
+               (unsigned long long) m->raft_id);
         return true;
 }
 
@@ -156,7 +163,9 @@ static bool promote(const Seats *s, VotersChange *ret) {
         }
 
         /* From one voter to three without resting at two, which could lose neither. */
-        needed = s->n_voters < VOTERS_WANTED ? VOTERS_WANTED - s->n_voters : replacing && s->n_voters == VOTERS_WANTED ? 1 : 0;
+        needed = s->n_voters < VOTERS_WANTED               ? VOTERS_WANTED - s->n_voters :
+                 replacing && s->n_voters == VOTERS_WANTED ? 1 :
+                                                             0;
         if (needed == 0 || ready < needed)
                 return false;
         if (s->n_voters_reachable + 1 < majority(s->n_voters + 1))
@@ -165,7 +174,8 @@ static bool promote(const Seats *s, VotersChange *ret) {
         if (replacing)
                 decide(ret, VOTERS_PROMOTE, first, "it is to replace a voter");
         else
-                decide(ret, VOTERS_PROMOTE, first, "it is caught up, and %zu of %d votes are taken", s->n_voters, VOTERS_WANTED);
+                decide(ret, VOTERS_PROMOTE, first, "it is caught up, and %zu of %d votes are taken",
+                       s->n_voters, VOTERS_WANTED);
         return true;
 }
 
@@ -173,7 +183,8 @@ static bool promote(const Seats *s, VotersChange *ret) {
 static bool demote(const Seats *s, VotersChange *ret) {
         if (s->n_voters != 2 || s->n != 2 || s->n_voters_reachable != 2)
                 return false;
-        decide(ret, VOTERS_DEMOTE, &s->members[s->members[0].raft_id == s->leader_id], "of two hosts one votes");
+        decide(ret, VOTERS_DEMOTE, &s->members[s->members[0].raft_id == s->leader_id],
+               "of two hosts one votes");
         return true;
 }
 
@@ -192,8 +203,11 @@ size_t voters_others(const Cluster *cluster, const char *machine_id, const char 
         return n;
 }
 
-void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, uint64_t last, const Cluster *cluster, VotersChange *ret) {
-        Seats s = { .members = members, .n = n_members, .leader_id = leader_id, .last = last, .cluster = cluster };
+void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, uint64_t last,
+                 const Cluster *cluster, VotersChange *ret) {
+        Seats s = {
+                .members = members, .n = n_members, .leader_id = leader_id, .last = last, .cluster = cluster
+        };
 
         *ret = (VotersChange) { .action = VOTERS_NOTHING };
         for (size_t i = 0; i < n_members; i++) {

@@ -1,12 +1,14 @@
-/* A new lineage (after --recover or --restore) begins with /_fleet/cluster/adopting in its tree: what runs where is not known, and
- * most of what the tree says of it is old. Each host says what runs on it, and then that it has; the engine makes orders of that; and
- * only when the key is gone any of them is obeyed. */
+/* A new lineage (after --recover or --restore) begins with /_fleet/cluster/adopting in its tree: what runs
+ * where is not known, and most of what the tree says of it is old. Each host says what runs on it, and then
+ * that it has; the engine makes orders of that; and only when the key is gone any of them is obeyed. */
 #include <stdio.h>
 
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/write.h"
 
-enum { REPORTS_MAX = 100 }; /* that go with the key; any that stays is about a lineage that nobody asks for again */
+enum {
+        REPORTS_MAX = 100
+}; /* that go with the key; any that stays is about a lineage that nobody asks for again */
 
 int registry_report(Registry *r, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};

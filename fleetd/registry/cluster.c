@@ -1,5 +1,5 @@
-/* The picture: one table of units, one of machines, and what joins them, kept consistent key by key. An entry of either
- * table lives as long as one key speaks of it. */
+/* The picture: one table of units, one of machines, and what joins them, kept consistent key by key. An entry
+ * of either table lives as long as one key speaks of it. */
 #include "fleetd/registry/cluster.h"
 
 #include <assert.h>
@@ -79,7 +79,8 @@ static size_t place_by_name(const Cluster *c, const char *bytes, size_t size) {
         return low;
 }
 
-ClusterUnit *const *cluster_units_that_begin(const Cluster *c, const char *start, size_t size, size_t *ret_n) {
+ClusterUnit *const *cluster_units_that_begin(const Cluster *c, const char *start, size_t size,
+                                             size_t *ret_n) {
         size_t first = place_by_name(c, start, size), low = first, high = HASH_COUNT(c->units);
 
         while (low < high) {
@@ -174,7 +175,9 @@ static void list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
 
 const Names *cluster_rule(const Placement *p, ClusterRule rule) {
         const Names *const names[_CLUSTER_RULE_MAX] = {
-                [CLUSTER_CONFLICTS] = &p->conflicts, [CLUSTER_REPLACES] = &p->replaces, [CLUSTER_MACHINE_OF] = &p->machine_of,
+                [CLUSTER_CONFLICTS] = &p->conflicts,
+                [CLUSTER_REPLACES] = &p->replaces,
+                [CLUSTER_MACHINE_OF] = &p->machine_of,
         };
 
         return names[rule];
@@ -214,18 +217,21 @@ static bool is_waiting(const ClusterUnit *u) {
         if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
                 return false;
         for (const ClusterOrder *o = u->orders; o; o = o->next)
-                if (cluster_order_is_active(o) && o->machine->presence == PRESENCE_UP && !cluster_name_is_taken(u, o->machine))
+                if (cluster_order_is_active(o) && o->machine->presence == PRESENCE_UP &&
+                    !cluster_name_is_taken(u, o->machine))
                         return false;
         return true;
 }
 
-/* Brings the lists up to date after any change of 'u', and lets go of it when no key speaks of it any more. */
+/* Brings the lists up to date after any change of 'u', and lets go of it when no key speaks of it any more.
+ */
 static void unit_changed(Cluster *c, ClusterUnit *u) {
         const Placement *p = u->unit ? &u->unit->placement : NULL;
 
         list_set(c, CLUSTER_WAITING, u, is_waiting(u));
         list_set(c, CLUSTER_GLOBAL, u, p && p->global);
-        list_set(c, CLUSTER_RELATED, u, p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
+        list_set(c, CLUSTER_RELATED, u,
+                 p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
 
         list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
 
@@ -234,7 +240,8 @@ static void unit_changed(Cluster *c, ClusterUnit *u) {
 }
 
 static void machine_changed(Cluster *c, ClusterMachine *m) {
-        if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->reported != 0 || m->orders || m->states || m->problems || m->unreadable)
+        if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->reported != 0 ||
+            m->orders || m->states || m->problems || m->unreadable)
                 return;
 
         HASH_DEL(c->machines, m);
@@ -261,14 +268,14 @@ static void machine_changed(Cluster *c, ClusterMachine *m) {
                         (head) = (element);                                                          \
         } while (0)
 
-#define STATE_LIST_REMOVE(head, element)                          \
-        do {                                                      \
-                if ((element)->prev)                              \
-                        (element)->prev->next = (element)->next;  \
-                else                                              \
-                        (head) = (element)->next;                 \
-                if ((element)->next)                              \
-                        (element)->next->prev = (element)->prev;  \
+#define STATE_LIST_REMOVE(head, element)                         \
+        do {                                                     \
+                if ((element)->prev)                             \
+                        (element)->prev->next = (element)->next; \
+                else                                             \
+                        (head) = (element)->next;                \
+                if ((element)->next)                             \
+                        (element)->next->prev = (element)->prev; \
         } while (0)
 
 /* Lets go of a unit and a machine that nothing has come to join. */
@@ -422,7 +429,8 @@ static int merge_metadata(ClusterMachine *m) {
         if (m->facts && pairs_copy(&m->facts->metadata, &merged) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < m->set.n; i++)
-                if (pairs_set(&merged, m->set.items[i].key, *m->set.items[i].value ? m->set.items[i].value : NULL) < 0)
+                if (pairs_set(&merged, m->set.items[i].key,
+                              *m->set.items[i].value ? m->set.items[i].value : NULL) < 0)
                         return -ENOMEM;
         pairs_done(&m->metadata);
         m->metadata = merged;
@@ -430,7 +438,8 @@ static int merge_metadata(ClusterMachine *m) {
         return 0;
 }
 
-/* 'value' NULL: not set any more, so that the machine's own counts. No other key is looked at: one request sets many of them. */
+/* 'value' NULL: not set any more, so that the machine's own counts. No other key is looked at: one request
+ * sets many of them. */
 static int set_metadata(ClusterMachine *m, const char *key, const char *value) {
         const char *own = m->facts ? pairs_get(&m->facts->metadata, key) : NULL;
         int r;
@@ -443,7 +452,8 @@ static int set_metadata(ClusterMachine *m, const char *key, const char *value) {
         return pairs_set(&m->metadata, key, *value ? value : NULL);
 }
 
-static int read_metadata(const char *key, const char *bytes, size_t size, char ret[static METADATA_VALUE_MAX + 1], Error *err) {
+static int read_metadata(const char *key, const char *bytes, size_t size,
+                         char ret[static METADATA_VALUE_MAX + 1], Error *err) {
         if (size > METADATA_VALUE_MAX || memchr(bytes, 0, size))
                 return error_set(err, -EBADMSG, "not a value of machine metadata");
         memcpy(ret, bytes, size);
@@ -517,7 +527,8 @@ static int read_lineage(const char *value, size_t size, uint64_t *ret, Error *er
         return 0;
 }
 
-/* That the key is there is what counts. A time that nobody can read never comes: then only reports and people end it. */
+/* That the key is there is what counts. A time that nobody can read never comes: then only reports and people
+ * end it. */
 static void set_adopting(Cluster *c, const char *value, size_t size) {
         char digits[32] = "";
 
@@ -531,7 +542,10 @@ static void set_adopting(Cluster *c, const char *value, size_t size) {
 /* -- Keys that cannot be read -- */
 
 static const bool is_about_unit[_LAYOUT_MAX] = {
-        [LAYOUT_UNIT] = true, [LAYOUT_TARGET] = true, [LAYOUT_ORDER] = true, [LAYOUT_STATE] = true,
+        [LAYOUT_UNIT] = true,
+        [LAYOUT_TARGET] = true,
+        [LAYOUT_ORDER] = true,
+        [LAYOUT_STATE] = true,
 };
 
 static bool lacks(const ClusterUnreadable *list, LayoutKind kind) {
@@ -554,16 +568,20 @@ bool cluster_machine_lacks(const ClusterMachine *m, LayoutKind kind) {
 }
 
 bool cluster_machine_is_unreadable(const ClusterMachine *m) {
-        return lacks(m->unreadable, LAYOUT_FACTS) || lacks(m->unreadable, LAYOUT_METADATA) || lacks(m->unreadable, LAYOUT_PRESENCE);
+        return lacks(m->unreadable, LAYOUT_FACTS) || lacks(m->unreadable, LAYOUT_METADATA) ||
+               lacks(m->unreadable, LAYOUT_PRESENCE);
 }
 
-/* The place in the list of its unit or machine that names the key, or its end; NULL without that unit or machine. */
+/* The place in the list of its unit or machine that names the key, or its end; NULL without that unit or
+ * machine. */
 static ClusterUnreadable **find_unreadable(const Cluster *c, const LayoutKey *k) {
         ClusterUnit *u = is_about_unit[k->kind] ? cluster_any_unit(c, k->unit) : NULL;
         ClusterMachine *m = is_about_unit[k->kind] ? NULL : cluster_machine(c, k->machine);
         ClusterUnreadable **at = u ? &u->unreadable : m ? &m->unreadable : NULL;
 
-        while (at && *at && ((*at)->key.kind != k->kind || !streq((*at)->key.unit, k->unit) || !streq((*at)->key.machine, k->machine)))
+        while (at && *at &&
+               ((*at)->key.kind != k->kind || !streq((*at)->key.unit, k->unit) ||
+                !streq((*at)->key.machine, k->machine)))
                 at = &(*at)->next;
         return at;
 }
@@ -594,15 +612,17 @@ static void free_unreadable(ClusterUnreadable *list) {
         }
 }
 
-/* Where absence would have a meaning, the cluster view gets what moves nothing: an order that holds its place, and a machine
- * that is away. */
+/* Where absence would have a meaning, the cluster view gets what moves nothing: an order that holds its
+ * place, and a machine that is away. */
 static int stand_in(Cluster *c, const LayoutKey *k, uint64_t created, uint64_t modified) {
         Order order = { .kind = _ORDER_INVALID, .since_ms = UINT64_MAX };
 
         if (k->kind == LAYOUT_ORDER)
                 return put_order(c, k, &order, created, modified);
         if (k->kind == LAYOUT_PRESENCE)
-                set_presence(c, cluster_machine(c, k->machine), &(PresenceRecord) { .presence = PRESENCE_AWAY, .reason = CLUSTER_UNREADABLE }, modified);
+                set_presence(c, cluster_machine(c, k->machine),
+                             &(PresenceRecord) { .presence = PRESENCE_AWAY, .reason = CLUSTER_UNREADABLE },
+                             modified);
         return 0;
 }
 
@@ -622,7 +642,8 @@ static int put_unreadable(Cluster *c, const LayoutKey *k, uint64_t created, uint
 
 /* -- Keys -- */
 
-static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, uint64_t created, uint64_t modified, Error *err) {
+static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, uint64_t created,
+               uint64_t modified, Error *err) {
         ClusterUnit *u;
         ClusterMachine *m;
         int r;
@@ -841,8 +862,8 @@ static int remove_key(Cluster *c, const LayoutKey *k) {
         return r;
 }
 
-int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size, uint64_t created,
-                uint64_t modified, Error *err) {
+int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size,
+                uint64_t created, uint64_t modified, Error *err) {
         LayoutKey k;
         int r;
 
@@ -863,8 +884,8 @@ int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value,
         return error_prefix(err, -EBADMSG, "%.*s", (int) key_size, key);
 }
 
-/* All keys of the picture that are below a directory; directories are only ever removed whole by hand or by `leave`, so
- * looking through everything is good enough. */
+/* All keys of the picture that are below a directory; directories are only ever removed whole by hand or by
+ * `leave`, so looking through everything is good enough. */
 static int remove_below(Cluster *c, KvBytes dir) {
         typedef struct Victim {
                 char key[LAYOUT_KEY_MAX];
@@ -873,13 +894,13 @@ static int remove_below(Cluster *c, KvBytes dir) {
         size_t n = 0, capacity = 0;
         char key[LAYOUT_KEY_MAX];
 
-#define CONSIDER(kind, unit, machine)                                                                           \
-        do {                                                                                                    \
-                if (kv_path_is_below(kv_string(layout_key(key, (kind), (unit), (machine))), dir)) {             \
-                        if (GROW(victims, capacity, n + 1) < 0)                                                 \
-                                return -ENOMEM;                                                                 \
-                        memcpy(victims[n++].key, key, sizeof(key));                                             \
-                }                                                                                               \
+#define CONSIDER(kind, unit, machine)                                                               \
+        do {                                                                                        \
+                if (kv_path_is_below(kv_string(layout_key(key, (kind), (unit), (machine))), dir)) { \
+                        if (GROW(victims, capacity, n + 1) < 0)                                     \
+                                return -ENOMEM;                                                     \
+                        memcpy(victims[n++].key, key, sizeof(key));                                 \
+                }                                                                                   \
         } while (0)
 
         for (ClusterUnit *u = c->units; u; u = u->hh.next) {

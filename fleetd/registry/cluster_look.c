@@ -38,10 +38,12 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
 }
 
 bool cluster_awaits(const Cluster *c, const ClusterMachine *m) {
-        return c->adopting && (m->facts || cluster_machine_lacks(m, LAYOUT_FACTS)) && m->reported != c->lineage;
+        return c->adopting && (m->facts || cluster_machine_lacks(m, LAYOUT_FACTS)) &&
+               m->reported != c->lineage;
 }
 
-TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine) {
+TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
+                                  const ClusterMachine **ret_machine) {
         const ClusterOrder *best = NULL;
         bool best_reports = false;
 
@@ -51,7 +53,8 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const 
 
         /* While a unit moves it has two: the one that shows something counts, and of those the later one. */
         for (const ClusterOrder *o = u->orders; o; o = o->next) {
-                bool reports = o->machine->presence == PRESENCE_UP && cluster_state(c, o->machine->id, u->name);
+                bool reports = o->machine->presence == PRESENCE_UP &&
+                               cluster_state(c, o->machine->id, u->name);
 
                 if (!cluster_order_is_active(o) || (best && best_reports && !reports))
                         continue;

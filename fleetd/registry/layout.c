@@ -7,7 +7,8 @@
 
 static const char root[] = "/_fleet/";
 
-const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const char *unit, const char *machine) {
+const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const char *unit,
+                       const char *machine) {
         int n = -1;
 
         switch (kind) {
@@ -102,7 +103,8 @@ static LayoutKind parse(const Segments *s, LayoutKey *ret) {
                 return LAYOUT_UNIT;
         if (s->n == 2 && segment_is(s, 0, "target") && copy_name(s, 1, ret->unit))
                 return LAYOUT_TARGET;
-        if (s->n == 2 && segment_is(s, 0, "cluster") && !segment_is(s, 1, "member") && copy_name(s, 1, ret->unit)) /* that is a directory */
+        if (s->n == 2 && segment_is(s, 0, "cluster") && !segment_is(s, 1, "member") &&
+            copy_name(s, 1, ret->unit)) /* that is a directory */
                 return LAYOUT_CLUSTER;
         if (s->n == 3 && segment_is(s, 0, "machine") && copy_machine(s, 1, ret->machine)) {
                 if (segment_is(s, 2, "facts"))
@@ -112,7 +114,8 @@ static LayoutKind parse(const Segments *s, LayoutKey *ret) {
                 if (segment_is(s, 2, "reported"))
                         return LAYOUT_REPORTED;
         }
-        if (s->n == 4 && segment_is(s, 0, "machine") && copy_machine(s, 1, ret->machine) && copy_name(s, 3, ret->unit)) {
+        if (s->n == 4 && segment_is(s, 0, "machine") && copy_machine(s, 1, ret->machine) &&
+            copy_name(s, 3, ret->unit)) {
                 if (segment_is(s, 2, "unit"))
                         return LAYOUT_ORDER;
                 if (segment_is(s, 2, "metadata"))
@@ -120,9 +123,11 @@ static LayoutKind parse(const Segments *s, LayoutKey *ret) {
                 if (segment_is(s, 2, "problem"))
                         return LAYOUT_PROBLEM;
         }
-        if (s->n == 3 && segment_is(s, 0, "state") && copy_name(s, 1, ret->unit) && copy_machine(s, 2, ret->machine))
+        if (s->n == 3 && segment_is(s, 0, "state") && copy_name(s, 1, ret->unit) &&
+            copy_machine(s, 2, ret->machine))
                 return LAYOUT_STATE;
-        if (s->n == 3 && segment_is(s, 0, "cluster") && segment_is(s, 1, "member") && copy_machine(s, 2, ret->machine))
+        if (s->n == 3 && segment_is(s, 0, "cluster") && segment_is(s, 1, "member") &&
+            copy_machine(s, 2, ret->machine))
                 return LAYOUT_MEMBER;
         return _LAYOUT_OTHER;
 }

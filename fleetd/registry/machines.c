@@ -10,7 +10,8 @@
 
 static const char next_raft_id[] = "next-raft-id";
 
-int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata) {
+int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
+                      void *userdata) {
         const Cluster *cluster = registry_cluster(r);
         _cleanup_transaction_ Transaction t = {};
 
@@ -20,15 +21,17 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 PresenceRecord record;
 
                 if (c->expected_index > 0)
-                        transaction_check(&t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
+                        transaction_check(&t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_PRESENCE, NULL,
+                                          c->machine);
                 else
                         transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, c->machine);
                 record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->now_ms);
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
                 presence_record_write(&value, record);
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine, &value);
-                log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s is %s: %s", cluster_name_of(registry_cluster(r), c->machine),
-                           presence_to_string(c->presence), c->reason);
+                log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s is %s: %s",
+                           cluster_name_of(registry_cluster(r), c->machine), presence_to_string(c->presence),
+                           c->reason);
         }
         return transaction_send(r, &t, term, done, userdata);
 }
@@ -81,7 +84,8 @@ static void write_member(Transaction *t, const ClusterMachine *member) {
         transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, member->id, &value);
 }
 
-int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id, RegistryDone done, void *userdata) {
+int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
+                   RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text next = {};
         ClusterMachine member = {};

@@ -132,13 +132,15 @@ size_t patterns_drain(Patterns *p, size_t n) {
         return drained;
 }
 
-size_t patterns_match(const Patterns *p, const char *name, bool (*each)(void *userdata, const Pattern *pattern), void *userdata) {
+size_t patterns_match(const Patterns *p, const char *name,
+                      bool (*each)(void *userdata, const Pattern *pattern), void *userdata) {
         size_t size = strlen(name), compared = 0, steps = 0;
 
         for (size_t i = 0; i <= size && i <= PATTERNS_NAME_MAX; i++) {
                 PatternStart *start = p->n_by_size[i] > 0 ? find_start(p, name, i) : NULL;
 
-                for (const Pattern *x = start ? LIST_FIRST(&start->patterns) : NULL; x; x = LIST_NEXT(x, alike)) {
+                for (const Pattern *x = start ? LIST_FIRST(&start->patterns) : NULL; x;
+                     x = LIST_NEXT(x, alike)) {
                         compared++;
                         if (glob_match_counted(x->text, name, &steps) && !each(userdata, x))
                                 return compared + steps / PATTERNS_STEPS;

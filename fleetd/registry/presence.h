@@ -4,12 +4,14 @@
 #include "fleetd/registry/cluster.h"
 
 enum {
-        LOSS_MEMORY_MS = 600000,    /* two losses within so long are one trouble */
-        QUIET_MS = 30000,           /* the second one costs so long without anything new, each further one twice as long */
+        LOSS_MEMORY_MS = 600000, /* two losses within so long are one trouble */
+        QUIET_MS =
+                30000, /* the second one costs so long without anything new, each further one twice as long */
         QUIET_MAX_MS = 60 * 60000,
 };
 
-/* The record of a machine that is 'presence' from now on. 'was' may be NULL: never heard of. No reason yet. */
+/* The record of a machine that is 'presence' from now on. 'was' may be NULL: never heard of. No reason yet.
+ */
 PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint64_t now_ms);
 
 /* How long from now it gets nothing new; 0: it may. */

@@ -1,8 +1,8 @@
-/* Watching and sending. Everything below /_fleet is read in slices, so that no turn of the loop is long, and a watch from
- * the index behind the beginning tells what changes meanwhile and later. A slice may be ahead of the events that are told
- * then: an older one puts its key back, until the newer one follows. So the picture is whole when all is read and no event
- * is left to tell; the one before it, if there was one, stays until then. When the place is lost (a snapshot, a full
- * window) all is read anew. */
+/* Watching and sending. Everything below /_fleet is read in slices, so that no turn of the loop is long, and
+ * a watch from the index behind the beginning tells what changes meanwhile and later. A slice may be ahead of
+ * the events that are told then: an older one puts its key back, until the newer one follows. So the picture
+ * is whole when all is read and no event is left to tell; the one before it, if there was one, stays until
+ * then. When the place is lost (a snapshot, a full window) all is read anew. */
 #include "fleetd/registry/registry.h"
 
 #include <assert.h>
@@ -14,7 +14,7 @@
 
 enum {
         READ_AGAIN_MS = 100,
-        SLICE_NODES = 500,         /* some ms; counted, not timed: the same run is the same slices */
+        SLICE_NODES = 500, /* some ms; counted, not timed: the same run is the same slices */
         SLICE_BYTES = 256 * 1024,
 };
 
@@ -25,12 +25,12 @@ struct Registry {
         KvStore *store;
         char machine_id[33];
         Cluster cluster;
-        Cluster next;               /* the one being read, until it is whole */
-        Cluster old;                /* the one before, being given back */
+        Cluster next; /* the one being read, until it is whole */
+        Cluster old;  /* the one before, being given back */
         bool whole;
         char read_to[LAYOUT_KEY_MAX]; /* the last key of the slice before; "": none */
-        bool read_all;              /* nothing is behind it */
-        size_t n_nodes, n_bytes;    /* of this slice */
+        bool read_all;                /* nothing is behind it */
+        size_t n_nodes, n_bytes;      /* of this slice */
         Deferred slice, drain;
         Watch *watch;
         Timer again;
@@ -41,7 +41,7 @@ struct Registry {
         const char *unreadable;
         bool unreadable_is_absent;
 #endif
-        uint64_t refused_at;        /* of the transaction whose 'done' is being called: KvResult's */
+        uint64_t refused_at; /* of the transaction whose 'done' is being called: KvResult's */
 };
 
 struct Op {
@@ -71,7 +71,8 @@ static KvBytes value_of(const Registry *r, const KvNode *node) {
         return node->value;
 }
 
-/* The rules of a text are found by name, also when it goes: what a small request removes may have thousands of them. */
+/* The rules of a text are found by name, also when it goes: what a small request removes may have thousands
+ * of them. */
 static void count_filed(Registry *r) {
         TurnWork *filed = &current(r)->filed;
 
@@ -88,7 +89,8 @@ static int put_node(Registry *r, const KvNode *node) {
         if (node->dir)
                 return 1;
         known = cluster_is_unreadable(&r->cluster, node->key.data, node->key.size);
-        e = cluster_put(current(r), node->key.data, node->key.size, value.data, value.size, node->created, node->modified, &err);
+        e = cluster_put(current(r), node->key.data, node->key.size, value.data, value.size, node->created,
+                        node->modified, &err);
         if (e == -ENOMEM)
                 return e;
 #ifdef PLANTED_BUGS
@@ -97,7 +99,9 @@ static int put_node(Registry *r, const KvNode *node) {
 #endif
         if (e < 0 && !known)
                 log_warning(((LogFields) { .error = e, .index = node->modified }),
-                            "a key cannot be read by this fleetd; what it is about is left as it is until this host is upgraded: %s", error_text(&err, e));
+                            "a key cannot be read by this fleetd; what it is about is left as it is until "
+                            "this host is upgraded: %s",
+                            error_text(&err, e));
         return 1;
 }
 
@@ -112,7 +116,8 @@ static int on_node(void *userdata, const KvNode *node) {
 
         r->n_nodes++;
         r->n_bytes += node->value.size;
-        if ((r->n_nodes < SLICE_NODES && r->n_bytes < SLICE_BYTES) || node->dir || !layout_parse(node->key, &k))
+        if ((r->n_nodes < SLICE_NODES && r->n_bytes < SLICE_BYTES) || node->dir ||
+            !layout_parse(node->key, &k))
                 return 1;
         snprintf(r->read_to, sizeof(r->read_to), "%.*s", (int) node->key.size, (const char *) node->key.data);
         r->read_all = false;
@@ -202,7 +207,8 @@ static void finish(Registry *r) {
 static void on_event(void *userdata, HubEvent *event) {
         Registry *r = userdata;
         const KvEvent *e = &event->event;
-        bool removed = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_EXPIRE || e->action == KV_ACTION_CAD;
+        bool removed = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_EXPIRE ||
+                       e->action == KV_ACTION_CAD;
         RegistryChange change;
         LayoutKey k;
         int result;
@@ -216,7 +222,8 @@ static void on_event(void *userdata, HubEvent *event) {
                 result = put_node(r, &e->node);
         count_filed(r);
         if (result < 0) {
-                log_error(((LogFields) { .error = result, .index = e->index }), "the registry has to be read anew: %s", strerror(-result));
+                log_error(((LogFields) { .error = result, .index = e->index }),
+                          "the registry has to be read anew: %s", strerror(-result));
                 read_later(r, READ_AGAIN_MS);
                 return;
         }
@@ -292,7 +299,11 @@ void registry_reset(Registry *r) {
 
         e = read_slice(r);
         if (e >= 0)
-                e = hub_watch(kv_hub(r->store), &(WatchOptions) { .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true },
+                e = hub_watch(kv_hub(r->store),
+                              &(WatchOptions) { .key = kv_string(root),
+                                                .recursive = true,
+                                                .since = index + 1,
+                                                .internal = true },
                               &events, r, &r->watch, &oldest);
         if (e < 0)
                 cannot_read(r, e);
@@ -407,7 +418,8 @@ static KvBytes hold_key(Transaction *t, LayoutKind key, const char *unit, const 
         return hold(t, strdup(path), size);
 }
 
-void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutKind key, const char *unit, const char *machine) {
+void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutKind key, const char *unit,
+                       const char *machine) {
         KvBytes path = hold_key(t, key, unit, machine);
 
         if (t->error < 0 || GROW(t->checks, t->checks_capacity, t->n_checks + 1) < 0) {
@@ -424,7 +436,8 @@ static KvBytes hold_text(Transaction *t, Text *value) {
         return hold(t, chars, size);
 }
 
-void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine, Text *value) {
+void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine,
+                             Text *value) {
         KvBytes bytes = hold_text(t, value);
 
         transaction_check(t, KV_CHECK_VALUE, 0, key, unit, machine);
@@ -432,7 +445,8 @@ void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, c
                 t->checks[t->n_checks - 1].value = bytes;
 }
 
-void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine, Text *value) {
+void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
+                       Text *value) {
         KvCommand write = { .op = op, .key = hold_key(t, key, unit, machine), .internal = true };
 
         if (value)
@@ -458,14 +472,16 @@ static const char *sentence_of(const KvResult *result, char buffer[static 256]) 
         case KV_OK:
                 return "";
         case KV_COMPARE_FAILED:
-                snprintf(buffer, 256, "somebody else changed it at the same time (%.*s)", (int) MIN(result->cause.size, 150), (const char *) result->cause.data);
+                snprintf(buffer, 256, "somebody else changed it at the same time (%.*s)",
+                         (int) MIN(result->cause.size, 150), (const char *) result->cause.data);
                 return buffer;
         case KV_UNKNOWN:
                 return "the leader was lost: it may have happened, or may yet";
         default:
                 if (result->cause.size == 0)
                         return kv_status_name(result->status);
-                snprintf(buffer, 256, "%.*s", (int) MIN(result->cause.size, 255), (const char *) result->cause.data);
+                snprintf(buffer, 256, "%.*s", (int) MIN(result->cause.size, 255),
+                         (const char *) result->cause.data);
                 return buffer;
         }
 }
@@ -512,15 +528,25 @@ int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone do
         op = NEW0(Op, 1);
         if (!op)
                 return -ENOMEM;
-        *op = (Op) { .registry = r, .done = done, .userdata = userdata, .value = t->value, .ret_value = t->ret_value };
+        *op = (Op) { .registry = r,
+                     .done = done,
+                     .userdata = userdata,
+                     .value = t->value,
+                     .ret_value = t->ret_value };
 
         if (t->n_writes == 0) {
                 op->empty = DEFERRED(op_on_empty, op);
                 loop_defer(r->loop, &op->empty);
         } else {
                 e = kv_propose(r->store,
-                               &(KvCommand) { .op = KV_TXN, .internal = true, .later = t->later, .term = term, .checks = t->checks, .n_checks = t->n_checks,
-                                              .writes = t->writes, .n_writes = t->n_writes },
+                               &(KvCommand) { .op = KV_TXN,
+                                              .internal = true,
+                                              .later = t->later,
+                                              .term = term,
+                                              .checks = t->checks,
+                                              .n_checks = t->n_checks,
+                                              .writes = t->writes,
+                                              .n_writes = t->n_writes },
                                op_on_result, op, &op->number);
                 if (e < 0)
                         return e;

@@ -1,4 +1,5 @@
-/* Orders: the engine's writes, each valid only against what it was planned on, and in the term it was planned in. */
+/* Orders: the engine's writes, each valid only against what it was planned on, and in the term it was planned
+ * in. */
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/write.h"
 
@@ -27,11 +28,13 @@ static int add_order(Transaction *t, uint64_t term, const OrderChange *c) {
                 transaction_check(t, KV_CHECK_MODIFIED, c->presence_index, LAYOUT_PRESENCE, NULL, c->machine);
 
         order_record_write(&value, &order);
-        transaction_write(t, c->expected_index == 0 ? KV_CREATE : KV_UPDATE, LAYOUT_ORDER, c->unit, c->machine, &value);
+        transaction_write(t, c->expected_index == 0 ? KV_CREATE : KV_UPDATE, LAYOUT_ORDER, c->unit,
+                          c->machine, &value);
         return 0;
 }
 
-int registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done, void *userdata) {
+int registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done,
+                   void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         for (size_t i = 0; i < n; i++) {

@@ -1,5 +1,5 @@
-/* What this machine says of itself and its units; the agent's writes. Nobody else writes these keys, so what this host's
- * tree holds of them is what is there. */
+/* What this machine says of itself and its units; the agent's writes. Nobody else writes these keys, so what
+ * this host's tree holds of them is what is there. */
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/write.h"
 
@@ -22,7 +22,8 @@ static int add_state(Registry *r, Transaction *t, const StateChange *change) {
         }
 
         if (change->obeyed) {
-                transaction_check(t, KV_CHECK_MODIFIED, change->order_index, LAYOUT_ORDER, change->unit, self);
+                transaction_check(t, KV_CHECK_MODIFIED, change->order_index, LAYOUT_ORDER, change->unit,
+                                  self);
                 transaction_write(t, KV_DELETE, LAYOUT_ORDER, change->unit, self, NULL);
         }
         return 0;

@@ -1,7 +1,7 @@
 /* What people and the directory ask: units, their targets, and metadata of machines.
  *
- * A unit key and its target key come and go together, so that neither is ever without the other: whoever makes a unit
- * gives it a target, and destroying removes both. */
+ * A unit key and its target key come and go together, so that neither is ever without the other: whoever
+ * makes a unit gives it a target, and destroying removes both. */
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/write.h"
 
@@ -59,7 +59,8 @@ static int add_change(Registry *r, Transaction *t, const UnitChange *change) {
                 return 0;
         }
 
-        /* A new text alone leaves the target as it is; a new unit needs one. Which it is, is decided here and checked there. */
+        /* A new text alone leaves the target as it is; a new unit needs one. Which it is, is decided here and
+         * checked there. */
         e = registry_key_index(r, LAYOUT_UNIT, name, NULL, &index);
         if (e < 0)
                 return e;
@@ -75,18 +76,21 @@ static void add_problem(Transaction *t, const ProblemChange *change) {
         _cleanup_text_ Text value = {};
 
         if (change->expected_index > 0)
-                transaction_check(t, KV_CHECK_MODIFIED, change->expected_index, LAYOUT_PROBLEM, change->name, change->machine);
+                transaction_check(t, KV_CHECK_MODIFIED, change->expected_index, LAYOUT_PROBLEM, change->name,
+                                  change->machine);
         if (change->problem)
                 problem_record_write(&value, change->problem);
-        transaction_write(t, change->problem ? KV_SET : KV_DELETE, LAYOUT_PROBLEM, change->name, change->machine, change->problem ? &value : NULL);
+        transaction_write(t, change->problem ? KV_SET : KV_DELETE, LAYOUT_PROBLEM, change->name,
+                          change->machine, change->problem ? &value : NULL);
 }
 
-int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done, void *userdata) {
+int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done,
+                          void *userdata) {
         return registry_change_directory(r, changes, n, NULL, 0, done, userdata);
 }
 
-int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems, size_t n_problems,
-                              RegistryDone done, void *userdata) {
+int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems,
+                              size_t n_problems, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         int e;
 
@@ -100,7 +104,8 @@ int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, 
         return transaction_send(r, &t, 0, done, userdata);
 }
 
-int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, RegistryDone done, void *userdata) {
+int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, RegistryDone done,
+                          void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         for (size_t i = 0; i < n; i++) {

@@ -9,7 +9,8 @@ static const Placement *wants(const ClusterUnit *unit) {
         return &unit->unit->placement;
 }
 
-static bool presence_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+static bool presence_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                          bool staying, Error *ret_why) {
         static const char *const sentences[_PRESENCE_MAX] = {
                 [PRESENCE_AWAY] = "its fleetd does not answer",
                 [PRESENCE_LOST] = "it is lost",
@@ -34,21 +35,26 @@ static bool presence_fits(const SchedulerView *view, const ClusterUnit *unit, co
 }
 
 /* What is there already stays: podman may be on its way to another version. */
-static bool quadlet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+static bool quadlet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                         bool staying, Error *ret_why) {
         if (staying || !quadlet_is(unit->name) || m->facts->quadlet)
                 return true;
-        error_set(ret_why, -ENOENT, ".%s files need podman 5.3 or later, and its systemd has no podman-system-generator", unit_name_type(unit->name));
+        error_set(ret_why, -ENOENT,
+                  ".%s files need podman 5.3 or later, and its systemd has no podman-system-generator",
+                  unit_name_type(unit->name));
         return false;
 }
 
-static bool machine_id_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+static bool machine_id_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                            bool staying, Error *ret_why) {
         if (placement_machine_id_fits(wants(unit), m->id))
                 return true;
         error_set(ret_why, -ENOENT, "MachineID=%s, and its id is %s", wants(unit)->machine_id, m->id);
         return false;
 }
 
-static bool metadata_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+static bool metadata_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                          bool staying, Error *ret_why) {
         const Pairs *has = &m->metadata;
         _cleanup_text_ Text asked = {};
         const char *key, *value;
@@ -62,18 +68,22 @@ static bool metadata_fits(const SchedulerView *view, const ClusterUnit *unit, co
         placement_metadata_describe(wants(unit), key, &asked);
         value = pairs_get(has, key);
         if (value)
-                error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has %s=%s", asked.chars ? asked.chars : key, key, value);
+                error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has %s=%s",
+                          asked.chars ? asked.chars : key, key, value);
         else
-                error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has no %s", asked.chars ? asked.chars : key, key);
+                error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has no %s",
+                          asked.chars ? asked.chars : key, key);
         return false;
 }
 
-static bool machine_of_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+static bool machine_of_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                            bool staying, Error *ret_why) {
         const Names *peers = &wants(unit)->machine_of;
 
         for (size_t i = 0; i < peers->n; i++)
                 if (!view_has(view, m, peers->items[i])) {
-                        error_set(ret_why, -ENOENT, "MachineOf=%s, and %s is not there", peers->items[i], peers->items[i]);
+                        error_set(ret_why, -ENOENT, "MachineOf=%s, and %s is not there", peers->items[i],
+                                  peers->items[i]);
                         return false;
                 }
         return true;
@@ -89,9 +99,9 @@ typedef struct Search {
         const char *glob;
 } Search;
 
-/* Of two that conflict on one machine one has to go: a global unit before an ordinary one, the later before the earlier,
- * and of two of the same moment the one with the greater name. It depends on the picture alone, so whichever of the two is
- * looked at, the answer is the same. */
+/* Of two that conflict on one machine one has to go: a global unit before an ordinary one, the later before
+ * the earlier, and of two of the same moment the one with the greater name. It depends on the picture alone,
+ * so whichever of the two is looked at, the answer is the same. */
 static bool yields_to(const Search *s, const Placed *other) {
         bool global = wants(s->unit)->global, other_global = wants(other->unit)->global;
 
@@ -122,7 +132,8 @@ static bool no_conflict(void *userdata, const Placed *other, const char *glob) {
         return false;
 }
 
-static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                          bool staying, Error *ret_why) {
         const Names *own = &wants(unit)->conflicts;
         Search s = { .unit = unit, .staying = staying };
 
@@ -145,21 +156,25 @@ static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, co
 
 /* -- Rest -- */
 
-/* Twice in short order it was lost: its units stay and come back, but no others come before it has lasted for a while. */
-static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+/* Twice in short order it was lost: its units stay and come back, but no others come before it has lasted for
+ * a while. */
+static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                       bool staying, Error *ret_why) {
         uint64_t quiet_ms = presence_quiet(m, view_now_ms(view)), seconds = (quiet_ms + 999) / 1000;
         bool minutes = seconds > 90;
 
         if (staying || quiet_ms == 0)
                 return true;
-        error_set(ret_why, -ENOENT, "it was lost %llu times in short order; nothing new for %llu %s", (unsigned long long) m->losses,
+        error_set(ret_why, -ENOENT, "it was lost %llu times in short order; nothing new for %llu %s",
+                  (unsigned long long) m->losses,
                   (unsigned long long) (minutes ? (seconds + 59) / 60 : seconds), minutes ? "min" : "s");
         return false;
 }
 
 /* -- Names that are taken -- */
 
-static bool name_is_free(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+static bool name_is_free(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                         bool staying, Error *ret_why) {
         if (!cluster_name_is_taken(unit, m))
                 return true;
         error_set(ret_why, -ENOENT, "it has a unit of that name from elsewhere");
@@ -177,8 +192,8 @@ const Filter scheduler_filters[_RULE_MAX] = {
         { RULE_QUIET, "", quiet_fits },
 };
 
-SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, bool staying,
-                                Error *ret_why) {
+SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
+                                const ClusterMachine *machine, bool staying, Error *ret_why) {
         assert(unit->unit);
         for (size_t i = 0; i < ELEMENTS(scheduler_filters); i++)
                 if (!scheduler_filters[i].fits(view, unit, machine, staying, ret_why))
@@ -186,7 +201,8 @@ SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *un
         return RULE_NONE;
 }
 
-bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, bool staying, Error *ret_why) {
+bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
+                    bool staying, Error *ret_why) {
         return scheduler_refusal(view, unit, machine, staying, ret_why) == RULE_NONE;
 }
 

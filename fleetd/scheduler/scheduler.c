@@ -176,7 +176,9 @@ static int add_decision(SchedulerView *view, ViewMachine *v, const ClusterUnit *
 
         if (!d)
                 return -ENOMEM;
-        *d = (Decision) { .unit = unit, .there = there, .stranger = cluster_any_unit(view->cluster, unit->name) != unit };
+        *d = (Decision) { .unit = unit,
+                          .there = there,
+                          .stranger = cluster_any_unit(view->cluster, unit->name) != unit };
         HASH_ADD_KEYPTR(hh, v->decisions, unit->name, strlen(unit->name), d);
         if (!TABLE_ADDED(d)) {
                 free(d);
@@ -221,11 +223,11 @@ typedef struct Visit {
         const SchedulerView *view;
         const ViewMachine *machine;
         ClusterRule rule;
-        const char *name;    /* of the unit that others may name */
+        const char *name; /* of the unit that others may name */
         ViewEach each;
         void *userdata;
         const Pattern *pattern;
-        size_t n;            /* units that have a pattern which matches */
+        size_t n; /* units that have a pattern which matches */
         bool ended;
 } Visit;
 
@@ -243,7 +245,10 @@ static bool is_placed(const ViewMachine *v, const char *unit, Placed *ret) {
 
         if (!o && (!d || !d->there))
                 return false;
-        *ret = o ? (Placed) { .unit = o->of, .order = o, .stopping = d ? !d->there : !cluster_order_is_active(o) } : (Placed) { .unit = d->unit };
+        *ret = o ? (Placed) { .unit = o->of,
+                              .order = o,
+                              .stopping = d ? !d->there : !cluster_order_is_active(o) } :
+                   (Placed) { .unit = d->unit };
         return true;
 }
 
@@ -258,11 +263,14 @@ static void visit(Visit *v, const char *name, const ClusterUnit *unit, const cha
 }
 
 /* Everything there, one by one; 'pattern' tells for each what matches, or NULL. */
-static void visit_all(Visit *v, const char *(*pattern)(const Visit *v, const ClusterUnit *unit), bool strangers_only) {
-        const Decision *decisions = !strangers_only || v->machine->n_strangers > 0 ? v->machine->decisions : NULL;
+static void visit_all(Visit *v, const char *(*pattern)(const Visit *v, const ClusterUnit *unit),
+                      bool strangers_only) {
+        const Decision *decisions = !strangers_only || v->machine->n_strangers > 0 ? v->machine->decisions :
+                                                                                     NULL;
         const char *matching;
 
-        for (const ClusterOrder *o = strangers_only ? NULL : v->machine->machine->orders; o && !v->ended; o = o->hh.next) {
+        for (const ClusterOrder *o = strangers_only ? NULL : v->machine->machine->orders; o && !v->ended;
+             o = o->hh.next) {
                 count_work(v->view, 1);
                 matching = pattern(v, o->of);
                 if (matching)
@@ -295,8 +303,13 @@ static const char *named(const Visit *v, const ClusterUnit *unit) {
         return matches(v->view, v->name, unit->name) ? v->name : NULL;
 }
 
-void view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern, ViewEach each, void *userdata) {
-        Visit v = { .view = view, .machine = find(view, machine), .name = pattern, .each = each, .userdata = userdata };
+void view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern,
+                     ViewEach each, void *userdata) {
+        Visit v = { .view = view,
+                    .machine = find(view, machine),
+                    .name = pattern,
+                    .each = each,
+                    .userdata = userdata };
         ClusterUnit *const *units;
         size_t start = pattern_start(pattern), n;
 
@@ -340,8 +353,14 @@ static bool visit_pattern(void *userdata, const Pattern *pattern) {
         return !v->ended;
 }
 
-void view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule, const char *name, ViewEach each, void *userdata) {
-        Visit v = { .view = view, .machine = find(view, machine), .rule = rule, .name = name, .each = each, .userdata = userdata };
+void view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule,
+                      const char *name, ViewEach each, void *userdata) {
+        Visit v = { .view = view,
+                    .machine = find(view, machine),
+                    .rule = rule,
+                    .name = name,
+                    .each = each,
+                    .userdata = userdata };
 
         count_work(view, patterns_match(&view->cluster->rules[rule], name, count_pattern, &v));
         if (v.n > count_there(v.machine)) {
@@ -379,7 +398,8 @@ static bool no_replacer(void *userdata, const Placed *other, const char *pattern
         return false;
 }
 
-const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
+const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit,
+                                         const ClusterMachine *machine) {
         Replacer r = { .view = view, .unit = unit };
 
         view_each_naming(view, machine, CLUSTER_REPLACES, unit->name, no_replacer, &r);
@@ -388,7 +408,11 @@ const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const Cluste
 
 /* -- Picking -- */
 
-enum { EXPLAIN_MAX = 100, GROUPS_MAX = 6, NAMES_MAX = 4 }; /* machines counted, sentences told, names told with each */
+enum {
+        EXPLAIN_MAX = 100,
+        GROUPS_MAX = 6,
+        NAMES_MAX = 4
+}; /* machines counted, sentences told, names told with each */
 
 typedef struct Refusals {
         struct {
@@ -414,7 +438,8 @@ static void refusals_add(Refusals *refusals, const ClusterMachine *m, const Erro
         if (i == refusals->n)
                 snprintf(refusals->groups[refusals->n++].sentence, ERROR_MESSAGE_MAX, "%s", why->message);
         if (refusals->groups[i].n++ < NAMES_MAX)
-                text_printf(&refusals->groups[i].names, "%s%s", refusals->groups[i].n > 1 ? ", " : "", cluster_machine_name(m));
+                text_printf(&refusals->groups[i].names, "%s%s", refusals->groups[i].n > 1 ? ", " : "",
+                            cluster_machine_name(m));
 }
 
 static void refusals_tell(const Refusals *refusals, Error *ret) {
@@ -423,7 +448,8 @@ static void refusals_tell(const Refusals *refusals, Error *ret) {
         for (size_t i = 0; i < refusals->n; i++) {
                 size_t n = refusals->groups[i].n;
 
-                text_printf(&t, "%s%s", i > 0 ? "; " : "", refusals->groups[i].names.chars ? refusals->groups[i].names.chars : "");
+                text_printf(&t, "%s%s", i > 0 ? "; " : "",
+                            refusals->groups[i].names.chars ? refusals->groups[i].names.chars : "");
                 if (n > NAMES_MAX)
                         text_printf(&t, " and %zu more", n - NAMES_MAX);
                 text_printf(&t, ": %s", refusals->groups[i].sentence);
@@ -437,7 +463,8 @@ static void sort_machines(SchedulerView *view) {
         view->is_sorted = true;
 }
 
-int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret, Error *ret_why) {
+int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
+                   Error *ret_why) {
         _cleanup_(refusals_done) Refusals refusals = {};
         const ViewMachine *best = NULL, *second = NULL; /* 'second': somebody there replaces it */
         size_t fitting = 0;
@@ -455,7 +482,8 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
                         if (v->machine->presence == PRESENCE_UP)
                                 error_set(&why, -ENOENT, "it is there");
                         else
-                                error_set(&why, -ENOENT, "it was there, and the machine is %s", presence_to_string(v->machine->presence));
+                                error_set(&why, -ENOENT, "it was there, and the machine is %s",
+                                          presence_to_string(v->machine->presence));
                         refusals_add(&refusals, v->machine, &why);
                         continue;
                 }
@@ -478,12 +506,14 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
         }
 
         if (!explain)
-                error_set(ret_why, 0, "%s had the fewest units (%zu) of those that qualify", cluster_machine_name(best->machine), best->load);
+                error_set(ret_why, 0, "%s had the fewest units (%zu) of those that qualify",
+                          cluster_machine_name(best->machine), best->load);
         else if (fitting == 1)
-                error_set(ret_why, 0, "%s is the only machine that qualifies", cluster_machine_name(best->machine));
+                error_set(ret_why, 0, "%s is the only machine that qualifies",
+                          cluster_machine_name(best->machine));
         else
-                error_set(ret_why, 0, "%s had the fewest units (%zu) of %zu machines that qualify", cluster_machine_name(best->machine),
-                          best->load, fitting);
+                error_set(ret_why, 0, "%s had the fewest units (%zu) of %zu machines that qualify",
+                          cluster_machine_name(best->machine), best->load, fitting);
         *ret = best->machine;
         return 0;
 }

@@ -11,10 +11,15 @@
 #include "units/quadlet.h"
 
 enum {
-        RECONNECT_MIN_MS = 100, RECONNECT_MAX_MS = 5000, STOPPING_WAIT_MS = 300,
+        RECONNECT_MIN_MS = 100,
+        RECONNECT_MAX_MS = 5000,
+        STOPPING_WAIT_MS = 300,
 
-        /* Signals that nobody waits for, beyond 500 a second: they are read every 20 ms, or each would wake the daemon. */
-        SIGNAL_GAP_MS = 2, SIGNALS_IN_ROW = 100, BATCH_MS = 20,
+        /* Signals that nobody waits for, beyond 500 a second: they are read every 20 ms, or each would wake
+           the daemon. */
+        SIGNAL_GAP_MS = 2,
+        SIGNALS_IN_ROW = 100,
+        BATCH_MS = 20,
 
         TRANSACTION_US = 250000, /* the jobs of one transaction come without such a pause between them */
 };
@@ -56,7 +61,9 @@ static int bus_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         r = sd_bus_get_timeout(b->bus, &deadline_us);
         if (r < 0)
                 return r;
-        *timeout_ms = deadline_us == UINT64_MAX ? UINT64_MAX : deadline_us / 1000 < now_ms ? 0 : deadline_us / 1000 + 1 - now_ms;
+        *timeout_ms = deadline_us == UINT64_MAX   ? UINT64_MAX :
+                      deadline_us / 1000 < now_ms ? 0 :
+                                                    deadline_us / 1000 + 1 - now_ms;
         if (batch_ms > now_ms) {
                 *events &= ~POLLIN;
                 *timeout_ms = MIN(*timeout_ms, batch_ms - now_ms);
@@ -91,7 +98,8 @@ static void bus_lost(SystemdBus *b, int error) {
         sd_bus *bus = b->bus;
 
         if (!b->said_lost && !b->closing)
-                log_warning(((LogFields) { .error = error }), "the connection to systemd is lost (%s); trying again", strerror(-error));
+                log_warning(((LogFields) { .error = error }),
+                            "the connection to systemd is lost (%s); trying again", strerror(-error));
         b->said_lost = true;
         b->reloading = b->state_requested = b->state_changed = false;
         b->guest = guest_close(b->guest);
@@ -121,7 +129,9 @@ static void bus_broken(void *lib, int error) {
         bus_lost(lib, error);
 }
 
-static const GuestOps bus_guest = { .name = "bus", .wants = bus_wants, .work = bus_work, .broken = bus_broken };
+static const GuestOps bus_guest = {
+        .name = "bus", .wants = bus_wants, .work = bus_work, .broken = bus_broken
+};
 
 static int bus_on_reloading(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
@@ -149,7 +159,8 @@ static void bus_on_source(void *userdata, const char *name) {
                 s->each(s->bus, name, s->what);
 }
 
-void bus_each_unit(SystemdBus *b, const char *known_as, void (*each)(SystemdBus *b, const char *unit, const void *what), const void *what) {
+void bus_each_unit(SystemdBus *b, const char *known_as,
+                   void (*each)(SystemdBus *b, const char *unit, const void *what), const void *what) {
         Sources s = { .bus = b, .each = each, .what = what };
 
         bus_count_signal(b);
@@ -163,8 +174,8 @@ void bus_each_unit(SystemdBus *b, const char *known_as, void (*each)(SystemdBus 
 typedef struct BusHint {
         const SystemdChange *change; /* NULL: nothing of these */
         bool is_job, with_target;
-        int exit_code;               /* ExecMainCode; 0: nothing of it */
-        const char *result;          /* of a service; NULL: nothing of it */
+        int exit_code;      /* ExecMainCode; 0: nothing of it */
+        const char *result; /* of a service; NULL: nothing of it */
 } BusHint;
 
 static void bus_tell_changed(SystemdBus *b, const char *unit, const void *what) {
@@ -202,7 +213,8 @@ static int bus_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *unuse
                 b->target_job = id;
         b->target_us = now_us;
         systemd_moves_add(&b->moves, unit, now_us);
-        bus_each_unit(b, unit, bus_tell_changed, &(BusHint) { .is_job = true, .with_target = b->target_job != 0 && id > b->target_job });
+        bus_each_unit(b, unit, bus_tell_changed,
+                      &(BusHint) { .is_job = true, .with_target = b->target_job != 0 && id > b->target_job });
         return 0;
 }
 
@@ -212,9 +224,12 @@ static int bus_read_change(sd_bus_message *m, const char *name, SystemdChange *c
                 const char *name, *type;
                 void *to;
         } wanted[] = {
-                { "ActiveState", "s", &c->active }, { "ConditionTimestampMonotonic", "t", &c->checked_us },
-                { "ActiveExitTimestampMonotonic", "t", &c->left_us }, { "InactiveEnterTimestampMonotonic", "t", &c->ended_us },
-                { "ExecMainCode", "i", &hint->exit_code }, { "Result", "s", &hint->result },
+                { "ActiveState", "s", &c->active },
+                { "ConditionTimestampMonotonic", "t", &c->checked_us },
+                { "ActiveExitTimestampMonotonic", "t", &c->left_us },
+                { "InactiveEnterTimestampMonotonic", "t", &c->ended_us },
+                { "ExecMainCode", "i", &hint->exit_code },
+                { "Result", "s", &hint->result },
         };
         const char *path;
         int condition, r;
@@ -233,7 +248,8 @@ static int bus_read_change(sd_bus_message *m, const char *name, SystemdChange *c
 }
 
 /* Of the properties of a unit and of a service; a signal about others says only that something changed. */
-static void bus_read_hint(SystemdBus *b, sd_bus_message *m, const char *unit, SystemdChange *change, BusHint *ret) {
+static void bus_read_hint(SystemdBus *b, sd_bus_message *m, const char *unit, SystemdChange *change,
+                          BusHint *ret) {
         const char *interface, *name;
         int r;
 
@@ -311,7 +327,8 @@ static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unu
         return 0;
 }
 
-/* One request at a time: an answer that is on its way may be older than this request, so another follows it. */
+/* One request at a time: an answer that is on its way may be older than this request, so another follows it.
+ */
 static void bus_request_state(SystemdBus *b) {
         int r;
 
@@ -320,7 +337,8 @@ static void bus_request_state(SystemdBus *b) {
                 return;
         }
         b->state_requested = true;
-        r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get", bus_on_state, b, "ss", MANAGER, "SystemState");
+        r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get", bus_on_state, b,
+                                     "ss", MANAGER, "SystemState");
         if (r < 0)
                 bus_lost(b, r);
 }
@@ -343,20 +361,22 @@ static uint64_t read_time(sd_bus_message *reply) {
         return us;
 }
 
-/* multi-user.target is left as soon as rescue.target or the like is isolated; systemd may forget that while it is away for long. */
+/* multi-user.target is left as soon as rescue.target or the like is isolated; systemd may forget that while
+ * it is away for long. */
 static int bus_on_left(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         ((SystemdBus *) userdata)->left_us = read_time(reply);
         return 0;
 }
 
-/* basic.target is reached anew after a soft reboot, and after a stay in rescue.target that was not too short. */
+/* basic.target is reached anew after a soft reboot, and after a stay in rescue.target that was not too short.
+ */
 static int bus_on_basic(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
         uint64_t reached_us = read_time(reply);
 
         if (reached_us != 0)
-                snprintf(b->era, sizeof(b->era), "%llu.%llu.%llu", (unsigned long long) b->soft_reboots, (unsigned long long) reached_us,
-                         (unsigned long long) b->left_us);
+                snprintf(b->era, sizeof(b->era), "%llu.%llu.%llu", (unsigned long long) b->soft_reboots,
+                         (unsigned long long) reached_us, (unsigned long long) b->left_us);
         return 0;
 }
 
@@ -364,24 +384,30 @@ static int bus_on_basic(sd_bus_message *reply, void *userdata, sd_bus_error *unu
 static int bus_on_subscribed(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
 
-        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get", bus_on_soft_reboots, b, "ss", MANAGER, "SoftRebootsCount");
-        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH "/unit/multi_2duser_2etarget", PROPERTIES, "Get", bus_on_left, b, "ss",
-                                        SYSTEMD ".Unit", "ActiveExitTimestampMonotonic");
-        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH "/unit/basic_2etarget", PROPERTIES, "Get", bus_on_basic, b, "ss",
-                                        SYSTEMD ".Unit", "ActiveEnterTimestampMonotonic");
+        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get",
+                                        bus_on_soft_reboots, b, "ss", MANAGER, "SoftRebootsCount");
+        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH "/unit/multi_2duser_2etarget",
+                                        PROPERTIES, "Get", bus_on_left, b, "ss", SYSTEMD ".Unit",
+                                        "ActiveExitTimestampMonotonic");
+        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH "/unit/basic_2etarget",
+                                        PROPERTIES, "Get", bus_on_basic, b, "ss", SYSTEMD ".Unit",
+                                        "ActiveEnterTimestampMonotonic");
         bus_request_state(b); /* a private bus is subscribed anyway: an error here is none */
         return 0;
 }
 
 static int bus_open(SystemdBus *b) {
-        /* Not UnitRemoved: a unit that does not run is forgotten as soon as it has been looked at, and says so each time;
-         * whoever looks again at that never comes to an end. What it was before it went, PropertiesChanged has told. */
+        /* Not UnitRemoved: a unit that does not run is forgotten as soon as it has been looked at, and says
+         * so each time; whoever looks again at that never comes to an end. What it was before it went,
+         * PropertiesChanged has told. */
         static const struct {
                 const char *interface, *member;
                 sd_bus_message_handler_t handler;
         } matches[] = {
-                { MANAGER, "JobRemoved", job_on_removed },    { MANAGER, "JobNew", bus_on_job_new },
-                { MANAGER, "Reloading", bus_on_reloading },       { PROPERTIES, "PropertiesChanged", bus_on_properties },
+                { MANAGER, "JobRemoved", job_on_removed },
+                { MANAGER, "JobNew", bus_on_job_new },
+                { MANAGER, "Reloading", bus_on_reloading },
+                { PROPERTIES, "PropertiesChanged", bus_on_properties },
         };
         int r;
 
@@ -391,9 +417,11 @@ static int bus_open(SystemdBus *b) {
         if (r >= 0)
                 r = sd_bus_start(b->bus);
         for (size_t i = 0; r >= 0 && i < ELEMENTS(matches); i++)
-                r = sd_bus_match_signal_async(b->bus, NULL, NULL, NULL, matches[i].interface, matches[i].member, matches[i].handler, NULL, b);
+                r = sd_bus_match_signal_async(b->bus, NULL, NULL, NULL, matches[i].interface,
+                                              matches[i].member, matches[i].handler, NULL, b);
         if (r >= 0)
-                r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe", bus_on_subscribed, b, NULL);
+                r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe",
+                                             bus_on_subscribed, b, NULL);
         if (r >= 0)
                 r = guest_open(&b->guest, loop_uv(b->loop), &bus_guest, b);
         return r;
@@ -466,8 +494,8 @@ static bool bus_is_stopping(Systemd *s) {
         return systemd_bus(s)->stopping;
 }
 
-/* As systemd looks for it (systemd.generator(7)): of several folders the first that has a file of that name; one that leads to
- * /dev/null takes it away. */
+/* As systemd looks for it (systemd.generator(7)): of several folders the first that has a file of that name;
+ * one that leads to /dev/null takes it away. */
 static bool bus_has_quadlet(Systemd *s) {
         char path[512];
 
@@ -482,11 +510,21 @@ static bool bus_has_quadlet(Systemd *s) {
 }
 
 static const SystemdOps bus_ops = {
-        .has_quadlet = bus_has_quadlet, .era = bus_era,
-        .set_events = bus_set_events, .is_ready = bus_is_ready,       .is_stopping = bus_is_stopping, .list = manager_list,
+        .has_quadlet = bus_has_quadlet,
+        .era = bus_era,
+        .set_events = bus_set_events,
+        .is_ready = bus_is_ready,
+        .is_stopping = bus_is_stopping,
+        .list = manager_list,
         .stage_file = bus_stage_file,
-        .write_file = bus_write_file, .remove_file = bus_remove_file, .link = job_link,               .unlink = job_unlink,
-        .reload = job_reload,         .start = job_start,             .stop = job_stop,               .reset_failed = job_reset_failed,
+        .write_file = bus_write_file,
+        .remove_file = bus_remove_file,
+        .link = job_link,
+        .unlink = job_unlink,
+        .reload = job_reload,
+        .start = job_start,
+        .stop = job_stop,
+        .reset_failed = job_reset_failed,
 };
 
 static void bus_on_stopping_wait(void *userdata) {
@@ -512,21 +550,28 @@ const SystemdBusCounts *systemd_bus_counts(Systemd *s) {
 }
 
 int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options, Error *err) {
-        static const char *const generators[] = { "/run/systemd/system-generators", "/etc/systemd/system-generators", "/usr/local/lib/systemd/system-generators",
-                                                  "/usr/lib/systemd/system-generators", "/lib/systemd/system-generators", NULL };
+        static const char *const generators[] = {
+                "/run/systemd/system-generators",           "/etc/systemd/system-generators",
+                "/usr/local/lib/systemd/system-generators", "/usr/lib/systemd/system-generators",
+                "/lib/systemd/system-generators",           NULL
+        };
         SystemdBus *b = NEW0(SystemdBus, 1);
         int r;
 
         if (!b)
                 return -ENOMEM;
         *b = (SystemdBus) {
-                .base = { .ops = &bus_ops }, .loop = loop, .dir = { .fd = -1 }, .generators = options->generators ?: generators,
+                .base = { .ops = &bus_ops },
+                .loop = loop,
+                .dir = { .fd = -1 },
+                .generators = options->generators ?: generators,
                 .reconnect = TIMER(bus_connect, b),
                 .stopping_wait = TIMER(bus_on_stopping_wait, b),
         };
         TAILQ_INIT(&b->calls);
         TAILQ_INIT(&b->lists);
-        r = unit_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd", options->links ?: "/run/systemd/system", err);
+        r = unit_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd",
+                          options->links ?: "/run/systemd/system", err);
         if (r == 0 && options->address && !(b->address = strdup(options->address)))
                 r = -ENOMEM;
         if (r == 0)

@@ -1,16 +1,17 @@
-/* The real systemd, over its private bus: no broker in between, no limit on calls in flight, root only. It comes back by
- * itself after systemd was re-executed: subscribe first, then read everything again. */
+/* The real systemd, over its private bus: no broker in between, no limit on calls in flight, root only. It
+ * comes back by itself after systemd was re-executed: subscribe first, then read everything again. */
 #pragma once
 
 #include "fleetd/systemd/systemd.h"
 #include "io/loop.h"
 
 typedef struct SystemdBusOptions {
-        const char *directory;         /* our folder of unit files */
-        const char *address;           /* NULL: unix:path=/run/systemd/private */
-        const char *quadlets;          /* where podman's generator looks; NULL: /run/containers/systemd */
-        const char *links;             /* where systemd links unit files at runtime; NULL: /run/systemd/system */
-        const char *const *generators; /* folders of systemd's generators, the first that has it counts; NULL: systemd's */
+        const char *directory; /* our folder of unit files */
+        const char *address;   /* NULL: unix:path=/run/systemd/private */
+        const char *quadlets;  /* where podman's generator looks; NULL: /run/containers/systemd */
+        const char *links;     /* where systemd links unit files at runtime; NULL: /run/systemd/system */
+        const char *const *generators; /* folders of systemd's generators, the first that has it counts; NULL:
+                                          systemd's */
 } SystemdBusOptions;
 
 typedef struct SystemdBusCounts {

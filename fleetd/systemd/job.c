@@ -42,7 +42,8 @@ void job_call_fail(BusCall *call, int error, const char *sentence) {
         loop_defer(call->bus->loop, &call->finish);
 }
 
-static BusCall *call_new(SystemdBus *b, SystemdDone done, void *userdata, const char *verb, const char *name) {
+static BusCall *call_new(SystemdBus *b, SystemdDone done, void *userdata, const char *verb,
+                         const char *name) {
         BusCall *call = NEW0(BusCall, 1);
 
         if (!call)
@@ -63,7 +64,8 @@ static int call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *un
         call->slot = sd_bus_slot_unref(call->slot);
         if (e) {
                 call->error = streq(e->name, SYSTEMD ".UnitExists") ? -EEXIST : -sd_bus_error_get_errno(e);
-                snprintf(call->sentence, sizeof(call->sentence), "systemd will not %s: %s", call->what, e->message ?: e->name);
+                snprintf(call->sentence, sizeof(call->sentence), "systemd will not %s: %s", call->what,
+                         e->message ?: e->name);
                 job_call_finish(call);
         } else if (call->answer)
                 call->answer(call, reply);
@@ -72,10 +74,12 @@ static int call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *un
         return 1;
 }
 
-/* Sends 'm' (taken); a message that could not be built is NULL. 0: the call ends by itself, whatever became of it. */
+/* Sends 'm' (taken); a message that could not be built is NULL. 0: the call ends by itself, whatever became
+ * of it. */
 static int call_send(BusCall *call, sd_bus_message *m, int error) {
         if (error >= 0)
-                error = sd_bus_call_async(call->bus->bus, &call->slot, m, call_on_reply, call, BUS_CALL_TIMEOUT_US);
+                error = sd_bus_call_async(call->bus->bus, &call->slot, m, call_on_reply, call,
+                                          BUS_CALL_TIMEOUT_US);
         sd_bus_message_unref(m);
         if (error < 0)
                 job_call_fail(call, -ENOTCONN, strerror(-error));
@@ -130,7 +134,8 @@ int job_on_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         return 0;
 }
 
-static int job_start_or_stop(Systemd *s, const char *member, const char *verb, const char *name, SystemdDone done, void *userdata) {
+static int job_start_or_stop(Systemd *s, const char *member, const char *verb, const char *name,
+                             SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, verb, name);
         char known_as[UNIT_NAME_MAX + 32];
@@ -212,7 +217,8 @@ static int append_paths(SystemdBus *b, sd_bus_message *m, const char *const *nam
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-/* LinkUnitFiles or EnableUnitFiles: at runtime. Not by force: a link of ours is there as it was, any other one is somebody's. */
+/* LinkUnitFiles or EnableUnitFiles: at runtime. Not by force: a link of ours is there as it was, any other
+ * one is somebody's. */
 static int call_send_files(BusCall *call, const char *member, const char *const *names, size_t n) {
         sd_bus_message *m;
         int r;
@@ -232,7 +238,8 @@ static void link_on_answer(BusCall *call, sd_bus_message *reply) {
                 return;
         }
         call->answer = NULL;
-        (void) call_send_files(call, "EnableUnitFiles", (const char *const *) call->install.items, call->install.n);
+        (void) call_send_files(call, "EnableUnitFiles", (const char *const *) call->install.items,
+                               call->install.n);
 }
 
 static int link_send(BusCall *call) {
@@ -248,7 +255,8 @@ static void link_on_listed(void *userdata, int error, const SystemdUnit *units, 
         for (size_t i = 0; error == 0 && i < n; i++) {
                 if (units[i].owner != SYSTEMD_CONFLICTING || unit_dir_has(&call->bus->dir, units[i].fragment))
                         continue;
-                snprintf(sentence, sizeof(sentence), "its [Install] names %.200s, which this host has from elsewhere", units[i].name);
+                snprintf(sentence, sizeof(sentence),
+                         "its [Install] names %.200s, which this host has from elsewhere", units[i].name);
                 job_call_fail(call, -EEXIST, sentence);
                 return;
         }
@@ -270,11 +278,13 @@ static int link_add(BusCall *call, const char *unit, Names *installed) {
 
         if (r == 0)
                 r = names_add(&call->names, unit, strlen(unit));
-        if (r < 0 || !e || !e->install || quadlet_is(unit)) /* what a Quadlet file says in [Install], its generator does */
+        if (r < 0 || !e || !e->install ||
+            quadlet_is(unit)) /* what a Quadlet file says in [Install], its generator does */
                 return r;
         r = unit_dir_each_installed(&call->bus->dir, unit, link_add_name, installed);
         if (r == -E2BIG) { /* it was stored before there was a limit; not all of its names were checked */
-                log_warning(((LogFields) { .unit = unit }), "%s runs without its [Install]: more than %d names in Alias= and Also=", unit,
+                log_warning(((LogFields) { .unit = unit }),
+                            "%s runs without its [Install]: more than %d names in Alias= and Also=", unit,
                             INSTALL_NAMES_MAX);
                 names_cut(installed, before);
                 return 0;
@@ -291,7 +301,8 @@ int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, v
         for (size_t i = 0; r == 0 && i < n; i++)
                 r = link_add(call, names[i], &installed);
         if (r == 0 && installed.n > 0)
-                r = manager_list(s, (const char *const *) installed.items, installed.n, false, link_on_listed, call);
+                r = manager_list(s, (const char *const *) installed.items, installed.n, false, link_on_listed,
+                                 call);
         if (r < 0 && call)
                 call_free(call);
         if (r < 0 || installed.n > 0)
@@ -312,7 +323,8 @@ static void unlink_on_answer(BusCall *call, sd_bus_message *unused) {
         (void) call_send(call, m, r);
 }
 
-/* One that systemd can unlink (for one without a link it refuses the whole call), and that is not the host's. */
+/* One that systemd can unlink (for one without a link it refuses the whole call), and that is not the host's.
+ */
 static bool is_linked(const SystemdBus *b, const char *name) {
         return !quadlet_is(name) && unit_dir_links(&b->dir, name);
 }

@@ -8,7 +8,10 @@
 #include "units/quadlet.h"
 
 enum {
-        PROPERTY_BOUND, PROPERTY_NEEDED, PROPERTY_CONFLICTS, PROPERTY_JOB,
+        PROPERTY_BOUND,
+        PROPERTY_NEEDED,
+        PROPERTY_CONFLICTS,
+        PROPERTY_JOB,
         RELATED_MAX = 64,     /* names in one property: what is beyond is no cause */
         TOGETHER_US = 500000, /* what moved so long before a stop, or later, belongs to it */
 };
@@ -19,8 +22,8 @@ struct BusProperty {
         size_t unit;
         sd_bus_slot *slot;
         int (*read)(sd_bus_message *m, SystemdUnit *u);
-        bool names;    /* without 'read': names of units, else the state of one of them */
-        int kind;      /* which they are */
+        bool names; /* without 'read': names of units, else the state of one of them */
+        int kind;   /* which they are */
         TAILQ_ENTRY(BusProperty) properties;
 };
 
@@ -41,8 +44,11 @@ void manager_list_finish(void *userdata) {
 
                 if (unit_dir_lost_link(&list->bus->dir, u->name, u->fragment))
                         u->fragment[0] = 0;
-                u->owner = systemd_owner(&(SystemdSource) { .alias = u->alias, .load = u->load, .fragment = u->fragment,
-                                                            .our_file = unit_dir_owns(&list->bus->dir, u->name, u->fragment) });
+                u->owner = systemd_owner(&(SystemdSource) {
+                        .alias = u->alias,
+                        .load = u->load,
+                        .fragment = u->fragment,
+                        .our_file = unit_dir_owns(&list->bus->dir, u->name, u->fragment) });
                 HASH_FIND_STR(list->bus->dir.entries, u->name, e);
                 if (!e || list->error < 0 || !streq(u->active, "inactive"))
                         continue;
@@ -77,8 +83,9 @@ static int64_t modified_ns(const char *path) {
         return stat(path, &st) < 0 ? 0 : st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
 }
 
-/* After FragmentPath. systemd forgets a service that has stopped, and reads it again as it was generated, with the time of a source that is
- * newer by then: NeedDaemonReload says no. So the two files are compared. */
+/* After FragmentPath. systemd forgets a service that has stopped, and reads it again as it was generated,
+ * with the time of a source that is newer by then: NeedDaemonReload says no. So the two files are compared.
+ */
 static int read_source(sd_bus_message *m, SystemdUnit *u) {
         const char *v;
         int r = sd_bus_message_read(m, "v", "s", &v);
@@ -148,9 +155,13 @@ static int list_take_names(BusList *list, size_t unit, int kind, sd_bus_message 
         if (r >= 0)
                 r = sd_bus_message_enter_container(m, 'a', "s");
         for (unsigned n = 0; r >= 0 && n < RELATED_MAX && (r = sd_bus_message_read(m, "s", &name)) > 0; n++) {
-                if (e && e->trace.undecided && systemd_moves_have(&list->bus->moves, name, e->trace.stopped_us - MIN(e->trace.stopped_us, (uint64_t) TOGETHER_US)))
+                if (e && e->trace.undecided &&
+                    systemd_moves_have(&list->bus->moves, name,
+                                       e->trace.stopped_us -
+                                               MIN(e->trace.stopped_us, (uint64_t) TOGETHER_US)))
                         systemd_trace_stopped_for(&e->trace, name);
-                if (streq(name, "shutdown.target") || (e && kind == PROPERTY_NEEDED && !systemd_trace_may_be_for(&e->trace, name)))
+                if (streq(name, "shutdown.target") ||
+                    (e && kind == PROPERTY_NEEDED && !systemd_trace_may_be_for(&e->trace, name)))
                         continue;
                 list_ask_related(list, unit, name, "ActiveState", kind);
                 if (kind == PROPERTY_CONFLICTS)
@@ -189,10 +200,11 @@ static int property_take(BusProperty *p, sd_bus_message *m) {
         return list_take_related(p->list, p->unit, p->kind, m);
 }
 
-/* There is no such property: of a unit that went away meanwhile, of another type, or in an older systemd. Any other error says nothing
- * about the unit. */
+/* There is no such property: of a unit that went away meanwhile, of another type, or in an older systemd. Any
+ * other error says nothing about the unit. */
 static bool is_missing(const sd_bus_error *e) {
-        static const char *const missing[] = { SD_BUS_ERROR_UNKNOWN_OBJECT, SD_BUS_ERROR_UNKNOWN_INTERFACE, SD_BUS_ERROR_UNKNOWN_PROPERTY, SYSTEMD ".NoSuchUnit" };
+        static const char *const missing[] = { SD_BUS_ERROR_UNKNOWN_OBJECT, SD_BUS_ERROR_UNKNOWN_INTERFACE,
+                                               SD_BUS_ERROR_UNKNOWN_PROPERTY, SYSTEMD ".NoSuchUnit" };
 
         for (size_t i = 0; i < ELEMENTS(missing); i++)
                 if (streq(e->name, missing[i]))
@@ -219,7 +231,8 @@ static int property_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error
         return 1;
 }
 
-static void list_send(BusList *list, const BusProperty *like, const char *path, const char *interface, const char *name) {
+static void list_send(BusList *list, const BusProperty *like, const char *path, const char *interface,
+                      const char *name) {
         BusProperty *p = NEW0(BusProperty, 1);
         int r;
 
@@ -229,7 +242,8 @@ static void list_send(BusList *list, const BusProperty *like, const char *path, 
         }
         *p = *like;
         TAILQ_INSERT_TAIL(&list->properties, p, properties);
-        r = sd_bus_call_method_async(list->bus->bus, &p->slot, SYSTEMD, path, PROPERTIES, "Get", property_on_reply, p, "ss", interface, name);
+        r = sd_bus_call_method_async(list->bus->bus, &p->slot, SYSTEMD, path, PROPERTIES, "Get",
+                                     property_on_reply, p, "ss", interface, name);
         if (r < 0) {
                 list->error = r;
                 property_free(p);
@@ -249,7 +263,8 @@ static void list_ask_related(BusList *list, size_t unit, const char *name, const
         if (sd_bus_path_encode(SYSTEMD_PATH "/unit", name, &path) < 0)
                 list->error = -ENOMEM;
         else
-                list_send(list, &(BusProperty) { .list = list, .unit = unit, .kind = kind }, path, SYSTEMD ".Unit", property);
+                list_send(list, &(BusProperty) { .list = list, .unit = unit, .kind = kind }, path,
+                          SYSTEMD ".Unit", property);
 }
 
 /* Why an inactive unit of ours may have been stopped, and whether what it is bound to runs. */
@@ -258,25 +273,34 @@ static void list_ask_relations(BusList *list, size_t unit, const char *path) {
                 const char *property;
                 int kind;
         } relations[] = {
-                { "BindsTo", PROPERTY_BOUND }, { "Conflicts", PROPERTY_CONFLICTS }, { "ConflictedBy", PROPERTY_CONFLICTS }, { "Requisite", PROPERTY_BOUND },
-                { "Requires", PROPERTY_NEEDED }, { "PartOf", PROPERTY_NEEDED }, { "StopPropagatedFrom", PROPERTY_NEEDED },
+                { "BindsTo", PROPERTY_BOUND },
+                { "Conflicts", PROPERTY_CONFLICTS },
+                { "ConflictedBy", PROPERTY_CONFLICTS },
+                { "Requisite", PROPERTY_BOUND },
+                { "Requires", PROPERTY_NEEDED },
+                { "PartOf", PROPERTY_NEEDED },
+                { "StopPropagatedFrom", PROPERTY_NEEDED },
         };
         UnitDirEntry *e;
 
         HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
-        if (!e || (!e->trace.undecided && e->trace.end != SYSTEMD_END_STOPPED_FOR && e->trace.end != SYSTEMD_END_UNKNOWN))
+        if (!e || (!e->trace.undecided && e->trace.end != SYSTEMD_END_STOPPED_FOR &&
+                   e->trace.end != SYSTEMD_END_UNKNOWN))
                 return;
         for (size_t i = 0; i < ELEMENTS(relations); i++)
-                list_send(list, &(BusProperty) { .list = list, .unit = unit, .names = true, .kind = relations[i].kind }, path,
-                          SYSTEMD ".Unit", relations[i].property);
+                list_send(list,
+                          &(BusProperty) {
+                                  .list = list, .unit = unit, .names = true, .kind = relations[i].kind },
+                          path, SYSTEMD ".Unit", relations[i].property);
 }
 
 /* The interface that has "Result": a type's own, with a capital. */
 static const char *result_interface(const char *name, char buffer[static 64]) {
         const char *type = quadlet_is(name) ? "service" : unit_name_type(name);
 
-        if (!streq(type, "service") && !streq(type, "socket") && !streq(type, "timer") && !streq(type, "mount") && !streq(type, "path")
-            && !streq(type, "automount") && !streq(type, "swap"))
+        if (!streq(type, "service") && !streq(type, "socket") && !streq(type, "timer") &&
+            !streq(type, "mount") && !streq(type, "path") && !streq(type, "automount") &&
+            !streq(type, "swap"))
                 return NULL;
         snprintf(buffer, 64, SYSTEMD ".%c%s", type[0] - 'a' + 'A', type + 1);
         return buffer;
@@ -305,8 +329,10 @@ static void list_is_running(BusList *list, size_t unit) {
                 systemd_trace_running(&e->trace);
 }
 
-/* What systemd says of the i-th unit; the rest is asked for. A service and a Quadlet file may be known by one name. */
-static void list_take(BusList *list, size_t i, const char *load, const char *active, const char *sub, const char *path, bool job) {
+/* What systemd says of the i-th unit; the rest is asked for. A service and a Quadlet file may be known by one
+ * name. */
+static void list_take(BusList *list, size_t i, const char *load, const char *active, const char *sub,
+                      const char *path, bool job) {
         SystemdUnit *u = &list->units[i];
         const char *interface;
         char buffer[64];
@@ -322,7 +348,8 @@ static void list_take(BusList *list, size_t i, const char *load, const char *act
                 list_ask(list, i, path, SYSTEMD ".Unit", "SourcePath", read_source);
         list_ask(list, i, path, SYSTEMD ".Unit", "NeedDaemonReload", read_need_reload);
         list_ask(list, i, path, SYSTEMD ".Unit", "InvocationID", read_invocation);
-        if ((streq(active, "inactive") || streq(active, "failed")) && (interface = result_interface(u->name, buffer)))
+        if ((streq(active, "inactive") || streq(active, "failed")) &&
+            (interface = result_interface(u->name, buffer)))
                 list_ask(list, i, path, interface, "Result", read_result);
         if (streq(active, "inactive")) {
                 list_ask(list, i, path, SYSTEMD ".Service", "Type", read_type);
@@ -332,8 +359,8 @@ static void list_take(BusList *list, size_t i, const char *load, const char *act
                 list_is_running(list, i);
 }
 
-/* One answer a name, in order: an alias is answered with the Id of its unit. Only where systemd left names out (it takes none for a name)
- * the Ids have to do. */
+/* One answer a name, in order: an alias is answered with the Id of its unit. Only where systemd left names
+ * out (it takes none for a name) the Ids have to do. */
 static int list_read(BusList *list, sd_bus_message *reply) {
         const char *id, *load, *active, *sub, *path;
         BusName *asked = list->by_known_as;
@@ -350,8 +377,8 @@ static int list_read(BusList *list, sd_bus_message *reply) {
         if (r >= 0)
                 r = sd_bus_message_rewind(reply, false);
         all = n_answers == HASH_CNT(by_known_as, list->by_known_as);
-        while (r >= 0
-               && (r = sd_bus_message_read(reply, "(ssssssouso)", &id, NULL, &load, &active, &sub, NULL, &path, &job, NULL, NULL)) > 0) {
+        while (r >= 0 && (r = sd_bus_message_read(reply, "(ssssssouso)", &id, NULL, &load, &active, &sub,
+                                                  NULL, &path, &job, NULL, NULL)) > 0) {
                 BusName *n = asked;
 
                 if (all)
@@ -417,7 +444,8 @@ static void list_add(BusList *list, const char *name) {
         if (other) {
                 n->same = other->same;
                 other->same = n;
-        } else if (!unit_name_is_template(name)) { /* for one that names a template systemd refuses the whole call */
+        } else if (!unit_name_is_template(
+                           name)) { /* for one that names a template systemd refuses the whole call */
                 HASH_ADD_KEYPTR(by_known_as, list->by_known_as, n->known_as, strlen(n->known_as), n);
                 added = added && n->by_known_as.tbl;
         }
@@ -426,7 +454,8 @@ static void list_add(BusList *list, const char *name) {
                 list->error = -ENOMEM;
 }
 
-int manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata) {
+int manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done,
+                 void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusList *list = NEW0(BusList, 1);
         sd_bus_message *m = NULL;
@@ -434,7 +463,10 @@ int manager_list(Systemd *s, const char *const *names, size_t n, bool files, Sys
 
         if (!list)
                 return -ENOMEM;
-        *list = (BusList) { .bus = b, .done = done, .userdata = userdata, .pending = 1,
+        *list = (BusList) { .bus = b,
+                            .done = done,
+                            .userdata = userdata,
+                            .pending = 1,
                             .finish = DEFERRED(manager_list_finish, list) };
         TAILQ_INIT(&list->properties);
         TAILQ_INSERT_TAIL(&b->lists, list, lists);

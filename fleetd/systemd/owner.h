@@ -1,4 +1,5 @@
-/* Whose unit a name means on this host. The one rule by which the agent touches a unit or leaves it alone. Pure. */
+/* Whose unit a name means on this host. The one rule by which the agent touches a unit or leaves it alone.
+ * Pure. */
 #pragma once
 
 #include <stdbool.h>

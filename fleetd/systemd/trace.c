@@ -52,7 +52,8 @@ void systemd_trace_change(SystemdTrace *t, const SystemdChange *c) {
                         t->canceled_us = 0;
         } else if (t->running && c->ended_us != 0)
                 trace_ended(t, c);
-        else if (!t->running && c->checked_us != 0 && c->checked_us != t->checked_us && (!c->condition || t->skipped))
+        else if (!t->running && c->checked_us != 0 && c->checked_us != t->checked_us &&
+                 (!c->condition || t->skipped))
                 t->end = SYSTEMD_END_SKIPPED;
         if (c->checked_us != 0)
                 t->checked_us = c->checked_us;

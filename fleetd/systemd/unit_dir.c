@@ -16,7 +16,9 @@
 
 enum {
         LINKS_MAX = 8, /* in a row, from a name to its file */
-        RELOAD_ROOM_MIN = 16 * 1024 * 1024, /* of /run, with less systemd refuses a daemon-reload (its RELOAD_DISK_SPACE_MIN) */
+        RELOAD_ROOM_MIN =
+                16 * 1024 *
+                1024, /* of /run, with less systemd refuses a daemon-reload (its RELOAD_DISK_SPACE_MIN) */
 };
 
 static void unit_dir_unstage(const UnitDir *d, const char *name) {
@@ -40,12 +42,14 @@ static int unit_dir_stamp(const UnitDir *d, const char *name, UnitDirStamp *ret)
 
         if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return -errno;
-        *ret = (UnitDirStamp) { st.st_dev, st.st_ino, st.st_size, nanoseconds(&st.st_ctim), nanoseconds(&st.st_mtim) };
+        *ret = (UnitDirStamp) { st.st_dev, st.st_ino, st.st_size, nanoseconds(&st.st_ctim),
+                                nanoseconds(&st.st_mtim) };
         return 0;
 }
 
 /* 'stamp' is from before the file was read: what has changed since has another one. */
-static int unit_dir_know(UnitDir *d, const char *name, const char *text, size_t size, const UnitDirStamp *stamp) {
+static int unit_dir_know(UnitDir *d, const char *name, const char *text, size_t size,
+                         const UnitDirStamp *stamp) {
         _cleanup_unit_ Unit *unit = NULL;
         UnitDirEntry *e;
         int r;
@@ -101,13 +105,15 @@ int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, const char
                 const char *name = names[i]->d_name;
 
                 if (name[0] != '.') {
-                        bool unit = unit_name_check(name, NULL) == 0 && !unit_name_is_template(name); /* no template is put in force */
+                        bool unit = unit_name_check(name, NULL) == 0 &&
+                                    !unit_name_is_template(name); /* no template is put in force */
                         int r = unit ? unit_dir_read(d, name, &(UnitDirStamp) {}) : -EINVAL;
 
                         if (r == -ENOMEM)
                                 without_memory = true;
                         else if (r < 0)
-                                log_warning(((LogFields) { .unit = name, .error = r }), "%s/%s is left alone: %s", path, name, strerror(-r));
+                                log_warning(((LogFields) { .unit = name, .error = r }),
+                                            "%s/%s is left alone: %s", path, name, strerror(-r));
                 }
                 free(names[i]);
         }
@@ -127,7 +133,10 @@ int unit_dir_check(UnitDir *d) {
         int r = reopen_dir(d->path, 0755, &d->fd);
 
         if (r > 0)
-                log_warning(NO_FIELDS, "%s was removed, or exchanged: it is made again, with the files of all units that belong there", d->path);
+                log_warning(NO_FIELDS,
+                            "%s was removed, or exchanged: it is made again, with the files of all units "
+                            "that belong there",
+                            d->path);
         return r;
 }
 
@@ -149,7 +158,8 @@ int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size) 
         int r;
 
         file_temporary_name(name, staged);
-        r = file_holds_at(d->fd, staged, text, size) ? commit_file_at(d->fd, name) : write_file_at(d->fd, name, text, size, 0644);
+        r = file_holds_at(d->fd, staged, text, size) ? commit_file_at(d->fd, name) :
+                                                       write_file_at(d->fd, name, text, size, 0644);
         return r < 0 ? r : unit_dir_know(d, name, text, size, &(UnitDirStamp) {});
 }
 
@@ -191,7 +201,8 @@ int unit_dir_get(UnitDir *d, const char *name, const UnitDirEntry **ret) {
         return 0;
 }
 
-/* Where 'path' leads: to our file (1), elsewhere or nowhere since it is no link (0); negative: it is not there. */
+/* Where 'path' leads: to our file (1), elsewhere or nowhere since it is no link (0); negative: it is not
+ * there. */
 static int leads_to_ours(const UnitDir *d, const char *name, const char *path) {
         char ours[600], target[600];
         ssize_t n;
@@ -289,7 +300,9 @@ bool unit_dir_links(const UnitDir *d, const char *name) {
         return leads_to_ours(d, name, link) == 1;
 }
 
-int unit_dir_each_installed(const UnitDir *d, const char *name, int (*each)(void *userdata, const UnitOption *option, const char *name), void *userdata) {
+int unit_dir_each_installed(const UnitDir *d, const char *name,
+                            int (*each)(void *userdata, const UnitOption *option, const char *name),
+                            void *userdata) {
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_free_ char *text = NULL;
         size_t size;

@@ -1,4 +1,5 @@
-/* Our folder of unit files in force, /run/fleet/units: what is in it, by hash; it outlives the daemon (rule 34). */
+/* Our folder of unit files in force, /run/fleet/units: what is in it, by hash; it outlives the daemon (rule
+ * 34). */
 #pragma once
 
 #include <stdbool.h>
@@ -28,7 +29,8 @@ typedef struct UnitDirEntry {
 
 typedef struct UnitDir {
         int fd;
-        char path[256], quadlets[256], links[256]; /* ours; where links for podman's generator are, and systemd's runtime links */
+        char path[256], quadlets[256],
+                links[256];    /* ours; where links for podman's generator are, and systemd's runtime links */
         UnitDirEntry *entries; /* by name */
         uint64_t reads;        /* how often a file was read */
 } UnitDir;
@@ -36,35 +38,42 @@ typedef struct UnitDir {
 int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, const char *links, Error *err);
 void unit_dir_close(UnitDir *d);
 
-/* The folder may be removed, or another one put in its place, while it is open. Then it is opened anew, and made if it has to be: 1, and each
- * file that is not there is missing. 0: it is as it was; or a negative errno. */
+/* The folder may be removed, or another one put in its place, while it is open. Then it is opened anew, and
+ * made if it has to be: 1, and each file that is not there is missing. 0: it is as it was; or a negative
+ * errno. */
 int unit_dir_check(UnitDir *d);
 
-/* Makes sure that unit_dir_write() of the same text succeeds, and that systemd can read it: the text is written to a hidden file beside the unit's,
- * which systemd does not read, and -ENOSPC is returned where systemd would refuse to read its files again for want of room. */
+/* Makes sure that unit_dir_write() of the same text succeeds, and that systemd can read it: the text is
+ * written to a hidden file beside the unit's, which systemd does not read, and -ENOSPC is returned where
+ * systemd would refuse to read its files again for want of room. */
 int unit_dir_stage(UnitDir *d, const char *name, const char *text, size_t size);
 int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size);
 int unit_dir_remove(UnitDir *d, const char *name);
 
-/* *ret: the entry whose file is really there, NULL otherwise: a file that somebody removed is forgotten, one that somebody
- * changed is read again; one that is as it was is not. 0, or -ENOMEM when it could not be read for want of memory. */
+/* *ret: the entry whose file is really there, NULL otherwise: a file that somebody removed is forgotten, one
+ * that somebody changed is read again; one that is as it was is not. 0, or -ENOMEM when it could not be read
+ * for want of memory. */
 int unit_dir_get(UnitDir *d, const char *name, const UnitDirEntry **ret);
 
-/* Quadlet files: beside the file here a link in the folder that podman's generator reads ('quadlets', made when needed). Who finds a file
- * of that name there that is not ours leaves it alone: -EEXIST. */
+/* Quadlet files: beside the file here a link in the folder that podman's generator reads ('quadlets', made
+ * when needed). Who finds a file of that name there that is not ours leaves it alone: -EEXIST. */
 int unit_dir_offer(UnitDir *d, const char *name);
 void unit_dir_withdraw(UnitDir *d, const char *name);
 
-/* Whether 'fragment' is the file of 'name' in this folder, or systemd's link to it; of a Quadlet file, our link among the
- * generator's sources, even if it is gone: then nobody's service is left until the next reload. */
+/* Whether 'fragment' is the file of 'name' in this folder, or systemd's link to it; of a Quadlet file, our
+ * link among the generator's sources, even if it is gone: then nobody's service is left until the next
+ * reload. */
 bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment);
-/* Whether 'fragment' is the file of any unit of ours, or leads to one by links, as that of an alias does; the file itself may be gone. */
+/* Whether 'fragment' is the file of any unit of ours, or leads to one by links, as that of an alias does; the
+ * file itself may be gone. */
 bool unit_dir_has(const UnitDir *d, const char *fragment);
 /* Whether 'fragment' is systemd's runtime link of that name, and gone: then it is no file of the host. */
 bool unit_dir_lost_link(const UnitDir *d, const char *name, const char *fragment);
-/* Whether there is a runtime link of systemd of that name, and it is ours, whether or not the file is there: one that leads elsewhere is the host's
- * (a mask). */
+/* Whether there is a runtime link of systemd of that name, and it is ours, whether or not the file is there:
+ * one that leads elsewhere is the host's (a mask). */
 bool unit_dir_links(const UnitDir *d, const char *name);
 
 /* Call 'each' for each name in the [Install] section of the file (install_each_name()). */
-int unit_dir_each_installed(const UnitDir *d, const char *name, int (*each)(void *userdata, const UnitOption *option, const char *name), void *userdata);
+int unit_dir_each_installed(const UnitDir *d, const char *name,
+                            int (*each)(void *userdata, const UnitOption *option, const char *name),
+                            void *userdata);

@@ -28,7 +28,8 @@ static uint64_t draw(Random *random) {
         return v;
 }
 
-/* The identity comes before the log: a crash in between leaves a folder without a log, which counts as fresh. */
+/* The identity comes before the log: a crash in between leaves a folder without a log, which counts as fresh.
+ */
 static int create(Folder *folder, Disk *disk, const Identity *identity, uint64_t term, const RaftEntry *entry,
                   uint64_t log_file_size, Error *err) {
         RaftLogMeta meta = { .cluster = identity->cluster_id, .id = identity->raft_id, .term = term };
@@ -42,11 +43,15 @@ static int create(Folder *folder, Disk *disk, const Identity *identity, uint64_t
                 return error_set(err, r, "cannot write %s/identity: %s", folder->path, strerror(-r));
         crash_point("identity-written");
 
-        return raft_log_create(disk, &meta, 1, entry, entry ? 1 : 0, &(RaftLogOptions) { .file_size = log_file_size }, err);
+        return raft_log_create(disk, &meta, 1, entry, entry ? 1 : 0,
+                               &(RaftLogOptions) { .file_size = log_file_size }, err);
 }
 
-int bootstrap_found(Folder *folder, Disk *disk, Random *random, const char *address, uint64_t log_file_size, Error *err) {
-        Identity identity = { .cluster_id = draw(random), .lineage = draw(random), .raft_id = BOOTSTRAP_RAFT_ID };
+int bootstrap_found(Folder *folder, Disk *disk, Random *random, const char *address, uint64_t log_file_size,
+                    Error *err) {
+        Identity identity = { .cluster_id = draw(random),
+                              .lineage = draw(random),
+                              .raft_id = BOOTSTRAP_RAFT_ID };
         _cleanup_free_ char *copy = strdup(address[0] ? address : "-");
         _cleanup_free_ void *bytes = NULL;
         RaftServer self = { .id = identity.raft_id, .address = copy, .role = RAFT_ROLE_VOTER };
@@ -59,7 +64,8 @@ int bootstrap_found(Folder *folder, Disk *disk, Random *random, const char *addr
         if (r < 0)
                 return error_set(err, r, "cannot make the first configuration: %s", strerror(-r));
 
-        return create(folder, disk, &identity, 1, &(RaftEntry) { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = bytes, .size = size },
+        return create(folder, disk, &identity, 1,
+                      &(RaftEntry) { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = bytes, .size = size },
                       log_file_size, err);
 }
 
@@ -146,26 +152,35 @@ int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret
         machine_bytes(folder->machine_id, machine);
         if (memcmp(machine, meta->machine, sizeof(machine)) != 0)
                 return error_set(err, -EPERM,
-                                 "the raft folder beside %s was written by another machine (a copied disk?); remove this host's "
-                                 "state and let it join anew", folder->path);
+                                 "the raft folder beside %s was written by another machine (a copied disk?); "
+                                 "remove this host's "
+                                 "state and let it join anew",
+                                 folder->path);
 
         machine_bytes(folder->hardware_id, hardware);
-        if (!is_unknown(hardware) && !is_unknown(meta->hardware) && memcmp(hardware, meta->hardware, sizeof(hardware)) != 0)
-                return error_set(err, -EPERM,
-                                 "the raft folder beside %s was written on other hardware (a copied disk, or an exchanged board?); remove this "
-                                 "host's state and let it join anew; if it is the only one left: fleetd --recover", folder->path);
+        if (!is_unknown(hardware) && !is_unknown(meta->hardware) &&
+            memcmp(hardware, meta->hardware, sizeof(hardware)) != 0)
+                return error_set(
+                        err, -EPERM,
+                        "the raft folder beside %s was written on other hardware (a copied disk, or an "
+                        "exchanged board?); remove this "
+                        "host's state and let it join anew; if it is the only one left: fleetd --recover",
+                        folder->path);
 
         r = folder_read_identity(folder, &identity.cluster_id, &identity.lineage);
         if (r < 0 && r != -ENOENT && r != -EBADMSG)
                 return error_set(err, r, "cannot read %s/identity: %s", folder->path, strerror(-r));
         if (r < 0)
                 return error_set(err, -EUCLEAN,
-                                 "cannot read %s/identity (%s), which belongs to the log; restore it, or remove this host's state "
-                                 "and let it join anew", folder->path, strerror(-r));
+                                 "cannot read %s/identity (%s), which belongs to the log; restore it, or "
+                                 "remove this host's state "
+                                 "and let it join anew",
+                                 folder->path, strerror(-r));
         if (identity.cluster_id != meta->cluster)
                 return error_set(err, -EUCLEAN,
                                  "%s/identity says cluster %016" PRIx64 ", the log beside it %016" PRIx64
-                                 "; remove this host's state and let it join anew", folder->path, identity.cluster_id, meta->cluster);
+                                 "; remove this host's state and let it join anew",
+                                 folder->path, identity.cluster_id, meta->cluster);
 
         *ret = identity;
         return 0;
@@ -182,10 +197,13 @@ int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, 
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", path, strerror(-r));
 
-        if (meta.cluster_id != 0 && (meta.cluster_id != identity->cluster_id || meta.lineage != identity->lineage))
+        if (meta.cluster_id != 0 &&
+            (meta.cluster_id != identity->cluster_id || meta.lineage != identity->lineage))
                 return error_set(err, -EUCLEAN,
-                                 "the tree in %s belongs to another cluster than the log beside it; remove this host's state and "
-                                 "let it join anew", path);
+                                 "the tree in %s belongs to another cluster than the log beside it; remove "
+                                 "this host's state and "
+                                 "let it join anew",
+                                 path);
         if (meta.cluster_id != 0)
                 return 0;
 

@@ -1,5 +1,5 @@
-/* Membership and handing over: the engine checks neither the content of a configuration nor the order of disk and network;
- * both are here. */
+/* Membership and handing over: the engine checks neither the content of a configuration nor the order of disk
+ * and network; both are here. */
 #include <assert.h>
 #include <errno.h>
 
@@ -19,7 +19,9 @@ static int add_server(RaftServers *servers, const RaftChange *change) {
         if (!items)
                 return -ENOMEM;
         servers->items = items;
-        items[servers->n] = (RaftServer) { .id = change->id, .address = strdup(change->address), .role = RAFT_ROLE_STANDBY };
+        items[servers->n] = (RaftServer) { .id = change->id,
+                                           .address = strdup(change->address),
+                                           .role = RAFT_ROLE_STANDBY };
         if (!items[servers->n].address)
                 return -ENOMEM;
         servers->n++;
@@ -36,8 +38,8 @@ static int move_server(RaftServer *server, const RaftChange *change) {
         return 0;
 }
 
-/* Whether a majority of the voters without 'leaving' holds the configuration in force. A promotion can be committed without the
- * promoted server, which then does not vote, as it does not know that it may. */
+/* Whether a majority of the voters without 'leaving' holds the configuration in force. A promotion can be
+ * committed without the promoted server, which then does not vote, as it does not know that it may. */
 static bool majority_knows(const RaftCore *c, uint64_t leaving) {
         unsigned voters = 0, know = 0;
 
@@ -48,49 +50,61 @@ static bool majority_knows(const RaftCore *c, uint64_t leaving) {
                 if (s->role != RAFT_ROLE_VOTER || s->id == leaving)
                         continue;
                 voters++;
-                know += raft_match_index(&c->raft, s->id, &match) == 0 && match >= c->raft.configuration_committed_index;
+                know += raft_match_index(&c->raft, s->id, &match) == 0 &&
+                        match >= c->raft.configuration_committed_index;
         }
         return know > voters / 2;
 }
 
 /* Whether 'change' may be made of the configuration in force; the sentence says why not. */
-static int check_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, const RaftServer *server, Error *err) {
+static int check_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, const RaftServer *server,
+                        Error *err) {
         bool needs_address = change->kind == RAFT_CHANGE_ADD || change->kind == RAFT_CHANGE_MOVE;
         bool shrinks = server && server->role == RAFT_ROLE_VOTER &&
                        (change->kind == RAFT_CHANGE_DEMOTE || change->kind == RAFT_CHANGE_REMOVE);
 
         if (change->id == 0)
                 return error_set(err, -EINVAL, "a server's id must not be 0");
-        if (needs_address && (!change->address || !*change->address || strlen(change->address) > RAFT_ADDRESS_MAX))
-                return error_set(err, -EINVAL, "server %llu needs an address", (unsigned long long) change->id);
+        if (needs_address &&
+            (!change->address || !*change->address || strlen(change->address) > RAFT_ADDRESS_MAX))
+                return error_set(err, -EINVAL, "server %llu needs an address",
+                                 (unsigned long long) change->id);
 
         for (size_t i = 0; needs_address && i < c->servers.n; i++)
-                if (c->servers.items[i].id != change->id && streq(c->servers.items[i].address, change->address))
+                if (c->servers.items[i].id != change->id &&
+                    streq(c->servers.items[i].address, change->address))
                         return error_set(err, -EEXIST, "address %s belongs to server %llu", change->address,
                                          (unsigned long long) c->servers.items[i].id);
 
         if (change->kind == RAFT_CHANGE_ADD) {
                 if (server)
-                        return error_set(err, -EEXIST, "server %llu is a member already", (unsigned long long) change->id);
+                        return error_set(err, -EEXIST, "server %llu is a member already",
+                                         (unsigned long long) change->id);
                 if (c->servers.n >= RAFT_SERVERS_MAX)
-                        return error_set(err, -ENOSPC, "the configuration holds %d servers already", RAFT_SERVERS_MAX);
+                        return error_set(err, -ENOSPC, "the configuration holds %d servers already",
+                                         RAFT_SERVERS_MAX);
                 return 0;
         }
         if (!server)
                 return error_set(err, -ENOENT, "there is no server %llu", (unsigned long long) change->id);
 
         if (shrinks && c->rules.keep_leader && change->id == c->raft.id)
-                return error_set(err, -EPERM, "the leader does not remove or demote itself: hand leadership over first");
-        if (shrinks && c->rules.one_leader_first && !change->force && raft_configuration_voters(&c->raft.configuration) <= 3)
+                return error_set(err, -EPERM,
+                                 "the leader does not remove or demote itself: hand leadership over first");
+        if (shrinks && c->rules.one_leader_first && !change->force &&
+            raft_configuration_voters(&c->raft.configuration) <= 3)
                 return error_set(err, -EPERM, "that would leave fewer than three voters");
         if (shrinks && c->rules.majority_knows && !majority_knows(c, change->id))
                 return error_set(err, -EAGAIN, "too few of the remaining voters have the configuration yet");
         if (change->kind == RAFT_CHANGE_DEMOTE && server->role != RAFT_ROLE_VOTER)
                 return error_set(err, -EINVAL, "server %llu is no voter", (unsigned long long) change->id);
         if (change->kind == RAFT_CHANGE_PROMOTE && server->role == RAFT_ROLE_VOTER)
-                return error_set(err, -EINVAL, "server %llu is a voter already", (unsigned long long) change->id);
-        if (change->kind == RAFT_CHANGE_PROMOTE && c->rules.catch_up_first && !raft_core_caught_up(c, now_ms, change->id))
-                return error_set(err, -EAGAIN, "server %llu has not caught up yet", (unsigned long long) change->id);
+                return error_set(err, -EINVAL, "server %llu is a voter already",
+                                 (unsigned long long) change->id);
+        if (change->kind == RAFT_CHANGE_PROMOTE && c->rules.catch_up_first &&
+            !raft_core_caught_up(c, now_ms, change->id))
+                return error_set(err, -EAGAIN, "server %llu has not caught up yet",
+                                 (unsigned long long) change->id);
         return 0;
 }
 
@@ -110,7 +124,8 @@ static int make_change(RaftServers *servers, const RaftChange *change) {
                 return 0;
         case RAFT_CHANGE_REMOVE:
                 free(server->address);
-                memmove(server, server + 1, (size_t) (servers->items + servers->n - (server + 1)) * sizeof(*server));
+                memmove(server, server + 1,
+                        (size_t) (servers->items + servers->n - (server + 1)) * sizeof(*server));
                 servers->n--;
                 return 0;
         }
@@ -121,8 +136,9 @@ static int make_change(RaftServers *servers, const RaftChange *change) {
 static void order_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, bool voter) {
         uint64_t index = raft_last_index(&c->raft) + 1;
 
-        /* Promotion: the promoted server first. Were the entry on our disk alone and we restarted, or on another voter's and we
-         * died, that configuration would count a voter that does not yet know it is one, and denies its vote. */
+        /* Promotion: the promoted server first. Were the entry on our disk alone and we restarted, or on
+         * another voter's and we died, that configuration would count a voter that does not yet know it is
+         * one, and denies its vote. */
         if (change->kind == RAFT_CHANGE_PROMOTE && c->rules.promotion_order) {
                 c->held_from = index;
                 c->held_for = change->id;
@@ -130,11 +146,13 @@ static void order_change(RaftCore *c, uint64_t now_ms, const RaftChange *change,
         }
 
         /* Demotion, removal: disk first, for the same reason the other way round. */
-        if (voter && (change->kind == RAFT_CHANGE_DEMOTE || change->kind == RAFT_CHANGE_REMOVE) && c->rules.demotion_order)
+        if (voter && (change->kind == RAFT_CHANGE_DEMOTE || change->kind == RAFT_CHANGE_REMOVE) &&
+            c->rules.demotion_order)
                 c->unsent_from = index;
 }
 
-int raft_core_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, uint64_t *ret_index, Error *err) {
+int raft_core_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, uint64_t *ret_index,
+                     Error *err) {
         _cleanup_(raft_servers_done) RaftServers servers = {};
         _cleanup_free_ void *bytes = NULL;
         const RaftServer *server;
@@ -149,8 +167,9 @@ int raft_core_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, uin
                 return error_set(err, -EREMOTE, "only the leader changes the configuration");
         if (raft_core_change_pending(c))
                 return error_set(err, -EBUSY, "another change is not committed yet");
-        /* An earlier leader may hold a change of the same configuration that nobody else knows: his majority and ours need not
-         * meet. With an entry of our own term on a majority his can win no election any more. */
+        /* An earlier leader may hold a change of the same configuration that nobody else knows: his majority
+         * and ours need not meet. With an entry of our own term on a majority his can win no election any
+         * more. */
         if (c->rules.own_term_first && !raft_core_leads(c))
                 return error_set(err, -EBUSY, "nothing of this leader's own term is committed yet");
 
@@ -223,6 +242,7 @@ int raft_core_match_index(const RaftCore *c, uint64_t id, uint64_t *ret) {
 bool raft_core_caught_up(const RaftCore *c, uint64_t now_ms, uint64_t id) {
         for (size_t i = 0; i < c->n_peers; i++)
                 if (c->peers[i].id == id)
-                        return c->peers[i].close_since_ms > 0 && now_ms - c->peers[i].close_since_ms >= CATCH_UP_MS;
+                        return c->peers[i].close_since_ms > 0 &&
+                               now_ms - c->peers[i].close_since_ms >= CATCH_UP_MS;
         return false;
 }

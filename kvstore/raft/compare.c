@@ -16,7 +16,9 @@ enum {
 };
 
 typedef enum CompareKind {
-        COMPARE_REPORT, COMPARE_VERDICT, COMPARE_ASK,
+        COMPARE_REPORT,
+        COMPARE_VERDICT,
+        COMPARE_ASK,
         COMPARE_REPORT_TAKEN, /* of a tree that another host made, and that no majority has found right yet */
         _COMPARE_KIND_MAX,
 } CompareKind;
@@ -39,14 +41,14 @@ typedef struct Row {
 
 struct Compare {
         Replica *replica;
-        Report noted[2];  /* of the transaction that is open: the last one counts */
+        Report noted[2]; /* of the transaction that is open: the last one counts */
         size_t n_noted;
         Report own[OWN_MAX];
         size_t n_own, n_sent; /* in all; own[i % OWN_MAX] */
         Row rows[ROWS_MAX];
-        uint64_t term;        /* in which the rows were heard */
+        uint64_t term;                           /* in which the rows were heard */
         uint64_t differs_index, undecided_index; /* 0: no */
-        bool taken;           /* our tree, from a leader, and no majority has agreed with it since */
+        bool taken; /* our tree, from a leader, and no majority has agreed with it since */
         Deferred send;
         Timer rest, ask, doubt;
 };
@@ -106,14 +108,20 @@ static void take_verdict(Compare *c, uint64_t index, Verdict verdict) {
                 break;
         case VERDICT_UNDECIDED:
                 if (c->undecided_index == 0)
-                        log_error(NO_FIELDS, "the replicas' trees differ at entry %" PRIu64 ", and no majority of them agrees: nothing is exchanged, "
-                                             "and no log is cut, until one does", index);
+                        log_error(NO_FIELDS,
+                                  "the replicas' trees differ at entry %" PRIu64
+                                  ", and no majority of them agrees: nothing is exchanged, "
+                                  "and no log is cut, until one does",
+                                  index);
                 c->undecided_index = MAX(index, c->undecided_index);
                 replica_probe(c->replica); /* whose disk changed it need not wait for the others to say so */
                 break;
         case VERDICT_DIFFERS:
-                log_error(NO_FIELDS, "the tree of this host differs from that of the majority at entry %" PRIu64 ": it will be made again of the "
-                                     "leader's", index);
+                log_error(NO_FIELDS,
+                          "the tree of this host differs from that of the majority at entry %" PRIu64
+                          ": it will be made again of the "
+                          "leader's",
+                          index);
                 c->differs_index = index;
                 (void) timer_start(&c->ask, c->replica->loop, 0);
                 break;
@@ -144,9 +152,9 @@ static bool counts(const RaftServer *server, size_t n_voters) {
         return server->role == RAFT_ROLE_VOTER || (n_voters < 3 && server->role == RAFT_ROLE_STANDBY);
 }
 
-/* Voters decide; of fewer than three the standbys, too: one voter is no majority of two trees. A tree that was taken from a leader is no
- * second one beside his, unless all have spoken, and nobody differs. True: *ret is right. Else *ret_hope tells whether those who
- * have not spoken may yet decide. */
+/* Voters decide; of fewer than three the standbys, too: one voter is no majority of two trees. A tree that
+ * was taken from a leader is no second one beside his, unless all have spoken, and nobody differs. True: *ret
+ * is right. Else *ret_hope tells whether those who have not spoken may yet decide. */
 static bool find_majority(const Compare *c, const Row *row, bool same, uint64_t *ret, bool *ret_hope) {
         const RaftServers *servers = raft_core_servers(c->replica->core);
         size_t n_voters = 0, n = 0, n_heard = 0, most = 0;
@@ -161,8 +169,10 @@ static bool find_majority(const Compare *c, const Row *row, bool same, uint64_t 
 
                 for (size_t k = 0; k < row->n; k++)
                         for (size_t s = 0; s < servers->n; s++)
-                                if (servers->items[s].id == row->reports[k].id && counts(&servers->items[s], n_voters)) {
-                                        equal += row->reports[k].hash == row->reports[i].hash && !row->reports[k].taken;
+                                if (servers->items[s].id == row->reports[k].id &&
+                                    counts(&servers->items[s], n_voters)) {
+                                        equal += row->reports[k].hash == row->reports[i].hash &&
+                                                 !row->reports[k].taken;
                                         n_heard += i == 0;
                                 }
                 if (equal > most) {
@@ -211,7 +221,9 @@ static void judge(Compare *c, Row *row) {
                 return;
         for (size_t i = 0; i < row->n; i++)
                 tell(c, row, &row->reports[i],
-                     !decided ? VERDICT_UNDECIDED : row->reports[i].hash == right ? VERDICT_SAME : VERDICT_DIFFERS);
+                     !decided                      ? VERDICT_UNDECIDED :
+                     row->reports[i].hash == right ? VERDICT_SAME :
+                                                     VERDICT_DIFFERS);
 }
 
 static void on_doubt(void *userdata) {
@@ -265,7 +277,8 @@ static void on_send(void *userdata) {
                 if (replica_is_leader(p))
                         hear(c, raft_core_id(p->core), report->index, report->hash, c->taken);
                 else
-                        say(c, leader, c->taken ? COMPARE_REPORT_TAKEN : COMPARE_REPORT, report->index, report->hash);
+                        say(c, leader, c->taken ? COMPARE_REPORT_TAKEN : COMPARE_REPORT, report->index,
+                            report->hash);
         }
 }
 
@@ -336,8 +349,10 @@ void compare_on_frame(Compare *c, PeerSession *session, const void *payload, siz
                 hear(c, from, index, value, kind == COMPARE_REPORT_TAKEN);
         else if (kind == COMPARE_VERDICT && from == replica_leader(p) && value < _VERDICT_MAX)
                 take_verdict(c, index, (Verdict) value);
-        else if (kind == COMPARE_ASK && replica_is_leader(p) && c->differs_index == 0 && c->undecided_index == 0
-                 && index <= raft_core_applied_index(p->core)) /* for a later one checkpoint after checkpoint would be made */
+        else if (kind == COMPARE_ASK && replica_is_leader(p) && c->differs_index == 0 &&
+                 c->undecided_index == 0 &&
+                 index <= raft_core_applied_index(
+                                  p->core)) /* for a later one checkpoint after checkpoint would be made */
                 transfers_send_again(p->transfers, from, index);
 }
 

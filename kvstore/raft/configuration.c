@@ -1,5 +1,6 @@
-/* Configurations as bytes: libraft's own encoding, since the engine decodes them out of entries itself. Checked here before
- * they reach it: version 1, u64 count, then per server u64 id, terminated address, u8 role; padded to 8. */
+/* Configurations as bytes: libraft's own encoding, since the engine decodes them out of entries itself.
+ * Checked here before they reach it: version 1, u64 count, then per server u64 id, terminated address, u8
+ * role; padded to 8. */
 #include <assert.h>
 #include <errno.h>
 
@@ -129,9 +130,9 @@ int raft_configuration_encode_servers(const RaftServers *servers, void **ret, si
                         r = -EINVAL;
                 else
                         r = raft_errno(raft_configuration_add(&conf, s->id, s->address,
-                                                              s->role == RAFT_ROLE_VOTER     ? RAFT_VOTER
-                                                              : s->role == RAFT_ROLE_STANDBY ? RAFT_STANDBY
-                                                                                             : RAFT_SPARE));
+                                                              s->role == RAFT_ROLE_VOTER   ? RAFT_VOTER :
+                                                              s->role == RAFT_ROLE_STANDBY ? RAFT_STANDBY :
+                                                                                             RAFT_SPARE));
         }
         if (r == 0)
                 r = raft_configuration_write(&conf, ret, ret_size);

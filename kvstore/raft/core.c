@@ -1,12 +1,14 @@
 /* Feeding the engine and carrying out what it answers.
  *
- * Every input becomes one or several raft_step()s. After each: term and vote to disk, entries into memory and on their way to
- * the disk, messages out (step.c); at the end of the input whatever became committed is applied, and the owner told what
- * changed (core_finish()). The engine gets no data of entries but configurations: it looks at nothing else.
+ * Every input becomes one or several raft_step()s. After each: term and vote to disk, entries into memory and
+ * on their way to the disk, messages out (step.c); at the end of the input whatever became committed is
+ * applied, and the owner told what changed (core_finish()). The engine gets no data of entries but
+ * configurations: it looks at nothing else.
  *
- * Ownership (libraft 0.22): a batch that we hand in comes back in the update if its entries are new, else the engine frees it;
- * configurations in START, PERSISTED_SNAPSHOT and CONFIGURATION are taken; a received snapshot's comes back in the update.
- * An error of RECEIVE frees the batch, one of START the array of entries, one of SUBMIT nothing. */
+ * Ownership (libraft 0.22): a batch that we hand in comes back in the update if its entries are new, else the
+ * engine frees it; configurations in START, PERSISTED_SNAPSHOT and CONFIGURATION are taken; a received
+ * snapshot's comes back in the update. An error of RECEIVE frees the batch, one of START the array of
+ * entries, one of SUBMIT nothing. */
 #include "kvstore/raft/core.h"
 
 #include <assert.h>
@@ -15,27 +17,34 @@
 #include "kvstore/raft/core_internal.h"
 
 enum {
-        PROMOTION_MAX_MS = 2000, /* a promoted server that does not acknowledge its own promotion for so long ends it */
+        PROMOTION_MAX_MS =
+                2000, /* a promoted server that does not acknowledge its own promotion for so long ends it */
         CLOSE_ENTRIES = 100,
         HEARD_MS = 1000,
-        /* A lost snapshot message, and a newer checkpoint since: the engine's heartbeats are then anchored at an index whose
-         * rejection it takes for stale, and it waits for this time-out. */
+        /* A lost snapshot message, and a newer checkpoint since: the engine's heartbeats are then anchored at
+         * an index whose rejection it takes for stale, and it waits for this time-out. */
         INSTALL_MS = 10 * 1000,
 };
 
-static_assert((int) RAFT_ENTRY_COMMAND == (int) RAFT_COMMAND && (int) RAFT_ENTRY_BARRIER == (int) RAFT_BARRIER &&
-              (int) RAFT_ENTRY_CHANGE == (int) RAFT_CHANGE, "entry types are the engine's");
+static_assert((int) RAFT_ENTRY_COMMAND == (int) RAFT_COMMAND &&
+                      (int) RAFT_ENTRY_BARRIER == (int) RAFT_BARRIER &&
+                      (int) RAFT_ENTRY_CHANGE == (int) RAFT_CHANGE,
+              "entry types are the engine's");
 
 int raft_errno(int rv) {
         static const int table[] = {
-                [RAFT_NOMEM] = -ENOMEM,           [RAFT_BADID] = -EINVAL,          [RAFT_DUPLICATEID] = -EEXIST,
-                [RAFT_DUPLICATEADDRESS] = -EEXIST, [RAFT_BADROLE] = -EINVAL,        [RAFT_MALFORMED] = -EBADMSG,
-                [RAFT_NOTLEADER] = -EREMOTE,      [RAFT_LEADERSHIPLOST] = -ECONNABORTED, [RAFT_SHUTDOWN] = -ESHUTDOWN,
-                [RAFT_CANTBOOTSTRAP] = -ENOTEMPTY, [RAFT_CANTCHANGE] = -EBUSY,      [RAFT_CORRUPT] = -EUCLEAN,
-                [RAFT_CANCELED] = -ECANCELED,     [RAFT_NAMETOOLONG] = -ENAMETOOLONG, [RAFT_TOOBIG] = -EFBIG,
-                [RAFT_NOCONNECTION] = -ENOTCONN,  [RAFT_BUSY] = -EAGAIN,           [RAFT_IOERR] = -EIO,
-                [RAFT_NOTFOUND] = -ENOENT,        [RAFT_INVALID] = -EINVAL,        [RAFT_UNAUTHORIZED] = -EACCES,
-                [RAFT_NOSPACE] = -ENOSPC,         [RAFT_TOOMANY] = -EMFILE,
+                [RAFT_NOMEM] = -ENOMEM,        [RAFT_BADID] = -EINVAL,
+                [RAFT_DUPLICATEID] = -EEXIST,  [RAFT_DUPLICATEADDRESS] = -EEXIST,
+                [RAFT_BADROLE] = -EINVAL,      [RAFT_MALFORMED] = -EBADMSG,
+                [RAFT_NOTLEADER] = -EREMOTE,   [RAFT_LEADERSHIPLOST] = -ECONNABORTED,
+                [RAFT_SHUTDOWN] = -ESHUTDOWN,  [RAFT_CANTBOOTSTRAP] = -ENOTEMPTY,
+                [RAFT_CANTCHANGE] = -EBUSY,    [RAFT_CORRUPT] = -EUCLEAN,
+                [RAFT_CANCELED] = -ECANCELED,  [RAFT_NAMETOOLONG] = -ENAMETOOLONG,
+                [RAFT_TOOBIG] = -EFBIG,        [RAFT_NOCONNECTION] = -ENOTCONN,
+                [RAFT_BUSY] = -EAGAIN,         [RAFT_IOERR] = -EIO,
+                [RAFT_NOTFOUND] = -ENOENT,     [RAFT_INVALID] = -EINVAL,
+                [RAFT_UNAUTHORIZED] = -EACCES, [RAFT_NOSPACE] = -ENOSPC,
+                [RAFT_TOOMANY] = -EMFILE,
         };
 
         if (rv == 0)
@@ -116,8 +125,9 @@ static int commit_configuration(RaftCore *c, uint64_t now_ms, uint64_t index, co
         return core_step(c, now_ms, &event, &given, NULL);
 }
 
-/* Applies what is committed: runs of entries, each ending at a configuration, until the owner has applied less than a run. While a
- * received state is being put in place the engine's commit index speaks of entries that we do not hold. */
+/* Applies what is committed: runs of entries, each ending at a configuration, until the owner has applied
+ * less than a run. While a received state is being put in place the engine's commit index speaks of entries
+ * that we do not hold. */
 int core_apply_committed(RaftCore *c, uint64_t now_ms) {
         int r;
 
@@ -138,7 +148,8 @@ int core_apply_committed(RaftCore *c, uint64_t now_ms) {
                 if (last > c->applied) {
                         uint64_t from = MAX(first, c->applied + 1);
 
-                        r = c->ops->apply(c->userdata, from, raft_entries_get(&c->log, from), last - from + 1);
+                        r = c->ops->apply(c->userdata, from, raft_entries_get(&c->log, from),
+                                          last - from + 1);
                         if (r <= 0)
                                 return r;
                         end = from + (uint64_t) r - 1;
@@ -175,21 +186,25 @@ static int release_held(RaftCore *c) {
         raft_index match;
         uint64_t from = c->held_from;
 
-        if (from == 0 || c->raft.state != RAFT_LEADER || raft_match_index(&c->raft, c->held_for, &match) != 0 || match < from)
+        if (from == 0 || c->raft.state != RAFT_LEADER ||
+            raft_match_index(&c->raft, c->held_for, &match) != 0 || match < from)
                 return 0;
 
         c->held_from = 0;
         return core_write(c, from, raft_entries_last(&c->log));
 }
 
-static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size, uint64_t *ret_index);
+static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size,
+                       uint64_t *ret_index);
 
-/* A leader without an entry of its own term in its log can commit nothing, and does not know what is committed. */
+/* A leader without an entry of its own term in its log can commit nothing, and does not know what is
+ * committed. */
 static int submit_own_barrier(RaftCore *c, uint64_t now_ms) {
         uint64_t last = raft_last_index(&c->raft);
         const RaftEntry *e = raft_entries_get(&c->log, last);
 
-        if (c->raft.state != RAFT_LEADER || raft_transferee(&c->raft) != 0 || (e && e->term == raft_current_term(&c->raft)))
+        if (c->raft.state != RAFT_LEADER || raft_transferee(&c->raft) != 0 ||
+            (e && e->term == raft_current_term(&c->raft)))
                 return 0;
 
         return core_submit(c, now_ms, RAFT_ENTRY_BARRIER, NULL, 0, NULL);
@@ -218,13 +233,15 @@ static void watch_progress(RaftCore *c, uint64_t now_ms) {
                 PeerProgress *peer;
                 raft_index match;
 
-                if (s->id == c->raft.id || s->role == RAFT_VOTER || raft_match_index(&c->raft, s->id, &match) != 0)
+                if (s->id == c->raft.id || s->role == RAFT_VOTER ||
+                    raft_match_index(&c->raft, s->id, &match) != 0)
                         continue;
                 peer = core_peer(c, s->id);
                 if (!peer)
                         continue;
 
-                if (match == 0 || match + CLOSE_ENTRIES < raft_last_index(&c->raft) || now_ms - peer->heard_ms > HEARD_MS)
+                if (match == 0 || match + CLOSE_ENTRIES < raft_last_index(&c->raft) ||
+                    now_ms - peer->heard_ms > HEARD_MS)
                         peer->close_since_ms = 0;
                 else if (peer->close_since_ms == 0)
                         peer->close_since_ms = now_ms;
@@ -251,7 +268,8 @@ static int refresh_servers(RaftCore *c) {
 
 static void tell_changes(RaftCore *c) {
         RaftState state = raft_core_state(c);
-        uint64_t term = raft_current_term(&c->raft), commit = raft_commit_index(&c->raft), leader = raft_core_leader(c, NULL);
+        uint64_t term = raft_current_term(&c->raft), commit = raft_commit_index(&c->raft),
+                 leader = raft_core_leader(c, NULL);
         unsigned what = c->changed;
 
         if (state != c->told_state || term != c->told_term)
@@ -314,7 +332,8 @@ static int tick(RaftCore *c, uint64_t now_ms) {
         if (now_ms < raft_timeout(&c->raft))
                 return 0;
 
-        if (c->raft.state == RAFT_FOLLOWER && !c->installing && c->raft.last_stored == raft_last_index(&c->raft)) {
+        if (c->raft.state == RAFT_FOLLOWER && !c->installing &&
+            c->raft.last_stored == raft_last_index(&c->raft)) {
                 term = c->raft.current_term;
                 vote = c->raft.voted_for;
                 r = core_begin_own_term(c, &term, &vote, &c->raft.configuration);
@@ -425,7 +444,8 @@ int raft_core_checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *ch
 
 /* -- Submitting -- */
 
-static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size, uint64_t *ret_index) {
+static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size,
+                       uint64_t *ret_index) {
         RaftEntry entry = { .term = raft_current_term(&c->raft), .type = type, .data = data, .size = size };
         struct raft_entry own = { .term = entry.term, .type = (enum raft_entry_type) type };
         struct raft_event event = { .type = RAFT_SUBMIT, .submit = { .entries = &own, .n = 1 } };
@@ -447,8 +467,8 @@ static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const v
         return r;
 }
 
-static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size, uint64_t *ret_index,
-                  uint64_t *ret_term) {
+static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size,
+                  uint64_t *ret_index, uint64_t *ret_term) {
         uint64_t index, term;
         int r;
 
@@ -461,7 +481,8 @@ static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *
                 return -EFBIG;
         if (c->raft.state != RAFT_LEADER || raft_transferee(&c->raft) != 0)
                 return -EREMOTE;
-        if (raft_last_index(&c->raft) >= MIN(raft_commit_index(&c->raft), c->handled) + RAFT_CORE_UNCOMMITTED_MAX)
+        if (raft_last_index(&c->raft) >=
+            MIN(raft_commit_index(&c->raft), c->handled) + RAFT_CORE_UNCOMMITTED_MAX)
                 return -EAGAIN;
 
         c->busy = true;
@@ -471,7 +492,8 @@ static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *
         if (r < 0)
                 return r;
 
-        /* Whatever failed behind it has ended the core, but the entry is in the log and was sent: it may be committed. */
+        /* Whatever failed behind it has ended the core, but the entry is in the log and was sent: it may be
+         * committed. */
         *ret_index = index;
         *ret_term = term;
         return 0;
@@ -481,7 +503,8 @@ int raft_core_error(const RaftCore *c) {
         return c->dead;
 }
 
-int raft_core_submit(RaftCore *c, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index, uint64_t *ret_term) {
+int raft_core_submit(RaftCore *c, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index,
+                     uint64_t *ret_term) {
         return submit(c, now_ms, RAFT_ENTRY_COMMAND, data, size, ret_index, ret_term);
 }
 
@@ -516,8 +539,9 @@ uint64_t raft_core_id(const RaftCore *c) {
 }
 
 RaftState raft_core_state(const RaftCore *c) {
-        return c->raft.state == RAFT_LEADER ? RAFT_STATE_LEADER
-                                            : c->raft.state == RAFT_CANDIDATE ? RAFT_STATE_CANDIDATE : RAFT_STATE_FOLLOWER;
+        return c->raft.state == RAFT_LEADER    ? RAFT_STATE_LEADER :
+               c->raft.state == RAFT_CANDIDATE ? RAFT_STATE_CANDIDATE :
+                                                 RAFT_STATE_FOLLOWER;
 }
 
 uint64_t raft_core_term(const RaftCore *c) {
@@ -536,7 +560,8 @@ uint64_t raft_core_leader(const RaftCore *c, const char **ret_address) {
         const char *address = NULL;
         raft_id id = 0;
 
-        /* A follower of the engine believes in its leader for as long as it grants votes of higher terms in time. */
+        /* A follower of the engine believes in its leader for as long as it grants votes of higher terms in
+         * time. */
         if (c->started && (c->raft.state != RAFT_FOLLOWER || c->leader_term == raft_current_term(&c->raft)))
                 raft_leader((struct raft *) &c->raft, &id, &address);
         if (ret_address)

@@ -1,23 +1,23 @@
 /* The consensus engine and the rules that make it safe: events in, operations out.
  *
- * libraft's raft_step() decides; this file is the only one that calls it. It keeps the entries in memory (the engine
- * holds none), feeds the engine, carries out its updates in the required order through RaftCoreOps, and adds what the
- * engine of version 0.22.1 lacks: each such rule is a function of its own with a switch (RaftRules), and the simulation
- * shows that without it something breaks.
+ * libraft's raft_step() decides; this file is the only one that calls it. It keeps the entries in memory (the
+ * engine holds none), feeds the engine, carries out its updates in the required order through RaftCoreOps,
+ * and adds what the engine of version 0.22.1 lacks: each such rule is a function of its own with a switch
+ * (RaftRules), and the simulation shows that without it something breaks.
  *
- * Pure: no clock, no file, no socket. Time comes with each input (monotonic ms). One thread. Operations are called from
- * inside an input function; they must not call an input function back (asserted): defer.
+ * Pure: no clock, no file, no socket. Time comes with each input (monotonic ms). One thread. Operations are
+ * called from inside an input function; they must not call an input function back (asserted): defer.
  *
  * Errors of inputs:
  *   -EREMOTE      not the leader (or handing over): nothing happened, ask the leader
  *   -EBUSY        another configuration change is not yet committed
  *   -ESHUTDOWN    the log contradicts what is committed: stop this replica for good
- *   -ERESTART     leadership was lost while a promotion was held back from our disk: close this core, open the log again,
- *                 and start a new core from what is durable. What was not durable never happened here.
+ *   -ERESTART     leadership was lost while a promotion was held back from our disk: close this core, open
+ * the log again, and start a new core from what is durable. What was not durable never happened here.
  *   anything else from an operation or -ENOMEM: the replica cannot go on; close it.
- * After an error of start, receive, tick, appended, installed, apply or checkpointed the core is dead: only raft_core_free() is left
- * (further inputs return the same error). Errors of submit, change, transfer with -EREMOTE, -EBUSY, -EINVAL, -EPERM, -EAGAIN,
- * -EEXIST, -ENOENT, -EFBIG, -ENOSPC changed nothing. */
+ * After an error of start, receive, tick, appended, installed, apply or checkpointed the core is dead: only
+ * raft_core_free() is left (further inputs return the same error). Errors of submit, change, transfer with
+ * -EREMOTE, -EBUSY, -EINVAL, -EPERM, -EAGAIN, -EEXIST, -ENOENT, -EFBIG, -ENOSPC changed nothing. */
 #pragma once
 
 #include "base/error.h"
@@ -30,8 +30,8 @@ typedef enum RaftState { RAFT_STATE_FOLLOWER, RAFT_STATE_CANDIDATE, RAFT_STATE_L
 typedef enum RaftServerRole {
         RAFT_ROLE_STANDBY, /* receives the log, has no vote */
         RAFT_ROLE_VOTER,
-        RAFT_ROLE_SPARE,   /* listed only */
-        RAFT_ROLE_NONE,    /* not in the configuration */
+        RAFT_ROLE_SPARE, /* listed only */
+        RAFT_ROLE_NONE,  /* not in the configuration */
 } RaftServerRole;
 
 /* -- Configurations: opaque bytes to everybody else -- */
@@ -53,89 +53,101 @@ int raft_configuration_decode_servers(const void *bytes, size_t size, RaftServer
 /* The caller frees *ret. -EINVAL, -EEXIST (id or address twice). */
 int raft_configuration_encode_servers(const RaftServers *servers, void **ret, size_t *ret_size);
 
-/* What a state (the tree, a checkpoint, a received snapshot) says of itself: it is the snapshot's metadata. */
+/* What a state (the tree, a checkpoint, a received snapshot) says of itself: it is the snapshot's metadata.
+ */
 typedef struct RaftStateInfo {
-        uint64_t index, term;          /* last applied entry */
-        uint64_t configuration_index;  /* index of the last applied configuration ... */
-        const void *configuration;     /* ... and its bytes, as given to apply(); borrowed */
+        uint64_t index, term;         /* last applied entry */
+        uint64_t configuration_index; /* index of the last applied configuration ... */
+        const void *configuration;    /* ... and its bytes, as given to apply(); borrowed */
         size_t configuration_size;
 } RaftStateInfo;
 
 /* -- What the core asks its owner to do -- */
 
-enum { /* what 'changed' tells */
-        RAFT_CHANGED_STATE = 1,         /* follower, candidate, leader, or the term */
-        RAFT_CHANGED_LEADER = 2,        /* who leads, as far as we know */
-        RAFT_CHANGED_CONFIGURATION = 4, /* the configuration in force (perhaps not committed yet) */
-        RAFT_CHANGED_COMMIT = 8,
+enum {                                 /* what 'changed' tells */
+       RAFT_CHANGED_STATE = 1,         /* follower, candidate, leader, or the term */
+       RAFT_CHANGED_LEADER = 2,        /* who leads, as far as we know */
+       RAFT_CHANGED_CONFIGURATION = 4, /* the configuration in force (perhaps not committed yet) */
+       RAFT_CHANGED_COMMIT = 8,
 };
 
 typedef struct RaftCoreOps {
         /* Makes term and vote durable, both in one write, before it returns. */
         int (*write_meta)(void *userdata, uint64_t term, uint64_t vote);
 
-        /* Starts making entries first_index ... durable; what the log holds from first_index on goes first. Everything is
-         * borrowed for the call. When it is durable: raft_core_appended(generation, last index). Writes complete in
-         * order; reporting only the last of several is fine. */
-        int (*append)(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries, size_t n);
+        /* Starts making entries first_index ... durable; what the log holds from first_index on goes first.
+         * Everything is borrowed for the call. When it is durable: raft_core_appended(generation, last
+         * index). Writes complete in order; reporting only the last of several is fine. */
+        int (*append)(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries,
+                      size_t n);
 
-        /* Sends, or drops: both are safe, so failing to send is no error. Borrowed for the call. Messages to one server
-         * must not overtake each other; results (…_RESULT) go by the connection on which the request came, or not at all. */
+        /* Sends, or drops: both are safe, so failing to send is no error. Borrowed for the call. Messages to
+         * one server must not overtake each other; results (…_RESULT) go by the connection on which the
+         * request came, or not at all. */
         void (*send)(void *userdata, uint64_t to, const char *address, const RaftMessage *message);
 
         /* Sends a checkpoint whose index is at least 'index', and after it a message
-         *   { .type = RAFT_MESSAGE_SNAPSHOT, .term = term, .snapshot = { what that checkpoint says of itself } }
-         * Drops it while a transfer to that server is running. Other messages to it may be dropped meanwhile. */
-        void (*send_snapshot)(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index);
+         *   { .type = RAFT_MESSAGE_SNAPSHOT, .term = term, .snapshot = { what that checkpoint says of itself
+         * } } Drops it while a transfer to that server is running. Other messages to it may be dropped
+         * meanwhile. */
+        void (*send_snapshot)(void *userdata, uint64_t to, const char *address, uint64_t term,
+                              uint64_t index);
 
-        /* The received state, fetched before the message was stepped, takes the place of ours: rename it over the
-         * environment, then drop the log (the next append begins at info->index + 1), then raft_core_installed(). When
-         * 'keep_state' ours is newer: what was received takes the place of our checkpoint only (else a crash of the machine
-         * could leave a checkpoint older than the log's beginning). 'info' is borrowed for the call. */
+        /* The received state, fetched before the message was stepped, takes the place of ours: rename it over
+         * the environment, then drop the log (the next append begins at info->index + 1), then
+         * raft_core_installed(). When 'keep_state' ours is newer: what was received takes the place of our
+         * checkpoint only (else a crash of the machine could leave a checkpoint older than the log's
+         * beginning). 'info' is borrowed for the call. */
         int (*install)(void *userdata, const RaftStateInfo *info, bool keep_state);
 
-        /* Applies entries first_index ... in order. Returns how many of them: fewer than n, or 0, if more would take too long
-         * or too much memory at once; raft_core_apply() goes on with the others. All types come: only RAFT_ENTRY_COMMAND means
-         * something to the tree, but each raises its applied index and term, and RAFT_ENTRY_CHANGE (always the last of its
-         * call) its configuration and configuration index. Failing ends the replica. */
+        /* Applies entries first_index ... in order. Returns how many of them: fewer than n, or 0, if more
+         * would take too long or too much memory at once; raft_core_apply() goes on with the others. All
+         * types come: only RAFT_ENTRY_COMMAND means something to the tree, but each raises its applied index
+         * and term, and RAFT_ENTRY_CHANGE (always the last of its call) its configuration and configuration
+         * index. Failing ends the replica. */
         int (*apply)(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n);
 
         /* Something that can be asked has changed (RAFT_CHANGED_ bits). Last thing of an input. */
         void (*changed)(void *userdata, unsigned what);
 } RaftCoreOps;
 
-/* The rules around raft_step(); all true in production (RAFT_RULES_ALL). The names in brackets are the simulation's. */
+/* The rules around raft_step(); all true in production (RAFT_RULES_ALL). The names in brackets are the
+ * simulation's. */
 typedef struct RaftRules {
-        bool clean_old_term_result;   /* [row1] the reply to an old term carries no index */
-        bool sole_voter_new_term;     /* [row2] a sole voter starts with a new term, voted for by itself */
-        bool split_at_change;         /* [row3] each configuration entry begins a step of its own */
-        bool remember_committed;      /* [row4] an applied configuration is the committed one, even with another pending */
-        bool cut_below_snapshot;      /* [row5] entries at or below our snapshot are left out */
-        bool tell_term_to_prevote;    /* [row6] a refused pre-vote of a lower term learns ours */
-        bool drop_stray_vote_result;  /* [vote-result] no candidate, no vote results */
-        bool one_install;             /* [one-install] a second snapshot while one is in work is dropped */
-        bool promotion_order;         /* [promotion] first to the promoted server, then to our disk and the others */
-        bool demotion_order;          /* [demotion] disk before network */
-        bool catch_up_first;          /* [catch-up] only who is close behind becomes voter */
-        bool keep_leader;             /* [self-removal] the leader neither removes nor demotes itself */
-        bool one_leader_first;        /* [shrink] fewer than three voters only by force */
-        bool majority_knows;          /* [majority] who remains after a demotion or removal has a majority that knows it votes */
-        bool snapshot_stored_only;    /* [snapshot] a checkpoint counts only up to what is durable, with its configuration committed */
-        bool own_term_first;          /* [own-term] a leader changes nothing before an entry of its own term is committed */
-        bool start_checks_term;       /* [start-term] a log that contradicts the state is dropped at start */
+        bool clean_old_term_result; /* [row1] the reply to an old term carries no index */
+        bool sole_voter_new_term;   /* [row2] a sole voter starts with a new term, voted for by itself */
+        bool split_at_change;       /* [row3] each configuration entry begins a step of its own */
+        bool remember_committed;    /* [row4] an applied configuration is the committed one, even with another
+                                       pending */
+        bool cut_below_snapshot;    /* [row5] entries at or below our snapshot are left out */
+        bool tell_term_to_prevote;  /* [row6] a refused pre-vote of a lower term learns ours */
+        bool drop_stray_vote_result; /* [vote-result] no candidate, no vote results */
+        bool one_install;            /* [one-install] a second snapshot while one is in work is dropped */
+        bool promotion_order;  /* [promotion] first to the promoted server, then to our disk and the others */
+        bool demotion_order;   /* [demotion] disk before network */
+        bool catch_up_first;   /* [catch-up] only who is close behind becomes voter */
+        bool keep_leader;      /* [self-removal] the leader neither removes nor demotes itself */
+        bool one_leader_first; /* [shrink] fewer than three voters only by force */
+        bool majority_knows;   /* [majority] who remains after a demotion or removal has a majority that knows
+                                  it votes */
+        bool snapshot_stored_only; /* [snapshot] a checkpoint counts only up to what is durable, with its
+                                      configuration committed */
+        bool own_term_first;       /* [own-term] a leader changes nothing before an entry of its own term is
+                                      committed */
+        bool start_checks_term;    /* [start-term] a log that contradicts the state is dropped at start */
 } RaftRules;
 
 extern const RaftRules RAFT_RULES_ALL;
 
 typedef struct RaftCoreOptions {
         uint64_t id;
-        const char *address;                     /* ours; copied */
-        unsigned election_ms, heartbeat_ms;      /* 0: 400, 150 */
-        unsigned install_ms;                     /* after which a state is asked for again; 0: 10 s. A transfer may well take
-                                                  * longer (the owner drops what is asked while it runs): only what was lost
-                                                  * is waited for so long */
-        unsigned seed;                           /* from the loop's Random */
-        const RaftRules *rules;                  /* NULL: all; copied */
+        const char *address;                /* ours; copied */
+        unsigned election_ms, heartbeat_ms; /* 0: 400, 150 */
+        unsigned install_ms;    /* after which a state is asked for again; 0: 10 s. A transfer may well take
+                                 * longer (the owner drops what is asked while it runs): only what was lost
+                                 * is waited for so long */
+        unsigned seed;          /* from the loop's Random */
+        const RaftRules *rules; /* NULL: all; copied */
 } RaftCoreOptions;
 
 int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *userdata, RaftCore **ret);
@@ -144,66 +156,78 @@ RaftCore *raft_core_free(RaftCore *core); /* NULL allowed; returns NULL; calls n
 /* -- Inputs -- */
 
 typedef struct RaftCoreStart {
-        uint64_t term, vote;       /* from the log's meta */
-        const RaftStateInfo *state; /* the tree's, or its checkpoint's if the tree may not be trusted; NULL or index 0: an empty one */
-        uint64_t first_index;      /* of entries[0] */
-        RaftEntry *entries;        /* the whole log; copied, or: */
-        bool take;                 /* their data becomes the core's, and the entries have none any more */
+        uint64_t term, vote;        /* from the log's meta */
+        const RaftStateInfo *state; /* the tree's, or its checkpoint's if the tree may not be trusted; NULL or
+                                       index 0: an empty one */
+        uint64_t first_index;       /* of entries[0] */
+        RaftEntry *entries;         /* the whole log; copied, or: */
+        bool take;                  /* their data becomes the core's, and the entries have none any more */
         size_t n_entries;
 } RaftCoreStart;
 
-/* Whether the log fits the state: it must reach from at most index + 1 to at least index, with the state's term there.
- * Returns 1 if it does; 0 if it is to be dropped: then the owner first makes the state a durable checkpoint (the log may hold
- * what only the unsynced tree holds besides), then resets the log to state->index (raft_log_reset(); queued is enough), and
- * starts with no entries, first_index = index + 1. -EUCLEAN if entries are missing between state and log: something was lost; this replica must not vote
- * again under its id. Pure. */
+/* Whether the log fits the state: it must reach from at most index + 1 to at least index, with the state's
+ * term there. Returns 1 if it does; 0 if it is to be dropped: then the owner first makes the state a durable
+ * checkpoint (the log may hold what only the unsynced tree holds besides), then resets the log to
+ * state->index (raft_log_reset(); queued is enough), and starts with no entries, first_index = index + 1.
+ * -EUCLEAN if entries are missing between state and log: something was lost; this replica must not vote again
+ * under its id. Pure. */
 int raft_core_log_fits(const RaftCoreStart *start);
 
 /* Once, first; with a log that fits (-EUCLEAN otherwise). Operations may come from inside. */
 int raft_core_start(RaftCore *core, uint64_t now_ms, const RaftCoreStart *start);
 
-/* A message from an authenticated member of this cluster; whether it is in *our* configuration does not matter. Results over
- * an older connection than the current one are the caller's to drop. 'message' is borrowed. For RAFT_MESSAGE_SNAPSHOT the
- * state must have been received and synced before; if 'install' was not called when this returns, it was not wanted. */
-int raft_core_receive(RaftCore *core, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *message);
+/* A message from an authenticated member of this cluster; whether it is in *our* configuration does not
+ * matter. Results over an older connection than the current one are the caller's to drop. 'message' is
+ * borrowed. For RAFT_MESSAGE_SNAPSHOT the state must have been received and synced before; if 'install' was
+ * not called when this returns, it was not wanted. */
+int raft_core_receive(RaftCore *core, uint64_t now_ms, uint64_t from, const char *address,
+                      const RaftMessage *message);
 
-/* The time has come: to be called at raft_core_timeout_ms(), which may change with every input, and is UINT64_MAX once an
- * error has ended the core. Early is harmless. */
+/* The time has come: to be called at raft_core_timeout_ms(), which may change with every input, and is
+ * UINT64_MAX once an error has ended the core. Early is harmless. */
 int raft_core_tick(RaftCore *core, uint64_t now_ms);
 uint64_t raft_core_timeout_ms(const RaftCore *core);
 
-/* Committed entries wait to be applied: raft_core_apply() is due, from the loop. Every input applies some of them, too. */
+/* Committed entries wait to be applied: raft_core_apply() is due, from the loop. Every input applies some of
+ * them, too. */
 bool raft_core_is_behind(const RaftCore *core);
 int raft_core_apply(RaftCore *core, uint64_t now_ms);
 
 int raft_core_error(const RaftCore *core); /* which ended it; 0: it goes on */
-/* Appends one entry with a copy of 'data' on the leader. *ret_index is its index; it is committed if apply() gets it with
- * *ret_term. -EREMOTE, -EFBIG; -EAGAIN: RAFT_CORE_UNCOMMITTED_MAX entries wait to be
- * committed and applied; any other error: it was not submitted. 0 also where the core ended right behind it. */
-int raft_core_submit(RaftCore *core, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index, uint64_t *ret_term);
-/* The same with an entry that means nothing: by the time it is applied, all that was committed before is, too. */
+/* Appends one entry with a copy of 'data' on the leader. *ret_index is its index; it is committed if apply()
+ * gets it with *ret_term. -EREMOTE, -EFBIG; -EAGAIN: RAFT_CORE_UNCOMMITTED_MAX entries wait to be committed
+ * and applied; any other error: it was not submitted. 0 also where the core ended right behind it. */
+int raft_core_submit(RaftCore *core, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index,
+                     uint64_t *ret_term);
+/* The same with an entry that means nothing: by the time it is applied, all that was committed before is,
+ * too. */
 int raft_core_barrier(RaftCore *core, uint64_t now_ms, uint64_t *ret_index, uint64_t *ret_term);
 enum { RAFT_CORE_UNCOMMITTED_MAX = 64 };
 
-/* Entries up to 'last_index' of append(generation) are durable. Reports of replaced entries are recognised by the generation. */
+/* Entries up to 'last_index' of append(generation) are durable. Reports of replaced entries are recognised by
+ * the generation. */
 int raft_core_appended(RaftCore *core, uint64_t now_ms, uint64_t generation, uint64_t last_index);
 
 /* The received state is in place, and durable. */
 int raft_core_installed(RaftCore *core, uint64_t now_ms);
 
-/* Our own state of this index, at most the applied one, can be had from disk (of a checkpoint, or of one and the log behind it): the core
- * forgets entries more than 'trailing' behind it; who is further behind gets a state of this index or a later one. -EAGAIN: not acceptable yet (log not durable so far, its configuration not known as committed, a
- * snapshot being received); the checkpoint stays valid, report it again later, and do not cut the log until it was taken.
- * -ESTALE: it lies before the last committed configuration, make a newer one. */
-int raft_core_checkpointed(RaftCore *core, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing);
+/* Our own state of this index, at most the applied one, can be had from disk (of a checkpoint, or of one and
+ * the log behind it): the core forgets entries more than 'trailing' behind it; who is further behind gets a
+ * state of this index or a later one. -EAGAIN: not acceptable yet (log not durable so far, its configuration
+ * not known as committed, a snapshot being received); the checkpoint stays valid, report it again later, and
+ * do not cut the log until it was taken. -ESTALE: it lies before the last committed configuration, make a
+ * newer one. */
+int raft_core_checkpointed(RaftCore *core, uint64_t now_ms, const RaftStateInfo *checkpoint,
+                           unsigned trailing);
 
-/* -- Membership: on the leader, one change at a time; a change is in force as soon as it is in the log, and committed when
- * apply() gets the RAFT_ENTRY_CHANGE. -- */
+/* -- Membership: on the leader, one change at a time; a change is in force as soon as it is in the log, and
+ * committed when apply() gets the RAFT_ENTRY_CHANGE. -- */
 
 typedef enum RaftChangeKind {
         RAFT_CHANGE_ADD,     /* a new server, as standby */
         RAFT_CHANGE_PROMOTE, /* standby to voter; -EAGAIN until it has stayed within 100 entries for 2 s */
-        RAFT_CHANGE_DEMOTE,  /* voter to standby; -EAGAIN while too few of the remaining voters have the configuration in force */
+        RAFT_CHANGE_DEMOTE,  /* voter to standby; -EAGAIN while too few of the remaining voters have the
+                                configuration in force */
         RAFT_CHANGE_REMOVE,  /* a voter: as DEMOTE */
         RAFT_CHANGE_MOVE,    /* the same server at another address */
 } RaftChangeKind;
@@ -215,12 +239,15 @@ typedef struct RaftChange {
         bool force;          /* also where fewer than three voters are left */
 } RaftChange;
 
-/* -EREMOTE, -EBUSY, -EAGAIN; -EINVAL (no such step from its role), -ENOENT, -EEXIST (id or address in use), -EPERM (ourselves:
- * transfer first; or it would leave fewer than three voters, without force). The sentence says which. */
-int raft_core_change(RaftCore *core, uint64_t now_ms, const RaftChange *change, uint64_t *ret_index, Error *err);
+/* -EREMOTE, -EBUSY, -EAGAIN; -EINVAL (no such step from its role), -ENOENT, -EEXIST (id or address in use),
+ * -EPERM (ourselves: transfer first; or it would leave fewer than three voters, without force). The sentence
+ * says which. */
+int raft_core_change(RaftCore *core, uint64_t now_ms, const RaftChange *change, uint64_t *ret_index,
+                     Error *err);
 
-/* Hands leadership to 'id' (0: the best voter). Submissions get -EREMOTE until it happened, or was given up after an election
- * timeout. -EREMOTE, -ENOENT (nobody to take it), -EINVAL (no voter), -EBUSY (already handing over). */
+/* Hands leadership to 'id' (0: the best voter). Submissions get -EREMOTE until it happened, or was given up
+ * after an election timeout. -EREMOTE, -ENOENT (nobody to take it), -EINVAL (no voter), -EBUSY (already
+ * handing over). */
 int raft_core_transfer(RaftCore *core, uint64_t now_ms, uint64_t id);
 uint64_t raft_core_transferee(const RaftCore *core); /* 0: none */
 
@@ -230,17 +257,18 @@ uint64_t raft_core_id(const RaftCore *core);
 RaftState raft_core_state(const RaftCore *core);
 uint64_t raft_core_term(const RaftCore *core);
 uint64_t raft_core_vote(const RaftCore *core);
-/* True when we lead *and* have applied an entry of our own term: from then on reads and the engine may run. (A new leader
- * submits a barrier for that by itself.) */
+/* True when we lead *and* have applied an entry of our own term: from then on reads and the engine may run.
+ * (A new leader submits a barrier for that by itself.) */
 bool raft_core_leads(const RaftCore *core);
-/* 0 and NULL while unknown: a leader counts in the term in which it was heard, and in no later one. The address borrows until the next input. */
+/* 0 and NULL while unknown: a leader counts in the term in which it was heard, and in no later one. The
+ * address borrows until the next input. */
 uint64_t raft_core_leader(const RaftCore *core, const char **ret_address);
 uint64_t raft_core_commit_index(const RaftCore *core);
 uint64_t raft_core_applied_index(const RaftCore *core);
-uint64_t raft_core_first_index(const RaftCore *core);  /* of the entries in memory */
-uint64_t raft_core_last_index(const RaftCore *core);   /* of our log, in memory */
+uint64_t raft_core_first_index(const RaftCore *core);   /* of the entries in memory */
+uint64_t raft_core_last_index(const RaftCore *core);    /* of our log, in memory */
 uint64_t raft_core_entries_bytes(const RaftCore *core); /* what the entries in memory take */
-uint64_t raft_core_stored_index(const RaftCore *core); /* durable here */
+uint64_t raft_core_stored_index(const RaftCore *core);  /* durable here */
 bool raft_core_installing(const RaftCore *core);
 /* An entry in memory, or NULL; borrowed until the next input. */
 const RaftEntry *raft_core_entry(const RaftCore *core, uint64_t index);

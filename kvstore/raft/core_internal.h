@@ -1,5 +1,5 @@
-/* What core.c, rules.c, change.c and configuration.c share: the engine's struct and what stands around it. Nobody outside
- * this folder includes this file. */
+/* What core.c, rules.c, change.c and configuration.c share: the engine's struct and what stands around it.
+ * Nobody outside this folder includes this file. */
 #pragma once
 
 #include <assert.h>
@@ -10,7 +10,8 @@
 
 enum { CATCH_UP_MS = 2000 }; /* who is promoted has followed closely for so long */
 
-/* The engine's ownership rules differ between releases; carry_out() and its callers in core.c follow this one's. */
+/* The engine's ownership rules differ between releases; carry_out() and its callers in core.c follow this
+ * one's. */
 static_assert(RAFT_VERSION_NUMBER / 100 == 22, "the ownership rules of core.c are those of libraft 0.22");
 
 /* A write that was handed out and is not reported yet. What a truncation replaced is cut off its end. */
@@ -39,18 +40,18 @@ struct RaftCore {
         size_t n_pending, pending_capacity;
         uint64_t generation;
 
-        uint64_t handled;               /* the engine's commit index, as far as apply() and RAFT_CONFIGURATION were done */
+        uint64_t handled; /* the engine's commit index, as far as apply() and RAFT_CONFIGURATION were done */
         uint64_t applied, applied_term; /* the state's; may be ahead of 'handled' at first */
 
         bool installing;
         struct raft_snapshot_metadata install;
 
-        uint64_t held_from;     /* promotion: entries from here on are not written yet; 0: none */
-        uint64_t held_for;      /* the promoted server */
+        uint64_t held_from; /* promotion: entries from here on are not written yet; 0: none */
+        uint64_t held_for;  /* the promoted server */
         uint64_t held_since_ms;
-        uint64_t unsent_from;   /* demotion: entries from here on are not sent yet; 0: none */
+        uint64_t unsent_from; /* demotion: entries from here on are not sent yet; 0: none */
 
-        uint64_t leader_term;   /* in which another server was last heard as the leader */
+        uint64_t leader_term; /* in which another server was last heard as the leader */
 
         PeerProgress *peers;
         size_t n_peers, peers_capacity;
@@ -81,7 +82,8 @@ int rule_acceptable(const RaftCore *c, uint64_t from, const RaftMessage *m);
 bool rule_drop_stray_vote_result(const RaftCore *c, const RaftMessage *m);
 bool rule_one_install(const RaftCore *c, const RaftMessage *m);
 /* Moves the beginning of an append behind our snapshot; returns how many of its entries go. */
-size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index, uint64_t *prev_term);
+size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index,
+                               uint64_t *prev_term);
 /* How many of these entries may be stepped together. */
 size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t n);
 void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before,
@@ -101,13 +103,14 @@ typedef struct Given {
         const RaftMessage *received; /* or NULL */
         const RaftEntry *entries;    /* their data is ours, not the engine's */
         uint64_t first;              /* index of entries[0] */
-        void *after;                 /* START: ours once the engine has taken the event; after an error it has freed it */
-        void *after_error;           /* SUBMIT: the batch is still ours after an error */
+        void *after; /* START: ours once the engine has taken the event; after an error it has freed it */
+        void *after_error; /* SUBMIT: the batch is still ours after an error */
 } Given;
 
 /* -- core.c, for the other files -- */
 
-/* Around every input: -errno if the core is dead; and what stands at its end, where 'r' is what came before. */
+/* Around every input: -errno if the core is dead; and what stands at its end, where 'r' is what came before.
+ */
 int core_begin(RaftCore *c);
 int core_finish(RaftCore *c, uint64_t now_ms, int r);
 /* Applies what is committed: runs of entries, each ending at a configuration. */
@@ -122,7 +125,8 @@ int core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id);
 
 /* -- step.c -- */
 
-/* Steps the engine and does what it says, in its order. *ret_rejected (may be NULL): it answered with a rejection. */
+/* Steps the engine and does what it says, in its order. *ret_rejected (may be NULL): it answered with a
+ * rejection. */
 int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given, bool *ret_rejected);
 /* Hands entries first .. last to the disk. */
 int core_write(RaftCore *c, uint64_t first, uint64_t last);

@@ -26,9 +26,11 @@ static inline const RaftEntry *raft_entries_get(const RaftEntries *e, uint64_t i
 }
 
 int raft_entries_append(RaftEntries *e, const RaftEntry *entry); /* copies the data */
-int raft_entries_take(RaftEntries *e, RaftEntry *entry);         /* takes the data, of other RaftEntries, from it; -ENOMEM: not */
-void raft_entries_truncate(RaftEntries *e, uint64_t index);      /* 'index' and all behind it go */
-void raft_entries_cut(RaftEntries *e, uint64_t index);           /* 'index' and all before it go */
+int raft_entries_take(RaftEntries *e,
+                      RaftEntry *entry); /* takes the data, of other RaftEntries, from it; -ENOMEM: not */
+void raft_entries_truncate(RaftEntries *e, uint64_t index); /* 'index' and all behind it go */
+void raft_entries_cut(RaftEntries *e, uint64_t index);      /* 'index' and all before it go */
 void raft_entries_reset(RaftEntries *e, uint64_t first);
-/* How many of the first entries nobody needs where those up to 'index' are applied: not 'index' itself, and not the last 'bytes' of all. */
+/* How many of the first entries nobody needs where those up to 'index' are applied: not 'index' itself, and
+ * not the last 'bytes' of all. */
 size_t raft_entries_needless(const RaftEntries *e, uint64_t index, uint64_t bytes);

@@ -14,12 +14,12 @@
 #include "base/text.h"
 #include "kvstore/file_sum.h"
 
-#define DATA "data.mdb"
-#define LOCK "lock.mdb"
-#define NEXT "next.mdb" /* in incoming/: the copy that becomes live */
-#define SHOWN "shown\n" /* in 'trusted' */
-#define TIME "time "    /* likewise */
-#define DISK "disk "    /* likewise: disk_number() */
+#define DATA  "data.mdb"
+#define LOCK  "lock.mdb"
+#define NEXT  "next.mdb" /* in incoming/: the copy that becomes live */
+#define SHOWN "shown\n"  /* in 'trusted' */
+#define TIME  "time "    /* likewise */
+#define DISK  "disk "    /* likewise: disk_number() */
 
 enum {
         MARKER_MAX = 512,
@@ -102,7 +102,8 @@ static int copy_file(const Folder *folder, const char *from, const char *to) {
                         return -ECANCELED;
                 if (!by_hand) {
                         n = copy_file_range(in, NULL, out, NULL, chunk, 0);
-                        if (n < 0 && offset == 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
+                        if (n < 0 && offset == 0 &&
+                            (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
                                 by_hand = true;
                                 continue;
                         }
@@ -126,9 +127,10 @@ static int copy_file(const Folder *folder, const char *from, const char *to) {
 
 /* -- Trust -- */
 
-/* The number that the kernel gave a disk as it was attached; no other one has it in this boot. 0: 'device' is no disk, or the kernel is
- * older than 5.15. Device and inode are the same again once a disk was taken away with writes that had not reached it, and attached and mounted
- * again; so is the mount ID, which differs in each mount namespace besides. */
+/* The number that the kernel gave a disk as it was attached; no other one has it in this boot. 0: 'device' is
+ * no disk, or the kernel is older than 5.15. Device and inode are the same again once a disk was taken away
+ * with writes that had not reached it, and attached and mounted again; so is the mount ID, which differs in
+ * each mount namespace besides. */
 static uint64_t disk_number(dev_t device) {
         static const char *const names[] = { "", "../" }; /* a disk's own; a partition's is beside it */
         char path[64];
@@ -137,8 +139,10 @@ static uint64_t disk_number(dev_t device) {
         for (size_t i = 0; i < ELEMENTS(names); i++) {
                 _cleanup_free_ char *text = NULL;
 
-                snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%sdiskseq", major(device), minor(device), names[i]);
-                if (read_file_at(AT_FDCWD, path, SYSFS_MAX, &text, NULL) >= 0 && sscanf(text, "%19" SCNu64, &n) == 1)
+                snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%sdiskseq", major(device), minor(device),
+                         names[i]);
+                if (read_file_at(AT_FDCWD, path, SYSFS_MAX, &text, NULL) >= 0 &&
+                    sscanf(text, "%19" SCNu64, &n) == 1)
                         return n;
         }
         return 0;
@@ -150,13 +154,14 @@ static int marker_text(const Folder *folder, char *ret, size_t size, uint64_t *r
         if (fstatat(folder->fd, "live/" DATA, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return -errno;
 
-        snprintf(ret, size, "1\nboot %s\nmachine %s\ndevice %" PRIu64 "\ninode %" PRIu64 "\n", folder->boot_id, folder->machine_id,
-                 (uint64_t) st.st_dev, (uint64_t) st.st_ino);
+        snprintf(ret, size, "1\nboot %s\nmachine %s\ndevice %" PRIu64 "\ninode %" PRIu64 "\n",
+                 folder->boot_id, folder->machine_id, (uint64_t) st.st_dev, (uint64_t) st.st_ino);
         *ret_disk = disk_number(st.st_dev);
         return 0;
 }
 
-/* An older version takes the first lines up to the number of openings and the last line, and skips what is between. */
+/* An older version takes the first lines up to the number of openings and the last line, and skips what is
+ * between. */
 static int write_marker(const Folder *folder, unsigned opens, bool shown) {
         uint64_t cluster_ms = folder->cluster_ms;
         char text[MARKER_MAX], time[32] = "", disk[32] = "";
@@ -190,7 +195,8 @@ static bool live_is_trusted(const Folder *folder, unsigned *ret_opens, bool *ret
         const char *line;
         size_t size;
 
-        if (marker_text(folder, wanted, sizeof(wanted), &disk) < 0 || read_file_at(folder->fd, "trusted", MARKER_MAX, &found, &size) < 0)
+        if (marker_text(folder, wanted, sizeof(wanted), &disk) < 0 ||
+            read_file_at(folder->fd, "trusted", MARKER_MAX, &found, &size) < 0)
                 return false;
         if (!starts_with(found, wanted) || sscanf(found + strlen(wanted), "opens %9u", ret_opens) != 1)
                 return false;
@@ -203,7 +209,8 @@ static bool live_is_trusted(const Folder *folder, unsigned *ret_opens, bool *ret
         return sync_file_at(folder->fd, "live/" DATA) >= 0;
 }
 
-/* Cluster time at the last stop in order; also of a marker that does not vouch for the tree, after a reboot: time has passed all the same. */
+/* Cluster time at the last stop in order; also of a marker that does not vouch for the tree, after a reboot:
+ * time has passed all the same. */
 static uint64_t read_time(const Folder *folder) {
         _cleanup_free_ char *text = NULL;
         char machine[64];
@@ -233,7 +240,8 @@ void folder_keep_time(Folder *folder, uint64_t cluster_ms) {
 
 void folder_closed(Folder *folder) {
         if (!folder->distrusted && folder->fd >= 0)
-                (void) write_marker(folder, 0, folder->shown); /* else it counts as one more bad start: harmless */
+                (void) write_marker(folder, 0,
+                                    folder->shown); /* else it counts as one more bad start: harmless */
 }
 
 int folder_show(Folder *folder) {
@@ -428,7 +436,8 @@ static int open_live(const Folder *folder, unsigned opens, bool shown, Tree **re
         if (!path)
                 return -ENOMEM;
 
-        r = tree_open(path, &(TreeOptions) { .quota = folder->quota, .cancelled = &folder->cancelled }, &tree, err);
+        r = tree_open(path, &(TreeOptions) { .quota = folder->quota, .cancelled = &folder->cancelled }, &tree,
+                      err);
         if (r < 0)
                 return r;
 
@@ -458,9 +467,10 @@ static bool is_wasteful(Tree *tree, uint64_t *ret_size) {
         return r >= 0 && used < size / SHRINK_RATIO;
 }
 
-/* LMDB's file never becomes smaller: a copy without the free pages takes the place of a live tree that nobody uses yet. It is in the same state,
- * so that 'shown' is true of it, too. A kill between the names leaves a file without a marker: the tree is rebuilt from the checkpoint
- * and the log, which is why a damaged checkpoint prevents this. < 0: there is no tree any more; *tree is NULL. */
+/* LMDB's file never becomes smaller: a copy without the free pages takes the place of a live tree that nobody
+ * uses yet. It is in the same state, so that 'shown' is true of it, too. A kill between the names leaves a
+ * file without a marker: the tree is rebuilt from the checkpoint and the log, which is why a damaged
+ * checkpoint prevents this. < 0: there is no tree any more; *tree is NULL. */
 static int shrink(Folder *folder, unsigned opens, bool shown, Tree **tree, Error *err) {
         _cleanup_free_ char *path = path_of(folder, "checkpoint.new");
         uint64_t before;
@@ -479,8 +489,9 @@ static int shrink(Folder *folder, unsigned opens, bool shown, Tree **tree, Error
                 return error_set(err, r, "%s", error_text(&why, r));
         }
         if (r < 0) {
-                log_warning(NO_FIELDS, "the file of the tree in %s/live stays at %" PRIu64 " KiB, most of it free: %s", folder->path, before / 1024,
-                            error_text(&why, r));
+                log_warning(NO_FIELDS,
+                            "the file of the tree in %s/live stays at %" PRIu64 " KiB, most of it free: %s",
+                            folder->path, before / 1024, error_text(&why, r));
                 (void) remove_tree_at(folder->fd, "checkpoint.new");
                 return 0;
         }
@@ -494,12 +505,14 @@ static int shrink(Folder *folder, unsigned opens, bool shown, Tree **tree, Error
         (void) remove_tree_at(folder->fd, "checkpoint.new");
         r = open_live(folder, opens, shown, tree, err);
         if (r >= 0)
-                log_info(NO_FIELDS, "shrank the file of the tree in %s/live from %" PRIu64 " to %" PRIu64 " KiB", folder->path, before / 1024,
-                         tree_file_size(*tree) / 1024);
+                log_info(NO_FIELDS,
+                         "shrank the file of the tree in %s/live from %" PRIu64 " to %" PRIu64 " KiB",
+                         folder->path, before / 1024, tree_file_size(*tree) / 1024);
         return r;
 }
 
-int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err) {
+int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota,
+                Tree **ret, Error *err) {
         bool shown = false;
         unsigned opens = 0;
         Error why = {};
@@ -524,7 +537,8 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
                 r = make_dir(folder->fd, "checkpoint");
         if (r >= 0)
                 r = make_dir(folder->fd, "live");
-        if (r >= 0) /* a name that is found may be one that a killed daemon had made and not synced: the log is cut behind it */
+        if (r >= 0) /* a name that is found may be one that a killed daemon had made and not synced: the log
+                       is cut behind it */
                 r = sync_dir_at(folder->fd, "checkpoint");
         if (r >= 0)
                 r = fsync_dir(folder->fd);
@@ -546,15 +560,22 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
                 if (r >= 0) {
                         marker_written(folder, opens + 1, shown);
                         if (folder->rotten)
-                                log_error(NO_FIELDS, "%s/checkpoint/" DATA " is damaged: a new one is made of the tree in use", path);
+                                log_error(NO_FIELDS,
+                                          "%s/checkpoint/" DATA
+                                          " is damaged: a new one is made of the tree in use",
+                                          path);
                         return 0;
                 }
-                log_warning(NO_FIELDS, "the tree in %s/live cannot be used, rebuilding it: %s", path, error_text(&why, r));
+                log_warning(NO_FIELDS, "the tree in %s/live cannot be used, rebuilding it: %s", path,
+                            error_text(&why, r));
         }
 
         if (folder->rotten)
-                return error_set(err, -EUCLEAN, "%s/checkpoint/" DATA " is damaged, and the tree cannot be made again without it; remove this "
-                                 "host's state and let it join anew", path);
+                return error_set(err, -EUCLEAN,
+                                 "%s/checkpoint/" DATA
+                                 " is damaged, and the tree cannot be made again without it; remove this "
+                                 "host's state and let it join anew",
+                                 path);
         r = rebuild(folder, err);
         if (r >= 0)
                 r = open_live(folder, 1, false, ret, err);
@@ -578,7 +599,8 @@ int folder_rebuild(const Folder *folder, Tree **ret, bool *ret_rotten, Error *er
         r = folder->checkpoint.fd >= 0 ? check_sum(folder, folder->checkpoint.fd, file, err) : 0;
         *ret_rotten = folder->rotten || r == -EUCLEAN;
         if (*ret_rotten)
-                return error_set(err, -EUCLEAN, "%s is damaged, and the tree cannot be made again without it", file);
+                return error_set(err, -EUCLEAN, "%s is damaged, and the tree cannot be made again without it",
+                                 file);
         if (r >= 0)
                 r = rebuild(folder, err);
         return r < 0 ? r : open_live(folder, 1, false, ret, err);
@@ -623,7 +645,8 @@ int folder_read_identity(const Folder *folder, uint64_t *ret_cluster_id, uint64_
 int folder_write_identity(const Folder *folder, uint64_t cluster_id, uint64_t lineage) {
         char text[MARKER_MAX];
 
-        snprintf(text, sizeof(text), "1\ncluster %016" PRIx64 "\nlineage %016" PRIx64 "\n", cluster_id, lineage);
+        snprintf(text, sizeof(text), "1\ncluster %016" PRIx64 "\nlineage %016" PRIx64 "\n", cluster_id,
+                 lineage);
         return write_file_at(folder->fd, "identity", text, strlen(text), 0600);
 }
 
@@ -655,7 +678,8 @@ int folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err) {
                 r = copy_file(folder, "incoming/" DATA, "incoming/" NEXT);
         crash_point("incoming-copied");
         if (r < 0)
-                return error_set(err, r, "cannot store the leader's tree in %s/incoming: %s", folder->path, strerror(-r));
+                return error_set(err, r, "cannot store the leader's tree in %s/incoming: %s", folder->path,
+                                 strerror(-r));
 
         return examine(folder, "incoming", ret, err);
 }
@@ -663,9 +687,11 @@ int folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err) {
 int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tree, Error *err) {
         int r;
 
-        /* The durable copy first: from here on a crash finds the new state and drops a log that does not fit it. */
+        /* The durable copy first: from here on a crash finds the new state and drops a log that does not fit
+         * it. */
         if (renameat(folder->fd, "incoming/" DATA, folder->fd, "checkpoint/" DATA) < 0)
-                return error_set(err, -errno, "cannot rename %s/incoming/" DATA ": %s", folder->path, strerror(errno));
+                return error_set(err, -errno, "cannot rename %s/incoming/" DATA ": %s", folder->path,
+                                 strerror(errno));
         crash_point("install-renamed");
         r = sync_dir_at(folder->fd, "checkpoint");
         if (r < 0)
@@ -676,11 +702,13 @@ int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tr
         if (replace) {
                 *tree = tree_close(*tree);
                 if (unlinkat(folder->fd, "trusted", 0) < 0 && errno != ENOENT)
-                        return error_set(err, -errno, "cannot remove %s/trusted: %s", folder->path, strerror(errno));
+                        return error_set(err, -errno, "cannot remove %s/trusted: %s", folder->path,
+                                         strerror(errno));
                 crash_point("install-distrusted");
                 (void) unlinkat(folder->fd, "live/" LOCK, 0);
                 if (renameat(folder->fd, "incoming/" NEXT, folder->fd, "live/" DATA) < 0)
-                        return error_set(err, -errno, "cannot rename %s/incoming/" NEXT ": %s", folder->path, strerror(errno));
+                        return error_set(err, -errno, "cannot rename %s/incoming/" NEXT ": %s", folder->path,
+                                         strerror(errno));
                 crash_point("install-replaced");
                 r = open_live(folder, 1, false, tree, err);
                 if (r < 0)
@@ -710,7 +738,8 @@ int folder_is_lost(const Folder *folder, char *ret, size_t size) {
         r = read_file_at(folder->fd, "lost", LOST_MAX, &text, NULL);
         if (r == -ENOENT)
                 return 0;
-        snprintf(ret, size, "%s", r < 0 ? "the log lacks what it had" : text); /* that the file is there is what counts */
+        snprintf(ret, size, "%s",
+                 r < 0 ? "the log lacks what it had" : text); /* that the file is there is what counts */
         text_keep_to_one_line(ret);
         return 1;
 }
@@ -723,7 +752,8 @@ int folder_set_aside(Folder *folder, Tree **ret, Error *err) {
                 r = remove_tree_at(folder->fd, "old");
                 if (r >= 0)
                         r = make_dir(folder->fd, "old");
-                if (r >= 0 && renameat(folder->fd, "checkpoint", folder->fd, "old/checkpoint") < 0 && errno != ENOENT)
+                if (r >= 0 && renameat(folder->fd, "checkpoint", folder->fd, "old/checkpoint") < 0 &&
+                    errno != ENOENT)
                         r = -errno;
                 if (r >= 0 && renameat(folder->fd, "live", folder->fd, "old/live") < 0)
                         r = -errno;
@@ -740,7 +770,8 @@ int folder_set_aside(Folder *folder, Tree **ret, Error *err) {
 
         r = folder_rebuild(folder, ret, &rotten, err); /* of nothing: an empty one */
         if (r < 0) {
-                (void) remove_tree_at(folder->fd, "live"); /* the next attempt must not take it for what was lost */
+                (void) remove_tree_at(folder->fd,
+                                      "live"); /* the next attempt must not take it for what was lost */
                 return r;
         }
         folder_rebuilt(folder);

@@ -3,14 +3,15 @@
  *   live/data.mdb         the tree in use; LMDB without sync: whole only as long as the machine runs
  *   checkpoint/data.mdb   the last whole copy, synced before it got this name
  *   checkpoint.new/, incoming/   copies under way: our own, and a leader's
- *   trusted               synced before the first unsynced write to live: boot id, machine id, device, inode and disk; whether
- *                         somebody was shown this very tree; and cluster time at the last stop in order
- *   identity              cluster id and lineage, written before the first log
- *   lost                  why the log beside this must not be opened: it lacks what was acknowledged
- *   old/                  live and checkpoint of the replica that was lost last, for an operator
+ *   trusted               synced before the first unsynced write to live: boot id, machine id, device, inode
+ * and disk; whether somebody was shown this very tree; and cluster time at the last stop in order identity
+ * cluster id and lineage, written before the first log lost                  why the log beside this must not
+ * be opened: it lacks what was acknowledged old/                  live and checkpoint of the replica that was
+ * lost last, for an operator
  *
- * After a restart the live tree counts if 'trusted' proves that the same machine has not been down since and that this is the
- * same file. Else the checkpoint is copied over it (or it starts empty), and the log behind that is applied again. */
+ * After a restart the live tree counts if 'trusted' proves that the same machine has not been down since and
+ * that this is the same file. Else the checkpoint is copied over it (or it starts empty), and the log behind
+ * that is applied again. */
 #pragma once
 
 #include "base/error.h"
@@ -19,8 +20,8 @@
 
 /* A whole tree in a file, with what it says of itself. */
 typedef struct Checkpoint {
-        int fd;          /* open for reading, -1: there is none; its bytes stay even when a newer one takes the name */
-        uint64_t size;   /* bytes of the file */
+        int fd; /* open for reading, -1: there is none; its bytes stay even when a newer one takes the name */
+        uint64_t size; /* bytes of the file */
         TreeMeta meta;
         void *configuration; /* owned */
         size_t configuration_size;
@@ -33,51 +34,61 @@ typedef struct Folder {
         int fd;
         char *path;
         char machine_id[33], boot_id[33];
-        char hardware_id[33];  /* set by whoever opened it; "": not known, or of no interest */
-        uint64_t quota;        /* the host's or the cluster's, whichever is larger: a tree that is opened has room for it */
-        bool distrusted;       /* by folder_distrust() */
-        bool rotten;           /* there is a checkpoint, and it is not what was written: it is never opened */
-        unsigned opens;        /* as 'trusted' counts them */
-        bool shown;            /* as 'trusted' says */
-        _Atomic uint64_t cluster_ms; /* cluster time at the last stop in order, as 'trusted' says; 0: not known */
+        char hardware_id[33]; /* set by whoever opened it; "": not known, or of no interest */
+        uint64_t quota;  /* the host's or the cluster's, whichever is larger: a tree that is opened has room
+                            for it */
+        bool distrusted; /* by folder_distrust() */
+        bool rotten;     /* there is a checkpoint, and it is not what was written: it is never opened */
+        unsigned opens;  /* as 'trusted' counts them */
+        bool shown;      /* as 'trusted' says */
+        _Atomic uint64_t
+                cluster_ms; /* cluster time at the last stop in order, as 'trusted' says; 0: not known */
         Checkpoint checkpoint;
         _Atomic bool cancelled; /* by folder_cancel() */
 } Folder;
 
-/* Makes what is missing, finishes or forgets what a crash left, decides about trust, opens the live tree. Fails with a
- * sentence that names the file and the remedy; folder_done() is due in any case. -EUCLEAN and 'rotten': the checkpoint is needed, and
- * damaged; where the live tree is trusted 'rotten' says only that a new one is due. */
-int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err);
+/* Makes what is missing, finishes or forgets what a crash left, decides about trust, opens the live tree.
+ * Fails with a sentence that names the file and the remedy; folder_done() is due in any case. -EUCLEAN and
+ * 'rotten': the checkpoint is needed, and damaged; where the live tree is trusted 'rotten' says only that a
+ * new one is due. */
+int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota,
+                Tree **ret, Error *err);
 void folder_done(Folder *folder);
 /* An empty tree beside what is damaged, which stays as it is: for who has to wait for another one. */
 int folder_open_nothing(const Folder *folder, Tree **ret, Error *err);
-/* The live tree again, of the checkpoint; the old one may stay open: its file lives as long. Reads all of the checkpoint and writes it:
- * blocks, for off the loop: uses nothing of 'folder' but its constants. -EUCLEAN; *ret_rotten: because of the checkpoint. */
+/* The live tree again, of the checkpoint; the old one may stay open: its file lives as long. Reads all of the
+ * checkpoint and writes it: blocks, for off the loop: uses nothing of 'folder' but its constants. -EUCLEAN;
+ * *ret_rotten: because of the checkpoint. */
 int folder_rebuild(const Folder *folder, Tree **ret, bool *ret_rotten, Error *err);
 /* The rebuilt tree is in use. */
 void folder_rebuilt(Folder *folder);
 int folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total); /* bytes of its file system */
-/* Entries carry the cluster's quota, which may be larger than the host's setting: the next tree that is opened has room for it. */
+/* Entries carry the cluster's quota, which may be larger than the host's setting: the next tree that is
+ * opened has room for it. */
 void folder_raise_quota(Folder *folder, uint64_t quota);
 /* Cluster time, for the markers that are written from now on. */
 void folder_keep_time(Folder *folder, uint64_t cluster_ms);
-/* The live tree is closed, in order: the next opening counts from the beginning. After three without this it is rebuilt. */
+/* The live tree is closed, in order: the next opening counts from the beginning. After three without this it
+ * is rebuilt. */
 void folder_closed(Folder *folder);
 /* The live tree has failed us: the next opening rebuilds it. */
 void folder_distrust(Folder *folder);
 
-/* The live tree is now as far as this host ever was, and is served: as long as it stays trusted, folder_was_shown() is true of it. */
+/* The live tree is now as far as this host ever was, and is served: as long as it stays trusted,
+ * folder_was_shown() is true of it. */
 int folder_show(Folder *folder);
 bool folder_was_shown(const Folder *folder);
-/* The host has acknowledged a state that the live tree has not reached: folder_was_shown() is no longer true of it, durably. */
+/* The host has acknowledged a state that the live tree has not reached: folder_was_shown() is no longer true
+ * of it, durably. */
 int folder_unshow(Folder *folder);
 
 /* The identity that was written last; -ENOENT. */
 int folder_read_identity(const Folder *folder, uint64_t *ret_cluster_id, uint64_t *ret_lineage);
 int folder_write_identity(const Folder *folder, uint64_t cluster_id, uint64_t lineage);
 
-/* Copies 'tree', verifies the copy by reading it, and gives it the checkpoint's name; blocks, for off the loop: uses nothing of
- * 'folder' but its constants. folder_adopt() makes the result the known one. -EFBIG: the tree grew too much meanwhile. */
+/* Copies 'tree', verifies the copy by reading it, and gives it the checkpoint's name; blocks, for off the
+ * loop: uses nothing of 'folder' but its constants. folder_adopt() makes the result the known one. -EFBIG:
+ * the tree grew too much meanwhile. */
 int folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err);
 /* The same, without a checkpoint: whether 'tree' holds what was written to it. -EUCLEAN: it does not. */
 int folder_probe(const Folder *folder, Tree *tree, Error *err);
@@ -88,13 +99,14 @@ void folder_forget_checkpoint(Folder *folder);
 /* What runs off the loop ends soon, with -ECANCELED: the replica closes. */
 void folder_cancel(Folder *folder);
 
-/* A leader's tree arrives: empties incoming/ and opens its file for writing. A descriptor, or a negative errno. */
+/* A leader's tree arrives: empties incoming/ and opens its file for writing. A descriptor, or a negative
+ * errno. */
 int folder_incoming_open(const Folder *folder);
-/* All bytes are there: syncs, verifies, and prepares a second copy that will become the live tree; blocks, for off the loop. -EUCLEAN: they
- * are not what the sender once wrote. */
+/* All bytes are there: syncs, verifies, and prepares a second copy that will become the live tree; blocks,
+ * for off the loop. -EUCLEAN: they are not what the sender once wrote. */
 int folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err);
-/* The incoming tree becomes the checkpoint and, with 'replace', the live tree: *tree is closed and opened anew (NULL if that
- * failed). 'incoming' is taken. */
+/* The incoming tree becomes the checkpoint and, with 'replace', the live tree: *tree is closed and opened
+ * anew (NULL if that failed). 'incoming' is taken. */
 int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tree, Error *err);
 void folder_incoming_discard(const Folder *folder);
 
@@ -104,8 +116,8 @@ void folder_incoming_discard(const Folder *folder);
 int folder_lose(const Folder *folder, const char *reason);
 /* Whether that was said: 1 and the reason, 0: it was not. */
 int folder_is_lost(const Folder *folder, char *ret, size_t size);
-/* Live tree and checkpoint go into old/, instead of those that were there; *ret is a new, empty one. The old one stays open, and may
- * be read. */
+/* Live tree and checkpoint go into old/, instead of those that were there; *ret is a new, empty one. The old
+ * one stays open, and may be read. */
 int folder_set_aside(Folder *folder, Tree **ret, Error *err);
 /* Another replica took the place of the lost one: its log counts. */
 int folder_found(const Folder *folder);

@@ -1,9 +1,10 @@
 /* What memory holds of the log.
  *
- * The log on disk goes back to the last checkpoint but one; in memory its end is enough: all before is in the tree, and only who lags
- * asks for it. So the engine is told of the live tree's state as of a snapshot, much more often than checkpoints are made. Who lacks
- * what was forgotten gets a checkpoint, which is made then if the last one is older. While a replica lacks entries, they stay as long
- * as they are less than half of the tree, and so the cheaper way. */
+ * The log on disk goes back to the last checkpoint but one; in memory its end is enough: all before is in the
+ * tree, and only who lags asks for it. So the engine is told of the live tree's state as of a snapshot, much
+ * more often than checkpoints are made. Who lacks what was forgotten gets a checkpoint, which is made then if
+ * the last one is older. While a replica lacks entries, they stay as long as they are less than half of the
+ * tree, and so the cheaper way. */
 #include "kvstore/raft/replica_internal.h"
 
 #include <errno.h>
@@ -50,13 +51,15 @@ static bool lacked(const Replica *p, uint64_t index) {
         uint64_t match;
 
         for (size_t i = 0; replica_is_leader(p) && i < servers->n; i++)
-                if (servers->items[i].id != raft_core_id(p->core) && servers->items[i].role != RAFT_ROLE_SPARE &&
+                if (servers->items[i].id != raft_core_id(p->core) &&
+                    servers->items[i].role != RAFT_ROLE_SPARE &&
                     raft_core_match_index(p->core, servers->items[i].id, &match) >= 0 && match + 1 < index)
                         return true;
         return false;
 }
 
-/* Where memory's part of the log is to begin; *ret_max: when it is to be cut. It goes to half of what it may be: not at each entry. */
+/* Where memory's part of the log is to begin; *ret_max: when it is to be cut. It goes to half of what it may
+ * be: not at each entry. */
 static uint64_t keep_from(const Replica *p, uint64_t *ret_max) {
         uint64_t max = p->options.memory_bytes, from = first_within(p->core, max / 2);
 
@@ -92,15 +95,16 @@ static void forget_before(Replica *p, uint64_t from) {
         info.index = index;
         info.term = e->term;
         replica_enter(p);
-        r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info, from > index ? 1 : (unsigned) (index + 1 - from));
+        r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info,
+                                   from > index ? 1 : (unsigned) (index + 1 - from));
         replica_leave(p, r == -EAGAIN || r == -ESTALE ? 0 : r);
 }
 
 void replica_forget(Replica *p) {
         uint64_t bytes = raft_core_entries_bytes(p->core), max, from;
 
-        if (!p->tree || bytes <= MAX(p->options.memory_bytes, p->forget_bytes) || raft_core_installing(p->core)
-            || compare_differs(p->compare) || compare_undecided(p->compare))
+        if (!p->tree || bytes <= MAX(p->options.memory_bytes, p->forget_bytes) ||
+            raft_core_installing(p->core) || compare_differs(p->compare) || compare_undecided(p->compare))
                 return;
 
         from = keep_from(p, &max);

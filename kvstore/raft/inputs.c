@@ -1,5 +1,5 @@
-/* What comes in: ticks, finished writes, frames, the door's wishes. Each is one input to the core; at its end stand checkpoints
- * and what has to be told. */
+/* What comes in: ticks, finished writes, frames, the door's wishes. Each is one input to the core; at its end
+ * stand checkpoints and what has to be told. */
 #include "kvstore/raft/replica_internal.h"
 
 #include <assert.h>
@@ -12,8 +12,8 @@
 #include "kvstore/raft/transfer.h"
 
 enum {
-        WRITE_MAX_MS = 10000,      /* a write that takes longer: the disk hangs */
-        TICK_COUNTS_MS = 1000,     /* of the time since the tick before, at most so much was the disk's */
+        WRITE_MAX_MS = 10000,  /* a write that takes longer: the disk hangs */
+        TICK_COUNTS_MS = 1000, /* of the time since the tick before, at most so much was the disk's */
         COPY_RETRY_MS = 10000,
 };
 
@@ -55,7 +55,9 @@ void replica_leave(Replica *p, int r) {
                 p->restarting = true;
                 loop_defer(p->loop, &p->stop);
         } else if (r == -ESHUTDOWN)
-                replica_fail(p, r, "the log contradicts what the cluster has committed; remove this host's state and let it join anew");
+                replica_fail(p, r,
+                             "the log contradicts what the cluster has committed; remove this host's state "
+                             "and let it join anew");
         else if (r < 0 && r != -ERESTART)
                 replica_fail(p, r, "the replica cannot go on: %s", strerror(-r));
         if (r < 0 && p->stopping)
@@ -84,7 +86,8 @@ void replica_on_tick(void *userdata) {
         p->write_since_ms = oldest;
         p->ticked_ms = now;
         if (p->write_waited_ms > WRITE_MAX_MS)
-                replica_fail(p, -ETIMEDOUT, "a write to the log has not ended for %u s: the disk hangs", WRITE_MAX_MS / 1000);
+                replica_fail(p, -ETIMEDOUT, "a write to the log has not ended for %u s: the disk hangs",
+                             WRITE_MAX_MS / 1000);
 
         replica_enter(p);
         replica_leave(p, raft_core_tick(p->core, now));
@@ -192,7 +195,8 @@ static void receive(Replica *p, uint64_t from, const char *address, const void *
                         return;
         }
 
-        if ((message.type == RAFT_MESSAGE_APPEND || message.type == RAFT_MESSAGE_SNAPSHOT) && message.term >= raft_core_term(p->core))
+        if ((message.type == RAFT_MESSAGE_APPEND || message.type == RAFT_MESSAGE_SNAPSHOT) &&
+            message.term >= raft_core_term(p->core))
                 heard_leader(p);
 
         if (message.type == RAFT_MESSAGE_APPEND)
@@ -242,7 +246,8 @@ void replica_on_bulk(void *userdata, PeerSession *session, PeerFrame type, const
                 heard_leader(p);
 }
 
-void replica_on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+void replica_on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                         size_t size) {
         Replica *p = userdata;
 
         if (p->core && !p->restarting && p->error == 0)
@@ -264,7 +269,8 @@ int replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_ind
                 return -EREMOTE;
         replica_enter(p);
         r = raft_core_submit(p->core, loop_now_ms(p->loop), bytes, size, ret_index, ret_term);
-        replica_leave(p, raft_core_error(p->core)); /* what was submitted is, also where this ends the replica */
+        replica_leave(p,
+                      raft_core_error(p->core)); /* what was submitted is, also where this ends the replica */
         if (p->changed)
                 loop_defer(p->loop, &p->settle);
         return r;
@@ -285,11 +291,13 @@ int replica_change(Replica *p, const RaftChange *change, Error *err) {
 
 /* -- Handing over --
  *
- * The engine tells the one that shall lead as soon as everything has been sent to it, and he obeys only if all of that is on his disk:
- * under load he hardly ever does, and is told once. So nothing new is taken, and he is told when he has answered for the last entry. */
+ * The engine tells the one that shall lead as soon as everything has been sent to it, and he obeys only if
+ * all of that is on his disk: under load he hardly ever does, and is told once. So nothing new is taken, and
+ * he is told when he has answered for the last entry. */
 
 static bool may_take_over(const Replica *p, const RaftServer *s) {
-        return s->id != raft_core_id(p->core) && s->role == RAFT_ROLE_VOTER && (p->transfer_to == 0 || s->id == p->transfer_to);
+        return s->id != raft_core_id(p->core) && s->role == RAFT_ROLE_VOTER &&
+               (p->transfer_to == 0 || s->id == p->transfer_to);
 }
 
 /* Also while it fails. */
@@ -309,7 +317,8 @@ static int transfer_step(Replica *p) {
                 if (!may_take_over(p, &servers->items[i]))
                         continue;
                 hopeful = true;
-                if (raft_core_match_index(p->core, servers->items[i].id, &match) >= 0 && match == raft_core_last_index(p->core))
+                if (raft_core_match_index(p->core, servers->items[i].id, &match) >= 0 &&
+                    match == raft_core_last_index(p->core))
                         to = servers->items[i].id;
         }
         if (to == 0 && hopeful && now < p->transfer_due_ms)
@@ -336,7 +345,9 @@ int replica_transfer(Replica *p, uint64_t raft_id) {
 }
 
 int replica_hand_over(Replica *p) {
-        return !core_leads(p) ? -EREMOTE : p->transfer_due_ms > 0 && p->transfer_to == 0 ? 0 : begin_transfer(p, 0);
+        return !core_leads(p)                                ? -EREMOTE :
+               p->transfer_due_ms > 0 && p->transfer_to == 0 ? 0 :
+                                                               begin_transfer(p, 0);
 }
 
 /* -- Checkpoints -- */
@@ -344,8 +355,8 @@ int replica_hand_over(Replica *p) {
 static void copy_run(void *userdata) {
         Replica *p = userdata;
 
-        p->copy_error = p->probing ? folder_probe(&p->folder, p->tree, &p->copy_text)
-                                   : folder_copy(&p->folder, p->tree, &p->copied, &p->copy_text);
+        p->copy_error = p->probing ? folder_probe(&p->folder, p->tree, &p->copy_text) :
+                                     folder_copy(&p->folder, p->tree, &p->copied, &p->copy_text);
 }
 
 /* The core takes a checkpoint only when the log is durable up to there; until then nothing is cut. */
@@ -370,7 +381,9 @@ static void tell_checkpoint(Replica *p) {
                 replica_checkpoint(p);
                 return;
         }
-        keep = MIN(p->previous_checkpoint, c->meta.applied > p->options.checkpoint_kept ? c->meta.applied - p->options.checkpoint_kept : 0);
+        keep = MIN(p->previous_checkpoint, c->meta.applied > p->options.checkpoint_kept ?
+                                                   c->meta.applied - p->options.checkpoint_kept :
+                                                   0);
         if (keep > 0 && p->log)
                 (void) raft_log_cut(p->log, keep); /* a failed write reports itself */
 }
@@ -397,7 +410,8 @@ static void adopt_copied(Replica *p) {
         if (p->dropping || p->drop_fd < 0)
                 return;
 
-        p->drop_work = (Work) { .name = LOOP_NAME(drop_done), .work = drop_run, .done = drop_done, .userdata = p };
+        p->drop_work =
+                (Work) { .name = LOOP_NAME(drop_done), .work = drop_run, .done = drop_done, .userdata = p };
         if (loop_work(p->loop, &p->drop_work) < 0)
                 close(TAKE_FD(p->drop_fd));
         else
@@ -416,17 +430,20 @@ static void copy_done(void *userdata) {
         }
 
         if (p->copy_error < 0) {
-                log_warning(((LogFields) { .error = p->copy_error }), "%s: %s", p->probing ? "the tree cannot be looked at" : "no checkpoint",
+                log_warning(((LogFields) { .error = p->copy_error }), "%s: %s",
+                            p->probing ? "the tree cannot be looked at" : "no checkpoint",
                             error_text(&p->copy_text, p->copy_error));
                 p->copy_retry_ms = loop_now_ms(p->loop) + COPY_RETRY_MS;
-                if (p->copy_error == -EUCLEAN) { /* what was copied, or the copy: in either case there is a better one */
+                if (p->copy_error ==
+                    -EUCLEAN) { /* what was copied, or the copy: in either case there is a better one */
                         folder_distrust(&p->folder);
                         replica_fail(p, -EUCLEAN, "%s", error_text(&p->copy_text, p->copy_error));
                 }
         } else if (p->probing)
                 log_notice(NO_FIELDS, "the tree of this host holds what was written to it");
         else {
-                log_debug(NO_FIELDS, "checkpoint of entry %" PRIu64 ", %" PRIu64 " bytes", p->copied.meta.applied, p->copied.size);
+                log_debug(NO_FIELDS, "checkpoint of entry %" PRIu64 ", %" PRIu64 " bytes",
+                          p->copied.meta.applied, p->copied.size);
                 p->previous_checkpoint = p->folder.checkpoint.fd >= 0 ? p->folder.checkpoint.meta.applied : 0;
                 p->copy_told = false;
                 adopt_copied(p);
@@ -443,7 +460,11 @@ static void copy_done(void *userdata) {
 static void copy(Replica *p, bool probing) {
         p->copied = (Checkpoint) { .fd = -1 };
         p->copy_text = (Error) {};
-        p->copy_work = (Work) { .name = LOOP_NAME(copy_done), .work = copy_run, .done = copy_done, .userdata = p, .nice = WORK_NICE_PATIENT };
+        p->copy_work = (Work) { .name = LOOP_NAME(copy_done),
+                                .work = copy_run,
+                                .done = copy_done,
+                                .userdata = p,
+                                .nice = WORK_NICE_PATIENT };
         p->probing = probing;
         if (loop_work(p->loop, &p->copy_work) < 0) {
                 p->copy_retry_ms = loop_now_ms(p->loop) + COPY_RETRY_MS;
@@ -459,7 +480,8 @@ static bool may_copy(const Replica *p) {
 }
 
 void replica_checkpoint(Replica *p) {
-        if (!may_copy(p) || loop_now_ms(p->loop) < p->copy_retry_ms || compare_differs(p->compare) || compare_undecided(p->compare))
+        if (!may_copy(p) || loop_now_ms(p->loop) < p->copy_retry_ms || compare_differs(p->compare) ||
+            compare_undecided(p->compare))
                 return;
 
 #ifdef PLANTED_BUGS
@@ -518,7 +540,8 @@ void replica_settle(Replica *p) {
         p->changed = 0;
         compare_settled(p->compare, changed);
         p->options.events.settled(p->options.events.userdata, changed);
-        if (replica_is_leader(p)) /* behind what 'settled' has deferred: new entries carry the commit index, too */
+        if (replica_is_leader(
+                    p)) /* behind what 'settled' has deferred: new entries carry the commit index, too */
                 loop_defer(p->loop, &p->notice);
 }
 
@@ -529,7 +552,8 @@ void replica_on_settle(void *userdata) {
 /* -- Work in flight -- */
 
 void replica_close_step(Replica *p) {
-        if (p->pending > 0 || p->copying || p->dropping || p->reopening.running || transfers_busy(p->transfers))
+        if (p->pending > 0 || p->copying || p->dropping || p->reopening.running ||
+            transfers_busy(p->transfers))
                 return;
         loop_defer(p->loop, &p->closed_deferred);
 }

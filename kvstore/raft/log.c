@@ -1,5 +1,6 @@
-/* The loop's side of the log: term and vote, and a queue of what is to be written. While a write is in flight the files are the
- * writer's (log_files.c); the loop keeps its own picture of where the log begins and ends. */
+/* The loop's side of the log: term and vote, and a queue of what is to be written. While a write is in flight
+ * the files are the writer's (log_files.c); the loop keeps its own picture of where the log begins and ends.
+ */
 #include "kvstore/raft/log.h"
 
 #include <assert.h>
@@ -192,8 +193,8 @@ static uint64_t file_size_of(const RaftLogOptions *options) {
         return MAX(size, FILE_SIZE_MIN);
 }
 
-static int create_files(Disk *disk, const RaftLogMeta *meta, uint64_t first_index, const RaftEntry *entries, size_t n,
-                        const RaftLogOptions *options) {
+static int create_files(Disk *disk, const RaftLogMeta *meta, uint64_t first_index, const RaftEntry *entries,
+                        size_t n, const RaftLogOptions *options) {
         RaftLogFiles files = { .disk = disk, .file_size = file_size_of(options), .write = 1 };
         _cleanup_writer_ Writer w = {};
         DiskFile *file;
@@ -224,8 +225,8 @@ static int create_files(Disk *disk, const RaftLogMeta *meta, uint64_t first_inde
         return r;
 }
 
-int raft_log_create(Disk *disk, const RaftLogMeta *meta, uint64_t first_index, const RaftEntry *entries, size_t n,
-                    const RaftLogOptions *options, Error *err) {
+int raft_log_create(Disk *disk, const RaftLogMeta *meta, uint64_t first_index, const RaftEntry *entries,
+                    size_t n, const RaftLogOptions *options, Error *err) {
         RaftLogMeta old;
         uint64_t sequence;
         int r;
@@ -285,11 +286,13 @@ static int open_meta(RaftLog *log, Error *err) {
         crash_point("start-number-before-write");
         r = meta_write(log, &meta);
         crash_point("start-number-written");
-        return r < 0 ? error_set(err, r, "cannot write %s: %s", meta_names[(log->meta_sequence + 1) % 2], strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "cannot write %s: %s", meta_names[(log->meta_sequence + 1) % 2],
+                                 strerror(-r)) :
+                       0;
 }
 
-int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events, void *userdata,
-                  RaftLog **ret, Error *err) {
+int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events,
+                  void *userdata, RaftLog **ret, Error *err) {
         RaftLog *log = NEW0(RaftLog, 1);
         int r;
 
@@ -300,12 +303,14 @@ int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const R
         log->loop = loop;
         log->events = *events;
         log->userdata = userdata;
-        log->files = (RaftLogFiles) { .disk = disk, .file_size = file_size_of(options), .cancelled = options->cancelled };
+        log->files = (RaftLogFiles) { .disk = disk,
+                                      .file_size = file_size_of(options),
+                                      .cancelled = options->cancelled };
 
         r = open_meta(log, err);
         if (r == 0)
-                r = raft_log_files_load(&log->files, options->applied, options->loaded_bytes, &log->loaded, &log->first, log->torn,
-                                        sizeof(log->torn), err);
+                r = raft_log_files_load(&log->files, options->applied, options->loaded_bytes, &log->loaded,
+                                        &log->first, log->torn, sizeof(log->torn), err);
         if (r < 0) {
                 log_free(log);
                 return r;
@@ -440,7 +445,8 @@ static void tell_flushed(RaftLog *log, int error) {
                 flushed(log->flushed_userdata, error);
 }
 
-/* What the finished job reports; the owner may close the log from inside, so that 'working' stays set until the end. */
+/* What the finished job reports; the owner may close the log from inside, so that 'working' stays set until
+ * the end. */
 static void report_job(RaftLog *log, const OpQueue *job) {
         const Op *appended = NULL;
         bool flush = false, cut = false;
@@ -455,7 +461,8 @@ static void report_job(RaftLog *log, const OpQueue *job) {
         log->bytes = raft_log_files_bytes(&log->files);
         if (log->job_error < 0) {
                 log->error = log->job_error;
-                snprintf(log->sentence, sizeof(log->sentence), "cannot write the log: %s", strerror(-log->error));
+                snprintf(log->sentence, sizeof(log->sentence), "cannot write the log: %s",
+                         strerror(-log->error));
                 log->events.failed(log->userdata, log->error, log->sentence);
                 if (!log->closing)
                         tell_flushed(log, log->error);
@@ -479,7 +486,8 @@ static void on_made(void *userdata) {
         RaftLog *log = userdata;
 
         log->is_making = false;
-        log->has_made = log->made_error == 0; /* if not, the writer makes the next file itself, and reports the error */
+        log->has_made = log->made_error ==
+                        0; /* if not, the writer makes the next file itself, and reports the error */
         if (log->closing && !log->working)
                 log_free(log);
 }
@@ -491,7 +499,11 @@ static void make_next_file(RaftLog *log) {
         if (last == 0 || last == log->made_behind || log->is_making || log->has_made)
                 return;
         log->made_behind = last;
-        log->making = (Work) { .name = LOOP_NAME(on_made), .work = work_making, .done = on_made, .userdata = log, .nice = WORK_NICE_PATIENT };
+        log->making = (Work) { .name = LOOP_NAME(on_made),
+                               .work = work_making,
+                               .done = on_made,
+                               .userdata = log,
+                               .nice = WORK_NICE_PATIENT };
         log->is_making = loop_work(log->loop, &log->making) >= 0;
 }
 
@@ -524,7 +536,9 @@ static void start_job(RaftLog *log) {
         log->queue = (OpQueue) {};
         log->files.has_spare |= log->has_made;
         log->has_made = false;
-        log->work = (Work) { .name = LOOP_NAME(on_job_done), .work = work_job, .done = on_job_done, .userdata = log };
+        log->work = (Work) {
+                .name = LOOP_NAME(on_job_done), .work = work_job, .done = on_job_done, .userdata = log
+        };
         log->working = true;
         log->working_since_ms = loop_now_ms(log->loop);
         r = loop_work(log->loop, &log->work);
@@ -575,7 +589,8 @@ static RaftEntry *copy_entries(const RaftEntry *entries, size_t n) {
         return copy;
 }
 
-int raft_log_append(RaftLog *log, uint64_t generation, uint64_t first_index, const RaftEntry *entries, size_t n) {
+int raft_log_append(RaftLog *log, uint64_t generation, uint64_t first_index, const RaftEntry *entries,
+                    size_t n) {
         Op op = { .kind = OP_APPEND,
                   .index = first_index,
                   .generation = generation,

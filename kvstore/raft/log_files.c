@@ -85,8 +85,9 @@ static bool read_record(uint64_t number, const uint8_t *bytes, size_t size, Reco
         ret->flags = read_u8(&r);
         zero = read_u16(&r);
         ret->write = read_u32(&r);
-        if (r.failed || zero != 0 || ret->type < RAFT_ENTRY_COMMAND || ret->type > RECORD_RESET || ret->flags > RECORD_LAST ||
-            ret->write == 0 || ret->size > RAFT_ENTRY_SIZE_MAX || padded(ret->size) > r.left)
+        if (r.failed || zero != 0 || ret->type < RAFT_ENTRY_COMMAND || ret->type > RECORD_RESET ||
+            ret->flags > RECORD_LAST || ret->write == 0 || ret->size > RAFT_ENTRY_SIZE_MAX ||
+            padded(ret->size) > r.left)
                 return false;
 
         ret->data = r.bytes;
@@ -101,7 +102,8 @@ typedef struct Loading {
         bool known;     /* where the log begins */
         uint64_t first; /* there, where its first entries are not kept; 0: they are */
         uint64_t applied, bytes;
-        uint32_t write; /* the number that the next record must have; 0: unknown, what was before has been removed */
+        uint32_t write; /* the number that the next record must have; 0: unknown, what was before has been
+                           removed */
         char *torn;
         size_t torn_size;
 } Loading;
@@ -112,8 +114,8 @@ static bool file_head_valid(const uint8_t *bytes, size_t size, uint64_t number) 
         uint32_t version = read_u32(&r), crc = read_u32(&r);
         uint64_t n = read_u64(&r);
 
-        return size >= FILE_HEAD_SIZE && memcmp(m, magic, sizeof(magic)) == 0 && version == FILE_VERSION && n == number &&
-               crc == crc32c(0, bytes + 16, FILE_HEAD_SIZE - 16);
+        return size >= FILE_HEAD_SIZE && memcmp(m, magic, sizeof(magic)) == 0 && version == FILE_VERSION &&
+               n == number && crc == crc32c(0, bytes + 16, FILE_HEAD_SIZE - 16);
 }
 
 static void note_index(RaftLogFile *file, uint64_t index) {
@@ -124,7 +126,9 @@ static void note_index(RaftLogFile *file, uint64_t index) {
 /* Replays one record. -EBADMSG if it cannot stand here. */
 static int replay(Loading *l, RaftLogFile *file, const Record *r) {
         RaftEntries *e = l->entries;
-        RaftEntry entry = { .term = r->term, .type = (RaftEntryType) r->type, .data = r->data, .size = r->size };
+        RaftEntry entry = {
+                .term = r->term, .type = (RaftEntryType) r->type, .data = r->data, .size = r->size
+        };
 
         if (r->index == 0 && r->type != RECORD_RESET)
                 return -EBADMSG;
@@ -143,7 +147,8 @@ static int replay(Loading *l, RaftLogFile *file, const Record *r) {
         case RECORD_TRUNCATE:
                 if (r->index > raft_entries_last(e) + 1)
                         return -EBADMSG;
-                /* Before our beginning: the entries that it cut off lay in a file that has been removed since, or were not kept. */
+                /* Before our beginning: the entries that it cut off lay in a file that has been removed
+                 * since, or were not kept. */
                 if (r->index < e->first)
                         raft_entries_reset(e, r->index);
                 l->first = MIN(l->first, r->index);
@@ -166,7 +171,8 @@ static size_t end_of_content(const uint8_t *bytes, size_t size) {
 }
 
 /* A record behind 'offset' that a later write than number 'write' brought: 'offset' was whole once. */
-static bool later_write_follows(const RaftLogFile *file, const uint8_t *bytes, size_t offset, size_t end, uint32_t write) {
+static bool later_write_follows(const RaftLogFile *file, const uint8_t *bytes, size_t offset, size_t end,
+                                uint32_t write) {
         Record r;
 
         for (size_t o = padded(offset + 1); o < end; o += 8) /* a record may end with zeroes */
@@ -175,8 +181,8 @@ static bool later_write_follows(const RaftLogFile *file, const uint8_t *bytes, s
         return false;
 }
 
-/* The file ends at 'offset'. What is behind must be zeroes, or, in the last file, what a torn write left; that is erased,
- * lest it be taken for something later. */
+/* The file ends at 'offset'. What is behind must be zeroes, or, in the last file, what a torn write left;
+ * that is erased, lest it be taken for something later. */
 static int end_file(Loading *l, RaftLogFile *file, uint8_t *bytes, size_t offset, bool last, Error *err) {
         size_t end = end_of_content(bytes, file->size);
         char name[NAME_SIZE];
@@ -207,9 +213,10 @@ static int load_records(Loading *l, RaftLogFile *file, uint8_t *bytes, bool last
                 error = l->write != 0 && r.write != l->write ? -EBADMSG : replay(l, file, &r);
                 if (error == -EBADMSG) {
                         file_name(name, file->number);
-                        return error_set(err, -EUCLEAN,
-                                         "%s is corrupt at offset %zu: the record does not follow the one before", name,
-                                         offset);
+                        return error_set(
+                                err, -EUCLEAN,
+                                "%s is corrupt at offset %zu: the record does not follow the one before",
+                                name, offset);
                 }
                 if (error < 0)
                         return error;
@@ -286,9 +293,14 @@ static int list_files(RaftLogFiles *f) {
         return r;
 }
 
-int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftEntries *ret, uint64_t *ret_first, char *torn, size_t torn_size,
-                        Error *err) {
-        Loading l = { .files = f, .entries = ret, .applied = applied, .bytes = bytes, .torn = torn, .torn_size = torn_size };
+int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftEntries *ret,
+                        uint64_t *ret_first, char *torn, size_t torn_size, Error *err) {
+        Loading l = { .files = f,
+                      .entries = ret,
+                      .applied = applied,
+                      .bytes = bytes,
+                      .torn = torn,
+                      .torn_size = torn_size };
         char name[NAME_SIZE];
         int r;
 
@@ -305,7 +317,8 @@ int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftE
                         return -ECANCELED;
                 if (i > 0 && f->items[i].number != f->items[i - 1].number + 1) {
                         file_name(name, f->items[i - 1].number + 1);
-                        return error_set(err, -EUCLEAN, "%s is corrupt at offset 0: the file is missing", name);
+                        return error_set(err, -EUCLEAN, "%s is corrupt at offset 0: the file is missing",
+                                         name);
                 }
                 r = load_file(&l, &f->items[i], i + 1 == f->n, err);
                 if (r < 0)
@@ -398,8 +411,8 @@ static void seal(RaftLogFiles *f) {
         f->buffer.bytes[f->last_record + FLAGS_OFFSET] |= RECORD_LAST;
         while (offset < f->buffer.size) {
                 uint8_t *record = f->buffer.bytes + offset;
-                uint32_t size = (uint32_t) record[4] | (uint32_t) record[5] << 8 | (uint32_t) record[6] << 16 |
-                                (uint32_t) record[7] << 24;
+                uint32_t size = (uint32_t) record[4] | (uint32_t) record[5] << 8 |
+                                (uint32_t) record[6] << 16 | (uint32_t) record[7] << 24;
                 size_t whole = RECORD_HEAD_SIZE + padded(size);
 
                 put_u32(record + WRITE_OFFSET, f->write);
@@ -412,7 +425,8 @@ int raft_log_files_flush(RaftLogFiles *f) {
         RaftLogFile *file = current(f);
         int r;
 
-        assert(f->buffer.error == 0); /* after a failed append the job ends, and the log takes no further operation */
+        assert(f->buffer.error ==
+               0); /* after a failed append the job ends, and the log takes no further operation */
         if (f->buffer.size == 0)
                 return 0;
 
@@ -429,7 +443,8 @@ int raft_log_files_flush(RaftLogFiles *f) {
         return 0;
 }
 
-static int put_record(RaftLogFiles *f, uint8_t type, uint64_t index, uint64_t term, const void *data, size_t size) {
+static int put_record(RaftLogFiles *f, uint8_t type, uint64_t index, uint64_t term, const void *data,
+                      size_t size) {
         static const uint8_t zeroes[8];
         size_t whole = RECORD_HEAD_SIZE + padded(size);
         RaftLogFile *file = current(f);
@@ -520,8 +535,8 @@ int raft_log_files_reset(RaftLogFiles *f, uint64_t index) {
         return r;
 }
 
-/* Some file behind the oldest one says where the log begins. One that is torn before its first record, or was never more than made
- * because the disk was full, does not. */
+/* Some file behind the oldest one says where the log begins. One that is torn before its first record, or was
+ * never more than made because the disk was full, does not. */
 static bool begins_behind_oldest(const RaftLogFiles *f) {
         for (size_t i = 1; i < f->n; i++)
                 if (f->items[i].low > 0)

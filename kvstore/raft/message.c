@@ -1,4 +1,5 @@
-/* Field by field, little-endian. Entries carry their terms as differences: most are equal to the one before. */
+/* Field by field, little-endian. Entries carry their terms as differences: most are equal to the one before.
+ */
 #include "kvstore/raft/message.h"
 
 #include <errno.h>
@@ -149,7 +150,8 @@ int raft_message_decode(const void *bytes, size_t size, RaftMessage *ret) {
                 m.snapshot.index = read_varint(r);
                 m.snapshot.index_term = read_varint(r);
                 m.snapshot.configuration_index = read_varint(r);
-                m.snapshot.configuration = read_blob(r, RAFT_CONFIGURATION_SIZE_MAX, &m.snapshot.configuration_size);
+                m.snapshot.configuration = read_blob(r, RAFT_CONFIGURATION_SIZE_MAX,
+                                                     &m.snapshot.configuration_size);
                 break;
         case RAFT_MESSAGE_TIMEOUT_NOW:
                 m.timeout_now.last_index = read_varint(r);
@@ -181,12 +183,9 @@ void raft_message_done(RaftMessage *m) {
 
 const char *raft_message_type_name(RaftMessageType type) {
         static const char *const names[] = {
-                [RAFT_MESSAGE_APPEND] = "append",
-                [RAFT_MESSAGE_APPEND_RESULT] = "append-result",
-                [RAFT_MESSAGE_VOTE] = "vote",
-                [RAFT_MESSAGE_VOTE_RESULT] = "vote-result",
-                [RAFT_MESSAGE_SNAPSHOT] = "snapshot",
-                [RAFT_MESSAGE_TIMEOUT_NOW] = "timeout-now",
+                [RAFT_MESSAGE_APPEND] = "append",     [RAFT_MESSAGE_APPEND_RESULT] = "append-result",
+                [RAFT_MESSAGE_VOTE] = "vote",         [RAFT_MESSAGE_VOTE_RESULT] = "vote-result",
+                [RAFT_MESSAGE_SNAPSHOT] = "snapshot", [RAFT_MESSAGE_TIMEOUT_NOW] = "timeout-now",
         };
 
         return type > 0 && type < ELEMENTS(names) ? names[type] : "unknown";

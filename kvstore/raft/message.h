@@ -1,7 +1,8 @@
 /* Raft's messages and entries: plain values, and as bytes.
  *
- * Versioned (first byte), little-endian, bounded: what decodes is within the limits below. A message of a newer version
- * is refused (-EPROTONOSUPPORT), damaged ones are -EBADMSG; dropping any message is always safe in Raft. */
+ * Versioned (first byte), little-endian, bounded: what decodes is within the limits below. A message of a
+ * newer version is refused (-EPROTONOSUPPORT), damaged ones are -EBADMSG; dropping any message is always safe
+ * in Raft. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,18 +12,19 @@
 #include "base/bytes.h"
 
 enum {
-        RAFT_ENTRY_SIZE_MAX = 256 * 1024,       /* data of one entry */
-        RAFT_MESSAGE_ENTRIES_MAX = 32,          /* entries of one message; the engine sends no more (max_inflight_entries) */
-        RAFT_SERVERS_MAX = 64,                  /* servers of a configuration */
-        RAFT_ADDRESS_MAX = 255,                 /* bytes of an address, without the terminator */
+        RAFT_ENTRY_SIZE_MAX = 256 * 1024, /* data of one entry */
+        RAFT_MESSAGE_ENTRIES_MAX =
+                32,             /* entries of one message; the engine sends no more (max_inflight_entries) */
+        RAFT_SERVERS_MAX = 64,  /* servers of a configuration */
+        RAFT_ADDRESS_MAX = 255, /* bytes of an address, without the terminator */
         RAFT_CONFIGURATION_SIZE_MAX = 32 * 1024,
         RAFT_MESSAGE_SIZE_MAX = RAFT_MESSAGE_ENTRIES_MAX * (RAFT_ENTRY_SIZE_MAX + 32) + 256,
 };
 
 typedef enum RaftEntryType {
-        RAFT_ENTRY_COMMAND = 1,   /* the replica's own bytes */
-        RAFT_ENTRY_BARRIER = 2,   /* a new leader's first entry; means nothing to the tree */
-        RAFT_ENTRY_CHANGE = 3,    /* a whole configuration, see raft_configuration_decode() */
+        RAFT_ENTRY_COMMAND = 1, /* the replica's own bytes */
+        RAFT_ENTRY_BARRIER = 2, /* a new leader's first entry; means nothing to the tree */
+        RAFT_ENTRY_CHANGE = 3,  /* a whole configuration, see raft_configuration_decode() */
 } RaftEntryType;
 
 typedef struct RaftEntry {
@@ -47,7 +49,8 @@ typedef struct RaftMessage {
         union {
                 struct {
                         uint64_t prev_index, prev_term, commit;
-                        RaftEntry *entries; /* prev_index + 1 on; the array is the message's, the data borrowed */
+                        RaftEntry *entries; /* prev_index + 1 on; the array is the message's, the data
+                                               borrowed */
                         size_t n_entries;
                 } append;
                 struct {
@@ -78,9 +81,8 @@ typedef struct RaftMessage {
 /* Appends 'message' to 'w', whose error says whether there was memory. */
 void raft_message_encode(Writer *w, const RaftMessage *message);
 
-/* On success *ret borrows all data from 'bytes', and raft_message_done() frees its array of entries. Fails with
- *   -EPROTONOSUPPORT   a version or type we do not know
- *   -EBADMSG           damaged, or over a limit. */
+/* On success *ret borrows all data from 'bytes', and raft_message_done() frees its array of entries. Fails
+ * with -EPROTONOSUPPORT   a version or type we do not know -EBADMSG           damaged, or over a limit. */
 int raft_message_decode(const void *bytes, size_t size, RaftMessage *ret);
 
 void raft_message_done(RaftMessage *message);

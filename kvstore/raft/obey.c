@@ -13,8 +13,8 @@
 #include "kvstore/raft/transfer.h"
 
 enum {
-        /* Of one transaction: the entries and their bytes, and what memory holds of it until it is committed. It ends with the entry that
-         * exceeds one of them. */
+        /* Of one transaction: the entries and their bytes, and what memory holds of it until it is committed.
+         * It ends with the entry that exceeds one of them. */
         SLICE_ENTRIES = 256,
         SLICE_BYTES = 4 * 1024 * 1024,
         SLICE_HELD_BYTES = 8 * 1024 * 1024,
@@ -32,7 +32,8 @@ static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
         return r;
 }
 
-static int op_append(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries, size_t n) {
+static int op_append(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries,
+                     size_t n) {
         Replica *p = userdata;
 
         return raft_log_append(p->log, generation, first_index, entries, n);
@@ -40,8 +41,9 @@ static int op_append(void *userdata, uint64_t generation, uint64_t first_index, 
 
 /* -- The commit index, told at once --
  *
- * The engine tells followers what is committed with its next entries or heartbeat. Who wrote or watches on a follower would
- * wait for that up to a heartbeat, so an empty AppendEntries follows each commit that nothing else has carried. */
+ * The engine tells followers what is committed with its next entries or heartbeat. Who wrote or watches on a
+ * follower would wait for that up to a heartbeat, so an empty AppendEntries follows each commit that nothing
+ * else has carried. */
 
 static uint64_t *told_to(Replica *p, uint64_t id) {
         uint64_t term = raft_core_term(p->core);
@@ -75,16 +77,19 @@ void replica_on_notice(void *userdata) {
                 const RaftEntry *e;
                 uint64_t match, *told;
 
-                if (s->id == raft_core_id(p->core) || s->role == RAFT_ROLE_SPARE || raft_core_match_index(p->core, s->id, &match) < 0)
+                if (s->id == raft_core_id(p->core) || s->role == RAFT_ROLE_SPARE ||
+                    raft_core_match_index(p->core, s->id, &match) < 0)
                         continue;
                 told = told_to(p, s->id);
                 e = raft_core_entry(p->core, match);
                 if (!told || !e || MIN(commit, match) <= *told)
                         continue;
-                replica_send_message(p, s->id,
-                                     &(RaftMessage) { .type = RAFT_MESSAGE_APPEND,
-                                                      .term = raft_core_term(p->core),
-                                                      .append = { .prev_index = match, .prev_term = e->term, .commit = commit } });
+                replica_send_message(
+                        p, s->id,
+                        &(RaftMessage) {
+                                .type = RAFT_MESSAGE_APPEND,
+                                .term = raft_core_term(p->core),
+                                .append = { .prev_index = match, .prev_term = e->term, .commit = commit } });
                 *told = MIN(commit, match);
         }
 }
@@ -96,12 +101,14 @@ static void op_send(void *userdata, uint64_t to, const char *address, const Raft
                 uint64_t *told = told_to(p, to);
 
                 if (told)
-                        *told = MAX(*told, MIN(message->append.commit, message->append.prev_index + message->append.n_entries));
+                        *told = MAX(*told, MIN(message->append.commit,
+                                               message->append.prev_index + message->append.n_entries));
         }
         replica_send_message(p, to, message);
 }
 
-static void op_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
+static void op_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term,
+                             uint64_t index) {
         Replica *p = userdata;
 
         transfers_send(p->transfers, to, index);
@@ -129,7 +136,8 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
         p->entries_since = p->bytes_since = 0;
 
         if (!keep_state) {
-                bool behind = p->shown && info->index < p->shown_applied; /* who begins anew had more: that is shown until it is there again */
+                bool behind = p->shown && info->index < p->shown_applied; /* who begins anew had more: that is
+                                                                             shown until it is there again */
 
                 p->shown = behind ? p->shown : tree_close(p->shown);
                 p->shown_wrong |= behind;
@@ -174,8 +182,8 @@ static int apply_entry(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry
         return tree_set_meta(txn, &meta);
 }
 
-/* Whether the entries that this turn of the loop has applied cost their share. Each input may apply a slice, and a turn may have many
- * inputs: all of them share it. */
+/* Whether the entries that this turn of the loop has applied cost their share. Each input may apply a slice,
+ * and a turn may have many inputs: all of them share it. */
 static bool turn_is_used(Replica *p) {
         uint64_t turn = loop_turns(p->loop)->n;
 
@@ -235,8 +243,9 @@ static int apply_slice(Replica *p, uint64_t first_index, const RaftEntry *entrie
         return done;
 }
 
-/* One slice of what is committed, or none in a turn of the loop that has applied enough: a long log, and what a follower lacked, do not
- * stop the loop. At the opening there is no service yet, and all slices follow at once. */
+/* One slice of what is committed, or none in a turn of the loop that has applied enough: a long log, and what
+ * a follower lacked, do not stop the loop. At the opening there is no service yet, and all slices follow at
+ * once. */
 static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n) {
         Replica *p = userdata;
         size_t done = 0;
@@ -254,10 +263,14 @@ static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entri
 
         folder_distrust(&p->folder);
         if (r == -ENOTSUP)
-                replica_fail(p, r, "entry %" PRIu64 " or one behind it is of a newer fleetd, of a feature level that this one does not know: "
-                                   "upgrade this host", first_index);
+                replica_fail(p, r,
+                             "entry %" PRIu64 " or one behind it is of a newer fleetd, of a feature level "
+                             "that this one does not know: "
+                             "upgrade this host",
+                             first_index);
         else
-                replica_fail(p, r, "cannot apply entry %" PRIu64 " and those behind it: %s", first_index, strerror(-r));
+                replica_fail(p, r, "cannot apply entry %" PRIu64 " and those behind it: %s", first_index,
+                             strerror(-r));
         return r;
 }
 

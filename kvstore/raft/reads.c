@@ -103,7 +103,8 @@ static void keep_time(Reads *reads) {
                 (void) timer_start(&reads->timer, reads->replica->loop, SWEEP_MS);
 }
 
-static void write_check(Reads *reads, Writer *w, uint64_t to, CheckKind kind, uint64_t term, uint64_t number, uint64_t index) {
+static void write_check(Reads *reads, Writer *w, uint64_t to, CheckKind kind, uint64_t term, uint64_t number,
+                        uint64_t index) {
         replica_write_head(reads->replica, w, to);
         write_u8(w, (uint8_t) kind);
         write_u64(w, term);
@@ -118,7 +119,8 @@ static void ask(Reads *reads, uint64_t to, CheckKind kind) {
         (void) replica_send(reads->replica, to, PEER_TERM_CHECK, &w); /* a lost one is asked again */
 }
 
-static void answer(Reads *reads, uint64_t session, uint64_t to, CheckKind kind, uint64_t term, uint64_t number, uint64_t index) {
+static void answer(Reads *reads, uint64_t session, uint64_t to, CheckKind kind, uint64_t term,
+                   uint64_t number, uint64_t index) {
         _cleanup_writer_ Writer w = {};
 
         write_check(reads, &w, to, kind, term, number, index);
@@ -195,7 +197,8 @@ static void begin_check(Reads *reads) {
 
         const RaftServers *servers = raft_core_servers(p->core);
         for (size_t i = 0; i < servers->n; i++)
-                if (servers->items[i].role == RAFT_ROLE_VOTER && servers->items[i].id != raft_core_id(p->core))
+                if (servers->items[i].role == RAFT_ROLE_VOTER &&
+                    servers->items[i].id != raft_core_id(p->core))
                         ask(reads, servers->items[i].id, CHECK_TERM);
 }
 
@@ -257,7 +260,8 @@ typedef struct Check {
         uint8_t kind;
 } Check;
 
-static bool read_check(const Reads *reads, PeerSession *session, const void *payload, size_t size, Check *ret) {
+static bool read_check(const Reads *reads, PeerSession *session, const void *payload, size_t size,
+                       Check *ret) {
         Reader r = reader_over(payload, size);
 
         if (!reads->replica->core || !replica_read_head(reads->replica, session, &r, &ret->from))
@@ -280,7 +284,8 @@ static void on_check(void *userdata, PeerSession *session, PeerFrame type, const
         if (replica_term(reads->replica) == 0)
                 return; /* nothing known, or closing */
         if (c.kind == CHECK_TERM) {
-                answer(reads, peer_number(session), c.from, CHECK_TERM, MAX(c.term, replica_term(reads->replica)), c.number, 0);
+                answer(reads, peer_number(session), c.from, CHECK_TERM,
+                       MAX(c.term, replica_term(reads->replica)), c.number, 0);
                 return;
         }
 
@@ -289,13 +294,17 @@ static void on_check(void *userdata, PeerSession *session, PeerFrame type, const
         m = NEW0(Remote, 1);
         if (!m)
                 return;
-        *m = (Remote) { .sync = { .done = remote_done, .userdata = m }, .reads = reads, .session = peer_number(session),
-                        .from = c.from, .number = c.number };
+        *m = (Remote) { .sync = { .done = remote_done, .userdata = m },
+                        .reads = reads,
+                        .session = peer_number(session),
+                        .from = c.from,
+                        .number = c.number };
         reads->n_remote++;
         reads_add(reads, &m->sync);
 }
 
-static void on_checked(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+static void on_checked(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                       size_t size) {
         Reads *reads = userdata;
         Check c;
 
@@ -308,8 +317,8 @@ static void on_checked(void *userdata, PeerSession *session, PeerFrame type, con
                 return;
         }
 
-        if (c.kind != CHECK_TERM || !replica_is_leader(reads->replica) || c.term != replica_term(reads->replica)
-            || reads->n_confirmed >= RAFT_SERVERS_MAX)
+        if (c.kind != CHECK_TERM || !replica_is_leader(reads->replica) ||
+            c.term != replica_term(reads->replica) || reads->n_confirmed >= RAFT_SERVERS_MAX)
                 return;
         reads->confirmed[reads->n_confirmed++] = c.from;
         if (has_majority(reads))

@@ -1,6 +1,6 @@
-/* Linearizable reading by term check: who reads waits until a majority has said, after the read arrived, that it knows no later
- * term than ours; and until all that was committed at its arrival is applied here. One check serves all that wait. A follower
- * asks its leader how far to wait. No disk, no lease. */
+/* Linearizable reading by term check: who reads waits until a majority has said, after the read arrived, that
+ * it knows no later term than ours; and until all that was committed at its arrival is applied here. One
+ * check serves all that wait. A follower asks its leader how far to wait. No disk, no lease. */
 #pragma once
 
 #include "kvstore/kvstore.h"
@@ -18,7 +18,8 @@ int reads_new(Reads **ret, Replica *replica);
 Reads *reads_free(Reads *reads); /* asserts that nobody of ours waits; returns NULL */
 
 void reads_add(Reads *reads, KvSync *sync);
-void reads_set_unchecked(Reads *reads, bool unchecked); /* a planted bug: nobody is asked, what is applied is served */
+void reads_set_unchecked(Reads *reads,
+                         bool unchecked); /* a planted bug: nobody is asked, what is applied is served */
 void reads_cancel(Reads *reads, KvSync *sync);
 /* Entries were applied, or Raft's state changed ('changed': RAFT_CHANGED_ bits). */
 void reads_settled(Reads *reads, unsigned changed);

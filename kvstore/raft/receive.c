@@ -5,8 +5,9 @@
 #include "kvstore/raft/core_internal.h"
 
 /* Steps entries[0..n) behind prev; only configurations' data reaches the engine. */
-static int step_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m, uint64_t prev_index,
-                       uint64_t prev_term, const RaftEntry *entries, size_t n, bool *ret_rejected) {
+static int step_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m,
+                       uint64_t prev_index, uint64_t prev_term, const RaftEntry *entries, size_t n,
+                       bool *ret_rejected) {
         struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = in };
         Given given = { .received = m, .entries = entries, .first = prev_index + 1 };
         struct raft_entry parts[RAFT_MESSAGE_ENTRIES_MAX];
@@ -22,9 +23,9 @@ static int step_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, co
         }
 
         for (size_t i = 0; i < n; i++) {
-                parts[i] = (struct raft_entry){ .term = entries[i].term,
-                                                .type = (enum raft_entry_type) entries[i].type,
-                                                .batch = batch };
+                parts[i] = (struct raft_entry) { .term = entries[i].term,
+                                                 .type = (enum raft_entry_type) entries[i].type,
+                                                 .batch = batch };
                 parts[i].buf.base = batch + offset;
                 if (entries[i].type == RAFT_ENTRY_CHANGE) {
                         memcpy(batch + offset, entries[i].data, entries[i].size);
@@ -83,7 +84,8 @@ static int receive_snapshot(RaftCore *c, uint64_t now_ms, struct raft_message *i
                 .last_term = m->snapshot.index_term,
                 .conf_index = m->snapshot.configuration_index,
         };
-        r = raft_configuration_read(m->snapshot.configuration, m->snapshot.configuration_size, &in->install_snapshot.conf);
+        r = raft_configuration_read(m->snapshot.configuration, m->snapshot.configuration_size,
+                                    &in->install_snapshot.conf);
         if (r < 0)
                 return r;
         return core_step(c, now_ms, &event, &given, NULL);
@@ -168,7 +170,8 @@ static int receive(RaftCore *c, uint64_t now_ms, uint64_t from, const char *addr
         return receive_other(c, now_ms, &in, m);
 }
 
-int raft_core_receive(RaftCore *c, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *m) {
+int raft_core_receive(RaftCore *c, uint64_t now_ms, uint64_t from, const char *address,
+                      const RaftMessage *m) {
         int r;
 
         r = core_begin(c);

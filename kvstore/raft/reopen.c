@@ -1,8 +1,10 @@
-/* Reading checkpoint and log again. At a start, before there is any service, that blocks; a replica in service has it done by a worker, and
- * its loop goes on: sessions, timers and reads of the tree that is shown.
+/* Reading checkpoint and log again. At a start, before there is any service, that blocks; a replica in
+ * service has it done by a worker, and its loop goes on: sessions, timers and reads of the tree that is
+ * shown.
  *
- * While the worker runs there is neither core nor log, the log's disk is the worker's alone, and so are checkpoint and live folder where the
- * tree is rebuilt. It changes nothing of the replica: what it found is in Reopening, and is taken on the loop, or dropped. */
+ * While the worker runs there is neither core nor log, the log's disk is the worker's alone, and so are
+ * checkpoint and live folder where the tree is rebuilt. It changes nothing of the replica: what it found is
+ * in Reopening, and is taken on the loop, or dropped. */
 #include "kvstore/raft/replica_internal.h"
 
 #include <assert.h>
@@ -38,8 +40,10 @@ static int check_log(const Replica *p, RaftLog *log, Identity *ret, Error *err) 
         return r < 0 ? error_set(err, r, "cannot write the log's meta: %s", strerror(-r)) : 0;
 }
 
-/* The log beside a tree that is at entry 'applied', as its disk has it. *ret_damaged: it cannot be read, or lacks what it had. */
-static int read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity *ret_identity, bool *ret_damaged, Error *err) {
+/* The log beside a tree that is at entry 'applied', as its disk has it. *ret_damaged: it cannot be read, or
+ * lacks what it had. */
+static int read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity *ret_identity, bool *ret_damaged,
+                    Error *err) {
         RaftLogOptions options = {
                 .file_size = p->options.log_file_size,
                 .applied = p->options.apply_twice ? 0 : applied,
@@ -54,8 +58,10 @@ static int read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity *ret_i
         r = p->options.trust_memory ? 0 : p->options.log_disk->ops->settle(p->options.log_disk);
         if (r < 0)
                 return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
-        r = raft_log_open(p->options.log_disk, p->loop, &options,
-                          &(RaftLogEvents) { .appended = replica_on_appended, .failed = replica_on_log_failed }, p, &log, err);
+        r = raft_log_open(
+                p->options.log_disk, p->loop, &options,
+                &(RaftLogEvents) { .appended = replica_on_appended, .failed = replica_on_log_failed }, p,
+                &log, err);
         *ret_damaged = r == -EUCLEAN;
         if (r < 0)
                 return r;
@@ -89,7 +95,8 @@ int replica_open_log(Replica *p, Error *err) {
 
 /* -- In service -- */
 
-/* A log that does not fit the tree is emptied, which takes a checkpoint of that tree: made here, it need not be made on the loop. */
+/* A log that does not fit the tree is emptied, which takes a checkpoint of that tree: made here, it need not
+ * be made on the loop. */
 static int copy_misfit(Replica *p, Reopening *o) {
         RaftStateInfo info = { .index = o->meta.applied, .term = o->meta.applied_term };
         RaftCoreStart start = { .state = info.index > 0 ? &info : NULL };
@@ -99,7 +106,8 @@ static int copy_misfit(Replica *p, Reopening *o) {
         if (raft_core_log_fits(&start) != 0 || (o->has_checkpoint && o->checkpoint_applied >= info.index))
                 return 0;
         if (!o->may_copy)
-                return error_set(&o->text, -EBUSY, "the log does not fit the tree, of which a checkpoint is being made");
+                return error_set(&o->text, -EBUSY,
+                                 "the log does not fit the tree, of which a checkpoint is being made");
         r = folder_copy(&p->folder, o->tree ?: p->tree, &o->copied, &o->text);
         o->distrusts = r == -EUCLEAN;
         return r;
@@ -115,7 +123,8 @@ static int reopen_steps(Replica *p, Reopening *o) {
         if (r >= 0 && o->tree) {
                 r = replica_tree_meta(o->tree, &o->meta);
                 if (r < 0)
-                        error_set(&o->text, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r));
+                        error_set(&o->text, r, "cannot read the tree in %s: %s", p->folder.path,
+                                  strerror(-r));
         }
         if (r >= 0)
                 r = read_log(p, o->meta.applied, &o->log, &o->identity, &o->damaged, &o->text);
@@ -144,9 +153,15 @@ int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *er
         int r;
 
         assert(!p->core && !p->log && !o->running);
-        *o = (Reopening) { .done = done, .rebuild = rebuild, .may_copy = !p->copying, .copied = { .fd = -1 },
-                            .has_checkpoint = p->folder.checkpoint.fd >= 0, .checkpoint_applied = p->folder.checkpoint.meta.applied };
-        o->work = (Work) { .name = LOOP_NAME(reopen_done), .work = reopen_run, .done = reopen_done, .userdata = p };
+        *o = (Reopening) { .done = done,
+                           .rebuild = rebuild,
+                           .may_copy = !p->copying,
+                           .copied = { .fd = -1 },
+                           .has_checkpoint = p->folder.checkpoint.fd >= 0,
+                           .checkpoint_applied = p->folder.checkpoint.meta.applied };
+        o->work = (Work) {
+                .name = LOOP_NAME(reopen_done), .work = reopen_run, .done = reopen_done, .userdata = p
+        };
         r = rebuild ? 0 : replica_tree_meta(p->tree, &o->meta);
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r));

@@ -29,7 +29,8 @@ static int open_all(Replica *p, bool join, Error *err) {
         uint64_t applied;
         int r;
 
-        r = folder_open(&p->folder, p->options.tree_path, p->options.machine_id, p->options.boot_id, p->options.quota, &p->tree, err);
+        r = folder_open(&p->folder, p->options.tree_path, p->options.machine_id, p->options.boot_id,
+                        p->options.quota, &p->tree, err);
         if (r == -EUCLEAN && p->folder.rotten && join) /* the others have what this host cannot make again */
                 p->damaged = folder_open_nothing(&p->folder, &p->tree, NULL) >= 0;
         if (r < 0)
@@ -49,14 +50,17 @@ static int open_all(Replica *p, bool join, Error *err) {
         p->damaged = applied > 0;
         if (applied > 0)
                 return error_set(err, -EUCLEAN,
-                                 "%s holds a tree, but the log that belongs to it is gone; restore the log, or remove this host's "
-                                 "state and let it join anew", p->folder.path);
+                                 "%s holds a tree, but the log that belongs to it is gone; restore the log, "
+                                 "or remove this host's "
+                                 "state and let it join anew",
+                                 p->folder.path);
         if (err)
                 *err = (Error) {};
         if (join)
                 return 0;
 
-        r = bootstrap_found(&p->folder, p->options.log_disk, loop_random(p->loop), p->options.address, p->options.log_file_size, err);
+        r = bootstrap_found(&p->folder, p->options.log_disk, loop_random(p->loop), p->options.address,
+                            p->options.log_file_size, err);
         if (r < 0)
                 return r;
         p->founded = true;
@@ -88,8 +92,10 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         static const struct {
                 PeerFrame type;
                 PeerHandler handler;
-        } frames[] = { { PEER_RAFT, replica_on_raft }, { PEER_BULK, replica_on_bulk }, { PEER_BULK_ACK, replica_on_bulk_ack },
-                      { PEER_TREE, replica_on_tree } };
+        } frames[] = { { PEER_RAFT, replica_on_raft },
+                       { PEER_BULK, replica_on_bulk },
+                       { PEER_BULK_ACK, replica_on_bulk_ack },
+                       { PEER_TREE, replica_on_tree } };
         Replica *p = NEW0(Replica, 1);
         int r;
 
@@ -130,8 +136,9 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         return 0;
 }
 
-/* A log that does not fit the state is emptied, but only when what replaces it is durable: the live tree may be ahead of the
- * log, and is whole only as long as the machine runs. In service that is there already (reopen.c). */
+/* A log that does not fit the state is emptied, but only when what replaces it is durable: the live tree may
+ * be ahead of the log, and is whole only as long as the machine runs. In service that is there already
+ * (reopen.c). */
 static int drop_log(Replica *p, uint64_t index, Error *err) {
         Checkpoint c = { .fd = -1 };
         int r;
@@ -139,13 +146,16 @@ static int drop_log(Replica *p, uint64_t index, Error *err) {
         if (p->folder.checkpoint.fd < 0 || p->folder.checkpoint.meta.applied < index) {
                 r = folder_copy(&p->folder, p->tree, &c, err);
                 if (r == -EUCLEAN)
-                        folder_distrust(&p->folder); /* what is not what was written is made again with the next attempt */
+                        folder_distrust(&p->folder); /* what is not what was written is made again with the
+                                                        next attempt */
                 if (r < 0)
                         return r;
                 folder_adopt(&p->folder, &c);
         }
 
-        log_info(NO_FIELDS, "the log does not fit the tree, which is at entry %" PRIu64 ": it begins anew behind that", index);
+        log_info(NO_FIELDS,
+                 "the log does not fit the tree, which is at entry %" PRIu64 ": it begins anew behind that",
+                 index);
         r = raft_log_reset(p->log, index);
         return r < 0 ? error_set(err, r, "cannot empty the log: %s", strerror(-r)) : 0;
 }
@@ -162,12 +172,13 @@ static int start(Replica *p, Error *err) {
         r = replica_state(p, &state, err);
         if (r < 0)
                 return r;
-        info = p->options.apply_twice && p->folder.checkpoint.fd < 0 ? (RaftStateInfo) {}
-               : p->options.apply_twice                              ? checkpoint_info(&p->folder.checkpoint)
-                                                                     : checkpoint_info(&state);
+        info = p->options.apply_twice && p->folder.checkpoint.fd < 0 ? (RaftStateInfo) {} :
+               p->options.apply_twice ? checkpoint_info(&p->folder.checkpoint) :
+                                        checkpoint_info(&state);
 
         if (raft_log_torn(p->log, &torn))
-                log_info(NO_FIELDS, "a write that a crash had interrupted was dropped from the log: %s", torn);
+                log_info(NO_FIELDS, "a write that a crash had interrupted was dropped from the log: %s",
+                         torn);
 
         r = raft_log_take_entries(p->log, &entries, &n, &first);
         if (r < 0)
@@ -176,19 +187,21 @@ static int start(Replica *p, Error *err) {
                 raft_log_entries_free(entries, n);
                 p->damaged = true;
                 return error_set(err, -EUCLEAN,
-                                 "the tree in %s ends with entry %" PRIu64 ", but the log begins with %" PRIu64
-                                 ": something was removed; remove this host's state and let it join anew", p->folder.path,
-                                 info.index, first);
+                                 "the tree in %s ends with entry %" PRIu64
+                                 ", but the log begins with %" PRIu64
+                                 ": something was removed; remove this host's state and let it join anew",
+                                 p->folder.path, info.index, first);
         }
 
-        r = raft_core_new(&(RaftCoreOptions) {
-                                  .id = p->identity.raft_id,
-                                  .address = p->options.address[0] ? p->options.address : "-",
-                                  .election_ms = p->options.election_ms,
-                                  .heartbeat_ms = p->options.heartbeat_ms,
-                                  .seed = (unsigned) random_u64(loop_random(p->loop)),
-                          },
-                          &replica_core_ops, p, &p->core);
+        r = raft_core_new(
+                &(RaftCoreOptions) {
+                        .id = p->identity.raft_id,
+                        .address = p->options.address[0] ? p->options.address : "-",
+                        .election_ms = p->options.election_ms,
+                        .heartbeat_ms = p->options.heartbeat_ms,
+                        .seed = (unsigned) random_u64(loop_random(p->loop)),
+                },
+                &replica_core_ops, p, &p->core);
         if (r >= 0) {
                 RaftCoreStart start = {
                         .term = raft_log_meta(p->log)->term,
@@ -214,7 +227,8 @@ static int start(Replica *p, Error *err) {
         raft_log_entries_free(entries, n);
         if (r < 0) {
                 p->core = raft_core_free(p->core);
-                if (p->folder.distrusted && !p->started) { /* at opening: there it is mended as in a replica at work */
+                if (p->folder.distrusted &&
+                    !p->started) { /* at opening: there it is mended as in a replica at work */
                         replica_fail(p, r, "%s", error_text(err, r));
                         *err = (Error) {};
                         return 0;
@@ -260,7 +274,8 @@ int replica_join(Replica *p, const Identity *identity, Error *err) {
         if (r >= 0)
                 r = replica_start(p, err);
         if (r >= 0 && lost)
-                r = folder_found(&p->folder); /* last: until then a crash finds what is lost, and asks once more */
+                r = folder_found(
+                        &p->folder); /* last: until then a crash finds what is lost, and asks once more */
         if (r < 0 && lost) {
                 replica_lost_again(p);
                 return r;

@@ -1,7 +1,7 @@
-/* What the files of the replica share: replica.c opens, starts and closes it; stop.c is what happens when it fails, up to where
- * it starts again; reopen.c reads what it starts from; inputs.c takes what comes in, makes
- * checkpoints and tells what has to be told; forget.c bounds what memory holds of the log; obey.c does what the core asks for; outward.c is the replica as others see it.
- * Each calls only those after it. */
+/* What the files of the replica share: replica.c opens, starts and closes it; stop.c is what happens when it
+ * fails, up to where it starts again; reopen.c reads what it starts from; inputs.c takes what comes in, makes
+ * checkpoints and tells what has to be told; forget.c bounds what memory holds of the log; obey.c does what
+ * the core asks for; outward.c is the replica as others see it. Each calls only those after it. */
 #pragma once
 
 #include "kvstore/raft/replica.h"
@@ -16,14 +16,15 @@ void replica_introduce(Replica *p);
 void replica_stop_init(Replica *p);
 void replica_stop_done(Replica *p); /* of what replica_stop_init() began, and the tree that is shown */
 void replica_close_log(Replica *p);
-/* The log is damaged: if there may be others, this replica's id is given up, durably. Else a negative errno, and 'err' stays; else
- * 'err' was said, and the replica waits for replica_join(). */
+/* The log is damaged: if there may be others, this replica's id is given up, durably. Else a negative errno,
+ * and 'err' stays; else 'err' was said, and the replica waits for replica_join(). */
 int replica_lose(Replica *p, Error *err);
 /* What was lost makes room for what begins anew with 'identity'. */
 int replica_set_aside(Replica *p, const Identity *identity, Error *err);
 /* It did not begin: as before. */
 void replica_lost_again(Replica *p);
-/* The tree is as far as 'applied': if another one was shown meanwhile, it is not needed any more. Inside an input. */
+/* The tree is as far as 'applied': if another one was shown meanwhile, it is not needed any more. Inside an
+ * input. */
 void replica_caught_up(Replica *p, uint64_t applied);
 
 /* The tree that was received takes the place of ours, and the replica begins again with it. */
@@ -33,10 +34,12 @@ void replica_exchange(Replica *p);
 
 int replica_tree_meta(Tree *tree, TreeMeta *ret);
 int replica_tree_applied(Tree *tree, uint64_t *ret);
-/* Opens the log that is there, as its disk has it, and sees whether it is ours. -ENOENT: none. Blocks: for a start, and for a log that is new. */
+/* Opens the log that is there, as its disk has it, and sees whether it is ours. -ENOENT: none. Blocks: for a
+ * start, and for a log that is new. */
 int replica_open_log(Replica *p, Error *err);
-/* Reads the log again, and before it rebuilds the tree if that is asked for, off the loop. Then 'done' comes, once, unless the replica closes;
- * what it does not take of 'reopening' is dropped. Neither core nor log is open. Negative: it does not come. */
+/* Reads the log again, and before it rebuilds the tree if that is asked for, off the loop. Then 'done' comes,
+ * once, unless the replica closes; what it does not take of 'reopening' is dropped. Neither core nor log is
+ * open. Negative: it does not come. */
 int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *err);
 /* Takes the log that was read, or returns the error that ended the reading. Sets 'damaged'. */
 int replica_take_reopened(Replica *p, Error *err);
@@ -54,7 +57,8 @@ void replica_settle(Replica *p);
 /* Closing goes on once nothing is in flight. */
 void replica_close_step(Replica *p);
 
-/* What replica_transfer() does, for one that fails: to anybody, of what it has; nothing new is taken any more. */
+/* What replica_transfer() does, for one that fails: to anybody, of what it has; nothing new is taken any
+ * more. */
 int replica_hand_over(Replica *p);
 
 /* The inputs: of timers and deferred calls, of the log, of sessions. */
@@ -67,7 +71,8 @@ void replica_on_log_failed(void *userdata, int error, const char *sentence);
 void replica_on_raft(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
 void replica_on_bulk(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
 void replica_on_tree(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
-void replica_on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
+void replica_on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                         size_t size);
 
 /* -- forget.c -- */
 

@@ -1,5 +1,5 @@
-/* The rules around the engine. Each function answers for one of its defects (or one precondition it does not check), and can
- * be switched off, so that the simulation can show what it is good for. */
+/* The rules around the engine. Each function answers for one of its defects (or one precondition it does not
+ * check), and can be switched off, so that the simulation can show what it is good for. */
 #include <assert.h>
 #include <errno.h>
 
@@ -57,8 +57,9 @@ int rule_acceptable(const RaftCore *c, uint64_t from, const RaftMessage *m) {
                         return -ESHUTDOWN;
                 if (m->type == RAFT_MESSAGE_APPEND)
                         return acceptable_append(m);
-                if (m->snapshot.index == 0 || m->snapshot.index_term == 0 || m->snapshot.index_term > m->term ||
-                    m->snapshot.configuration_index == 0 || m->snapshot.configuration_index > m->snapshot.index)
+                if (m->snapshot.index == 0 || m->snapshot.index_term == 0 ||
+                    m->snapshot.index_term > m->term || m->snapshot.configuration_index == 0 ||
+                    m->snapshot.configuration_index > m->snapshot.index)
                         return -EBADMSG;
                 return raft_configuration_check(m->snapshot.configuration, m->snapshot.configuration_size);
         case RAFT_MESSAGE_VOTE:
@@ -73,7 +74,8 @@ int rule_acceptable(const RaftCore *c, uint64_t from, const RaftMessage *m) {
 
 /* The engine reads the candidate's member of a union, whatever state it is in. */
 bool rule_drop_stray_vote_result(const RaftCore *c, const RaftMessage *m) {
-        return c->rules.drop_stray_vote_result && m->type == RAFT_MESSAGE_VOTE_RESULT && c->raft.state != RAFT_CANDIDATE;
+        return c->rules.drop_stray_vote_result && m->type == RAFT_MESSAGE_VOTE_RESULT &&
+               c->raft.state != RAFT_CANDIDATE;
 }
 
 /* The engine would forget what the second one brings, without freeing it. */
@@ -81,9 +83,10 @@ bool rule_one_install(const RaftCore *c, const RaftMessage *m) {
         return c->rules.one_install && m->type == RAFT_MESSAGE_SNAPSHOT && c->installing;
 }
 
-/* What we compacted the engine takes for missing: it rejects, the leader goes back to index 1, and the engine appends that
- * behind its log. All up to our snapshot is committed, so it agrees with the leader's. */
-size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index, uint64_t *prev_term) {
+/* What we compacted the engine takes for missing: it rejects, the leader goes back to index 1, and the engine
+ * appends that behind its log. All up to our snapshot is committed, so it agrees with the leader's. */
+size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index,
+                               uint64_t *prev_term) {
         uint64_t snapshot = c->raft.trail.snapshot.index;
         size_t n;
 
@@ -110,23 +113,26 @@ size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t 
         return n;
 }
 
-/* The engine leaves the last index unset in what it answers to an old term: a success with a random index, if the old sender
- * leads again in our term. */
+/* The engine leaves the last index unset in what it answers to an old term: a success with a random index, if
+ * the old sender leads again in our term. */
 void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before,
                                 struct raft_message *out) {
-        if (!c->rules.clean_old_term_result || out->type != RAFT_APPEND_ENTRIES_RESULT || received->term >= term_before)
+        if (!c->rules.clean_old_term_result || out->type != RAFT_APPEND_ENTRIES_RESULT ||
+            received->term >= term_before)
                 return;
 
         out->append_entries_result.rejected = 0;
         out->append_entries_result.last_log_index = 0;
 }
 
-/* The engine answers a pre-vote with the asker's own term; one whose term is too low for everybody, and whose log is needed
- * for a majority, would never learn the higher one. */
+/* The engine answers a pre-vote with the asker's own term; one whose term is too low for everybody, and whose
+ * log is needed for a majority, would never learn the higher one. */
 void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received, struct raft_message *out) {
-        if (!c->rules.tell_term_to_prevote || out->type != RAFT_REQUEST_VOTE_RESULT || out->request_vote_result.vote_granted)
+        if (!c->rules.tell_term_to_prevote || out->type != RAFT_REQUEST_VOTE_RESULT ||
+            out->request_vote_result.vote_granted)
                 return;
-        if (received->type != RAFT_MESSAGE_VOTE || !received->vote.pre_vote || received->term >= raft_current_term(&c->raft))
+        if (received->type != RAFT_MESSAGE_VOTE || !received->vote.pre_vote ||
+            received->term >= raft_current_term(&c->raft))
                 return;
 
         out->request_vote_result.term = raft_current_term(&c->raft);
@@ -135,11 +141,13 @@ void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received, s
 bool rule_sole_voter_new_term(const RaftCore *c, const struct raft_configuration *conf) {
         const struct raft_server *self = raft_configuration_find(conf, c->raft.id);
 
-        return c->rules.sole_voter_new_term && self && self->role == RAFT_VOTER && raft_configuration_voters(conf) == 1;
+        return c->rules.sole_voter_new_term && self && self->role == RAFT_VOTER &&
+               raft_configuration_voters(conf) == 1;
 }
 
-/* With two configurations above the commit index the engine remembers only the second as pending; when the first is applied
- * it is nevertheless the one to fall back to, and the one a snapshot between them carries. */
+/* With two configurations above the commit index the engine remembers only the second as pending; when the
+ * first is applied it is nevertheless the one to fall back to, and the one a snapshot between them carries.
+ */
 void rule_remember_committed(RaftCore *c, uint64_t index, struct raft_configuration *conf) {
         if (!c->rules.remember_committed || index <= c->raft.configuration_committed_index) {
                 raft_configuration_close(conf);
@@ -163,8 +171,9 @@ int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint
         return 0;
 }
 
-/* A promotion goes to the promoted server alone until that one has it: a voter that holds it needs the new majority, which counts
- * a server that denies its vote until it knows; with another voter dead nobody is ever elected again. */
+/* A promotion goes to the promoted server alone until that one has it: a voter that holds it needs the new
+ * majority, which counts a server that denies its vote until it knows; with another voter dead nobody is ever
+ * elected again. */
 long rule_order_of_sending(const RaftCore *c, uint64_t to, uint64_t prev_index, size_t n) {
         uint64_t from = c->held_from > 0 && to != c->held_for ? c->held_from : c->unsent_from;
 

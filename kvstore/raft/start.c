@@ -5,13 +5,15 @@
 #include "kvstore/raft/core_internal.h"
 
 int raft_core_log_fits(const RaftCoreStart *start) {
-        uint64_t index = start->state ? start->state->index : 0, last = start->first_index + start->n_entries - 1;
+        uint64_t index = start->state ? start->state->index : 0,
+                 last = start->first_index + start->n_entries - 1;
 
         if (start->first_index > index + 1)
                 return start->n_entries > 0 || index == 0 ? -EUCLEAN : 0;
         if (last < index)
                 return 0;
-        if (start->first_index <= index && start->entries[index - start->first_index].term != start->state->term)
+        if (start->first_index <= index &&
+            start->entries[index - start->first_index].term != start->state->term)
                 return 0;
         return 1;
 }
@@ -22,7 +24,8 @@ static int find_configuration(const RaftCoreStart *start, struct raft_configurat
 
         for (size_t i = start->n_entries; i > 0 && start->first_index + i - 1 > behind; i--)
                 if (start->entries[i - 1].type == RAFT_ENTRY_CHANGE)
-                        return raft_configuration_read(start->entries[i - 1].data, start->entries[i - 1].size, ret);
+                        return raft_configuration_read(start->entries[i - 1].data, start->entries[i - 1].size,
+                                                       ret);
 
         raft_configuration_init(ret);
         if (behind == 0)

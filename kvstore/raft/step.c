@@ -1,4 +1,5 @@
-/* A step of the engine, and the carrying out of what it says: meta, entries and snapshots to the disk, then messages. */
+/* A step of the engine, and the carrying out of what it says: meta, entries and snapshots to the disk, then
+ * messages. */
 #include "kvstore/raft/core_internal.h"
 
 #include <assert.h>
@@ -18,8 +19,11 @@ int core_write(RaftCore *c, uint64_t first, uint64_t last) {
         if (r < 0)
                 return r;
 
-        c->pending[c->n_pending++] = (PendingWrite) { .generation = ++c->generation, .first = first, .last = last };
-        return c->ops->append(c->userdata, c->generation, first, raft_entries_get(&c->log, first), last - first + 1);
+        c->pending[c->n_pending++] = (PendingWrite) { .generation = ++c->generation,
+                                                      .first = first,
+                                                      .last = last };
+        return c->ops->append(c->userdata, c->generation, first, raft_entries_get(&c->log, first),
+                              last - first + 1);
 }
 
 /* What is on its way to the disk from 'index' on is not what the log will hold there. */
@@ -37,7 +41,8 @@ uint64_t core_written(RaftCore *c, uint64_t generation, uint64_t last_index) {
                 PendingWrite *w = &c->pending[n++];
 
                 if (w->last >= w->first)
-                        stored = MAX(stored, w->generation == generation ? MIN(w->last, last_index) : w->last);
+                        stored = MAX(stored,
+                                     w->generation == generation ? MIN(w->last, last_index) : w->last);
         }
         c->n_pending -= n;
         if (n > 0)
@@ -71,7 +76,10 @@ static int take_entries(RaftCore *c, const struct raft_update *update, const Giv
 
         for (unsigned i = 0; i < update->entries.n && r == 0; i++) {
                 const struct raft_entry *e = &update->entries.batch[i];
-                RaftEntry own = { .term = e->term, .type = (RaftEntryType) e->type, .data = e->buf.base, .size = e->buf.len };
+                RaftEntry own = { .term = e->term,
+                                  .type = (RaftEntryType) e->type,
+                                  .data = e->buf.base,
+                                  .size = e->buf.len };
 
                 if (given->entries) {
                         own.data = given_entry(given, first + i)->data;
@@ -101,8 +109,8 @@ static int take_snapshot(RaftCore *c, const struct raft_update *update) {
         raft_entries_reset(&c->log, c->install.index + 1);
 
         info = (RaftStateInfo) { .index = c->install.index,
-                                .term = c->install.term,
-                                .configuration_index = c->install.configuration_index };
+                                 .term = c->install.term,
+                                 .configuration_index = c->install.configuration_index };
         r = raft_configuration_write(&c->install.configuration, &bytes, &info.configuration_size);
         if (r < 0)
                 return r;
@@ -138,8 +146,8 @@ static void send_message(RaftCore *c, const struct raft_message *out) {
                 send_append(c, out);
                 return;
         case RAFT_INSTALL_SNAPSHOT:
-                c->ops->send_snapshot(c->userdata, out->server_id, out->server_address, out->install_snapshot.term,
-                                      out->install_snapshot.last_index);
+                c->ops->send_snapshot(c->userdata, out->server_id, out->server_address,
+                                      out->install_snapshot.term, out->install_snapshot.last_index);
                 return;
         case RAFT_APPEND_ENTRIES_RESULT:
                 m.type = RAFT_MESSAGE_APPEND_RESULT;
@@ -176,7 +184,8 @@ static void send_message(RaftCore *c, const struct raft_message *out) {
         c->ops->send(c->userdata, out->server_id, out->server_address, &m);
 }
 
-int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given, bool *ret_rejected) {
+int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given,
+              bool *ret_rejected) {
         uint64_t term_before = raft_current_term(&c->raft);
         struct raft_update update = {};
         int r;
@@ -186,14 +195,17 @@ int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Give
         raft_free(r < 0 ? given->after_error : given->after);
         if (r < 0)
                 return r;
-        if (given->received && (given->received->type == RAFT_MESSAGE_APPEND || given->received->type == RAFT_MESSAGE_SNAPSHOT)
-            && given->received->term == raft_current_term(&c->raft))
+        if (given->received &&
+            (given->received->type == RAFT_MESSAGE_APPEND ||
+             given->received->type == RAFT_MESSAGE_SNAPSHOT) &&
+            given->received->term == raft_current_term(&c->raft))
                 c->leader_term = given->received->term;
 
         if (update.flags & (RAFT_UPDATE_CURRENT_TERM | RAFT_UPDATE_VOTED_FOR))
                 r = c->ops->write_meta(c->userdata, raft_current_term(&c->raft), raft_voted_for(&c->raft));
 
-        /* The entries held back must not exist here without having been written: others may have replaced them already. */
+        /* The entries held back must not exist here without having been written: others may have replaced
+         * them already. */
         if (r == 0 && c->held_from > 0 && c->raft.state != RAFT_LEADER)
                 r = -ERESTART;
 
@@ -219,7 +231,8 @@ int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Give
                         rule_clean_old_term_result(c, given->received, term_before, out);
                         rule_tell_term_to_prevote(c, given->received, out);
                 }
-                if (ret_rejected && out->type == RAFT_APPEND_ENTRIES_RESULT && out->append_entries_result.rejected > 0)
+                if (ret_rejected && out->type == RAFT_APPEND_ENTRIES_RESULT &&
+                    out->append_entries_result.rejected > 0)
                         *ret_rejected = true;
                 send_message(c, out);
         }

@@ -1,9 +1,10 @@
 /* How a replica ends, and how it comes back by itself.
  *
- * A write that failed is not retried: page cache and disk may differ. The replica hands over if it leads, closes core and log,
- * and its tree can be read as it was. Then it looks, with growing pauses, whether the disk works again (a full one: whether
- * there is room with a reserve), and begins anew from what the disk says, in the same daemon. A tree that failed is made
- * again of checkpoint and log; until the new one is as far as the old one was, the old one is shown. */
+ * A write that failed is not retried: page cache and disk may differ. The replica hands over if it leads,
+ * closes core and log, and its tree can be read as it was. Then it looks, with growing pauses, whether the
+ * disk works again (a full one: whether there is room with a reserve), and begins anew from what the disk
+ * says, in the same daemon. A tree that failed is made again of checkpoint and log; until the new one is as
+ * far as the old one was, the old one is shown. */
 #include "kvstore/raft/replica_internal.h"
 
 #include <assert.h>
@@ -17,13 +18,14 @@
 
 enum {
         HAND_OVER_MS = 1000,
-        PROBE_MS = 500,      /* from the failure to the first attempt; doubled with each one that fails ... */
+        PROBE_MS = 500, /* from the failure to the first attempt; doubled with each one that fails ... */
         PROBE_MAX_MS = 10000,
-        STEADY_MS = 60000,   /* ... and with each failure within this time after coming back */
-        LOOK_MS = 100,       /* while something of the old life is in flight */
+        STEADY_MS = 60000, /* ... and with each failure within this time after coming back */
+        LOOK_MS = 100,     /* while something of the old life is in flight */
 };
 
-static const uint64_t RESERVE = 64 * 1024 * 1024; /* room on a disk that was full, or an eighth of a small one */
+static const uint64_t RESERVE = 64 * 1024 *
+                                1024; /* room on a disk that was full, or an eighth of a small one */
 
 static void on_log_closed(void *userdata);
 
@@ -51,7 +53,8 @@ void replica_caught_up(Replica *p, uint64_t applied) {
                 show(p);
 }
 
-/* Takes 'tree', which may be older than ours; 'wrong': ours did not say what it should; 'taken': it is a leader's. */
+/* Takes 'tree', which may be older than ours; 'wrong': ours did not say what it should; 'taken': it is a
+ * leader's. */
 static int exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken) {
         uint64_t applied;
         int r;
@@ -122,7 +125,9 @@ static int begin_again(Replica *p, Error *err) {
                 r = replica_tree_applied(p->tree, &applied);
         if (r >= 0 && MAX(raft_log_last_index(p->log), applied) < p->durable_index) {
                 p->damaged = true;
-                return error_set(err, -EUCLEAN, "the log ends with entry %" PRIu64 ", but entries up to %" PRIu64 " had been acknowledged",
+                return error_set(err, -EUCLEAN,
+                                 "the log ends with entry %" PRIu64 ", but entries up to %" PRIu64
+                                 " had been acknowledged",
                                  raft_log_last_index(p->log), p->durable_index);
         }
         return r < 0 ? r : replica_start(p, err);
@@ -143,7 +148,8 @@ static int take_received(Replica *p, Error *err) {
         p->copy_told = true;
         p->previous_checkpoint = p->folder.checkpoint.meta.applied;
         p->entries_since = p->bytes_since = 0;
-        log_notice(NO_FIELDS, "this host has the leader's tree of entry %" PRIu64 " now", p->previous_checkpoint);
+        log_notice(NO_FIELDS, "this host has the leader's tree of entry %" PRIu64 " now",
+                   p->previous_checkpoint);
         transfers_drop(p->transfers);
         return exchange_tree(p, tree, true, true);
 }
@@ -200,13 +206,15 @@ static void on_stop(void *userdata) {
 
         if (p->error == 0 && p->restarting) {
                 if (!p->exchange)
-                        log_notice(NO_FIELDS, "leadership was lost during a promotion: starting again from what is durable");
+                        log_notice(NO_FIELDS, "leadership was lost during a promotion: starting again from "
+                                              "what is durable");
                 /* What was held back in a promotion never was acknowledged. */
                 p->durable_index = p->exchange && p->core ? raft_core_stored_index(p->core) : 0;
                 p->core = raft_core_free(p->core);
                 /* Told now: the log closes when its write has ended, and the disk may hang. */
                 p->changed = 0;
-                p->options.events.settled(p->options.events.userdata, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER);
+                p->options.events.settled(p->options.events.userdata,
+                                          RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER);
                 replica_close_log(p);
                 return;
         }
@@ -245,7 +253,9 @@ static int check_room(Replica *p, Error *err) {
                 if (i == 1 && p->folder.distrusted && p->folder.checkpoint.fd >= 0)
                         need += p->folder.checkpoint.size;
                 if (room[i] < need)
-                        return error_set(err, p->error, "the disk of %s is full: %" PRIu64 " of %" PRIu64 " KiB are free, it goes on when it are %" PRIu64,
+                        return error_set(err, p->error,
+                                         "the disk of %s is full: %" PRIu64 " of %" PRIu64
+                                         " KiB are free, it goes on when it are %" PRIu64,
                                          p->folder.path, room[i] / 1024, total[i] / 1024, need / 1024);
         }
         return 0;
@@ -259,7 +269,8 @@ static void did_not_begin(Replica *p, int error) {
         replica_close_log(p);
 }
 
-/* The tree that was rebuilt takes the place of the one that failed, also if what follows it cannot be read. */
+/* The tree that was rebuilt takes the place of the one that failed, also if what follows it cannot be read.
+ */
 static int take_rebuilt(Replica *p, Error *err) {
         Reopening *o = &p->reopening;
 
@@ -309,10 +320,12 @@ static void attempted(Replica *p, int r, Error *err) {
 
                 snprintf(p->reason, sizeof(p->reason), "%s", error_text(err, r));
                 if (changed)
-                        log_warning(((LogFields) { .error = r }), "the replica cannot come back yet: %s", p->reason);
+                        log_warning(((LogFields) { .error = r }), "the replica cannot come back yet: %s",
+                                    p->reason);
                 arm_comeback(p);
         } else {
-                log_notice(NO_FIELDS, "this host's replica works again, from entry %" PRIu64 " of its log", raft_log_last_index(p->log));
+                log_notice(NO_FIELDS, "this host's replica works again, from entry %" PRIu64 " of its log",
+                           raft_log_last_index(p->log));
                 begun(p);
         }
         p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
@@ -348,7 +361,8 @@ static void on_comeback(void *userdata) {
         if (r >= 0 && !p->tree)
                 folder_distrust(&p->folder);
         if (r >= 0 && p->folder.distrusted)
-                log_notice(NO_FIELDS, "making the tree in %s again, of its checkpoint and the log", p->folder.path);
+                log_notice(NO_FIELDS, "making the tree in %s again, of its checkpoint and the log",
+                           p->folder.path);
         if (r >= 0)
                 r = replica_reopen(p, p->folder.distrusted, on_comeback_read, &err);
         if (r < 0)
@@ -367,8 +381,8 @@ static bool has_others(Replica *p) {
                 return false;
         if (p->knows_others)
                 return true;
-        if (!p->tree || tree_begin_read(p->tree, &txn) < 0 || tree_configuration(txn, &bytes) < 0 || bytes.size == 0
-            || raft_configuration_decode_servers(bytes.data, bytes.size, &servers) < 0)
+        if (!p->tree || tree_begin_read(p->tree, &txn) < 0 || tree_configuration(txn, &bytes) < 0 ||
+            bytes.size == 0 || raft_configuration_decode_servers(bytes.data, bytes.size, &servers) < 0)
                 return false;
         others = servers.n > 1;
         raft_servers_done(&servers);
@@ -391,8 +405,11 @@ int replica_lose(Replica *p, Error *err) {
         p->lost = p->told_failed = true;
         p->error = -EUCLEAN;
         snprintf(p->reason, sizeof(p->reason), "%s", error_text(err, -EUCLEAN));
-        log_error(((LogFields) { .error = p->error }), "this host's replica is lost: %s; it does not vote any more, and asks to be let in under another id; "
-                  "where too few are left to vote: fleetd --recover on a host whose log is whole", p->reason);
+        log_error(((LogFields) { .error = p->error }),
+                  "this host's replica is lost: %s; it does not vote any more, and asks to be let in under "
+                  "another id; "
+                  "where too few are left to vote: fleetd --recover on a host whose log is whole",
+                  p->reason);
         replica_introduce(p);
         return 0;
 }
@@ -402,7 +419,8 @@ int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
         int r;
 
         if (identity->cluster_id != p->identity.cluster_id || identity->lineage != p->identity.lineage)
-                return error_set(err, -EXDEV, "this host belongs to another cluster, or to another lineage of it");
+                return error_set(err, -EXDEV,
+                                 "this host belongs to another cluster, or to another lineage of it");
         if (!is_at_rest(p))
                 return error_set(err, -EBUSY, "the replica that is lost has not ended yet");
 
@@ -414,7 +432,9 @@ int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
         if (r < 0)
                 return r;
 
-        log_notice(NO_FIELDS, "what this host's replica had is kept in %s/old, and in files old.* beside the new log", p->folder.path);
+        log_notice(NO_FIELDS,
+                   "what this host's replica had is kept in %s/old, and in files old.* beside the new log",
+                   p->folder.path);
         p->lost = false;
         p->error = 0;
         p->durable_index = p->previous_checkpoint = p->entries_since = p->bytes_since = 0;

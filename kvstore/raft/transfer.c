@@ -11,15 +11,17 @@
 #include "kvstore/raft/replica_internal.h"
 
 enum {
-        STEP_MS = 200,       /* between attempts when nothing moves by itself */
-        MESSAGE_MS = 1000,   /* between repetitions of the closing message */
+        STEP_MS = 200,     /* between attempts when nothing moves by itself */
+        MESSAGE_MS = 1000, /* between repetitions of the closing message */
         MESSAGE_MAX_MS = 30000,
-        NO_ROOM_MS = 10000,  /* after a refusal for want of room */
-        REFUSED_MS = 1000,   /* after a refusal, before it begins anew */
+        NO_ROOM_MS = 10000, /* after a refusal for want of room */
+        REFUSED_MS = 1000,  /* after a refusal, before it begins anew */
 };
 
 typedef enum AckWhat {
-        ACK_SO_FAR, ACK_WHOLE, ACK_REFUSED,
+        ACK_SO_FAR,
+        ACK_WHOLE,
+        ACK_REFUSED,
         /* An older version, which does not know these, waits for the silence: */
         ACK_ROTTEN,  /* all of it came, and is not what was written once */
         ACK_NO_ROOM, /* the disk has no room for it */
@@ -32,9 +34,9 @@ typedef struct Sending {
         uint64_t number;       /* of this attempt; 0: waits for a checkpoint */
         Checkpoint checkpoint; /* its file, and what goes into the message */
         uint64_t sent, acked;
-        bool whole;            /* the follower has all of it, and looked at it */
-        bool again;            /* to one whose tree differs: it takes it by itself, whatever its log holds */
-        bool no_room;          /* it has none, and that was said */
+        bool whole;   /* the follower has all of it, and looked at it */
+        bool again;   /* to one whose tree differs: it takes it by itself, whatever its log holds */
+        bool no_room; /* it has none, and that was said */
         uint64_t heard_ms, message_ms, whole_ms, rewound_ms, retry_ms;
 } Sending;
 
@@ -43,7 +45,7 @@ typedef struct Receiving {
         uint64_t from, number;
         uint64_t session; /* the number of the one by which the last chunk came */
         uint64_t size, offset;
-        uint64_t room;    /* on the disk when it began, in bytes */
+        uint64_t room; /* on the disk when it began, in bytes */
         int fd;
         bool finishing, ready;
         Checkpoint checkpoint;
@@ -55,9 +57,10 @@ struct Transfers {
         Timer timer;
         Receiving receiving;
         Work work;
-        char refused[256];     /* why the last tree that came could not be stored; "": it could */
-        int refused_error;     /* the same as an error, which stays when the figures in the text change */
-        uint64_t unfit_size, unfit_room; /* of the last one for whose second copy there was no room, and the room there was when it began; 0: none */
+        char refused[256]; /* why the last tree that came could not be stored; "": it could */
+        int refused_error; /* the same as an error, which stays when the figures in the text change */
+        uint64_t unfit_size, unfit_room; /* of the last one for whose second copy there was no room, and the
+                                            room there was when it began; 0: none */
         int work_error;
         Error work_text;
         Checkpoint work_result;
@@ -99,8 +102,9 @@ static void sending_begin(Transfers *t, Sending *s) {
         memcpy(mine.configuration, c->configuration, c->configuration_size);
         s->checkpoint = mine;
         s->number = random_u64(loop_random(p->loop)) | 1;
-        log_write(s->no_room ? LOG_DEBUG : LOG_INFO, NO_FIELDS, "sending the tree of entry %" PRIu64 " (%" PRIu64 " bytes) to replica %" PRIu64,
-               mine.meta.applied, mine.size, s->to);
+        log_write(s->no_room ? LOG_DEBUG : LOG_INFO, NO_FIELDS,
+                  "sending the tree of entry %" PRIu64 " (%" PRIu64 " bytes) to replica %" PRIu64,
+                  mine.meta.applied, mine.size, s->to);
 }
 
 static int send_chunk(Transfers *t, Sending *s) {
@@ -132,7 +136,8 @@ static int send_chunk(Transfers *t, Sending *s) {
 }
 
 static void send_chunks(Transfers *t, Sending *s) {
-        while (s->sent < s->checkpoint.size && s->sent < s->acked + (uint64_t) TRANSFER_WINDOW * TRANSFER_CHUNK)
+        while (s->sent < s->checkpoint.size &&
+               s->sent < s->acked + (uint64_t) TRANSFER_WINDOW * TRANSFER_CHUNK)
                 if (send_chunk(t, s) < 0)
                         break; /* no session, or its queue is full: the timer tries again */
 }
@@ -140,14 +145,15 @@ static void send_chunks(Transfers *t, Sending *s) {
 static void send_closing_message(Transfers *t, Sending *s, uint64_t now) {
         RaftStateInfo info = checkpoint_info(&s->checkpoint);
 
-        replica_send_message(t->replica, s->to,
-                             &(RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT,
-                                              .term = s->term,
-                                              .snapshot = { .index = info.index,
-                                                            .index_term = info.term,
-                                                            .configuration_index = info.configuration_index,
-                                                            .configuration = info.configuration,
-                                                            .configuration_size = info.configuration_size } });
+        replica_send_message(
+                t->replica, s->to,
+                &(RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT,
+                                 .term = s->term,
+                                 .snapshot = { .index = info.index,
+                                               .index_term = info.term,
+                                               .configuration_index = info.configuration_index,
+                                               .configuration = info.configuration,
+                                               .configuration_size = info.configuration_size } });
         s->message_ms = now;
 }
 
@@ -216,7 +222,11 @@ static void begin_sending(Transfers *t, uint64_t to, uint64_t index, bool again)
         if (!free_slot || !(s = NEW0(Sending, 1)))
                 return; /* Raft asks again */
 
-        *s = (Sending) { .to = to, .index = index, .again = again, .term = replica_term(t->replica), .checkpoint = { .fd = -1 } };
+        *s = (Sending) { .to = to,
+                         .index = index,
+                         .again = again,
+                         .term = replica_term(t->replica),
+                         .checkpoint = { .fd = -1 } };
         *free_slot = s;
         /* We are inside an input of the core: begin from the loop. */
         (void) timer_start(&t->timer, t->replica->loop, 0);
@@ -235,7 +245,9 @@ static void found_rotten(Transfers *t, const Sending *s) {
 
         if (folder->checkpoint.fd < 0 || folder->checkpoint.meta.applied != s->checkpoint.meta.applied)
                 return; /* there is another one already */
-        log_error(NO_FIELDS, "this host's checkpoint of entry %" PRIu64 " is damaged, as replica %" PRIu64 " has found: a new one is made",
+        log_error(NO_FIELDS,
+                  "this host's checkpoint of entry %" PRIu64 " is damaged, as replica %" PRIu64
+                  " has found: a new one is made",
                   s->checkpoint.meta.applied, s->to);
         folder_forget_checkpoint(folder);
 }
@@ -258,7 +270,9 @@ void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
                 if (what == ACK_ROTTEN)
                         found_rotten(t, s);
                 if (what == ACK_NO_ROOM && !s->no_room) {
-                        log_warning(NO_FIELDS, "replica %" PRIu64 " has no room on its disk for the tree (%" PRIu64 " bytes): it is sent again every %d s",
+                        log_warning(NO_FIELDS,
+                                    "replica %" PRIu64 " has no room on its disk for the tree (%" PRIu64
+                                    " bytes): it is sent again every %d s",
                                     s->to, s->checkpoint.size, NO_ROOM_MS / 1000);
                         s->no_room = true;
                 }
@@ -303,19 +317,26 @@ static void ack(Transfers *t, uint64_t session_number, uint64_t number, uint64_t
         replica_answer(t->replica, session_number, PEER_BULK_ACK, &w);
 }
 
-/* Ends the transfer under way and says why, once as long as the reason stays: the leader tries again and again. */
-static void refuse(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from, int error, const char *why) {
+/* Ends the transfer under way and says why, once as long as the reason stays: the leader tries again and
+ * again. */
+static void refuse(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from, int error,
+                   const char *why) {
         bool no_room = error == -ENOSPC || error == -EDQUOT;
 
         if (!t->refused[0] || t->refused_error != error)
-                log_warning(((LogFields) { .error = error }), "a tree that replica %" PRIu64 " sent cannot be used: %s", from, why);
+                log_warning(((LogFields) { .error = error }),
+                            "a tree that replica %" PRIu64 " sent cannot be used: %s", from, why);
         snprintf(t->refused, sizeof(t->refused), "%s", why);
         t->refused_error = error;
-        ack(t, session_number, number, 0, error == -EUCLEAN ? ACK_ROTTEN : no_room ? ACK_NO_ROOM : ACK_REFUSED);
+        ack(t, session_number, number, 0,
+            error == -EUCLEAN ? ACK_ROTTEN :
+            no_room           ? ACK_NO_ROOM :
+                                ACK_REFUSED);
         receiving_end(t);
 }
 
-static void refuse_to_store(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from, int error) {
+static void refuse_to_store(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from,
+                            int error) {
         char why[128];
 
         snprintf(why, sizeof(why), "cannot store it: %s", strerror(-error));
@@ -342,13 +363,15 @@ static void finish_done(void *userdata) {
         if (t->work_error < 0) {
                 t->unfit_size = t->work_error == -ENOSPC ? r->size : 0;
                 t->unfit_room = r->room;
-                refuse(t, r->session, r->number, r->from, t->work_error, error_text(&t->work_text, t->work_error));
+                refuse(t, r->session, r->number, r->from, t->work_error,
+                       error_text(&t->work_text, t->work_error));
                 return;
         }
         t->refused[0] = 0;
         t->unfit_size = 0;
 
-        close(TAKE_FD(r->fd)); /* else the blocks of this file stay in use when the next checkpoint takes its place */
+        close(TAKE_FD(r->fd)); /* else the blocks of this file stay in use when the next checkpoint takes its
+                                  place */
         r->checkpoint = t->work_result;
         t->work_result = (Checkpoint) { .fd = -1 };
         r->ready = true;
@@ -362,15 +385,18 @@ static int finish(Transfers *t) {
 
         t->work_text = (Error) {};
         t->work_result = (Checkpoint) { .fd = -1 };
-        t->work = (Work) { .name = LOOP_NAME(finish_done), .work = finish_run, .done = finish_done, .userdata = t };
+        t->work = (Work) {
+                .name = LOOP_NAME(finish_done), .work = finish_run, .done = finish_done, .userdata = t
+        };
         r = loop_work(t->replica->loop, &t->work);
         if (r >= 0)
                 t->receiving.finishing = true;
         return r;
 }
 
-/* How large a tree is, is the cluster's quota's business, which this host may not know yet: the bound is the room on its disk. Storing it takes a
- * second copy, which on some file systems costs nothing: only what has not fitted says so, and is not sent again before there is more room. */
+/* How large a tree is, is the cluster's quota's business, which this host may not know yet: the bound is the
+ * room on its disk. Storing it takes a second copy, which on some file systems costs nothing: only what has
+ * not fitted says so, and is not sent again before there is more room. */
 static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t number, uint64_t size) {
         uint64_t room, total;
         bool unfit;
@@ -380,10 +406,14 @@ static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t 
         receiving_end(t);
         fd = folder_incoming_open(&t->replica->folder);
         r = fd < 0 ? fd : folder_room(&t->replica->folder, &room, &total);
-        unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room && room / 2 < size + size / 16;
+        unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room &&
+                room / 2 < size + size / 16;
         if (r >= 0 && (size > room || unfit)) {
-                snprintf(why, sizeof(why), "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64 " KiB are free on the disk of %.64s%s", size / 1024,
-                         room / 1024, total / 1024, t->replica->folder.path, unfit ? ", too few for the second copy of it" : "");
+                snprintf(why, sizeof(why),
+                         "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64
+                         " KiB are free on the disk of %.64s%s",
+                         size / 1024, room / 1024, total / 1024, t->replica->folder.path,
+                         unfit ? ", too few for the second copy of it" : "");
                 refuse(t, session_number, number, from, -ENOSPC, why);
                 r = -ENOSPC;
         } else if (r < 0)
@@ -414,7 +444,8 @@ bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, 
         total = read_u64(&rd);
         offset = read_u64(&rd);
         crc = read_u32(&rd);
-        if (rd.failed || number == 0 || rd.left == 0 || rd.left > TRANSFER_CHUNK || term < replica_term(t->replica))
+        if (rd.failed || number == 0 || rd.left == 0 || rd.left > TRANSFER_CHUNK ||
+            term < replica_term(t->replica))
                 return false;
 
         if (number != r->number) {
@@ -434,7 +465,8 @@ bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, 
                 return true;
         }
 
-        if (offset == r->offset && total == r->size && rd.left <= r->size - r->offset && crc32c(0, rd.bytes, rd.left) == crc) {
+        if (offset == r->offset && total == r->size && rd.left <= r->size - r->offset &&
+            crc32c(0, rd.bytes, rd.left) == crc) {
                 int error = pwrite_all(r->fd, rd.bytes, rd.left, offset);
 
                 if (error < 0) {
@@ -459,8 +491,8 @@ Checkpoint *transfers_whole(Transfers *t) {
 Checkpoint *transfers_received(Transfers *t, const RaftMessage *message) {
         Receiving *r = &t->receiving;
 
-        if (!r->ready || r->checkpoint.meta.applied != message->snapshot.index
-            || r->checkpoint.meta.applied_term != message->snapshot.index_term)
+        if (!r->ready || r->checkpoint.meta.applied != message->snapshot.index ||
+            r->checkpoint.meta.applied_term != message->snapshot.index_term)
                 return NULL;
         return &r->checkpoint;
 }
@@ -476,7 +508,10 @@ void transfers_problem(const Transfers *t, char *ret, size_t size) {
         }
         for (size_t i = 0; i < TRANSFERS_MAX; i++)
                 if (t->sendings[i] && t->sendings[i]->no_room) {
-                        snprintf(ret, size, "replica %" PRIu64 " has no room on its disk for the tree, and cannot follow without it", t->sendings[i]->to);
+                        snprintf(ret, size,
+                                 "replica %" PRIu64
+                                 " has no room on its disk for the tree, and cannot follow without it",
+                                 t->sendings[i]->to);
                         return;
                 }
 }
@@ -493,7 +528,6 @@ void transfers_drop(Transfers *t) {
         receiving_end(t);
         folder_incoming_discard(&t->replica->folder);
 }
-
 
 bool transfers_busy(const Transfers *t) {
         return t->receiving.finishing;

@@ -7,7 +7,8 @@
 #include "base/log.h"
 
 enum {
-        LASTED_MS = 2000,         /* a session that was open for so long is no part of a storm: its end is redialed at once */
+        LASTED_MS = 2000, /* a session that was open for so long is no part of a storm: its end is redialed at
+                             once */
         PING_ANSWER_MS = 1000,
 };
 
@@ -45,9 +46,9 @@ static void peers_complain(Peers *peers, const PeerSession *s, unsigned cause, c
                 *colon = 0;
         if (!peers_first_complaint(peers, who, cause))
                 return;
-        log_warning(((LogFields) { .machine = s->has_hello ? s->hello.machine_id : NULL }), "refused a session from %s%s%s%s: %s",
-                    s->address, s->has_hello ? " (" : "", s->has_hello ? hello_name(&s->hello) : "", s->has_hello ? ")" : "",
-                    sentence);
+        log_warning(((LogFields) { .machine = s->has_hello ? s->hello.machine_id : NULL }),
+                    "refused a session from %s%s%s%s: %s", s->address, s->has_hello ? " (" : "",
+                    s->has_hello ? hello_name(&s->hello) : "", s->has_hello ? ")" : "", sentence);
 }
 
 /* -- Hellos -- */
@@ -86,7 +87,8 @@ static void peers_let_in(Peers *peers, Host *host, PeerSession *s) {
         for (unsigned i = 0; i < n; i++)
                 session_cut(old[i], -ESTALE, "its daemon has started anew");
 
-        /* The newer one wins on both sides, so that both agree: it may also come by another address of the same host. */
+        /* The newer one wins on both sides, so that both agree: it may also come by another address of the
+         * same host. */
         same = s->dialed ? host->dialed : host->accepted;
         if (same)
                 session_cut(same, -ESTALE, "a new session took its place");
@@ -110,8 +112,8 @@ static void peers_let_in(Peers *peers, Host *host, PeerSession *s) {
         }
         s->begun_ms = loop_now_ms(peers->loop);
         host_said_hello(host, s);
-        log_info(((LogFields) { .machine = host->machine_id }), "session %s %s (%s)", s->dialed ? "to" : "from",
-                 hello_name(&s->hello), s->address);
+        log_info(((LogFields) { .machine = host->machine_id }), "session %s %s (%s)",
+                 s->dialed ? "to" : "from", hello_name(&s->hello), s->address);
         session_open(s);
 }
 
@@ -134,22 +136,26 @@ static int peers_check(Peers *peers, const PeerSession *s, Refusal *cause, Error
 
         *cause = REFUSAL_CLONE;
         if (streq(hello->machine_id, self->machine_id))
-                return error_set(err, -EEXIST, "machine id %s is the one of two hosts, %s and %s: give the copy an id of its own "
-                                 "(rm /etc/machine-id; systemd-machine-id-setup)",
-                                 self->machine_id, *self->name ? self->name : "the other", hello_name(hello));
+                return error_set(
+                        err, -EEXIST,
+                        "machine id %s is the one of two hosts, %s and %s: give the copy an id of its own "
+                        "(rm /etc/machine-id; systemd-machine-id-setup)",
+                        self->machine_id, *self->name ? self->name : "the other", hello_name(hello));
 
         *cause = REFUSAL_CLUSTER;
         if (hello->cluster_id != 0 && self->cluster_id != 0 && hello->cluster_id != self->cluster_id)
-                return error_set(err, -EXDEV, "%s belongs to cluster %016llx, %s to cluster %016llx", hello_name(hello),
-                                 (unsigned long long) hello->cluster_id, hello_name(self),
+                return error_set(err, -EXDEV, "%s belongs to cluster %016llx, %s to cluster %016llx",
+                                 hello_name(hello), (unsigned long long) hello->cluster_id, hello_name(self),
                                  (unsigned long long) self->cluster_id);
 
         *cause = REFUSAL_LINEAGE;
         if (hello->cluster_id == self->cluster_id && hello->lineage != 0 && self->lineage != 0 &&
             hello->lineage != self->lineage)
-                return error_set(err, -EXDEV, "%s is of another lineage of this cluster than %s: one of them was left out when the "
-                                 "cluster was recovered or restored, and must join anew",
-                                 hello_name(hello), hello_name(self));
+                return error_set(
+                        err, -EXDEV,
+                        "%s is of another lineage of this cluster than %s: one of them was left out when the "
+                        "cluster was recovered or restored, and must join anew",
+                        hello_name(hello), hello_name(self));
 
         *cause = REFUSAL_ADMISSION;
         if (!s->dialed && peers->options.admit) {
@@ -235,9 +241,11 @@ static void peers_on_pong(void *userdata, PeerSession *s) {
 
         timer_stop(&s->host->verdict);
         host_clone_refused(s->host);
-        snprintf(sentence, sizeof(sentence), "machine id %s is the one of two running hosts, %s (%s) and %s (%s): give the copy "
+        snprintf(sentence, sizeof(sentence),
+                 "machine id %s is the one of two running hosts, %s (%s) and %s (%s): give the copy "
                  "an id of its own (rm /etc/machine-id; systemd-machine-id-setup)",
-                 s->host->machine_id, hello_name(&s->hello), s->address, hello_name(&judged->hello), judged->address);
+                 s->host->machine_id, hello_name(&s->hello), s->address, hello_name(&judged->hello),
+                 judged->address);
         peers_refuse(peers, judged, REFUSAL_CLONE, sentence);
 }
 
@@ -245,8 +253,8 @@ static void peers_on_frame(void *userdata, PeerSession *s, const Frame *frame) {
         Peers *peers = userdata;
 
         if (!peers->closing && peers->handlers[frame->type].handler)
-                peers->handlers[frame->type].handler(peers->handlers[frame->type].userdata, s, frame->type, frame->payload,
-                                                     frame->size);
+                peers->handlers[frame->type].handler(peers->handlers[frame->type].userdata, s, frame->type,
+                                                     frame->payload, frame->size);
 }
 
 static void peers_on_refused(void *userdata, PeerSession *s, Refusal cause, const char *sentence) {
@@ -302,15 +310,17 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
                 host_index(host);
                 host_changed(host);
                 if (!peers->closing)
-                        log_info(((LogFields) { .machine = host->machine_id, .error = error }), "session %s %s (%s) ended: %s",
-                                 s->dialed ? "to" : "from", hello_name(&s->hello), s->address, reason);
+                        log_info(((LogFields) { .machine = host->machine_id, .error = error }),
+                                 "session %s %s (%s) ended: %s", s->dialed ? "to" : "from",
+                                 hello_name(&s->hello), s->address, reason);
         } else if (!s->dialed && error < 0 && !s->has_hello)
                 peers_complain(peers, s, error == -EKEYREJECTED ? COMPLAINT_KEY : COMPLAINT_NO_HELLO, reason);
 
         if (k) {
                 k->session = NULL;
                 if (!was_open && !s->has_hello && error != -EPERM && !peers->closing)
-                        known_complain(k, error == -EKEYREJECTED ? COMPLAINT_KEY : COMPLAINT_NO_HELLO, reason);
+                        known_complain(k, error == -EKEYREJECTED ? COMPLAINT_KEY : COMPLAINT_NO_HELLO,
+                                       reason);
                 if (lasted) {
                         k->complained = 0;
                         k->backoff_ms = PEERS_BACKOFF_MIN_MS;
@@ -353,7 +363,8 @@ int peers_begin(Peers *peers, Stream *stream, Known *known) {
         PeerSession *s;
         int r;
 
-        r = session_new(&s, peers->loop, stream, peers->options.key, known != NULL, &peers->self, &session_events, peers);
+        r = session_new(&s, peers->loop, stream, peers->options.key, known != NULL, &peers->self,
+                        &session_events, peers);
         if (r < 0)
                 return r;
 

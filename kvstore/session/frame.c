@@ -73,7 +73,8 @@ int hello_read(const void *bytes, size_t size, PeerHello *ret, Error *err) {
         oldest = read_u16(&r);
         if (!r.failed && (newest < FRAME_PROTOCOL_OLDEST || oldest > FRAME_PROTOCOL))
                 return error_set(err, -EPROTONOSUPPORT,
-                                 "no common protocol: one side speaks versions %u to %u, the other %u to %u; upgrade the older",
+                                 "no common protocol: one side speaks versions %u to %u, the other %u to %u; "
+                                 "upgrade the older",
                                  oldest, newest, FRAME_PROTOCOL_OLDEST, FRAME_PROTOCOL);
 
         hello.cluster_id = read_u64(&r);
@@ -85,7 +86,8 @@ int hello_read(const void *bytes, size_t size, PeerHello *ret, Error *err) {
         hello.raft_id = read_u64(&r);
         read_fixed(&r, hello.address, sizeof(hello.address));
         read_fixed(&r, hello.name, sizeof(hello.name));
-        if (r.failed || parse_hex_id(hello.machine_id, 32) < 0 || (*hello.boot_id && parse_hex_id(hello.boot_id, 32) < 0))
+        if (r.failed || parse_hex_id(hello.machine_id, 32) < 0 ||
+            (*hello.boot_id && parse_hex_id(hello.boot_id, 32) < 0))
                 return error_set(err, -EBADMSG, "the hello is malformed");
 
         *ret = hello;

@@ -104,7 +104,8 @@ void host_clone_refused(Host *host) {
 
 /* -- Who is told -- */
 
-/* Observers come and go while they are being told: whoever leaves is stepped over by all walks that stand on it. */
+/* Observers come and go while they are being told: whoever leaves is stepped over by all walks that stand on
+ * it. */
 typedef struct ObserverWalk {
         PeerObserver *next;
         struct ObserverWalk *outer;
@@ -183,8 +184,8 @@ void known_complain(Known *k, unsigned cause, const char *sentence) {
                 return;
 
         k->complained |= 1u << cause;
-        log_warning(((LogFields) { .machine = k->host ? k->host->machine_id : NULL }), "no session to %s: %s", k->address,
-                    sentence);
+        log_warning(((LogFields) { .machine = k->host ? k->host->machine_id : NULL }), "no session to %s: %s",
+                    k->address, sentence);
 }
 
 void known_wait(Known *k, uint64_t delay_ms) {
@@ -217,7 +218,9 @@ static void host_state(const Host *host, PeerState *ret) {
         uint64_t silent_ms = MIN(now_ms - MIN(host->heard_ms, now_ms), MIN(dialed, accepted));
 
         /* A host that hangs does not answer the handshake, but its kernel answers. */
-        for (const Known *k = !host->dialed && !host->accepted && host->n_known > 0 ? host->peers->known : NULL; k; k = k->hh.next)
+        for (const Known *k = !host->dialed && !host->accepted && host->n_known > 0 ? host->peers->known :
+                                                                                      NULL;
+             k; k = k->hh.next)
                 if (k->host == host && k->session)
                         silent_ms = MIN(silent_ms, session_silent_ms(k->session));
         *ret = (PeerState) {

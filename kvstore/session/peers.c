@@ -7,11 +7,12 @@
 #include "base/log.h"
 
 enum {
-        /* Without a session, a connection that is refused is the only sign of a kernel (PeerState). As on a session, where the kernel
-         * is probed once a second, a second without a link or a lost packet must not look like three seconds of silence. */
+        /* Without a session, a connection that is refused is the only sign of a kernel (PeerState). As on a
+         * session, where the kernel is probed once a second, a second without a link or a lost packet must
+         * not look like three seconds of silence. */
         DIAL_TIMEOUT_MS = 1000,
         PROBE_MS = 500,
-        GREETING_HELD_MS = 250,   /* a newcomer displaces the oldest greeting only when that had so long */
+        GREETING_HELD_MS = 250, /* a newcomer displaces the oldest greeting only when that had so long */
         SILENT_CUT_MS = 10000,
         HOST_KEPT_MS = 600000,
 };
@@ -19,10 +20,13 @@ enum {
 /* -- Whom we dial -- */
 
 static void known_unreachable(Known *k, int error) {
-        const char *sentence = error == -ECONNREFUSED ? "connection refused: no fleetd listens there"
-                               : error == -ETIMEDOUT  ? "the host does not answer"
-                               : error == -EINVAL     ? "not an address: expected ADDR:PORT or [ADDR6]:PORT, in numbers"
-                                                      : strerror(-error);
+        const char *sentence = error == -ECONNREFUSED ?
+                                       "connection refused: no fleetd listens there" :
+                               error == -ETIMEDOUT ?
+                                       "the host does not answer" :
+                               error == -EINVAL ?
+                                       "not an address: expected ADDR:PORT or [ADDR6]:PORT, in numbers" :
+                                       strerror(-error);
 
         known_complain(k, COMPLAINT_UNREACHABLE, sentence);
         if (error == -ETIMEDOUT)
@@ -59,7 +63,8 @@ static void known_dial(void *userdata) {
                 return;
         }
 
-        k->connecting = peers->network->ops->connect(peers->network, k->address, DIAL_TIMEOUT_MS, known_on_connected, k, &r);
+        k->connecting = peers->network->ops->connect(peers->network, k->address, DIAL_TIMEOUT_MS,
+                                                     known_on_connected, k, &r);
         if (!k->connecting)
                 known_unreachable(k, r);
 }
@@ -115,7 +120,8 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
                 const PeerAddress *a = known + i;
                 Host *host = NULL;
 
-                if (streq(a->machine_id, peers->self.machine_id) || streq(a->address, peers->self.address) || !*a->address)
+                if (streq(a->machine_id, peers->self.machine_id) || streq(a->address, peers->self.address) ||
+                    !*a->address)
                         continue;
 
                 HASH_FIND_STR(peers->known, a->address, k);
@@ -129,7 +135,8 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
                 k->wanted = true;
                 if (!*a->machine_id || streq(a->machine_id, k->given_id))
                         continue;
-                /* What a hello has said counts more than what a list says; but a new word of the list is worth a look. */
+                /* What a hello has said counts more than what a list says; but a new word of the list is
+                 * worth a look. */
                 memcpy(k->given_id, a->machine_id, sizeof(k->given_id));
                 if (k->session && k->session->state == SESSION_OPEN)
                         continue;
@@ -167,8 +174,8 @@ static void accepting_on_stream(void *userdata, Stream *stream) {
                 return;
         }
 
-        /* The oldest goes; but when all of them are young this is a storm of honest hosts, and if each drove out the one
-         * before it, none would ever get through: then the newcomer is told to come again. */
+        /* The oldest goes; but when all of them are young this is a storm of honest hosts, and if each drove
+         * out the one before it, none would ever get through: then the newcomer is told to come again. */
         if (HASH_CNT(hh_pending, peers->pending) >= PEER_GREETINGS_MAX) {
                 if (loop_now_ms(peers->loop) - oldest->begun_ms < GREETING_HELD_MS) {
                         stream_close(stream);
@@ -197,7 +204,8 @@ int peers_listen(Peers *peers, const char *address, Error *err) {
         return 0;
 }
 
-/* For walks over sessions that end some: what follows 's' now, or its successor's number, may be gone afterwards. */
+/* For walks over sessions that end some: what follows 's' now, or its successor's number, may be gone
+ * afterwards. */
 static PeerSession *session_after(Peers *peers, uint64_t number) {
         PeerSession *s = NULL;
 
@@ -206,8 +214,8 @@ static PeerSession *session_after(Peers *peers, uint64_t number) {
         return s;
 }
 
-/* Cuts what has been silent for long, so that a healed link is dialed anew at once instead of waiting for the kernel's
- * retransmission, whose pauses have grown by then; and forgets hosts that are long gone. */
+/* Cuts what has been silent for long, so that a healed link is dialed anew at once instead of waiting for the
+ * kernel's retransmission, whose pauses have grown by then; and forgets hosts that are long gone. */
 static void peers_on_tick(void *userdata) {
         Peers *peers = userdata;
         uint64_t now_ms = loop_now_ms(peers->loop), next;

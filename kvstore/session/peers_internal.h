@@ -1,11 +1,12 @@
-/* What the files of this folder share about the cluster's hosts: peers.c dials, listens and is asked; admission.c decides who
- * may come in and who is whom; hosts.c keeps the hosts and the addresses that we know, and tells of changes. Each calls only those
- * after it. Nobody outside this folder includes this file.
+/* What the files of this folder share about the cluster's hosts: peers.c dials, listens and is asked;
+ * admission.c decides who may come in and who is whom; hosts.c keeps the hosts and the addresses that we
+ * know, and tells of changes. Each calls only those after it. Nobody outside this folder includes this file.
  *
- * Three tables: the addresses to dial (Known), the machines that we have met (Host), the sessions. A Known learns its
- * machine from the hello of the session it dialed. A Host outlives its sessions, for those who judge its silence, by
- * HOST_KEPT_MS. All that happens to a session passes through the session events in admission.c, and nothing is called out
- * from inside but handlers, admit() and observers' on_end(): on_change() is deferred. */
+ * Three tables: the addresses to dial (Known), the machines that we have met (Host), the sessions. A Known
+ * learns its machine from the hello of the session it dialed. A Host outlives its sessions, for those who
+ * judge its silence, by HOST_KEPT_MS. All that happens to a session passes through the session events in
+ * admission.c, and nothing is called out from inside but handlers, admit() and observers' on_end():
+ * on_change() is deferred. */
 #pragma once
 
 #include <sys/queue.h>
@@ -45,9 +46,9 @@ typedef struct Known {
         char address[64];
         char given_id[33];
         Peers *peers;
-        Host *host;      /* given, or learned from its hello; NULL: not known */
-        bool ourselves;  /* it is us who answer there */
-        bool wanted;     /* while the list is compared */
+        Host *host;     /* given, or learned from its hello; NULL: not known */
+        bool ourselves; /* it is us who answer there */
+        bool wanted;    /* while the list is compared */
         void *connecting;
         PeerSession *session;
         Timer timer;
@@ -64,14 +65,14 @@ typedef struct Accepting {
 } Accepting;
 
 struct Peers {
-        Loop *loop;       /* borrowed, as are the next */
+        Loop *loop; /* borrowed, as are the next */
         Network *network;
         PeersOptions options;
         PeerHello self;
         Accepting *accepting;
         Known *known;
         Host *hosts;
-        Host *by_raft;    /* of those with a dialed session */
+        Host *by_raft; /* of those with a dialed session */
         TAILQ_HEAD(, Host) changed;
         PeerSession *sessions; /* all, by number: lingering ones too */
         PeerSession *pending;  /* accepted ones before their hello, oldest first */

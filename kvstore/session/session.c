@@ -4,14 +4,14 @@
 #include <errno.h>
 
 enum {
-        SMALL_FRAME = 4096,  /* copied behind its head on the stack */
-        KEPT_BYTES = 65536,  /* a larger buffer is given back when it is empty */
+        SMALL_FRAME = 4096, /* copied behind its head on the stack */
+        KEPT_BYTES = 65536, /* a larger buffer is given back when it is empty */
         PING_SIZE = 8,
         STREAM_ENOUGH = 128 * 1024, /* given to the stream at once: what follows waits in its lane */
 };
 
-/* Who asks and who answers: on an accepted session come questions, on a dialed one answers. Types that we do not know are
- * a newer daemon's, and are dropped. */
+/* Who asks and who answers: on an accepted session come questions, on a dialed one answers. Types that we do
+ * not know are a newer daemon's, and are dropped. */
 enum { QUESTION = 1, ANSWER = 2 };
 
 static const struct {
@@ -208,8 +208,9 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
         r = s->n_waiting > 0 ? session_pump(s, false) : 0;
         if (r < 0)
                 return r;
-        return s->n_waiting == 0 && stream_queued(s->stream) < STREAM_ENOUGH ? session_write(s, type, payload, size)
-                                                                              : session_wait(s, type, payload, size);
+        return s->n_waiting == 0 && stream_queued(s->stream) < STREAM_ENOUGH ?
+                       session_write(s, type, payload, size) :
+                       session_wait(s, type, payload, size);
 }
 
 int session_ping(PeerSession *s) {
@@ -226,7 +227,8 @@ static int session_write_hello(PeerSession *s) {
         return session_write(s, PEER_HELLO, w.bytes, w.size);
 }
 
-/* What a session says that is opened: its hello, or nothing where that was said with the dialing and has not changed since. */
+/* What a session says that is opened: its hello, or nothing where that was said with the dialing and has not
+ * changed since. */
 static int session_say_news(PeerSession *s) {
         _cleanup_writer_ Writer w = {};
 
@@ -241,7 +243,8 @@ int session_say_hello(PeerSession *s) {
 }
 
 /* Says a last word, and closes when it has left, or after a while. */
-static void session_finish(PeerSession *s, PeerFrame type, const void *payload, size_t size, int error, const char *reason) {
+static void session_finish(PeerSession *s, PeerFrame type, const void *payload, size_t size, int error,
+                           const char *reason) {
         _hold_ PeerSession *hold = session_ref(s);
         bool said;
 
@@ -325,7 +328,8 @@ static void session_on_bye(PeerSession *s, const Frame *frame) {
 static void session_on_frame(PeerSession *s, const Frame *frame) {
         bool greeting = s->state == SESSION_GREETING;
 
-        if (greeting && frame->type != PEER_HELLO && (!s->dialed || (frame->type != PEER_REFUSED && frame->type != PEER_BYE))) {
+        if (greeting && frame->type != PEER_HELLO &&
+            (!s->dialed || (frame->type != PEER_REFUSED && frame->type != PEER_BYE))) {
                 session_cut(s, -EBADMSG, "what came is no hello of a fleetd");
                 return;
         }
@@ -353,8 +357,9 @@ static void session_on_frame(PeerSession *s, const Frame *frame) {
                 if (frames[frame->type].direction & (s->dialed ? ANSWER : QUESTION))
                         s->events->on_frame(s->userdata, s, frame);
                 else
-                        session_cut(s, -EBADMSG, s->dialed ? "it asked on the session that we dialed"
-                                                           : "it answered on the session that it dialed");
+                        session_cut(s, -EBADMSG,
+                                    s->dialed ? "it asked on the session that we dialed" :
+                                                "it answered on the session that it dialed");
         }
 }
 
@@ -369,13 +374,16 @@ static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
         while (s->state == SESSION_GREETING || s->state == SESSION_OPEN) {
                 Frame frame;
                 ssize_t n = frame_take(bytes + done, size - done,
-                                       s->state == SESSION_OPEN ? (size_t) PEER_FRAME_MAX : (size_t) FRAME_HELLO_MAX, &frame);
+                                       s->state == SESSION_OPEN ? (size_t) PEER_FRAME_MAX :
+                                                                  (size_t) FRAME_HELLO_MAX,
+                                       &frame);
 
                 if (n == 0)
                         break;
                 if (n < 0) {
-                        session_cut(s, n, s->state == SESSION_OPEN ? "its frame is larger than allowed"
-                                                                   : "what came is no hello of a fleetd");
+                        session_cut(s, n,
+                                    s->state == SESSION_OPEN ? "its frame is larger than allowed" :
+                                                               "what came is no hello of a fleetd");
                         break;
                 }
                 done += n;
@@ -417,7 +425,9 @@ static void session_on_read(void *userdata, const void *bytes, size_t size) {
 
         s->heard_ms = loop_now_ms(s->loop);
         if (size == 0) {
-                session_cut(s, 0, s->state == SESSION_OPEN ? "closed by the other side" : "closed before its hello");
+                session_cut(s, 0,
+                            s->state == SESSION_OPEN ? "closed by the other side" :
+                                                       "closed before its hello");
                 return;
         }
 
@@ -495,7 +505,8 @@ static void session_on_timer(void *userdata) {
         if (s->state == SESSION_ENDED)
                 session_close_stream(s);
         else
-                session_cut(s, -ETIMEDOUT, s->state == SESSION_TLS ? "no TLS within 5 s" : "no hello within 5 s");
+                session_cut(s, -ETIMEDOUT,
+                            s->state == SESSION_TLS ? "no TLS within 5 s" : "no hello within 5 s");
 }
 
 /* The stream is ready for frames. */
@@ -524,8 +535,8 @@ static void session_on_secure(void *userdata, Stream *secure, int error, const c
                 session_cut(s, r, "cannot say our hello");
 }
 
-int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key, bool dialed, const PeerHello *self,
-                const SessionEvents *events, void *userdata) {
+int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key, bool dialed,
+                const PeerHello *self, const SessionEvents *events, void *userdata) {
         _cleanup_free_ PeerSession *s = NEW0(PeerSession, 1);
         int r;
 
@@ -548,7 +559,8 @@ int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key
         };
         for (size_t i = 0; i < _LANE_MAX; i++)
                 s->lanes[i].last = &s->lanes[i].first;
-        printable_copy(s->address, sizeof(s->address), stream_peer_address(stream), strlen(stream_peer_address(stream)));
+        printable_copy(s->address, sizeof(s->address), stream_peer_address(stream),
+                       strlen(stream_peer_address(stream)));
 
         r = timer_start(&s->timer, loop, SESSION_HELLO_MS);
         if (r < 0) {
@@ -556,8 +568,9 @@ int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key
                 return r;
         }
 
-        r = key ? tls_start(loop, stream, key, dialed ? TLS_CLIENT : TLS_SERVER, session_on_secure, s, &s->handshake)
-                : session_begin(s, stream);
+        r = key ? tls_start(loop, stream, key, dialed ? TLS_CLIENT : TLS_SERVER, session_on_secure, s,
+                            &s->handshake) :
+                  session_begin(s, stream);
         if (r < 0) {
                 timer_stop(&s->timer);
                 if (!key) {
@@ -573,7 +586,8 @@ int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key
 
 uint64_t session_silent_ms(const PeerSession *s) {
         uint64_t heard = loop_now_ms(s->loop) - s->heard_ms;
-        uint64_t kernel = s->stream && !s->closed ? stream_kernel_silent_ms(s->stream) : UINT64_MAX; /* a call of the kernel: once */
+        uint64_t kernel = s->stream && !s->closed ? stream_kernel_silent_ms(s->stream) :
+                                                    UINT64_MAX; /* a call of the kernel: once */
 
         return MIN(kernel, heard);
 }

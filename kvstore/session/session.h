@@ -1,8 +1,9 @@
 /* One session: frames over one stream, its hello, its limits, its end.
  *
- * The life of a session: TLS (if there is a key), greeting, then perhaps judged (its reading stands still while the rule of
- * clones asks the others), open, ended. The dialing side says its hello first; the accepting side answers with its own when
- * it lets the other in, or with a refusal. What the hellos mean, and who may come in, admission.c decides.
+ * The life of a session: TLS (if there is a key), greeting, then perhaps judged (its reading stands still
+ * while the rule of clones asks the others), open, ended. The dialing side says its hello first; the
+ * accepting side answers with its own when it lets the other in, or with a refusal. What the hellos mean, and
+ * who may come in, admission.c decides.
  *
  * A stranger costs us this struct, one timer and at most a hello's bytes, for at most SESSION_HELLO_MS. */
 #pragma once
@@ -17,11 +18,15 @@ enum {
 };
 
 typedef enum SessionState {
-        SESSION_TLS, SESSION_GREETING, SESSION_JUDGED, SESSION_OPEN, SESSION_ENDED,
+        SESSION_TLS,
+        SESSION_GREETING,
+        SESSION_JUDGED,
+        SESSION_OPEN,
+        SESSION_ENDED,
 } SessionState;
 
-/* What waits for a slow connection goes in this order; within a lane in order of sending. Beats and what Raft says must not stand
- * behind a checkpoint or a flood of states: hosts would be lost that live. */
+/* What waits for a slow connection goes in this order; within a lane in order of sending. Beats and what Raft
+ * says must not stand behind a checkpoint or a flood of states: hosts would be lost that live. */
 typedef enum SessionLane { LANE_FIRST, LANE_USERS, LANE_LATER, _LANE_MAX } SessionLane;
 
 typedef struct Lane {
@@ -30,13 +35,15 @@ typedef struct Lane {
 
 /* Called with the session's own state in order; each may end the session. */
 typedef struct SessionEvents {
-        /* A valid hello is in s->hello: the first one (state SESSION_GREETING: answer by open, judge, refuse or cut), or a
-         * changed one of an open session, with the same machine, boot and nonce. */
+        /* A valid hello is in s->hello: the first one (state SESSION_GREETING: answer by open, judge, refuse
+         * or cut), or a changed one of an open session, with the same machine, boot and nonce. */
         void (*on_hello)(void *userdata, PeerSession *s);
-        void (*on_frame)(void *userdata, PeerSession *s, const Frame *frame); /* of other types than the session's own */
+        void (*on_frame)(void *userdata, PeerSession *s,
+                         const Frame *frame); /* of other types than the session's own */
         void (*on_pong)(void *userdata, PeerSession *s);
-        void (*on_refused)(void *userdata, PeerSession *s, Refusal cause, const char *sentence); /* on_end follows */
-        void (*on_bye)(void *userdata, PeerSession *s, const char *reason);                      /* on_end follows */
+        void (*on_refused)(void *userdata, PeerSession *s, Refusal cause,
+                           const char *sentence);                           /* on_end follows */
+        void (*on_bye)(void *userdata, PeerSession *s, const char *reason); /* on_end follows */
         /* Once. 'error' 0: orderly. The session lingers without events until its stream is closed. */
         void (*on_end)(void *userdata, PeerSession *s, int error, const char *reason);
         void (*on_gone)(void *userdata, PeerSession *s); /* its memory goes now */
@@ -45,9 +52,9 @@ typedef struct SessionEvents {
 struct PeerSession {
         SessionState state;
         bool dialed;
-        bool has_hello;  /* 'hello' is what the other side said */
-        bool working;    /* inside the loop over its frames */
-        bool closed;     /* stream_close() was called */
+        bool has_hello; /* 'hello' is what the other side said */
+        bool working;   /* inside the loop over its frames */
+        bool closed;    /* stream_close() was called */
         PeerHello hello;
         const PeerHello *self; /* borrowed */
         const SessionEvents *events;
@@ -55,15 +62,15 @@ struct PeerSession {
         Loop *loop;              /* borrowed */
         Stream *stream;          /* NULL during TLS and after its end */
         TlsHandshake *handshake; /* during TLS */
-        unsigned refs;           /* the stream or handshake, and each function of ours that still works on it */
-        Timer timer;             /* for the hello; after the end, for lingering */
+        unsigned refs; /* the stream or handshake, and each function of ours that still works on it */
+        Timer timer;   /* for the hello; after the end, for lingering */
         Timer stall;
-        uint64_t stalled_sent;   /* what had left when the stall timer was started */
-        uint64_t written;        /* bytes ever given to the stream */
-        Lane lanes[_LANE_MAX];   /* frames that are not the stream's yet, since it has enough ... */
-        size_t n_waiting;        /* ... and their bytes */
-        uint64_t said;           /* hash of the last hello of ours */
-        uint8_t *bytes;          /* a frame that is not whole yet */
+        uint64_t stalled_sent; /* what had left when the stall timer was started */
+        uint64_t written;      /* bytes ever given to the stream */
+        Lane lanes[_LANE_MAX]; /* frames that are not the stream's yet, since it has enough ... */
+        size_t n_waiting;      /* ... and their bytes */
+        uint64_t said;         /* hash of the last hello of ours */
+        uint8_t *bytes;        /* a frame that is not whole yet */
         size_t n_bytes, capacity;
         uint64_t begun_ms, heard_ms;
         char address[64]; /* of the other end */
@@ -76,9 +83,10 @@ struct PeerSession {
         UT_hash_handle hh, hh_pending;
 };
 
-/* Takes over 'stream' (also when it fails: -ENOMEM). No event comes from inside. 'self' is said when a hello is due. */
-int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key, bool dialed, const PeerHello *self,
-                const SessionEvents *events, void *userdata);
+/* Takes over 'stream' (also when it fails: -ENOMEM). No event comes from inside. 'self' is said when a hello
+ * is due. */
+int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key, bool dialed,
+                const PeerHello *self, const SessionEvents *events, void *userdata);
 
 /* The other side may come in: says our hello if it was dialed to us, and reads on. */
 void session_open(PeerSession *s);

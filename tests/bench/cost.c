@@ -1,5 +1,5 @@
-/* What the costliest entries take: the charged cost, and the thread's processor time beside it. The prices of kvstore/cost.h were
- * found with it: an entry of COST_ENTRY_MAX should take at most COST_ENTRY_MS.
+/* What the costliest entries take: the charged cost, and the thread's processor time beside it. The prices of
+ * kvstore/cost.h were found with it: an entry of COST_ENTRY_MAX should take at most COST_ENTRY_MS.
  *
  *     cost [--level N] [NAME...] */
 #include <assert.h>
@@ -38,7 +38,8 @@ static Entry begin(void) {
         Entry e = {};
 
         now_ms++;
-        kv_batch_begin(&e.batch, &e.w, &(KvBatchHead) { .cluster_ms = now_ms, .quota = 2ull << 30, .level = MIN(level, 2u) });
+        kv_batch_begin(&e.batch, &e.w,
+                       &(KvBatchHead) { .cluster_ms = now_ms, .quota = 2ull << 30, .level = MIN(level, 2u) });
         return e;
 }
 
@@ -50,8 +51,13 @@ static bool add(Entry *e, const KvCommand *cmd) {
         if (e->n == KV_BATCH_COMMANDS_MAX || (e->n > 0 && e->w.size + w.size + 48 > KV_BATCH_MAX))
                 return false;
         n_numbers++;
-        kv_batch_add(&e->batch, &e->w, &(KvBatchItem) { .origin = ORIGIN, .number = n_numbers, .floor = MAX(1u, n_numbers - e->n),
-                                                        .deadline_ms = now_ms + 10000, .command = w.bytes, .command_size = w.size });
+        kv_batch_add(&e->batch, &e->w,
+                     &(KvBatchItem) { .origin = ORIGIN,
+                                      .number = n_numbers,
+                                      .floor = MAX(1u, n_numbers - e->n),
+                                      .deadline_ms = now_ms + 10000,
+                                      .command = w.bytes,
+                                      .command_size = w.size });
         e->n++;
         return true;
 }
@@ -77,7 +83,8 @@ static Cost apply(Entry *e, double *ret_ms) {
 
         n_done = n_refused = n_deferred = 0;
         assert(tree_begin_write(tree, &txn) == 0);
-        r = apply_batch(txn, ++n_entries, 1, e->w.bytes, e->w.size, &(ApplySink) { .on_result = on_result, .on_event = on_event, .cost = &cost });
+        r = apply_batch(txn, ++n_entries, 1, e->w.bytes, e->w.size,
+                        &(ApplySink) { .on_result = on_result, .on_event = on_event, .cost = &cost });
         assert(r == 0);
         assert(tree_commit(txn) == 0);
         outcomes_clear(&outcomes);
@@ -97,8 +104,10 @@ static void report(const char *name, Entry *e) {
         double ms;
         Cost cost = apply(e, &ms);
 
-        printf("%-34s %7zu B  cost %9llu (%9llu bytes, %6llu nodes)  %7.2f ms  %6.2f ns/unit  %6.1f ms at the limit   done %u refused %u deferred %u\n", name, size,
-               (unsigned long long) cost.total, (unsigned long long) cost.bytes, (unsigned long long) cost.nodes, ms, ms * 1e6 / (double) cost.total,
+        printf("%-34s %7zu B  cost %9llu (%9llu bytes, %6llu nodes)  %7.2f ms  %6.2f ns/unit  %6.1f ms at "
+               "the limit   done %u refused %u deferred %u\n",
+               name, size, (unsigned long long) cost.total, (unsigned long long) cost.bytes,
+               (unsigned long long) cost.nodes, ms, ms * 1e6 / (double) cost.total,
                ms * COST_ENTRY_MAX / (double) cost.total, n_done, n_refused, n_deferred);
 }
 
@@ -133,7 +142,11 @@ static void fill(const char *dir, unsigned n, size_t size, uint64_t ttl_ms) {
                         char key[1024];
 
                         snprintf(key, sizeof(key), "%s/%06u", dir, i * 2654435761u % 1000000);
-                        if (i == n || !add(&e, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { large, size }, .has_ttl = ttl_ms > 0, .ttl_ms = ttl_ms }))
+                        if (i == n || !add(&e, &(KvCommand) { .op = KV_SET,
+                                                              .key = kv_string(key),
+                                                              .value = { large, size },
+                                                              .has_ttl = ttl_ms > 0,
+                                                              .ttl_ms = ttl_ms }))
                                 break;
                 }
                 quiet(&e);
@@ -152,19 +165,29 @@ static void small_sets(const char *name) {
                 Entry e = begin();
 
                 for (unsigned i = 0; i < 1000; i++)
-                        (void) add(&e, &(KvCommand) { .op = KV_SET, .key = text(&arena, "/small/%u/%u", round * 7919 + i * 104729 % 1000, i), .value = kv_string("v") });
+                        (void) add(&e, &(KvCommand) { .op = KV_SET,
+                                                      .key = text(&arena, "/small/%u/%u",
+                                                                  round * 7919 + i * 104729 % 1000, i),
+                                                      .value = kv_string("v") });
                 report(name, &e);
         }
 }
 
-static void txn_of(const char *name, unsigned n, size_t size, bool same, bool refresh, uint64_t ttl, const char *dir) {
+static void txn_of(const char *name, unsigned n, size_t size, bool same, bool refresh, uint64_t ttl,
+                   const char *dir) {
         _cleanup_arena_ Arena arena = {};
         KvCommand *writes = arena_alloc(&arena, n * sizeof(*writes));
         Entry e = begin();
 
         for (unsigned i = 0; i < n; i++)
-                writes[i] = (KvCommand) { .op = KV_SET, .key = same ? kv_string(dir) : text(&arena, "%s/%06u", dir, i * 2654435761u % 1000000), .value = { large, size }, .refresh = refresh,
-                                          .has_ttl = ttl > 0, .ttl_ms = ttl + i };
+                writes[i] = (KvCommand) { .op = KV_SET,
+                                          .key = same ? kv_string(dir) :
+                                                        text(&arena, "%s/%06u", dir,
+                                                             i * 2654435761u % 1000000),
+                                          .value = { large, size },
+                                          .refresh = refresh,
+                                          .has_ttl = ttl > 0,
+                                          .ttl_ms = ttl + i };
         assert(add(&e, &(KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = n }));
         report(name, &e);
 }
@@ -199,7 +222,9 @@ static void txns(const char *name) {
                 KvCommand *w = arena_alloc(&arena, 2 * sizeof(*w));
 
                 for (unsigned k = 0; k < 2; k++)
-                        w[k] = (KvCommand) { .op = KV_SET, .key = text(&arena, "/x/%u/%u", i * 104729 % 1000, k), .value = kv_string("v") };
+                        w[k] = (KvCommand) { .op = KV_SET,
+                                             .key = text(&arena, "/x/%u/%u", i * 104729 % 1000, k),
+                                             .value = kv_string("v") };
                 if (!add(&e, &(KvCommand) { .op = KV_TXN, .writes = w, .n_writes = 2 }))
                         break;
         }
@@ -210,7 +235,9 @@ static void set_large(const char *name) {
         for (unsigned i = 0; i < 3; i++) {
                 Entry e = begin();
 
-                assert(add(&e, &(KvCommand) { .op = KV_SET, .key = kv_string("/large"), .value = { large, sizeof(large) } }));
+                assert(add(&e, &(KvCommand) { .op = KV_SET,
+                                              .key = kv_string("/large"),
+                                              .value = { large, sizeof(large) } }));
                 report(name, &e);
         }
 }
@@ -221,7 +248,11 @@ static void refreshes(const char *name) {
                 Entry e = begin();
 
                 for (unsigned i = 0; i < 1000; i++)
-                        (void) add(&e, &(KvCommand) { .op = KV_SET, .key = kv_string("/r"), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 });
+                        (void) add(&e, &(KvCommand) { .op = KV_SET,
+                                                      .key = kv_string("/r"),
+                                                      .refresh = true,
+                                                      .has_ttl = true,
+                                                      .ttl_ms = 1000000 });
                 report(name, &e);
         }
 }
@@ -241,7 +272,9 @@ static void small_over_large(const char *name) {
                         put(text(&arena, "/over/%u", i).data, sizeof(large));
                 e = begin();
                 for (unsigned i = 0; i < 40; i++)
-                        (void) add(&e, &(KvCommand) { .op = KV_SET, .key = text(&arena, "/over/%u", i), .value = kv_string("v") });
+                        (void) add(&e, &(KvCommand) { .op = KV_SET,
+                                                      .key = text(&arena, "/over/%u", i),
+                                                      .value = kv_string("v") });
                 report(name, &e);
         }
 }
@@ -295,13 +328,18 @@ static void remove_dir(const char *name, unsigned n, size_t size, uint64_t ttl_m
         report(name, &e);
         if (n_refused > 0) {
                 e = begin();
-                (void) add(&e, &(KvCommand) { .op = KV_SET, .key = kv_string("/rm"), .dir = true, .has_ttl = true });
-                (void) add(&e, &(KvCommand) { .op = KV_UPDATE, .key = kv_string("/rm"), .dir = true, .has_ttl = true });
+                (void) add(&e, &(KvCommand) {
+                                       .op = KV_SET, .key = kv_string("/rm"), .dir = true, .has_ttl = true });
+                (void) add(&e,
+                           &(KvCommand) {
+                                   .op = KV_UPDATE, .key = kv_string("/rm"), .dir = true, .has_ttl = true });
                 quiet(&e);
         }
         for (unsigned i = 0; i < 1000; i++) {
                 e = begin();
-                (void) add(&e, &(KvCommand) { .op = KV_EXPIRE, .key = kv_string("/"), .internal = true, .limit = 1000 });
+                (void) add(&e,
+                           &(KvCommand) {
+                                   .op = KV_EXPIRE, .key = kv_string("/"), .internal = true, .limit = 1000 });
                 if (i < 2 && n_refused > 0)
                         report("  its expiry", &e);
                 else
@@ -333,7 +371,8 @@ static void missing_deep(const char *name) {
         for (unsigned i = 0; i < 1024; i += 2)
                 memcpy(key + i, "/q", 2);
         for (unsigned i = 0; i < 1000; i++)
-                (void) add(&e, &(KvCommand) { .op = KV_UPDATE, .key = { key, 1024 }, .value = kv_string("v") });
+                (void) add(&e,
+                           &(KvCommand) { .op = KV_UPDATE, .key = { key, 1024 }, .value = kv_string("v") });
         report(name, &e);
 }
 
@@ -371,7 +410,8 @@ static void long_keys(const char *name) {
 
                         memcpy(key, dir, 486);
                         snprintf(key + 486, 100, "/%06u", k * 400 + i);
-                        if (!add(&e, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("v") }))
+                        if (!add(&e, &(KvCommand) {
+                                             .op = KV_SET, .key = kv_string(key), .value = kv_string("v") }))
                                 break;
                 }
                 if (k % 4 == 3)
@@ -393,7 +433,11 @@ static void refused_compares(const char *name) {
 
         put("/cmp", sizeof(large));
         for (unsigned i = 0; i < 1000; i++)
-                (void) add(&e, &(KvCommand) { .op = KV_SET, .key = kv_string("/cmp"), .value = kv_string("v"), .has_prev_value = true, .prev_value = kv_string("x") });
+                (void) add(&e, &(KvCommand) { .op = KV_SET,
+                                              .key = kv_string("/cmp"),
+                                              .value = kv_string("v"),
+                                              .has_prev_value = true,
+                                              .prev_value = kv_string("x") });
         report(name, &e);
 }
 
@@ -458,7 +502,8 @@ int main(int argc, char **argv) {
                 path = scratch_path(scratch, "tree");
                 assert(tree_open(path, &(TreeOptions) { .quota = 256ull << 20 }, &tree, NULL) == 0);
                 n_entries = n_numbers = 0;
-                kv_batch_begin(&e.batch, &e.w, &(KvBatchHead) { .cluster_ms = now_ms, .quota = 2ull << 30, .level = 1 });
+                kv_batch_begin(&e.batch, &e.w,
+                               &(KvBatchHead) { .cluster_ms = now_ms, .quota = 2ull << 30, .level = 1 });
                 assert(add(&e, &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = level }));
                 quiet(&e);
                 scenes[i].run(scenes[i].name);

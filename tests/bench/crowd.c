@@ -1,17 +1,19 @@
-/* A crowd of clients in one process: those that rest, those that wait for a key, those that send or read as slowly as they dare,
- * and beside them some that just ask, whose waiting is measured. Obeys lines on stdin and answers each with a line:
+/* A crowd of clients in one process: those that rest, those that wait for a key, those that send or read as
+ * slowly as they dare, and beside them some that just ask, whose waiting is measured. Obeys lines on stdin
+ * and answers each with a line:
  *
  *   idle N ADDR:PORT              has asked once and rests                                -> ok N
  *   watch N ADDR:PORT PATH        waits for PATH; told when all have heard that they wait -> ok N
- *   wake ADDR:PORT PATH           puts PATH, until all that wait have it -> MS until the first, half of them, the last; how many
- *   slowhead|slowbody N ADDR:PORT begins a request and goes on by a byte a second         -> ok N
- *   slowread N ADDR:PORT PATH     asks for PATH and takes 64 bytes a second               -> ok N
- *   ask get|put RATE SECONDS ADDR:PORT PATH  asks RATE times a second -> P50 P99 MAX, microseconds; how many; how many failed
- *   count                         -> how many are connected, have been turned away in all, and of these by 408, by 503, by a cut answer
- *   leave                         closes all                                              -> ok 0
+ *   wake ADDR:PORT PATH           puts PATH, until all that wait have it -> MS until the first, half of them,
+ * the last; how many slowhead|slowbody N ADDR:PORT begins a request and goes on by a byte a second         ->
+ * ok N slowread N ADDR:PORT PATH     asks for PATH and takes 64 bytes a second               -> ok N ask
+ * get|put RATE SECONDS ADDR:PORT PATH  asks RATE times a second -> P50 P99 MAX, microseconds; how many; how
+ * many failed count                         -> how many are connected, have been turned away in all, and of
+ * these by 408, by 503, by a cut answer leave                         closes all -> ok 0
  *
- * Who is slow and is turned away comes again after five seconds. What is asked is counted from when it should have left, so that a server that
- * stalls is not spared the questions of that time. One thread; raises its limit of descriptors itself. */
+ * Who is slow and is turned away comes again after five seconds. What is asked is counted from when it should
+ * have left, so that a server that stalls is not spared the questions of that time. One thread; raises its
+ * limit of descriptors itself. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,18 +27,27 @@
 #include "base/memory.h"
 #include "base/parse.h"
 
-enum { KEPT = 700, ASKERS = 16, SLICES = 20, SLICE_MS = 50, AGAIN_US = 5000000, PATIENCE_MS = 60000, SAMPLES_MAX = 1000000 };
+enum {
+        KEPT = 700,
+        ASKERS = 16,
+        SLICES = 20,
+        SLICE_MS = 50,
+        AGAIN_US = 5000000,
+        PATIENCE_MS = 60000,
+        SAMPLES_MAX = 1000000
+};
 
 typedef enum Kind { IDLE, WATCH, SLOW_HEAD, SLOW_BODY, SLOW_READ, ASKER } Kind;
 
 typedef struct Client {
         Kind kind;
-        int fd;          /* -1: turned away */
-        bool ready;      /* connected and answered, as far as its kind goes */
+        int fd;     /* -1: turned away */
+        bool ready; /* connected and answered, as far as its kind goes */
         bool woken;
         char kept[KEPT]; /* the beginning of what came */
         size_t size;     /* of all that came */
-        uint64_t due_us; /* of an asker: when the question that it waits for should have left; 0: free. Of others: when to come again */
+        uint64_t due_us; /* of an asker: when the question that it waits for should have left; 0: free. Of
+                            others: when to come again */
 } Client;
 
 typedef struct Crowd {
@@ -45,7 +56,7 @@ typedef struct Crowd {
         size_t n, n_ready, n_woken;
         size_t n_turned_away, n_408, n_503, n_cut;
         struct sockaddr_in address;
-        char path[1024], slow_path[1024], host[64]; /* slow_path: theirs who come again */
+        char path[1024], slow_path[1024], host[64];    /* slow_path: theirs who come again */
         uint64_t begun_us, first_us, half_us, last_us; /* of a wake */
         unsigned slice;
         uint64_t slice_us;
@@ -70,7 +81,8 @@ static void crowd_aim(Crowd *crowd, const char *address, const char *path) {
         uint16_t port;
 
         crowd->address = (struct sockaddr_in) { .sin_family = AF_INET };
-        if (parse_address(address, host, sizeof(host), &port) < 0 || inet_pton(AF_INET, host, &crowd->address.sin_addr) != 1) {
+        if (parse_address(address, host, sizeof(host), &port) < 0 ||
+            inet_pton(AF_INET, host, &crowd->address.sin_addr) != 1) {
                 fprintf(stderr, "crowd: expected ADDR:PORT, not '%s'\n", address);
                 exit(2);
         }
@@ -106,16 +118,20 @@ static void client_connect(Crowd *crowd, Client *c) {
         case IDLE:
         case WATCH:
         case SLOW_READ:
-                n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", c->kind == SLOW_READ ? crowd->slow_path : crowd->path, crowd->host);
+                n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n",
+                             c->kind == SLOW_READ ? crowd->slow_path : crowd->path, crowd->host);
                 say(crowd, c, request, n);
                 break;
         case SLOW_HEAD:
-                n = snprintf(request, sizeof(request), "PUT /v2/keys/slow HTTP/1.1\r\nHost: %s\r\nX-Slow: ", crowd->host);
+                n = snprintf(request, sizeof(request),
+                             "PUT /v2/keys/slow HTTP/1.1\r\nHost: %s\r\nX-Slow: ", crowd->host);
                 say(crowd, c, request, n);
                 break;
         case SLOW_BODY:
-                n = snprintf(request, sizeof(request), "PUT /v2/keys/slow HTTP/1.1\r\nHost: %s\r\nContent-Length: 100000\r\n"
-                                                       "Content-Type: application/x-www-form-urlencoded\r\n\r\nvalue=", crowd->host);
+                n = snprintf(request, sizeof(request),
+                             "PUT /v2/keys/slow HTTP/1.1\r\nHost: %s\r\nContent-Length: 100000\r\n"
+                             "Content-Type: application/x-www-form-urlencoded\r\n\r\nvalue=",
+                             crowd->host);
                 say(crowd, c, request, n);
                 break;
         case ASKER:
@@ -147,7 +163,8 @@ static void client_turned_away(Crowd *crowd, Client *c) {
 static bool client_answered(const Client *c) {
         const char *end = strstr(c->kept, "\r\n\r\n"), *length = strcasestr(c->kept, "\r\nContent-Length:");
 
-        return end && (!length || length > end || c->size >= (size_t) (end + 4 - c->kept) + strtoul(length + 17, NULL, 10));
+        return end && (!length || length > end ||
+                       c->size >= (size_t) (end + 4 - c->kept) + strtoul(length + 17, NULL, 10));
 }
 
 static void client_got(Crowd *crowd, Client *c) {
@@ -284,8 +301,10 @@ static void crowd_leave(Crowd *crowd) {
 }
 
 static int request_put(const Crowd *crowd, char *request, size_t size) {
-        return snprintf(request, size, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-                                       "Content-Length: 13\r\n\r\nvalue=%07llu", crowd->path, crowd->host, (unsigned long long) now_us() % 10000000);
+        return snprintf(request, size,
+                        "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+                        "Content-Length: 13\r\n\r\nvalue=%07llu",
+                        crowd->path, crowd->host, (unsigned long long) now_us() % 10000000);
 }
 
 static void crowd_wake(Crowd *crowd) {
@@ -304,7 +323,9 @@ static void crowd_wake(Crowd *crowd) {
         while (crowd->n_woken < crowd->n_ready && now_us() < until_us)
                 crowd_turn(crowd, SLICE_MS);
         close(putter->fd);
-        printf("%.1f %.1f %.1f %zu\n", (crowd->first_us - crowd->begun_us) / 1e3, (crowd->half_us - crowd->begun_us) / 1e3, (crowd->last_us - crowd->begun_us) / 1e3, crowd->n_woken);
+        printf("%.1f %.1f %.1f %zu\n", (crowd->first_us - crowd->begun_us) / 1e3,
+               (crowd->half_us - crowd->begun_us) / 1e3, (crowd->last_us - crowd->begun_us) / 1e3,
+               crowd->n_woken);
 }
 
 static int by_size(const void *a, const void *b) {
@@ -335,8 +356,9 @@ static void crowd_ask(Crowd *crowd, bool put, uint64_t rate, uint64_t seconds) {
                         if (askers[i].due_us > 0)
                                 continue;
                         askers[i].due_us = due_us;
-                        n = put ? request_put(crowd, request, sizeof(request))
-                                : snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", crowd->path, crowd->host);
+                        n = put ? request_put(crowd, request, sizeof(request)) :
+                                  snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n",
+                                           crowd->path, crowd->host);
                         say(crowd, &askers[i], request, n);
                         asked++;
                 }
@@ -349,15 +371,20 @@ static void crowd_ask(Crowd *crowd, bool put, uint64_t rate, uint64_t seconds) {
         if (crowd->n_samples == 0)
                 printf("0 0 0 0 %llu\n", (unsigned long long) all);
         else
-                printf("%u %u %u %zu %zu\n", crowd->samples[crowd->n_samples / 2], crowd->samples[crowd->n_samples * 99 / 100],
-                       crowd->samples[crowd->n_samples - 1], crowd->n_samples, crowd->n_failed + (size_t) (all - crowd->n_samples));
+                printf("%u %u %u %zu %zu\n", crowd->samples[crowd->n_samples / 2],
+                       crowd->samples[crowd->n_samples * 99 / 100], crowd->samples[crowd->n_samples - 1],
+                       crowd->n_samples, crowd->n_failed + (size_t) (all - crowd->n_samples));
 }
 
 static void crowd_obey(Crowd *crowd, char *line) {
         static const struct {
                 const char *name;
                 Kind kind;
-        } kinds[] = { { "idle", IDLE }, { "watch", WATCH }, { "slowhead", SLOW_HEAD }, { "slowbody", SLOW_BODY }, { "slowread", SLOW_READ } };
+        } kinds[] = { { "idle", IDLE },
+                      { "watch", WATCH },
+                      { "slowhead", SLOW_HEAD },
+                      { "slowbody", SLOW_BODY },
+                      { "slowread", SLOW_READ } };
         char word[16] = "", address[64] = "", path[1024] = "/v2/keys/", verb[8] = "";
         unsigned long long n = 0, seconds = 0;
 
@@ -365,7 +392,8 @@ static void crowd_obey(Crowd *crowd, char *line) {
         if (streq(word, "leave"))
                 crowd_leave(crowd);
         else if (streq(word, "count"))
-                printf("%zu %zu %zu %zu %zu\n", crowd->n_ready, crowd->n_turned_away, crowd->n_408, crowd->n_503, crowd->n_cut);
+                printf("%zu %zu %zu %zu %zu\n", crowd->n_ready, crowd->n_turned_away, crowd->n_408,
+                       crowd->n_503, crowd->n_cut);
         else if (sscanf(line, "wake %63s %1023s", address, path) == 2) {
                 crowd_aim(crowd, address, path);
                 crowd_wake(crowd);
@@ -402,7 +430,8 @@ int main(int argc, char *argv[]) {
         l.rlim_cur = l.rlim_max;
         (void) setrlimit(RLIMIT_NOFILE, &l);
         crowd.clients = NEW0(Client, 70000);
-        if (!crowd.clients || fcntl(0, F_SETFL, O_NONBLOCK) < 0 || epoll_ctl(crowd.epoll, EPOLL_CTL_ADD, 0, &e) < 0)
+        if (!crowd.clients || fcntl(0, F_SETFL, O_NONBLOCK) < 0 ||
+            epoll_ctl(crowd.epoll, EPOLL_CTL_ADD, 0, &e) < 0)
                 fail("setup");
         while ((n = read(0, line + size, sizeof(line) - 1 - size)) != 0) {
                 char *end;

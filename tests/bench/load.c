@@ -1,13 +1,15 @@
-/* A load of key requests: some connections, each asking again as soon as it was answered, for some seconds. One thread, so
- * that it takes the same from either server's cores.
+/* A load of key requests: some connections, each asking again as soon as it was answered, for some seconds.
+ * One thread, so that it takes the same from either server's cores.
  *
  *   load put|get|quorum CONNECTIONS SECONDS[@RATE] ADDR:PORT...
  *   load fill CONNECTIONS KEYS ADDR:PORT...
  *
- * 'quorum' are gets with quorum=true. With a rate, requests are due at even intervals whether or not the last ones were answered in
- * time, and their latency counts from when they were due. 'fill' writes so many keys of its own, in folders of a thousand.
+ * 'quorum' are gets with quorum=true. With a rate, requests are due at even intervals whether or not the last
+ * ones were answered in time, and their latency counts from when they were due. 'fill' writes so many keys of
+ * its own, in folders of a thousand.
  *
- * Prints "RATE P50 P99 MAX ERRORS": requests a second, latencies in microseconds, answers that were no success. */
+ * Prints "RATE P50 P99 MAX ERRORS": requests a second, latencies in microseconds, answers that were no
+ * success. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +22,14 @@
 #include "base/memory.h"
 #include "base/parse.h"
 
-enum { KEYS = 1000, VALUE_SIZE = 128, FILL_VALUE_SIZE = 32, CONNECTIONS_MAX = 4096, ANSWER_MAX = 4096, SAMPLES_MAX = 4 * 1024 * 1024 };
+enum {
+        KEYS = 1000,
+        VALUE_SIZE = 128,
+        FILL_VALUE_SIZE = 32,
+        CONNECTIONS_MAX = 4096,
+        ANSWER_MAX = 4096,
+        SAMPLES_MAX = 4 * 1024 * 1024
+};
 
 typedef struct Connection {
         int fd;
@@ -60,7 +69,8 @@ static void connection_open(Connection *c, int epoll, unsigned first_key) {
         uint16_t port;
         int one = 1;
 
-        if (parse_address(c->address, host, sizeof(host), &port) < 0 || inet_pton(AF_INET, host, &a.sin_addr) != 1) {
+        if (parse_address(c->address, host, sizeof(host), &port) < 0 ||
+            inet_pton(AF_INET, host, &a.sin_addr) != 1) {
                 fprintf(stderr, "load: expected ADDR:PORT, not '%s'\n", c->address);
                 exit(2);
         }
@@ -76,7 +86,8 @@ static void connection_open(Connection *c, int epoll, unsigned first_key) {
 
 static int print_put(char *request, size_t size, const Connection *c, const char *key, const char *value) {
         return snprintf(request, size,
-                        "PUT /v2/keys/%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\nvalue=%s",
+                        "PUT /v2/keys/%s HTTP/1.1\r\nHost: %s\r\nContent-Type: "
+                        "application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\nvalue=%s",
                         key, c->address, 6 + strlen(value), value);
 }
 
@@ -97,7 +108,8 @@ static void connection_ask(Load *l, Connection *c, uint64_t due_us) {
         if (l->verb == PUT || l->verb == FILL)
                 n = print_put(request, sizeof(request), c, key, l->value);
         else
-                n = snprintf(request, sizeof(request), "GET /v2/keys/%s%s HTTP/1.1\r\nHost: %s\r\n\r\n", key, l->verb == QUORUM ? "?quorum=true" : "", c->address);
+                n = snprintf(request, sizeof(request), "GET /v2/keys/%s%s HTTP/1.1\r\nHost: %s\r\n\r\n", key,
+                             l->verb == QUORUM ? "?quorum=true" : "", c->address);
         c->size = 0;
         c->due_us = 0;
         c->asked_us = due_us;
@@ -112,7 +124,8 @@ static bool connection_answered(const Connection *c, unsigned *ret_status) {
         if (!end || sscanf(c->answer, "HTTP/1.1 %u", ret_status) != 1)
                 return false;
         length = strcasestr(c->answer, "\r\nContent-Length:");
-        return length && length < end && c->size >= (size_t) (end + 4 - c->answer) + strtoul(length + 17, NULL, 10);
+        return length && length < end &&
+               c->size >= (size_t) (end + 4 - c->answer) + strtoul(length + 17, NULL, 10);
 }
 
 static void connection_read(Load *l, Connection *c) {
@@ -165,7 +178,9 @@ static int parse_span(const char *s, uint64_t *ret_seconds, uint64_t *ret_rate) 
 }
 
 static int parse_verb(const char *s) {
-        static const char *const verbs[] = { [PUT] = "put", [GET] = "get", [QUORUM] = "quorum", [FILL] = "fill" };
+        static const char *const verbs[] = {
+                [PUT] = "put", [GET] = "get", [QUORUM] = "quorum", [FILL] = "fill"
+        };
 
         for (size_t i = 0; i < ELEMENTS(verbs); i++)
                 if (streq(s, verbs[i]))
@@ -186,7 +201,8 @@ int main(int argc, char *argv[]) {
         Connection *connections;
         int epoll = epoll_create1(EPOLL_CLOEXEC), verb = argc > 1 ? parse_verb(argv[1]) : -EINVAL;
 
-        if (verb < 0 || argc < 5 || parse_u64(argv[2], &n) < 0 || n == 0 || n > CONNECTIONS_MAX || parse_span(argv[3], &seconds, &rate) < 0) {
+        if (verb < 0 || argc < 5 || parse_u64(argv[2], &n) < 0 || n == 0 || n > CONNECTIONS_MAX ||
+            parse_span(argv[3], &seconds, &rate) < 0) {
                 fprintf(stderr, "usage: load put|get|quorum CONNECTIONS SECONDS[@RATE] ADDR:PORT...\n"
                                 "       load fill CONNECTIONS KEYS ADDR:PORT...\n");
                 return 2;
@@ -215,7 +231,8 @@ int main(int argc, char *argv[]) {
                         connection_ask(&l, &connections[i], begun_us);
         while (now_us() < end_us && (verb != FILL || l.n_samples < l.to_fill)) {
                 uint64_t wait_us = l.interval_us > 0 ? ask_due(&l, connections, n) : 100000;
-                int ready = epoll_pwait2(epoll, events, ELEMENTS(events), &(struct timespec) { .tv_nsec = wait_us * 1000 }, NULL);
+                int ready = epoll_pwait2(epoll, events, ELEMENTS(events),
+                                         &(struct timespec) { .tv_nsec = wait_us * 1000 }, NULL);
 
                 for (int i = 0; i < ready; i++)
                         connection_read(&l, events[i].data.ptr);
@@ -226,7 +243,7 @@ int main(int argc, char *argv[]) {
                 return 1;
         }
         qsort(l.samples, l.n_samples, sizeof(*l.samples), by_size);
-        printf("%.0f %u %u %u %zu\n", l.n_samples * 1e6 / (now_us() - begun_us), l.samples[l.n_samples / 2], l.samples[l.n_samples * 99 / 100],
-               l.samples[l.n_samples - 1], l.errors);
+        printf("%.0f %u %u %u %zu\n", l.n_samples * 1e6 / (now_us() - begun_us), l.samples[l.n_samples / 2],
+               l.samples[l.n_samples * 99 / 100], l.samples[l.n_samples - 1], l.errors);
         return 0;
 }

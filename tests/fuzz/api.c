@@ -1,7 +1,9 @@
-/* One request to fleet's API, with any path, query and JSON: through the socket into a real host, in virtual time.
+/* One request to fleet's API, with any path, query and JSON: through the socket into a real host, in virtual
+ * time.
  *
- * The first byte chooses method and door; up to a newline comes the target, then the body. Whatever it says, it is answered once or waits;
- * what is refused says why, and changes nothing; what a patch of metadata sets is what the picture then shows. */
+ * The first byte chooses method and door; up to a newline comes the target, then the body. Whatever it says,
+ * it is answered once or waits; what is refused says why, and changes nothing; what a patch of metadata sets
+ * is what the picture then shows. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -28,8 +30,10 @@ UvLoop *__wrap_loop_uv(Loop *base) {
         return NULL;
 }
 
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err);
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err) {
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                       void *userdata, Error *err);
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                       void *userdata, Error *err) {
         size_t n = 0;
 
         while (argv[n])
@@ -78,17 +82,21 @@ static void patch_has_taken(const uint8_t *body, size_t size) {
         assert(json_value_parse((const char *) body, size, &root, NULL) == 0);
         n = json_value_count(root);
         for (size_t i = n; i > 0; i--) {
-                const JsonValue *operation = json_value_item(root, i - 1), *value = json_value_member(operation, "value");
+                const JsonValue *operation = json_value_item(root, i - 1),
+                                *value = json_value_member(operation, "value");
                 const char *path = json_value_string(json_value_member(operation, "path"));
-                bool removes = streq(json_value_string(json_value_member(operation, "op")), "remove"), later = false;
+                bool removes = streq(json_value_string(json_value_member(operation, "op")), "remove"),
+                     later = false;
                 const ClusterMachine *m;
                 char id[MACHINE_ID_SIZE];
                 const char *found;
 
                 for (size_t k = i; k < n; k++)
-                        later |= streq(json_value_string(json_value_member(json_value_item(root, k), "path")), path);
+                        later |= streq(json_value_string(json_value_member(json_value_item(root, k), "path")),
+                                       path);
                 snprintf(id, sizeof(id), "%s", path + 1);
-                if (later || !machine_id_is_valid(id) || path[MACHINE_ID_SIZE] != '/' || (!removes && !json_value_string(value)))
+                if (later || !machine_id_is_valid(id) || path[MACHINE_ID_SIZE] != '/' ||
+                    (!removes && !json_value_string(value)))
                         continue;
                 m = cluster_machine(registry_cluster(host->registry), id);
                 found = m ? pairs_get(&m->set, strchr(path + MACHINE_ID_SIZE + 1, '/') + 1) : NULL;
@@ -97,7 +105,9 @@ static void patch_has_taken(const uint8_t *body, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static const char *const methods[] = { "GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "PATCH", "PUT" };
+        static const char *const methods[] = {
+                "GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "PATCH", "PUT"
+        };
         static unsigned n_inputs;
         const uint8_t *newline, *body;
         _cleanup_text_ Text request = {};
@@ -134,7 +144,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                         text_printf(&request, "%%%02x", bytes[1 + i]);
                 else
                         text_append_char(&request, bytes[1 + i]);
-        text_printf(&request, " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n", body_size);
+        text_printf(&request,
+                    " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+                    "%zu\r\n\r\n",
+                    body_size);
         text_append_bytes(&request, body, body_size);
         assert(request.error == 0);
 
@@ -142,9 +155,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         before = kv_index(host->store);
         answer = still_ask(host, door, request.chars, request.size);
         if (answer->size > 0)
-                assert(sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1 && status >= 200 && status < 600);
+                assert(sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1 && status >= 200 &&
+                       status < 600);
         if (status >= 400) {
-                if (!streq(method, "HEAD") && bytes[1] == '/') /* what is no path is refused as by etcd, without a word */
+                if (!streq(method, "HEAD") &&
+                    bytes[1] == '/') /* what is no path is refused as by etcd, without a word */
                         has_a_sentence(answer);
                 assert(kv_index(host->store) == before);
         }

@@ -1,5 +1,5 @@
-/* Any bytes as a row of commands (a size, then the command), applied to an empty tree, twice: both end alike, a refused
- * command changes nothing, and the tree is sound afterwards. */
+/* Any bytes as a row of commands (a size, then the command), applied to an empty tree, twice: both end alike,
+ * a refused command changes nothing, and the tree is sound afterwards. */
 #include <errno.h>
 #include <assert.h>
 
@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 enum { COMMANDS_MAX = 64 };
 
-/* One tree for all inputs: each is applied in a transaction that is aborted. The folder goes at once, the file stays open. */
+/* One tree for all inputs: each is applied in a transaction that is aborted. The folder goes at once, the
+ * file stays open. */
 static Tree *tree_of_process(void) {
         static Tree *tree;
 

@@ -1,5 +1,5 @@
-/* Any bytes as what another host asks to be done about a unit: what is taken is a name and words that no option hides in, and is
- * written as it was read. */
+/* Any bytes as what another host asks to be done about a unit: what is taken is a name and words that no
+ * option hides in, and is written as it was read. */
 #include <assert.h>
 
 #include "fleetd/api/call_spec.h"
@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         assert(w.error == 0);
         r = reader_over(w.bytes, w.size);
         assert(call_spec_read(&r, &again) == 0 && again.kind == spec.kind);
-        assert(streq(spec.unit, again.unit) && streq(spec.since, again.since) && streq(spec.properties, again.properties));
+        assert(streq(spec.unit, again.unit) && streq(spec.since, again.since) &&
+               streq(spec.properties, again.properties));
 
         call_spec_command(&spec, &command);
         while (n < ELEMENTS(command.argv) && command.argv[n])

@@ -1,9 +1,10 @@
-/* All of fleetctl, in this process, with a fleetd that answers any bytes: its lists, its pages, its streams, errors, an etcd that is read out,
- * JSON and folders that are imported, unit files.
+/* All of fleetctl, in this process, with a fleetd that answers any bytes: its lists, its pages, its streams,
+ * errors, an etcd that is read out, JSON and folders that are imported, unit files.
  *
- * The first byte chooses the command line; then come parts, with a 0x1e between: the first is stdin (or the file, or the lines "NAME=VALUE" of
- * the folder, that the command reads), each other one an answer, a byte for its status and the body. Whatever is said, fleetctl ends, says why
- * when it failed, and sends no terminal astray. What it exports it imports. */
+ * The first byte chooses the command line; then come parts, with a 0x1e between: the first is stdin (or the
+ * file, or the lines "NAME=VALUE" of the folder, that the command reads), each other one an answer, a byte
+ * for its status and the body. Whatever is said, fleetctl ends, says why when it failed, and sends no
+ * terminal astray. What it exports it imports. */
 #include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
@@ -21,7 +22,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-enum { PARTS_MAX = 16, ARGUMENTS_MAX = 10, REQUESTS_MAX = 1000, SEPARATOR = 0x1e, SLEPT_MAX_MS = 100 * 60 * 1000 };
+enum {
+        PARTS_MAX = 16,
+        ARGUMENTS_MAX = 10,
+        REQUESTS_MAX = 1000,
+        SEPARATOR = 0x1e,
+        SLEPT_MAX_MS = 100 * 60 * 1000
+};
 
 typedef struct Part {
         const uint8_t *bytes;
@@ -52,10 +59,10 @@ int __wrap_usleep(useconds_t us) {
 }
 
 /* No tool is run here: diff, say. */
-int __wrap_child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata,
-                     int *ret_signal);
-int __wrap_child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata,
-                     int *ret_signal) {
+int __wrap_child_run(const char *const *command, const char *const environment[],
+                     uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata, int *ret_signal);
+int __wrap_child_run(const char *const *command, const char *const environment[],
+                     uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata, int *ret_signal) {
         puts(command[0]);
         return EXIT_FAILED;
 }
@@ -79,10 +86,18 @@ struct Curl_multi {
 #undef curl_easy_setopt
 #undef curl_easy_getinfo
 
-CURL *curl_easy_init(void) { return calloc(1, sizeof(struct Curl_easy)); }
-void curl_easy_cleanup(CURL *easy) { free(easy); }
-void curl_easy_reset(CURL *easy) { *(struct Curl_easy *) easy = (struct Curl_easy) {}; }
-const char *curl_easy_strerror(CURLcode code) { return "an error of curl's"; }
+CURL *curl_easy_init(void) {
+        return calloc(1, sizeof(struct Curl_easy));
+}
+void curl_easy_cleanup(CURL *easy) {
+        free(easy);
+}
+void curl_easy_reset(CURL *easy) {
+        *(struct Curl_easy *) easy = (struct Curl_easy) {};
+}
+const char *curl_easy_strerror(CURLcode code) {
+        return "an error of curl's";
+}
 
 struct curl_slist *curl_slist_append(struct curl_slist *list, const char *s) {
         struct curl_slist *item = calloc(1, sizeof(*item));
@@ -91,7 +106,9 @@ struct curl_slist *curl_slist_append(struct curl_slist *list, const char *s) {
         return item;
 }
 
-void curl_slist_free_all(struct curl_slist *list) { free(list); }
+void curl_slist_free_all(struct curl_slist *list) {
+        free(list);
+}
 
 CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...) {
         struct Curl_easy *e = easy;
@@ -110,7 +127,8 @@ CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...) {
                 e->posted = va_arg(ap, const char *);
         else if (option == CURLOPT_URL)
                 for (const char *s = va_arg(ap, const char *); *s; s++)
-                        assert((unsigned char) *s > ' ' && (unsigned char) *s < 0x7f); /* a URL is one word of ASCII */
+                        assert((unsigned char) *s > ' ' &&
+                               (unsigned char) *s < 0x7f); /* a URL is one word of ASCII */
         va_end(ap);
         return CURLE_OK;
 }
@@ -128,7 +146,8 @@ CURLcode curl_easy_getinfo(CURL *easy, CURLINFO info, ...) {
 /* In pieces, as they come. */
 static CURLcode answer(struct Curl_easy *e) {
         static const long statuses[] = { 200, 204, 201, 404, 400, 500, 412, 503 };
-        static char done[] = "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":7,\"createdIndex\":7}}";
+        static char done[] = "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                             "a\",\"value\":\"1\",\"modifiedIndex\":7,\"createdIndex\":7}}";
         static char header[] = "X-Etcd-Index: 7\r\n";
         Part part = { (const uint8_t *) done, sizeof(done) - 1 };
 
@@ -160,10 +179,16 @@ static CURLcode answer(struct Curl_easy *e) {
         return CURLE_OK;
 }
 
-CURLcode curl_easy_perform(CURL *easy) { return answer(easy); }
+CURLcode curl_easy_perform(CURL *easy) {
+        return answer(easy);
+}
 
-CURLM *curl_multi_init(void) { return calloc(1, sizeof(struct Curl_multi)); }
-CURLMcode curl_multi_remove_handle(CURLM *multi, CURL *easy) { return CURLM_OK; }
+CURLM *curl_multi_init(void) {
+        return calloc(1, sizeof(struct Curl_multi));
+}
+CURLMcode curl_multi_remove_handle(CURLM *multi, CURL *easy) {
+        return CURLM_OK;
+}
 
 CURLMcode curl_multi_cleanup(CURLM *multi) {
         free(multi);
@@ -207,13 +232,14 @@ typedef enum Reads { STDIN, FILE_HERE, FOLDER } Reads;
 
 static const struct {
         Reads reads;
-        bool raw;   /* prints what units, journals and keys say as it is */
+        bool raw; /* prints what units, journals and keys say as it is */
         const char *arguments[ARGUMENTS_MAX];
 } commands[] = {
         { .arguments = { "list-machines", "--full" } },
         { .arguments = { "list-machines", "--output=json" }, .raw = true },
         { .arguments = { "list-units", "--full" } },
-        { .arguments = { "list-unit-files", "--fields=unit,hash,dstate,state,target,global,desc,reason,owner,problem" } },
+        { .arguments = { "list-unit-files",
+                         "--fields=unit,hash,dstate,state,target,global,desc,reason,owner,problem" } },
         { .arguments = { "cat", "a.service" }, .raw = true },
         { .arguments = { "cat", "--source", "a.service" }, .raw = true },
         { .arguments = { "status" } },
@@ -261,7 +287,8 @@ static void folder_put(const uint8_t *bytes, size_t size) {
         assert(remove_tree_at(AT_FDCWD, "folder") == 0 || errno == ENOENT);
         assert(mkdir("folder", 0700) == 0);
         while (p < end) {
-                const char *newline = memchr(p, '\n', end - p) ?: end, *equals = memchr(p, '=', newline - p) ?: newline;
+                const char *newline = memchr(p, '\n', end - p) ?: end,
+                           *equals = memchr(p, '=', newline - p) ?: newline;
                 _cleanup_free_ char *name = NULL;
 
                 assert(asprintf(&name, "folder/%.*s", (int) MIN(equals - p, 200), p) >= 0);
@@ -314,7 +341,8 @@ static void output_done(Output *o) {
 
 static bool is_for_a_terminal(const Output *o) {
         for (size_t i = 0; i < o->size; i++)
-                if (((unsigned char) o->chars[i] < 0x20 && o->chars[i] != '\n' && o->chars[i] != '\t') || o->chars[i] == 0x7f)
+                if (((unsigned char) o->chars[i] < 0x20 && o->chars[i] != '\n' && o->chars[i] != '\t') ||
+                    o->chars[i] == 0x7f)
                         return false;
         return true;
 }
@@ -326,7 +354,8 @@ static int count_member(void *userdata, const char *name, const JsonValue *v) {
 
 static size_t find_command(const char *verb, const char *second, size_t n) {
         for (size_t i = 0; i < ELEMENTS(commands); i++)
-                if (streq(commands[i].arguments[0], verb) && streq(commands[i].arguments[1], second) && !commands[i].arguments[n])
+                if (streq(commands[i].arguments[0], verb) && streq(commands[i].arguments[1], second) &&
+                    !commands[i].arguments[n])
                         return i;
         abort();
 }

@@ -1,5 +1,5 @@
-/* Any bytes as a command, a batch, a kept answer, an event, a path. What decodes has one form; a command passes the check or is refused
- * with a sentence. */
+/* Any bytes as a command, a batch, a kept answer, an event, a path. What decodes has one form; a command
+ * passes the check or is refused with a sentence. */
 #include <assert.h>
 
 #include "kvstore/command.h"
@@ -45,7 +45,8 @@ static void read_batch(const void *bytes, size_t size) {
 /* To a command with a key of its own, and to a transaction. */
 static void read_answer(const void *bytes, size_t size) {
         KvCheck check = { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") };
-        KvCommand writes[] = { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") }, { .op = KV_DELETE, .key = kv_string("/b") } };
+        KvCommand writes[] = { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
+                               { .op = KV_DELETE, .key = kv_string("/b") } };
         const KvCommand commands[] = {
                 { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("1") },
                 { .op = KV_TXN, .checks = &check, .n_checks = 1, .writes = writes, .n_writes = 2 },

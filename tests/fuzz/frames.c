@@ -1,9 +1,10 @@
-/* What another host says once it was let in: frames of the store and of fleetd's rooms, with any payload, to a host that leads alone or to
- * one that follows; in virtual time. The first byte says which; then, for each frame: u8 which type, u16 size, payload. The head that the
- * store's frames begin with is put before it, and is right: what is behind it is what is looked at.
+/* What another host says once it was let in: frames of the store and of fleetd's rooms, with any payload, to
+ * a host that leads alone or to one that follows; in virtual time. The first byte says which; then, for each
+ * frame: u8 which type, u16 size, payload. The head that the store's frames begin with is put before it, and
+ * is right: what is behind it is what is looked at.
  *
- * Whatever comes: what the host says back can be read, a refusal has a sentence, who led leads, and what nobody has asked to change is as it
- * was. */
+ * Whatever comes: what the host says back can be read, a refusal has a sentence, who led leads, and what
+ * nobody has asked to change is as it was. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -20,9 +21,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 enum {
         FRAMES_MAX = 64,
         INPUTS_MAX = 200, /* of one host that leads */
-        ID_LEADER = 1, ID_OTHER = 2, ID_FOLLOWER = 3,
+        ID_LEADER = 1,
+        ID_OTHER = 2,
+        ID_FOLLOWER = 3,
         CLUSTER = 7,
-        WHAT_BUSY = 2, WHAT_REFUSED = 3, WHAT_DONE = 5, WHATS = 7, /* of a PEER_PROPOSED, docs/FORMATS.md */
+        WHAT_BUSY = 2,
+        WHAT_REFUSED = 3,
+        WHAT_DONE = 5,
+        WHATS = 7, /* of a PEER_PROPOSED, docs/FORMATS.md */
 };
 
 UvLoop *__wrap_loop_uv(Loop *base);
@@ -30,8 +36,10 @@ UvLoop *__wrap_loop_uv(Loop *base) {
         return NULL;
 }
 
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err);
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err) {
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                       void *userdata, Error *err);
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                       void *userdata, Error *err) {
         return error_set(err, -EAGAIN, "no tool is run here");
 }
 
@@ -39,10 +47,12 @@ static const struct {
         PeerFrame type;
         bool has_head;
 } types[] = {
-        { PEER_PROPOSE, true },   { PEER_PROPOSE_LATER, true }, { PEER_PROPOSED, true }, { PEER_TERM_CHECK, true }, { PEER_TERM_CHECKED, true },
-        { PEER_BULK, true },      { PEER_BULK_ACK, false },     { PEER_TREE, true },     { PEER_JOIN, false },      { PEER_JOINED, false },
-        { PEER_BEAT, false },     { PEER_CALL, false },         { PEER_CALL_CHUNK, false }, { PEER_CALL_END, false }, { PEER_CALL_CANCEL, false },
-        { PEER_RAFT, true },      { PEER_CALL_CREDIT, false },
+        { PEER_PROPOSE, true },     { PEER_PROPOSE_LATER, true }, { PEER_PROPOSED, true },
+        { PEER_TERM_CHECK, true },  { PEER_TERM_CHECKED, true },  { PEER_BULK, true },
+        { PEER_BULK_ACK, false },   { PEER_TREE, true },          { PEER_JOIN, false },
+        { PEER_JOINED, false },     { PEER_BEAT, false },         { PEER_CALL, false },
+        { PEER_CALL_CHUNK, false }, { PEER_CALL_END, false },     { PEER_CALL_CANCEL, false },
+        { PEER_RAFT, true },        { PEER_CALL_CREDIT, false },
 };
 
 typedef struct Fuzz {
@@ -181,7 +191,8 @@ static void say_all(Fuzz *f, Reader *script) {
                 size = MIN(size, script->left);
                 payload = read_raw(script, size);
 
-                if (script->failed || (types[which].type == PEER_RAFT && f == &alone)) /* its own fuzzer says those to who leads */
+                if (script->failed || (types[which].type == PEER_RAFT &&
+                                       f == &alone)) /* its own fuzzer says those to who leads */
                         continue;
                 if (!say(f, types[which].type, types[which].has_head, payload, size))
                         break;
@@ -206,7 +217,8 @@ static void guard_is_safe(void) {
         KvNode node;
 
         assert(kv_read(alone.host->store, &txn) == 0);
-        assert(tree_get(txn, (KvBytes) { GUARD, strlen(GUARD) }, &node) == 0 && node.modified == alone.guard && node.value.size == 4);
+        assert(tree_get(txn, (KvBytes) { GUARD, strlen(GUARD) }, &node) == 0 &&
+               node.modified == alone.guard && node.value.size == 4);
         assert(tree_check(txn, &err) == 0);
         tree_abort(txn);
 }
@@ -219,7 +231,9 @@ static bool leads(void) {
 }
 
 static void alone_open(void) {
-        KvCommand guard = { .op = KV_SET, .key = { GUARD, strlen(GUARD) }, .value = { "safe", 4 }, .internal = true };
+        KvCommand guard = {
+                .op = KV_SET, .key = { GUARD, strlen(GUARD) }, .value = { "safe", 4 }, .internal = true
+        };
         static bool told;
         uint64_t number;
 

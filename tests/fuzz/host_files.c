@@ -1,6 +1,7 @@
-/* Any bytes as a small file of this host's state: the agent's notes, the identity of the store, a marker of trust, the directory's record, the
- * floor, the marker of a lost log. Notes are taken, and written are taken again, or they are moved aside; nothing else stops a start. What is read
- * is written as what is read again. The first byte says which file. */
+/* Any bytes as a small file of this host's state: the agent's notes, the identity of the store, a marker of
+ * trust, the directory's record, the floor, the marker of a lost log. Notes are taken, and written are taken
+ * again, or they are moved aside; nothing else stops a start. What is read is written as what is read again.
+ * The first byte says which file. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +43,8 @@ static void notes(const uint8_t *bytes, size_t size) {
         floor = n.floor;
         count = HASH_COUNT(n.table);
         for (const Note *note = n.table; note; note = note->hh.next)
-                assert(note->unit && (note->kind == ORDER_RUN || note->kind == ORDER_LOAD) && note->index <= n.floor);
+                assert(note->unit && (note->kind == ORDER_RUN || note->kind == ORDER_LOAD) &&
+                       note->index <= n.floor);
         n.dirty = true;
         assert(notes_save(&n) == 0);
         notes_close(&n);
@@ -60,7 +62,8 @@ static void identity(const uint8_t *bytes, size_t size) {
         if (folder_read_identity(&folder, &cluster, &lineage) < 0)
                 return;
         assert(folder_write_identity(&folder, cluster, lineage) == 0);
-        assert(folder_read_identity(&folder, &again[0], &again[1]) == 0 && again[0] == cluster && again[1] == lineage);
+        assert(folder_read_identity(&folder, &again[0], &again[1]) == 0 && again[0] == cluster &&
+               again[1] == lineage);
 }
 
 /* Whatever it says, the folder opens: at worst the tree is made anew. */
@@ -73,7 +76,8 @@ static void trusted(const uint8_t *bytes, size_t size) {
         put("trusted", bytes, size);
         if (turn++ % 20 != 0)
                 return; /* making a tree takes a thousand times as long as reading a marker */
-        r = folder_open(&folder, scratch, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 0, &tree, NULL);
+        r = folder_open(&folder, scratch, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                        "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 0, &tree, NULL);
         assert(r == 0);
         tree_close(tree);
         folder_done(&folder);
@@ -97,7 +101,8 @@ static void directory(const uint8_t *bytes, size_t size) {
         directory_record_clear(&again);
 }
 
-/* A floor that can be read bounds what is shown; one that cannot lets nothing be shown that a majority has not vouched for. */
+/* A floor that can be read bounds what is shown; one that cannot lets nothing be shown that a majority has
+ * not vouched for. */
 static void floor_file(const uint8_t *bytes, size_t size) {
         uint64_t lineage, bound;
         Error err = {};
@@ -141,7 +146,8 @@ static void lost(const uint8_t *bytes, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static void (*const files[])(const uint8_t *bytes, size_t size) = { notes, identity, trusted, directory, floor_file, lost };
+        static void (*const files[])(const uint8_t *bytes, size_t size) = { notes,     identity,   trusted,
+                                                                            directory, floor_file, lost };
 
         if (!scratch) {
                 scratch = scratch_new();

@@ -1,9 +1,9 @@
 /* A client that sends anything: over a stream in memory and a loop in virtual time.
  *
- * The first byte says how the rest is cut into pieces; some requests are answered at once, some later, some in chunks.
- * However it is cut, the same requests must be understood, each answered once and in order, and in the end nothing be
- * left: no timer, no connection, no byte (the sanitizer sees to that). The targets go through http_target_split() and the
- * parameters of their queries, too. */
+ * The first byte says how the rest is cut into pieces; some requests are answered at once, some later, some
+ * in chunks. However it is cut, the same requests must be understood, each answered once and in order, and in
+ * the end nothing be left: no timer, no connection, no byte (the sanitizer sees to that). The targets go
+ * through http_target_split() and the parameters of their queries, too. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -39,8 +39,7 @@ static uint64_t fuzz_wall_ms(const Loop *loop) {
         return 0;
 }
 
-static void fuzz_wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void fuzz_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static const LoopOps loop_ops = { .now_ms = fuzz_now_ms, .wall_ms = fuzz_wall_ms, .wake_at = fuzz_wake_at };
 
@@ -79,7 +78,9 @@ static void fuzz_closed(void *userdata) {
         f->stream.events->on_close(f->stream.userdata, 0, "closed");
 }
 
-static const StreamOps stream_ops = { .write = fuzz_write, .pause = fuzz_pause, .close = fuzz_close, .finish = fuzz_close };
+static const StreamOps stream_ops = {
+        .write = fuzz_write, .pause = fuzz_pause, .close = fuzz_close, .finish = fuzz_close
+};
 
 /* -- The handler -- */
 
@@ -151,7 +152,9 @@ static void on_drain(void *userdata, HttpRequest *q) {
         assert(!"nothing is ever queued here");
 }
 
-static const HttpHandler handler = { .body_limit = on_body_limit, .on_request = on_request, .on_gone = on_gone, .on_drain = on_drain };
+static const HttpHandler handler = {
+        .body_limit = on_body_limit, .on_request = on_request, .on_gone = on_gone, .on_drain = on_drain
+};
 
 /* -- One client's life -- */
 
@@ -216,8 +219,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         live(&cut, bytes + 1, size - 1, 1 + bytes[0]);
         assert(whole.n_requests == cut.n_requests);
         assert(whole.understood.size == cut.understood.size);
-        assert(whole.understood.size == 0
-               || memcmp(whole.understood.chars, cut.understood.chars, whole.understood.size) == 0);
+        assert(whole.understood.size == 0 ||
+               memcmp(whole.understood.chars, cut.understood.chars, whole.understood.size) == 0);
         /* Each request has one answer; what was no request has one refusal at most. */
         assert(count(whole.answers.chars, "HTTP/1.1 200 ") == whole.n_requests);
         assert(count(whole.answers.chars, "HTTP/1.1 4") + count(whole.answers.chars, "HTTP/1.1 5") <= 1);

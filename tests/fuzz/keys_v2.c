@@ -1,8 +1,9 @@
-/* One request to the key API, with any path, query and form: through the real doors into a real store, in virtual time.
+/* One request to the key API, with any path, query and form: through the real doors into a real store, in
+ * virtual time.
  *
- * The first byte chooses method and door; up to a newline comes what stands behind /v2/keys, then the form. Whatever it
- * says, it is answered once, at most one command is acted on, success and change go together, and who comes over TCP
- * never touches what is fleet's own. */
+ * The first byte chooses method and door; up to a newline comes what stands behind /v2/keys, then the form.
+ * Whatever it says, it is answered once, at most one command is acted on, success and change go together, and
+ * who comes over TCP never touches what is fleet's own. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -40,7 +41,9 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
 static const WatchEvents watch_events = { .on_event = on_event, .on_cleared = on_cleared };
 
 static void guard_put(void) {
-        KvCommand guard = { .op = KV_SET, .key = { GUARD, strlen(GUARD) }, .value = { "safe", 4 }, .internal = true };
+        KvCommand guard = {
+                .op = KV_SET, .key = { GUARD, strlen(GUARD) }, .value = { "safe", 4 }, .internal = true
+        };
         uint64_t number;
 
         assert(kv_propose(fuzz.host->store, &guard, guard_on_done, &fuzz, &number) == 0);
@@ -59,8 +62,9 @@ static void host_open(void) {
         fuzz.host = still_new(false);
         (void) atexit(host_forget);
         guard_put();
-        r = hub_watch(kv_hub(fuzz.host->store), &(WatchOptions) { .key = { "/", 1 }, .recursive = true, .internal = true }, &watch_events, &fuzz,
-                      &fuzz.watch, NULL);
+        r = hub_watch(kv_hub(fuzz.host->store),
+                      &(WatchOptions) { .key = { "/", 1 }, .recursive = true, .internal = true },
+                      &watch_events, &fuzz, &fuzz.watch, NULL);
         assert(r == 0);
 }
 
@@ -85,7 +89,9 @@ static void target_append(Text *t, const uint8_t *bytes, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static const char *const methods[] = { "GET", "PUT", "POST", "DELETE", "HEAD", "PUT", "PUT", "OPTIONS" };
+        static const char *const methods[] = {
+                "GET", "PUT", "POST", "DELETE", "HEAD", "PUT", "PUT", "OPTIONS"
+        };
         const Writer *answer;
         const uint8_t *end;
         _cleanup_text_ Text request = {};
@@ -110,7 +116,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         text_printf(&request, "%s /v2/keys", method);
         target_append(&request, bytes + 1, target_size);
-        text_printf(&request, " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\n", form_size);
+        text_printf(&request,
+                    " HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                    "application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\n",
+                    form_size);
         if (form_size > 0)
                 text_append_bytes(&request, end + 1, form_size);
         assert(request.error == 0);

@@ -1,5 +1,5 @@
-/* Any text as the name of a unit: what is taken is a safe name of a file, its parts make it up again, and what is typed for a unit
- * stays one. */
+/* Any text as the name of a unit: what is taken is a safe name of a file, its parts make it up again, and
+ * what is typed for a unit stays one. */
 #include <assert.h>
 #include <errno.h>
 
@@ -10,7 +10,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static void name(const char *s) {
-        _cleanup_free_ char *prefix = NULL, *instance = NULL, *template = NULL, *again = NULL, *expanded = NULL;
+        _cleanup_free_ char *prefix = NULL, *instance = NULL, *template = NULL, *again = NULL,
+                            *expanded = NULL;
         const char *reason;
         Error err = {};
 

@@ -1,4 +1,5 @@
-/* Any text as each of the small values: what is taken is in its range, and written out it is taken again as the same. */
+/* Any text as each of the small values: what is taken is in its range, and written out it is taken again as
+ * the same. */
 #include <assert.h>
 #include <stdio.h>
 
@@ -49,7 +50,8 @@ static void address(const char *s) {
                 return;
         assert(port > 0 && host[0] && strlen(host) < sizeof(host));
         snprintf(text, sizeof(text), strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
-        assert(parse_address(text, again_host, sizeof(again_host), &again) == 0 && again == port && streq(host, again_host));
+        assert(parse_address(text, again_host, sizeof(again_host), &again) == 0 && again == port &&
+               streq(host, again_host));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {

@@ -1,5 +1,6 @@
-/* A core among members that say anything: each step of the input is one byte for what happens and a few for its numbers, which
- * are kept small, so that they meet. Nothing that members say crashes the core: it drops it, follows it, or ends with an error. */
+/* A core among members that say anything: each step of the input is one byte for what happens and a few for
+ * its numbers, which are kept small, so that they meet. Nothing that members say crashes the core: it drops
+ * it, follows it, or ends with an error. */
 #include <assert.h>
 #include <errno.h>
 
@@ -22,7 +23,8 @@ static int on_write_meta(void *userdata, uint64_t term, uint64_t vote) {
         return 0;
 }
 
-static int on_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n) {
+static int on_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries,
+                     size_t n) {
         Fuzz *f = userdata;
 
         assert(n > 0);
@@ -44,8 +46,8 @@ static void on_send(void *userdata, uint64_t to, const char *address, const Raft
         raft_message_done(&back);
 }
 
-static void on_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
-}
+static void on_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term,
+                             uint64_t index) {}
 
 static void set_configuration(Fuzz *f, uint64_t index, const void *bytes, size_t size) {
         void *copy = malloc(size);
@@ -63,7 +65,8 @@ static int on_install(void *userdata, const RaftStateInfo *info, bool keep_state
         if (!keep_state) {
                 f->applied = info->index;
                 f->applied_term = info->term;
-                set_configuration(f, info->configuration_index, info->configuration, info->configuration_size);
+                set_configuration(f, info->configuration_index, info->configuration,
+                                  info->configuration_size);
         }
         return 0;
 }
@@ -110,7 +113,9 @@ static void make_configurations(Fuzz *f) {
                 RaftServers servers = { .items = items, .n = i == 3 ? 3 : 4 };
 
                 for (unsigned j = 0; j < 4; j++)
-                        items[j] = (RaftServer) { .id = j + 1, .address = (char *) addresses[j], .role = roles[i][j] };
+                        items[j] = (RaftServer) { .id = j + 1,
+                                                  .address = (char *) addresses[j],
+                                                  .role = roles[i][j] };
                 r = raft_configuration_encode_servers(&servers, &f->confs[i], &f->conf_sizes[i]);
                 assert(r == 0);
         }
@@ -134,7 +139,8 @@ static int receive(Fuzz *f, Reader *r) {
                         uint8_t kind = read_u8(r), conf = (kind >> 5) % 4;
 
                         entries[i] = (RaftEntry) { .term = 1 + kind % 8,
-                                                  .type = kind & 8 ? RAFT_ENTRY_CHANGE : RAFT_ENTRY_COMMAND };
+                                                   .type = kind & 8 ? RAFT_ENTRY_CHANGE :
+                                                                      RAFT_ENTRY_COMMAND };
                         if (kind & 8) {
                                 entries[i].data = f->confs[conf];
                                 entries[i].size = f->conf_sizes[conf];
@@ -181,7 +187,8 @@ static int change(Fuzz *f, uint8_t what) {
 }
 
 static int checkpoint(Fuzz *f, uint8_t trailing) {
-        RaftStateInfo info = { f->applied, f->applied_term, f->configuration_index, f->configuration, f->configuration_size };
+        RaftStateInfo info = { f->applied, f->applied_term, f->configuration_index, f->configuration,
+                               f->configuration_size };
         int r;
 
         r = f->configuration ? raft_core_checkpointed(f->core, f->now_ms, &info, trailing % 8) : 0;
@@ -238,7 +245,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                         entries[0].size = f.conf_sizes[i];
         e = raft_core_start(
                 f.core, f.now_ms,
-                &(RaftCoreStart) { .term = 3, .first_index = 1, .entries = entries, .n_entries = ELEMENTS(entries) });
+                &(RaftCoreStart) {
+                        .term = 3, .first_index = 1, .entries = entries, .n_entries = ELEMENTS(entries) });
 
         while (e == 0 && r.left > 0)
                 e = happen(&f, &r);

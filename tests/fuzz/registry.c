@@ -1,5 +1,6 @@
-/* Any keys and values as the registry's: lines of "KEY VALUE", and "-KEY" for what goes. The picture takes them in any order, plans of
- * it obey its rules, planning again plans the same, and when all keys are gone nothing is left. */
+/* Any keys and values as the registry's: lines of "KEY VALUE", and "-KEY" for what goes. The picture takes
+ * them in any order, plans of it obey its rules, planning again plans the same, and when all keys are gone
+ * nothing is left. */
 #include <assert.h>
 #include <errno.h>
 

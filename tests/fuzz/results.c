@@ -1,5 +1,6 @@
-/* Any bytes as what the tree keeps of answers: a row of records (a size, then the record) of one origin. They are read, or refused by an errno
- * that stops the replica; and what is kept behind them is found again as it was. */
+/* Any bytes as what the tree keeps of answers: a row of records (a size, then the record) of one origin. They
+ * are read, or refused by an errno that stops the replica; and what is kept behind them is found again as it
+ * was. */
 #include <assert.h>
 #include <errno.h>
 
@@ -51,8 +52,13 @@ static int look_at_number(Results *results, uint64_t number) {
 /* What is answered now is kept, whatever stands there. */
 static int keep_one(TreeTxn *txn, uint64_t number) {
         const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
-        const KvResult said = { .status = KV_OK, .action = KV_ACTION_SET, .index = 7, .has_node = true,
-                                .node = { .key = kv_string("/a"), .value = kv_string("1"), .created = 7, .modified = 7 } };
+        const KvResult said = {
+                .status = KV_OK,
+                .action = KV_ACTION_SET,
+                .index = 7,
+                .has_node = true,
+                .node = { .key = kv_string("/a"), .value = kv_string("1"), .created = 7, .modified = 7 }
+        };
         KvBatchItem item = { .origin = ORIGIN, .number = number, .floor = 1, .deadline_ms = NOW_MS + 1 };
         _cleanup_(results_freep) Results *results = NULL, *again = NULL;
         _cleanup_arena_ Arena arena = {};
@@ -75,7 +81,8 @@ static int keep_one(TreeTxn *txn, uint64_t number) {
                 return r;
         assert(r == RESULTS_KEPT && kept.entry == 9 && kept.term == 2 && kept.now_ms == NOW_MS);
         assert(result_decode(&kept, txn, &cmd, &arena, &result) == 0);
-        assert(result.status == KV_OK && result.index == 7 && result.node.modified == 7 && kv_bytes_equal(result.node.value, kv_string("1")));
+        assert(result.status == KV_OK && result.index == 7 && result.node.modified == 7 &&
+               kv_bytes_equal(result.node.value, kv_string("1")));
         return 0;
 }
 

@@ -1,6 +1,7 @@
-/* Any bytes, in any order, on sessions between hosts: a script of what up to four streams bring and how they end, against
- * Peers on a network in memory and virtual time. Whatever comes: what we say are whole frames, what we keep of a stream is
- * no more than it brought, handlers see only what may come their way, and closing ends everything.
+/* Any bytes, in any order, on sessions between hosts: a script of what up to four streams bring and how they
+ * end, against Peers on a network in memory and virtual time. Whatever comes: what we say are whole frames,
+ * what we keep of a stream is no more than it brought, handlers see only what may come their way, and closing
+ * ends everything.
  *
  * The script: u8 step, u8 n, then what the step reads. Steps work on stream n % 4. */
 #include <assert.h>
@@ -19,11 +20,11 @@ typedef struct World World;
 typedef struct Wire {
         Stream base;
         World *world;
-        bool open;    /* between being made and on_close */
+        bool open; /* between being made and on_close */
         bool closing, paused, stuck;
         int error;
         uint64_t brought;
-        Writer said;  /* by us, not yet looked at */
+        Writer said; /* by us, not yet looked at */
         Deferred end, drain;
 } Wire;
 
@@ -50,8 +51,7 @@ static uint64_t world_now_ms(const Loop *loop) {
         return container_of((Loop *) loop, World, loop)->now_ms;
 }
 
-static void world_wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void world_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static const LoopOps loop_ops = { .now_ms = world_now_ms, .wall_ms = world_now_ms, .wake_at = world_wake_at };
 
@@ -121,7 +121,9 @@ static void wire_finish(Stream *s) {
 static uint64_t wire_silent_ms(const Stream *s) {
         const Wire *wire = container_of((Stream *) s, Wire, base);
 
-        return wire->stuck && (wire - wire->world->wires) % 2 == 1 ? 60000 : 0; /* the others are alive, but do not read */
+        return wire->stuck && (wire - wire->world->wires) % 2 == 1 ?
+                       60000 :
+                       0; /* the others are alive, but do not read */
 }
 
 static int wire_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
@@ -156,7 +158,10 @@ static void wire_on_drain(void *userdata) {
 }
 
 static Stream *wire_open(World *w, Wire *wire) {
-        *wire = (Wire) { .world = w, .base = { .ops = &wire_ops, .peer_address = "10.0.0.9:4000" }, .open = true, .paused = true };
+        *wire = (Wire) { .world = w,
+                         .base = { .ops = &wire_ops, .peer_address = "10.0.0.9:4000" },
+                         .open = true,
+                         .paused = true };
         wire->end = (Deferred) { .run = wire_on_end, .userdata = wire };
         wire->drain = (Deferred) { .run = wire_on_drain, .userdata = wire };
         return &wire->base;
@@ -197,8 +202,8 @@ static void net_cancel(Network *net, void *handle) {
                         w->dials[i].done = NULL;
 }
 
-static int net_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s), void *userdata,
-                      Listener **ret, Error *err) {
+static int net_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s),
+                      void *userdata, Listener **ret, Error *err) {
         World *w = container_of(net, World, network);
 
         w->accepted = accepted;
@@ -212,14 +217,20 @@ static void net_unlisten(Network *net, Listener *listener) {
 }
 
 static const NetworkOps network_ops = {
-        .connect = net_connect, .cancel = net_cancel, .listen = net_listen, .unlisten = net_unlisten,
+        .connect = net_connect,
+        .cancel = net_cancel,
+        .listen = net_listen,
+        .unlisten = net_unlisten,
 };
 
 /* -- Those above -- */
 
 static PeerHello hello_of(uint8_t which) {
-        PeerHello hello = { .cluster_id = which & 0x40 ? 2 : 1, .lineage = which & 0x20 ? 2 : 1, .nonce = which & 3,
-                            .start_number = 1, .raft_id = which & 4 ? 7 : 0 };
+        PeerHello hello = { .cluster_id = which & 0x40 ? 2 : 1,
+                            .lineage = which & 0x20 ? 2 : 1,
+                            .nonce = which & 3,
+                            .start_number = 1,
+                            .raft_id = which & 4 ? 7 : 0 };
 
         memset(hello.machine_id, "abc"[(which >> 3) % 3], 32);
         memset(hello.boot_id, '1', 32);
@@ -262,8 +273,8 @@ static void on_end(void *userdata, PeerSession *s) {
 
 static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
         World *w = userdata;
-        bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_BULK_ACK || type == PEER_JOINED ||
-                      type == PEER_CALL_CHUNK || type == PEER_CALL_END;
+        bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_BULK_ACK ||
+                      type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END;
 
         assert(peers_session(w->peers, peer_number(s)) == s);
         assert(type == PEER_BEAT || answer == peer_is_dialed(s));
@@ -271,7 +282,8 @@ static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void 
         if (type == PEER_PROPOSE)
                 (void) peer_reply(s, PEER_PROPOSED, payload, size);
         if (type == PEER_TERM_CHECK)
-                for (unsigned i = 0; i < 4 && (i == 0 || peer_queued(s) > 0); i++) { /* what a stuck stream does not take */
+                for (unsigned i = 0; i < 4 && (i == 0 || peer_queued(s) > 0);
+                     i++) { /* what a stuck stream does not take */
                         static const uint8_t zeroes[1 << 20];
 
                         (void) peer_reply(s, PEER_CALL_CHUNK, zeroes, sizeof(zeroes));
@@ -289,8 +301,10 @@ static void look_at(void *userdata, const PeerState *state) {
         World *w = userdata;
 
         assert(*state->hello.machine_id || *state->hello.address);
-        assert(!*state->hello.machine_id || (peers_dialed(w->peers, state->hello.machine_id) != NULL) == state->dialed);
-        assert(!state->dialed || peers_dialed(w->peers, state->hello.machine_id)->hello.nonce == state->hello.nonce);
+        assert(!*state->hello.machine_id ||
+               (peers_dialed(w->peers, state->hello.machine_id) != NULL) == state->dialed);
+        assert(!state->dialed ||
+               peers_dialed(w->peers, state->hello.machine_id)->hello.nonce == state->hello.nonce);
 }
 
 static void no_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
@@ -300,7 +314,22 @@ static void no_log(void *userdata, int priority, const LogFields *fields, const 
 
 /* -- The script -- */
 
-enum { BRING, SAY_HELLO, SAY_FRAME, ACCEPT, CONNECT, REFUSE_DIAL, END, BREAK, STICK, UNSTICK, KNOW, CHANGE, PASS, _STEPS };
+enum {
+        BRING,
+        SAY_HELLO,
+        SAY_FRAME,
+        ACCEPT,
+        CONNECT,
+        REFUSE_DIAL,
+        END,
+        BREAK,
+        STICK,
+        UNSTICK,
+        KNOW,
+        CHANGE,
+        PASS,
+        _STEPS
+};
 
 static void say(Wire *wire, PeerFrame type, const void *payload, size_t size) {
         _cleanup_writer_ Writer w = {};
@@ -400,12 +429,15 @@ static void step(World *w, Reader *script) {
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         World w = { .now_ms = 1000 };
         Reader script = reader_over(bytes, size);
-        PeersOptions options = { .self = hello_of(0), .admit = admit, .on_change = on_change, .userdata = &w };
+        PeersOptions options = {
+                .self = hello_of(0), .admit = admit, .on_change = on_change, .userdata = &w
+        };
 
         log_set_sink(no_log, NULL);
         loop_init(&w.loop, &loop_ops, 1);
         w.network = (Network) { .ops = &network_ops, .loop = &w.loop };
-        if (peers_new(&w.peers, &w.loop, &w.network, &options) < 0 || peers_listen(w.peers, "10.0.0.1:2380", NULL) < 0)
+        if (peers_new(&w.peers, &w.loop, &w.network, &options) < 0 ||
+            peers_listen(w.peers, "10.0.0.1:2380", NULL) < 0)
                 abort();
         w.observer = (PeerObserver) { .on_end = on_end, .userdata = &w };
         peers_observe(w.peers, &w.observer);

@@ -1,4 +1,5 @@
-/* Any bytes as fleetd.conf: the daemon gets settings that hold together, or one sentence that names the file. */
+/* Any bytes as fleetd.conf: the daemon gets settings that hold together, or one sentence that names the file.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,8 @@ static void scratch_forget(void) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         char path[300], option[320];
-        char *arguments[] = { (char *) "fleetd", option, (char *) "--machine-id=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL };
+        char *arguments[] = { (char *) "fleetd", option,
+                              (char *) "--machine-id=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL };
         _cleanup_settings_ Settings s = {};
         Error err = {};
         int fd, r;
@@ -39,7 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 assert(err.message[0] && !strchr(err.message, '\n'));
                 return 0;
         }
-        assert(r == 0 && s.state_directory && s.runtime_directory && s.listen_socket && s.name && s.machine_id);
+        assert(r == 0 && s.state_directory && s.runtime_directory && s.listen_socket && s.name &&
+               s.machine_id);
         assert(strlen(s.machine_id) == 32);
         assert(!s.listen_peer[0] || s.peer_key[0]); /* the door for hosts is never open to everybody */
         assert(s.join.n == 0 || s.listen_peer[0]);

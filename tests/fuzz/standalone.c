@@ -2,7 +2,8 @@
  *
  *   fuzz-NAME [--mutate=N] [--seed=S] FILE-OR-FOLDER...
  *
- * With clang the same targets run under libFuzzer: compile them with -fsanitize=fuzzer and leave this file out. */
+ * With clang the same targets run under libFuzzer: compile them with -fsanitize=fuzzer and leave this file
+ * out. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +40,8 @@ static void run_once(Run *run, const uint8_t *bytes, size_t size) {
 static uint8_t likely_byte(Random *random) {
         static const uint8_t likely[] = "\0\xff\x7f\x80\x01 \n\\\"=[]{},:/";
 
-        return random_below(random, 2) ? likely[random_below(random, sizeof(likely) - 1)] : random_below(random, 256);
+        return random_below(random, 2) ? likely[random_below(random, sizeof(likely) - 1)] :
+                                         random_below(random, 256);
 }
 
 /* One change: a bit, a byte, a piece left out, or a piece said twice. Returns the new size. */
@@ -123,7 +125,8 @@ int main(int argc, char **argv) {
         for (int i = 1; i < argc; i++) {
                 bool is_option = starts_with(argv[i], "--");
 
-                if (is_option && starts_with(argv[i], "--mutate=") && parse_u64(argv[i] + 9, &run.mutations) == 0)
+                if (is_option && starts_with(argv[i], "--mutate=") &&
+                    parse_u64(argv[i] + 9, &run.mutations) == 0)
                         continue;
                 if (is_option && starts_with(argv[i], "--seed=") && parse_u64(argv[i] + 7, &run.seed) == 0)
                         continue;

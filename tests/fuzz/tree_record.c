@@ -1,5 +1,5 @@
-/* Any bytes as a node, the meta or an event of the tree. What is read is written as the same bytes again, or as others that are read
- * as the same. The first byte says which. */
+/* Any bytes as a node, the meta or an event of the tree. What is read is written as the same bytes again, or
+ * as others that are read as the same. The first byte says which. */
 #include <assert.h>
 #include <errno.h>
 
@@ -18,7 +18,8 @@ static void node(const uint8_t *bytes, size_t size) {
         assert(w.error == 0);
         assert(tree_node_decode(w.bytes, w.size, &again) == 0);
         assert(kv_bytes_equal(n.key, again.key) && kv_bytes_equal(n.value, again.value));
-        assert(n.dir == again.dir && n.created == again.created && n.modified == again.modified && n.expires_ms == again.expires_ms);
+        assert(n.dir == again.dir && n.created == again.created && n.modified == again.modified &&
+               n.expires_ms == again.expires_ms);
         assert(tree_node_hash(&n) == tree_node_hash(&again));
 }
 
@@ -31,7 +32,8 @@ static void meta(const uint8_t *bytes, size_t size) {
                 return;
         tree_meta_encode(&m, &w);
         assert(w.error == 0 && tree_meta_decode(w.bytes, w.size, &again, &summed) == 0);
-        assert(m.applied == again.applied && m.index == again.index && m.n_nodes == again.n_nodes && m.lineage == again.lineage);
+        assert(m.applied == again.applied && m.index == again.index && m.n_nodes == again.n_nodes &&
+               m.lineage == again.lineage);
 }
 
 static void event(const uint8_t *bytes, size_t size) {
@@ -41,7 +43,8 @@ static void event(const uint8_t *bytes, size_t size) {
         if (event_decode(9, bytes, size, &e) < 0)
                 return;
         assert(event_encode(&e, &w) == 0 && event_decode(9, w.bytes, w.size, &again) == 0);
-        assert(e.action == again.action && kv_bytes_equal(e.node.key, again.node.key) && kv_bytes_equal(e.node.value, again.node.value));
+        assert(e.action == again.action && kv_bytes_equal(e.node.key, again.node.key) &&
+               kv_bytes_equal(e.node.value, again.node.value));
         assert(e.has_prev == again.has_prev && event_weight(&e) == event_weight(&again));
 }
 
@@ -51,7 +54,8 @@ static void key(const uint8_t *bytes, size_t size) {
         TreeRange range;
         size_t n;
 
-        if (size == 0 || size > KV_KEY_MAX || bytes[0] != '/' || (size > 1 && bytes[size - 1] == '/') || memmem(bytes, size, "//", 2))
+        if (size == 0 || size > KV_KEY_MAX || bytes[0] != '/' || (size > 1 && bytes[size - 1] == '/') ||
+            memmem(bytes, size, "//", 2))
                 return;
         n = tree_key(path, made);
         assert(n <= TREE_KEY_LONG);

@@ -1,4 +1,5 @@
-/* Any bytes as a unit file, in both grammars. What is accepted must survive being printed, and its way through JSON. */
+/* Any bytes as a unit file, in both grammars. What is accepted must survive being printed, and its way
+ * through JSON. */
 #include <assert.h>
 #include <stdint.h>
 
@@ -47,7 +48,8 @@ static void write_and_read(const Unit *unit) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static const char *const names[] = { "a.service", "a@.service", "a@in.stance.service", "a.container", "a.volume" };
+        static const char *const names[] = { "a.service", "a@.service", "a@in.stance.service", "a.container",
+                                             "a.volume" };
         const char *text = (const char *) bytes;
 
         for (UnitFileGrammar grammar = UNIT_FILE_LITERAL; grammar <= UNIT_FILE_SYSTEMD; grammar++) {

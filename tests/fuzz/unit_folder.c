@@ -1,6 +1,6 @@
-/* Any bytes as the watched folder of units: parts with a 0x1e between, each the name of a file, a newline, and what is in it; a name may lie in
- * a folder of drop-ins ("web.service.d/10.conf"). What comes of each file is a unit that prints and reads as the same, or a sentence;
- * and looking again finds the same. */
+/* Any bytes as the watched folder of units: parts with a 0x1e between, each the name of a file, a newline,
+ * and what is in it; a name may lie in a folder of drop-ins ("web.service.d/10.conf"). What comes of each
+ * file is a unit that prints and reads as the same, or a sentence; and looking again finds the same. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -106,10 +106,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         check(&folder);
         for (size_t i = 0; i < folder.n; i++)
                 unit_folder_write_error(dir_fd, "/units", &folder.files[i], 0, false);
-        assert(unit_folder_read(dir_fd, "/units", id, nobody_writes, NULL, &again) == 0); /* what was written beside them is no unit */
+        assert(unit_folder_read(dir_fd, "/units", id, nobody_writes, NULL, &again) ==
+               0); /* what was written beside them is no unit */
         assert(again.n == folder.n);
         for (size_t i = 0; i < folder.n; i++) {
-                assert(streq(folder.files[i].name, again.files[i].name) && !folder.files[i].unit == !again.files[i].unit);
+                assert(streq(folder.files[i].name, again.files[i].name) &&
+                       !folder.files[i].unit == !again.files[i].unit);
                 assert(!folder.files[i].unit || streq(folder.files[i].unit->text, again.files[i].unit->text));
         }
         return 0;

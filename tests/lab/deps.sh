@@ -1,6 +1,7 @@
 # What building and testing need, installed with apt on Debian 12 or 13: sourced by ./quickstart and ./check.
 
 DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl etcd-client debootstrap"
+DEPS_FORMAT=   # what ./check needs besides to check the layout, on Debian 12 only
 DEPS_BUILD="build-essential autoconf automake autoconf-archive pkg-config libuv1-dev liblmdb-dev uthash-dev libgnutls28-dev
         libsystemd-dev libjansson-dev libsmartcols-dev libxxhash-dev scdoc libcmocka-dev"
 
@@ -8,7 +9,7 @@ deps_list() {
         local codename=$1
         echo $DEPS_BUILD $DEPS_LAB
         case $codename in
-        bookworm) echo node-llhttp libraft-dev/bookworm-backports libraft0/bookworm-backports ;;
+        bookworm) echo $DEPS_FORMAT node-llhttp libraft-dev/bookworm-backports libraft0/bookworm-backports ;;
         *) echo libllhttp-dev libraft-dev systemd-dev ;;
         esac
         # The two flavours of libcurl exclude each other: one that is there is as good.

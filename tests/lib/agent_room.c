@@ -43,12 +43,14 @@ bool notes_say(Room *room, const char *part) {
 }
 
 void change_note(Room *room, const char *field, const char *value) {
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"), *text = notes_text(room), *changed = NULL;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"),
+                            *text = notes_text(room), *changed = NULL;
         char *at = text ? strstr(text, field) : NULL;
 
         assert_non_null(at);
         at += strlen(field);
-        assert_true(asprintf(&changed, "%.*s%s%s", (int) (at - text), text, value, at + strcspn(at, "\",}")) > 0);
+        assert_true(asprintf(&changed, "%.*s%s%s", (int) (at - text), text, value, at + strcspn(at, "\",}")) >
+                    0);
         scratch_write(path, changed);
 }
 
@@ -57,7 +59,8 @@ void change_note(Room *room, const char *field, const char *value) {
 static void on_unit(void *userdata, const char *unit) {
         n_starts++;
         n_slow += streq(unit, "slow.service");
-        n_unnoted += !is_noted(running, unit) && !is_noted(running, unit); /* one allocation may fail on purpose */
+        n_unnoted += !is_noted(running, unit) &&
+                     !is_noted(running, unit); /* one allocation may fail on purpose */
 }
 
 static void on_unit_end(void *userdata, const char *unit, bool asked) {
@@ -65,11 +68,15 @@ static void on_unit_end(void *userdata, const char *unit, bool asked) {
 }
 
 void open_agent(Room *room) {
-        AgentOptions options = { .machine_id = room->host->id, .boot_id = "b0000000000000000000000000000001", .directory = room->host->agent_path,
+        AgentOptions options = { .machine_id = room->host->id,
+                                 .boot_id = "b0000000000000000000000000000001",
+                                 .directory = room->host->agent_path,
                                  .boot_wait_ms = 60000 };
         Error err = {};
 
-        assert_int_equal(agent_new(&room->agent, world_loop(room->loop), room->host->registry, room->bus, &options, &err), 0);
+        assert_int_equal(agent_new(&room->agent, world_loop(room->loop), room->host->registry, room->bus,
+                                   &options, &err),
+                         0);
 }
 
 void close_agent(Room *room) {
@@ -128,7 +135,8 @@ void settle(Room *room) {
 }
 
 void await_round(Room *room) {
-        for (uint64_t planned = agent_counts(room->agent)->planned, end_ms = world_now_ms(room->world) + 12000;
+        for (uint64_t planned = agent_counts(room->agent)->planned,
+                      end_ms = world_now_ms(room->world) + 12000;
              agent_counts(room->agent)->planned - planned < room->n_others; run_ms(room, 1))
                 assert_true(world_now_ms(room->world) < end_ms);
 }
@@ -259,11 +267,13 @@ int stop_in_vain(Systemd *s, const char *name, SystemdDone done, void *userdata)
 }
 
 int link_in_vain(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
-        return is_in_vain(names[0]) ? take_in_vain(done, userdata) : real_ops->link(s, names, n, done, userdata);
+        return is_in_vain(names[0]) ? take_in_vain(done, userdata) :
+                                      real_ops->link(s, names, n, done, userdata);
 }
 
 int unlink_in_vain(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
-        return is_in_vain(names[0]) ? take_in_vain(done, userdata) : real_ops->unlink(s, names, n, done, userdata);
+        return is_in_vain(names[0]) ? take_in_vain(done, userdata) :
+                                      real_ops->unlink(s, names, n, done, userdata);
 }
 
 int write_in_vain(Systemd *s, const char *name, const char *text, size_t size) {
@@ -291,19 +301,22 @@ static void on_pretended(void *userdata, int error, const SystemdUnit *units, si
                         continue;
                 if (pretence.active) {
                         snprintf(changed[i].active, sizeof(changed[i].active), "%s", pretence.active);
-                        snprintf(changed[i].sub, sizeof(changed[i].sub), "%s", streq(pretence.active, "active") ? "running" : "dead");
+                        snprintf(changed[i].sub, sizeof(changed[i].sub), "%s",
+                                 streq(pretence.active, "active") ? "running" : "dead");
                         changed[i].end = pretence.end;
                         changed[i].held = pretence.held;
                 }
                 if (pretence.change)
                         pretence.change(&changed[i]);
         }
-        listing->done(listing->userdata, pretence.error ? pretence.error : error, changed, pretence.error ? 0 : n);
+        listing->done(listing->userdata, pretence.error ? pretence.error : error, changed,
+                      pretence.error ? 0 : n);
         free(changed);
         free(listing);
 }
 
-int list_pretended(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+int list_pretended(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done,
+                   void *userdata) {
         Listing *listing = NEW0(Listing, 1);
         int r;
 

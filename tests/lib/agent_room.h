@@ -1,5 +1,5 @@
-/* The agent between a real registry, whose store is alone, and a simulated systemd in virtual time. A test may have calls to systemd fail or come
- * to nothing, and change what systemd says of a unit. */
+/* The agent between a real registry, whose store is alone, and a simulated systemd in virtual time. A test
+ * may have calls to systemd fail or come to nothing, and change what systemd says of a unit. */
 #pragma once
 
 #include "fleetd/agent/agent.h"
@@ -36,9 +36,9 @@ void close_agent(Room *room);
 
 void run_ms(Room *room, uint64_t ms);
 /* Virtual time goes on while the store answers in real time; the test fails when 25 s of it have passed. */
-#define UNTIL(room, expression)                                                          \
-        for (uint64_t until_ms_ = world_now_ms((room)->world) + 25000; !(expression);)   \
-                room_turn(room, until_ms_)
+#define UNTIL(room, expression)                                                        \
+        for (uint64_t until_ms_ = world_now_ms((room)->world) + 25000; !(expression);) \
+        room_turn(room, until_ms_)
 void room_turn(Room *room, uint64_t until_ms);
 /* The store has answered, and the agent has processed that. */
 void settle(Room *room);
@@ -68,7 +68,8 @@ void count_messages(const char *part);
 /* -- What systemd does otherwise than the simulated one, in SystemdOps that a test changes -- */
 
 extern const SystemdOps *real_ops;
-/* The agent of in_a_bent_room() has these, which a test may change: the real ones, and list_pretended(). It follows a leader. */
+/* The agent of in_a_bent_room() has these, which a test may change: the real ones, and list_pretended(). It
+ * follows a leader. */
 extern SystemdOps bent;
 extern SystemdEvents events; /* of that agent */
 
@@ -80,7 +81,7 @@ int bent_room_teardown(void **state);
 typedef struct Vain {
         const char *unit; /* NULL: none */
         int error;
-        bool held;        /* without an answer */
+        bool held; /* without an answer */
         unsigned n;
         uint64_t at_ms[20];
         SystemdDone done; /* of the last one */
@@ -102,9 +103,10 @@ typedef struct Pretence {
         SystemdEnd end;
         bool held;
         void (*change)(SystemdUnit *seen); /* the rest; NULL: nothing */
-        int error;                 /* of each listing */
+        int error;                         /* of each listing */
 } Pretence;
 
 extern Pretence pretence;
 
-int list_pretended(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata);
+int list_pretended(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done,
+                   void *userdata);

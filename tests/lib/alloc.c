@@ -88,10 +88,10 @@ bool alloc_fails(void) {
         return fails(__builtin_return_address(0));
 }
 
-#define WRAP(type, name, parameters, arguments)                 \
-        type __real_##name parameters;                          \
-        type __wrap_##name parameters;                          \
-        type __wrap_##name parameters {                         \
+#define WRAP(type, name, parameters, arguments)                                             \
+        type __real_##name parameters;                                                      \
+        type __wrap_##name parameters;                                                      \
+        type __wrap_##name parameters {                                                     \
                 return fails(__builtin_return_address(0)) ? NULL : __real_##name arguments; \
         }
 
@@ -153,8 +153,8 @@ int alloc_spared_grow(void *items, size_t *capacity, size_t n, size_t size) {
 
 /* -- Scenarios -- */
 
-/* Of the sanitizer, where there is one. Its search for leaks takes long: it is asked only where the sum has changed, and where it
- * always does, at some points and behind the last. */
+/* Of the sanitizer, where there is one. Its search for leaks takes long: it is asked only where the sum has
+ * changed, and where it always does, at some points and behind the last. */
 enum { POINTS_PER_LOOK = 32 };
 
 extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
@@ -165,10 +165,12 @@ static size_t allocated_bytes(void) {
 }
 
 static bool leaks(size_t before) {
-        return allocated_bytes() != before && __lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check() != 0;
+        return allocated_bytes() != before && __lsan_do_recoverable_leak_check &&
+               __lsan_do_recoverable_leak_check() != 0;
 }
 
-static unsigned fail_each(const char *name, int (*scenario)(void *userdata), void *userdata, unsigned stride, unsigned count) {
+static unsigned fail_each(const char *name, int (*scenario)(void *userdata), void *userdata, unsigned stride,
+                          unsigned count) {
         bool every = getenv("CHECK_ALL");
         unsigned points = 0;
 
@@ -183,13 +185,16 @@ static unsigned fail_each(const char *name, int (*scenario)(void *userdata), voi
                 alloc_fail_at(0);
                 if (!fired && r == 0) {
                         if (leaks(~(size_t) 0))
-                                fail_msg("%s: something leaks at one of the last %d points", name, POINTS_PER_LOOK);
+                                fail_msg("%s: something leaks at one of the last %d points", name,
+                                         POINTS_PER_LOOK);
                         return points;
                 }
                 if (r != 0 && (r != -ENOMEM || !fired))
-                        fail_msg("%s: allocation %u fails%s: %s", name, n, count == 1 ? "" : ", and all behind it", strerror(-r));
+                        fail_msg("%s: allocation %u fails%s: %s", name, n,
+                                 count == 1 ? "" : ", and all behind it", strerror(-r));
                 if ((every || points % POINTS_PER_LOOK == 0) && leaks(before))
-                        fail_msg("%s: allocation %u fails%s: something leaks", name, n, count == 1 ? "" : ", and all behind it");
+                        fail_msg("%s: allocation %u fails%s: something leaks", name, n,
+                                 count == 1 ? "" : ", and all behind it");
                 r = scenario(userdata);
                 if (r != 0)
                         fail_msg("%s: after the failure of allocation %u: %s", name, n, strerror(-r));
@@ -205,7 +210,8 @@ unsigned alloc_fail_each(const char *name, int (*scenario)(void *userdata), void
                 fail_msg("%s: undisturbed: %s", name, strerror(-r));
         if (getenv("CHECK_ALL"))
                 stride = 1;
-        points = fail_each(name, scenario, userdata, stride, 1) + fail_each(name, scenario, userdata, stride, UINT_MAX);
+        points = fail_each(name, scenario, userdata, stride, 1) +
+                 fail_each(name, scenario, userdata, stride, UINT_MAX);
         printf("%s: %u points\n", name, points);
         return points;
 }

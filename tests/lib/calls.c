@@ -20,9 +20,37 @@
 
 /* The order is that of the table. */
 enum {
-        READ, PREAD, WRITE, PWRITE, WRITEV, FSYNC, FDATASYNC, FTRUNCATE, FALLOCATE, COPY_FILE_RANGE, OPEN, OPENAT, MKDIR, MKDIRAT,
-        UNLINKAT, RENAMEAT, FCHMOD, FLOCK, MMAP, PIPE2, SOCKET, BIND, LISTEN, ACCEPT4, CONNECT, RECVMSG, SENDMSG, EPOLL_PWAIT,
-        INOTIFY_INIT1, INOTIFY_ADD_WATCH, _CALLS,
+        READ,
+        PREAD,
+        WRITE,
+        PWRITE,
+        WRITEV,
+        FSYNC,
+        FDATASYNC,
+        FTRUNCATE,
+        FALLOCATE,
+        COPY_FILE_RANGE,
+        OPEN,
+        OPENAT,
+        MKDIR,
+        MKDIRAT,
+        UNLINKAT,
+        RENAMEAT,
+        FCHMOD,
+        FLOCK,
+        MMAP,
+        PIPE2,
+        SOCKET,
+        BIND,
+        LISTEN,
+        ACCEPT4,
+        CONNECT,
+        RECVMSG,
+        SENDMSG,
+        EPOLL_PWAIT,
+        INOTIFY_INIT1,
+        INOTIFY_ADD_WATCH,
+        _CALLS,
 };
 
 const CallFaults call_faults[] = {
@@ -100,9 +128,9 @@ static int fault(int kind) {
                 if (_error == CALL_SHORT && (size) > 1) \
                         (size) /= 2;                    \
         } while (false)
-#define FAIL(kind, failure)               \
-        do {                              \
-                size_t _size = 0;         \
+#define FAIL(kind, failure)                  \
+        do {                                 \
+                size_t _size = 0;            \
                 FAULT(kind, failure, _size); \
         } while (false)
 
@@ -182,7 +210,8 @@ int fallocate(int fd, int mode, off_t offset, off_t size) {
         return syscall(SYS_fallocate, fd, mode, offset, size);
 }
 
-ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size, unsigned flags) {
+ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size,
+                        unsigned flags) {
         FAULT(COPY_FILE_RANGE, -1, size);
         return syscall(SYS_copy_file_range, in, in_offset, out, out_offset, size, flags);
 }

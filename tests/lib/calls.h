@@ -1,5 +1,6 @@
-/* System calls that fail: the n-th of a kind answers with an error of its manual page, or does half of what it was asked. The
- * program that links calls.c has these functions in the place of libc's, for itself and for the shared libraries that it uses. */
+/* System calls that fail: the n-th of a kind answers with an error of its manual page, or does half of what
+ * it was asked. The program that links calls.c has these functions in the place of libc's, for itself and for
+ * the shared libraries that it uses. */
 #pragma once
 
 #include <stdbool.h>

@@ -24,13 +24,14 @@ KvStore *__wrap_registry_store(const Registry *r);
 void __wrap_registry_listen(Registry *r, RegistryListener *listener);
 void __wrap_registry_unlisten(Registry *r, RegistryListener *listener);
 void __wrap_registry_forget(Registry *r, const void *userdata);
-int __wrap_registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done, void *userdata);
+int __wrap_registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done,
+                          void *userdata);
 const OrderChange *__wrap_registry_refused_order(const Registry *r, const OrderChange *changes, size_t n);
 int __wrap_registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata);
-int __real_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, const EnginePlanLimits *limits,
-                              EnginePlan *ret);
-int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, const EnginePlanLimits *limits,
-                              EnginePlan *ret);
+int __real_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units,
+                              uint64_t brake_ms, const EnginePlanLimits *limits, EnginePlan *ret);
+int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units,
+                              uint64_t brake_ms, const EnginePlanLimits *limits, EnginePlan *ret);
 
 static Clock *clock_of(const Timer *timer) {
         return streq(timer->name, "engine.c:on_sweep") ? &room.sweep : &room.again;
@@ -114,7 +115,8 @@ static int ask(uint64_t term, const OrderChange *changes, size_t n, RegistryDone
         return 0;
 }
 
-int __wrap_registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done, void *userdata) {
+int __wrap_registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done,
+                          void *userdata) {
         assert_true(n > 0);
         return ask(term, changes, n, done, userdata);
 }
@@ -137,14 +139,16 @@ const OrderChange *__wrap_registry_refused_order(const Registry *r, const OrderC
         return NULL;
 }
 
-int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, const EnginePlanLimits *limits,
-                              EnginePlan *ret) {
+int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units,
+                              uint64_t brake_ms, const EnginePlanLimits *limits, EnginePlan *ret) {
         Planned *p = &room.plans[room.n_plans];
         int r = room.plan_error;
 
         assert_true(room.n_plans < PLANS_MAX);
         room.n_plans++;
-        *p = (Planned) { .n = n_units, .brake_ms = brake_ms, .work_max = limits->work_max, .freed = limits->freed };
+        *p = (Planned) {
+                .n = n_units, .brake_ms = brake_ms, .work_max = limits->work_max, .freed = limits->freed
+        };
         for (size_t i = 0; i < n_units; i++)
                 snprintf(p->names + strlen(p->names), sizeof(p->names) - strlen(p->names), "%s ", units[i]);
         room.plan_error = 0;
@@ -229,7 +233,9 @@ void room_tell(void) {
         picture_apply(&room.picture, &(EnginePlan) { .changes = room.changes, .n = room.n_changes });
         room.picture.cluster.index = room.picture.index;
         for (size_t i = 0; i < room.n_changes; i++)
-                room_hear((RegistryChange) { .kind = CHANGED_ORDER, .unit = room.changes[i].unit, .machine = room.changes[i].machine });
+                room_hear((RegistryChange) { .kind = CHANGED_ORDER,
+                                             .unit = room.changes[i].unit,
+                                             .machine = room.changes[i].machine });
         room_turn();
 }
 

@@ -1,5 +1,6 @@
-/* The engine without a store: the registry, leadership, timers and deferred calls are played by the test, the cluster view is a picture, and plans are
- * the real ones. Nothing happens by itself, and time stands still. With a real store: test-registry. */
+/* The engine without a store: the registry, leadership, timers and deferred calls are played by the test, the
+ * cluster view is a picture, and plans are the real ones. Nothing happens by itself, and time stands still.
+ * With a real store: test-registry. */
 #pragma once
 
 #include "base/log.h"
@@ -9,7 +10,7 @@
 #include "tests/lib/picture.h"
 
 enum {
-        TERM = 5, /* of the leader */
+        TERM = 5,         /* of the leader */
         ORDERS_MAX = 150, /* in one transaction */
         CALLS_MAX = 16,
         PLANS_MAX = 32,
@@ -25,7 +26,7 @@ typedef struct Clock {
 
 /* A request of the engine to the registry. */
 typedef struct Call {
-        size_t n;         /* orders; 0: that the adoption ends */
+        size_t n; /* orders; 0: that the adoption ends */
         uint64_t term;
         unsigned n_plans; /* that were made before it */
 } Call;
@@ -52,10 +53,10 @@ typedef struct Room {
         KvState state;
         Call calls[CALLS_MAX];
         unsigned n_calls;
-        int error;           /* of the next call */
+        int error; /* of the next call */
         OrderChange changes[ORDERS_MAX];
         size_t n_changes;
-        RegistryDone done;   /* of the call that is not answered yet; NULL: none */
+        RegistryDone done; /* of the call that is not answered yet; NULL: none */
         void *userdata;
         const char *refused; /* the unit whose order a transaction is refused for; NULL: none */
         Field other;         /* in which the refused order is another one */
@@ -77,13 +78,14 @@ int room_setup(void **state);
 int room_teardown(void **state);
 void room_on_log(void *userdata, int priority, const LogFields *fields, const char *sentence);
 
-void room_engine(void);               /* a new one that has not run yet */
-void room_begin(void);                /* with its first pass */
-void room_end(void);                  /* nothing of the engine is left */
-void room_turn(void);                 /* all passes that need neither an answer nor time */
+void room_engine(void); /* a new one that has not run yet */
+void room_begin(void);  /* with its first pass */
+void room_end(void);    /* nothing of the engine is left */
+void room_turn(void);   /* all passes that need neither an answer nor time */
 void room_fire(Clock *c);
-void room_hear(RegistryChange change);    /* without a pass */
-void room_changed(RegistryChange change); /* the cluster view follows the picture, and the engine is told of it */
+void room_hear(RegistryChange change); /* without a pass */
+void room_changed(
+        RegistryChange change); /* the cluster view follows the picture, and the engine is told of it */
 void room_answer_at(KvStatus status, uint64_t index);
 void room_answer(KvStatus status); /* the events of the change come later, by room_tell() */
 void room_tell(void);

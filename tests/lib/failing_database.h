@@ -1,4 +1,5 @@
-/* The n-th call of LMDB fails. Link with $(FAILING_DATABASE), which leads its functions here; further calls can be counted with them. */
+/* The n-th call of LMDB fails. Link with $(FAILING_DATABASE), which leads its functions here; further calls
+ * can be counted with them. */
 #pragma once
 
 #include <stdbool.h>

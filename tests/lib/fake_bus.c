@@ -10,8 +10,8 @@
 
 #include "base/clock.h"
 
-#define PATH "/org/freedesktop/systemd1"
-#define MANAGER "org.freedesktop.systemd1.Manager"
+#define PATH       "/org/freedesktop/systemd1"
+#define MANAGER    "org.freedesktop.systemd1.Manager"
 #define PROPERTIES "org.freedesktop.DBus.Properties"
 
 /* -- Answers -- */
@@ -43,8 +43,10 @@ static int answer_list(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
                 if (strstr(name, "@.")) /* a template costs the whole call */
                         return -EINVAL;
                 unit_path(u ? u->name : name, path);
-                assert(sd_bus_message_append(reply, "(ssssssouso)", u ? u->name : name, "", u ? u->load : "not-found", u ? u->active : "inactive", u ? u->sub : "dead",
-                                             "", path, u && u->job ? 1u : 0u, "", "/") >= 0);
+                assert(sd_bus_message_append(reply, "(ssssssouso)", u ? u->name : name, "",
+                                             u ? u->load : "not-found", u ? u->active : "inactive",
+                                             u ? u->sub : "dead", "", path, u && u->job ? 1u : 0u, "",
+                                             "/") >= 0);
         }
         return sd_bus_message_close_container(reply);
 }
@@ -58,7 +60,8 @@ static bool is_late_property(FakeBus *f, const char *name, const char *property)
 }
 
 static int append_conflicts(const FakeUnit *u, sd_bus_message *reply) {
-        assert(sd_bus_message_open_container(reply, 'v', "as") >= 0 && sd_bus_message_open_container(reply, 'a', "s") >= 0);
+        assert(sd_bus_message_open_container(reply, 'v', "as") >= 0 &&
+               sd_bus_message_open_container(reply, 'a', "s") >= 0);
         for (unsigned i = 0; i < u->n_idle; i++)
                 assert(sd_bus_message_append(reply, "s", "idle.service") >= 0);
         assert(!u->conflicts[0] || sd_bus_message_append(reply, "s", u->conflicts) >= 0);
@@ -79,7 +82,8 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
                 return sd_bus_message_append(reply, "v", "u", f->soft_reboots);
         assert(sd_bus_path_decode(sd_bus_message_get_path(m), PATH "/unit", &name) > 0);
         if (streq(name, "basic.target") || streq(name, "multi-user.target")) {
-                r = sd_bus_message_append(reply, "v", "t", streq(name, "basic.target") ? f->basic_us : f->left_us);
+                r = sd_bus_message_append(reply, "v", "t",
+                                          streq(name, "basic.target") ? f->basic_us : f->left_us);
                 free(name);
                 return r;
         }
@@ -210,7 +214,8 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
                         fake_bus_job_removed(f, f->n_jobs, name, "done");
                 return sd_bus_message_append(reply, "o", job);
         }
-        if (streq(member, "LinkUnitFiles") || streq(member, "EnableUnitFiles") || streq(member, "DisableUnitFiles")) {
+        if (streq(member, "LinkUnitFiles") || streq(member, "EnableUnitFiles") ||
+            streq(member, "DisableUnitFiles")) {
                 say_names(f, m, member);
                 text_append(&f->said, "; ");
                 if (streq(member, "EnableUnitFiles"))
@@ -250,7 +255,8 @@ static void answer(FakeBus *f, sd_bus_message *m) {
                 return;
         }
         assert(sd_bus_message_new_method_return(m, &reply) >= 0);
-        r = sd_bus_message_is_method_call(m, PROPERTIES, "Get") ? answer_property(f, m, reply) : answer_manager(f, m, reply, member);
+        r = sd_bus_message_is_method_call(m, PROPERTIES, "Get") ? answer_property(f, m, reply) :
+                                                                  answer_manager(f, m, reply, member);
         if (r < 0)
                 (void) sd_bus_reply_method_errorf(m, error_name(r), "%s", strerror(-r));
         else
@@ -299,7 +305,9 @@ static int bus_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         *events = sd_bus_get_events(f->bus);
         if (*fd < 0 || sd_bus_get_timeout(f->bus, &deadline_us) < 0)
                 return -ENOTCONN;
-        *timeout_ms = deadline_us == UINT64_MAX ? UINT64_MAX : deadline_us / 1000 < now_ms ? 0 : deadline_us / 1000 + 1 - now_ms;
+        *timeout_ms = deadline_us == UINT64_MAX   ? UINT64_MAX :
+                      deadline_us / 1000 < now_ms ? 0 :
+                                                    deadline_us / 1000 + 1 - now_ms;
         return 0;
 }
 
@@ -370,7 +378,8 @@ void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char
 }
 
 void fake_bus_job_new(FakeBus *f, const char *unit) {
-        assert(sd_bus_emit_signal(f->bus, PATH, MANAGER, "JobNew", "uos", ++f->n_new_jobs, PATH "/job/1", unit) >= 0);
+        assert(sd_bus_emit_signal(f->bus, PATH, MANAGER, "JobNew", "uos", ++f->n_new_jobs, PATH "/job/1",
+                                  unit) >= 0);
 }
 
 void fake_bus_reloading(FakeBus *f, bool active) {
@@ -381,7 +390,8 @@ void fake_bus_changed(FakeBus *f, const char *unit) {
         char path[256];
 
         unit_path(unit, path);
-        assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as", "org.freedesktop.systemd1.Unit", 0, 0) >= 0);
+        assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as",
+                                  "org.freedesktop.systemd1.Unit", 0, 0) >= 0);
 }
 
 void fake_bus_change(FakeBus *f, const char *unit, FakeChange c) {
@@ -395,13 +405,16 @@ void fake_bus_change(FakeBus *f, const char *unit, FakeChange c) {
         }
         unit_path(unit, path);
         if (c.result)
-                assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as", "org.freedesktop.systemd1.Service", 1, "Result",
-                                          "s", c.result, 0) >= 0);
-        assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as", "org.freedesktop.systemd1.Unit", 7,
-                                  "ActiveState", "s", c.active, "Job", "(uo)", c.job, "/", "ConditionResult", "b", (int) !c.skipped,
+                assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as",
+                                          "org.freedesktop.systemd1.Service", 1, "Result", "s", c.result,
+                                          0) >= 0);
+        assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as",
+                                  "org.freedesktop.systemd1.Unit", 7, "ActiveState", "s", c.active, "Job",
+                                  "(uo)", c.job, "/", "ConditionResult", "b", (int) !c.skipped,
                                   "ConditionTimestampMonotonic", "t", c.skipped ? now_us : UINT64_C(1),
                                   "ActiveExitTimestampMonotonic", "t", c.left ? now_us : UINT64_C(0),
-                                  "InactiveEnterTimestampMonotonic", "t", c.ended ? now_us : UINT64_C(0), "Id", "s", unit, 0) >= 0);
+                                  "InactiveEnterTimestampMonotonic", "t", c.ended ? now_us : UINT64_C(0),
+                                  "Id", "s", unit, 0) >= 0);
 }
 
 /* -- Itself -- */
@@ -428,7 +441,8 @@ FakeBus *fake_bus_new(UvLoop *uv, const char *path) {
         snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
         snprintf(f->address, sizeof(f->address), "unix:path=%s", path);
         f->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        assert(f->listen_fd >= 0 && bind(f->listen_fd, (struct sockaddr *) &address, sizeof(address)) == 0 && listen(f->listen_fd, 8) == 0);
+        assert(f->listen_fd >= 0 && bind(f->listen_fd, (struct sockaddr *) &address, sizeof(address)) == 0 &&
+               listen(f->listen_fd, 8) == 0);
         assert(guest_open(&f->door, uv, &door_guest, f) >= 0);
         return f;
 }

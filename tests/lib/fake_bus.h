@@ -1,5 +1,5 @@
-/* A systemd that exists on its bus alone: real D-Bus on a unix socket, on the test's loop, and units that do what the test
- * says. It writes down what it was asked. */
+/* A systemd that exists on its bus alone: real D-Bus on a unix socket, on the test's loop, and units that do
+ * what the test says. It writes down what it was asked. */
 #pragma once
 
 #include <systemd/sd-bus.h>
@@ -11,10 +11,10 @@ enum { FAKE_UNITS_MAX = 16, FAKE_HELD_MAX = 16 };
 
 typedef struct FakeUnit {
         char name[64], load[16], active[16], sub[16], fragment[300], source[300], result[16];
-        char alias[64];         /* another name of it */
+        char alias[64]; /* another name of it */
         char binds_to[64], requires[64], conflicts[64];
-        unsigned n_idle;        /* so often it is in conflict with idle.service, before that */
-        bool oneshot, remains;  /* Type=oneshot, RemainAfterExit=yes */
+        unsigned n_idle;       /* so often it is in conflict with idle.service, before that */
+        bool oneshot, remains; /* Type=oneshot, RemainAfterExit=yes */
         bool need_reload, job;
         unsigned char invocation[16];
         size_t invocation_size; /* 0 or 16 */
@@ -24,26 +24,28 @@ typedef struct FakeBus {
         UvLoop *uv;
         int listen_fd;
         Guest *door, *guest;
-        sd_bus *bus;            /* the one connection; NULL: none */
-        char address[300];      /* for who connects */
+        sd_bus *bus;       /* the one connection; NULL: none */
+        char address[300]; /* for who connects */
         FakeUnit units[FAKE_UNITS_MAX];
         size_t n_units;
-        Text said;              /* "StartUnit web.service replace; " for each call but reading ones */
+        Text said; /* "StartUnit web.service replace; " for each call but reading ones */
         unsigned connections, calls, n_jobs, n_new_jobs, starts, stops;
-        const char *hold;       /* calls of this member are not answered yet */
-        const char *fail, *fail_name, *fail_message; /* calls of this member are refused */
-        const char *fail_part;  /* only those that name this, too; NULL: all */
+        const char *hold;                             /* calls of this member are not answered yet */
+        const char *fail, *fail_name, *fail_message;  /* calls of this member are refused */
+        const char *fail_part;                        /* only those that name this, too; NULL: all */
         const char *fail_property, *fail_property_of; /* this property of that unit is not answered in time */
-        bool fails_typed;       /* it is answered, but has another type */
+        bool fails_typed;                             /* it is answered, but has another type */
         unsigned n_failed_properties;
-        bool obeys;             /* links, starts and stops change its units, as they would; jobs end at once, with their signal */
-        bool deaf;              /* but held calls are done all the same, as when only the answer got lost */
-        bool signals_first;     /* JobRemoved comes before the answer that names the job */
-        const char *links;      /* folder in which runtime links are made and removed; NULL: none are */
-        unsigned unlinked_in_vain; /* names without a link that were to be disabled: systemd refuses the whole call */
-        const char *state;      /* SystemState */
-        uint64_t basic_us;      /* when basic.target was reached; 0: it is not known */
-        uint64_t left_us;       /* when multi-user.target was left */
+        bool obeys; /* links, starts and stops change its units, as they would; jobs end at once, with their
+                       signal */
+        bool deaf;  /* but held calls are done all the same, as when only the answer got lost */
+        bool signals_first;        /* JobRemoved comes before the answer that names the job */
+        const char *links;         /* folder in which runtime links are made and removed; NULL: none are */
+        unsigned unlinked_in_vain; /* names without a link that were to be disabled: systemd refuses the whole
+                                      call */
+        const char *state;         /* SystemState */
+        uint64_t basic_us;         /* when basic.target was reached; 0: it is not known */
+        uint64_t left_us;          /* when multi-user.target was left */
         unsigned soft_reboots;
         sd_bus_message *held[FAKE_HELD_MAX];
         size_t n_held;
@@ -59,8 +61,9 @@ void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char
 void fake_bus_job_new(FakeBus *f, const char *unit);
 void fake_bus_reloading(FakeBus *f, bool active);
 void fake_bus_changed(FakeBus *f, const char *unit); /* PropertiesChanged */
-/* The same with what changed: 'unit' is in this state now, with this job (0: none); 'left' and 'ended' say whether it has left the active
- * state, and become inactive, just now; 'skipped': its condition does not hold; 'result': of the service, told before (NULL: not). */
+/* The same with what changed: 'unit' is in this state now, with this job (0: none); 'left' and 'ended' say
+ * whether it has left the active state, and become inactive, just now; 'skipped': its condition does not
+ * hold; 'result': of the service, told before (NULL: not). */
 typedef struct FakeChange {
         const char *active;
         unsigned job;

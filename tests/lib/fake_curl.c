@@ -11,14 +11,22 @@
 
 #include "base/memory.h"
 
-enum { WAITS_MAX = 100000, LOOKS_MAX = 1000, REQUESTS_MAX = 2000, PIECE = 50, REAL_S = 1700000000, FOR_CHILD_S = 3600 };
+enum {
+        WAITS_MAX = 100000,
+        LOOKS_MAX = 1000,
+        REQUESTS_MAX = 2000,
+        PIECE = 50,
+        REAL_S = 1700000000,
+        FOR_CHILD_S = 3600
+};
 
 static struct {
         FakeAnswer *answers;
         size_t n;
         FILE *sent;
         uint64_t now_ms;
-        unsigned n_waits, n_looks, n_requests; /* looks: waits that take no time, since the last one that did */
+        unsigned n_waits, n_looks,
+                n_requests; /* looks: waits that take no time, since the last one that did */
 } fake;
 
 void fake_curl_begin(FakeAnswer *answers, size_t n, FILE *sent) {
@@ -38,7 +46,9 @@ static void pass(uint64_t ms) {
 
 int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
 int __wrap_clock_gettime(clockid_t id, struct timespec *ret) {
-        *ret = (struct timespec) { .tv_sec = (id == CLOCK_REALTIME ? REAL_S : 0) + (time_t) fake.now_ms / 1000, .tv_nsec = (long) fake.now_ms % 1000 * 1000000 };
+        *ret = (struct timespec) { .tv_sec = (id == CLOCK_REALTIME ? REAL_S : 0) +
+                                             (time_t) fake.now_ms / 1000,
+                                   .tv_nsec = (long) fake.now_ms % 1000 * 1000000 };
         return 0;
 }
 
@@ -58,7 +68,8 @@ int __wrap_nanosleep(const struct timespec *span, struct timespec *left) {
 int __real_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span);
 int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span);
 int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span) {
-        int signal = __real_sigtimedwait(set, info, span->tv_sec >= FOR_CHILD_S ? span : &(struct timespec) {});
+        int signal = __real_sigtimedwait(set, info,
+                                         span->tv_sec >= FOR_CHILD_S ? span : &(struct timespec) {});
 
         if (signal < 0)
                 pass((uint64_t) span->tv_sec * 1000 + (uint64_t) span->tv_nsec / 1000000);
@@ -95,7 +106,9 @@ struct Curl_multi {
 #undef curl_easy_setopt
 #undef curl_easy_getinfo
 
-CURL *curl_easy_init(void) { return calloc(1, sizeof(struct Curl_easy)); }
+CURL *curl_easy_init(void) {
+        return calloc(1, sizeof(struct Curl_easy));
+}
 
 void curl_easy_reset(CURL *easy) {
         struct Curl_easy *e = easy;
@@ -109,7 +122,9 @@ void curl_easy_cleanup(CURL *easy) {
         free(easy);
 }
 
-const char *curl_easy_strerror(CURLcode code) { return "an error of curl's"; }
+const char *curl_easy_strerror(CURLcode code) {
+        return "an error of curl's";
+}
 
 struct curl_slist *curl_slist_append(struct curl_slist *list, const char *s) {
         struct curl_slist *item = calloc(1, sizeof(*item));
@@ -171,7 +186,8 @@ static bool is_for(const FakeAnswer *a, const char *method, const char *path) {
 
         if (!streq(a->method, method) || a->at_ms > fake.now_ms - 1000)
                 return false;
-        return size > 0 && a->path[size - 1] == '*' ? strncmp(a->path, path, size - 1) == 0 : streq(a->path, path);
+        return size > 0 && a->path[size - 1] == '*' ? strncmp(a->path, path, size - 1) == 0 :
+                                                      streq(a->path, path);
 }
 
 static FakeAnswer *find(const char *method, const char *path) {
@@ -196,7 +212,9 @@ static FakeAnswer *find(const char *method, const char *path) {
 }
 
 static void begin(struct Curl_easy *e) {
-        static FakeAnswer nothing = { .status = 404, .body = "{\"error\":{\"code\":404,\"message\":\"no answer is written down\"}}" };
+        static FakeAnswer nothing = {
+                .status = 404, .body = "{\"error\":{\"code\":404,\"message\":\"no answer is written down\"}}"
+        };
         static const char local[] = "http://localhost";
         const char *path = starts_with(e->url, local) ? e->url + sizeof(local) - 1 : e->url;
         char header[64];
@@ -205,8 +223,9 @@ static void begin(struct Curl_easy *e) {
                 fprintf(stderr, "fleetctl asks without end\n");
                 abort();
         }
-        fprintf(fake.sent, "%s %s%s%s%s\n", e->method, path, e->headers ? streq(e->headers->data, "Content-Type: application/json") ? "" : " FORM" : "",
-                    e->posted ? " " : "", e->posted ?: "");
+        fprintf(fake.sent, "%s %s%s%s%s\n", e->method, path,
+                e->headers ? streq(e->headers->data, "Content-Type: application/json") ? "" : " FORM" : "",
+                e->posted ? " " : "", e->posted ?: "");
         e->answer = find(e->method, path) ?: &nothing;
         e->rest = e->answer->body ?: "";
         e->begun_ms = fake.now_ms;
@@ -278,8 +297,12 @@ CURLcode curl_easy_perform(CURL *easy) {
         return e->code;
 }
 
-CURLM *curl_multi_init(void) { return calloc(1, sizeof(struct Curl_multi)); }
-CURLMcode curl_multi_remove_handle(CURLM *multi, CURL *easy) { return CURLM_OK; }
+CURLM *curl_multi_init(void) {
+        return calloc(1, sizeof(struct Curl_multi));
+}
+CURLMcode curl_multi_remove_handle(CURLM *multi, CURL *easy) {
+        return CURLM_OK;
+}
 
 CURLMcode curl_multi_cleanup(CURLM *multi) {
         free(multi);

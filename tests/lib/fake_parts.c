@@ -172,7 +172,8 @@ static int result_said(const char *name, Error *err) {
 
 /* -- Beginning and ending -- */
 
-static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry, uint64_t *ret_cost) {
+static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
+                    uint64_t *ret_cost) {
         say("apply %" PRIu64, index);
         *ret_cost = parts.cost;
         return result("apply");
@@ -204,22 +205,46 @@ void parts_begin_closed(void) {
         for (size_t i = 0; i < fake.servers.n; i++)
                 fake.servers.items[i].address = (char *) "a:1";
         fake.commit = 12;
-        parts = (FakeParts) {
-                .state = RAFT_STATE_FOLLOWER, .role = RAFT_ROLE_VOTER, .leader = 2, .term = 5, .first = 1, .last = 20, .stored = 15,
-                .timeout_ms = UINT64_MAX, .entry_bytes = PART_ENTRY, .file_size = 8000, .configuration_size = 4,
-                .log_last = 20, .log_first = 1, .log_entries = 20,
-                .meta = { .cluster = 70, .id = 1, .start_number = 3, .term = 5, .vote = 2 },
-                .room = { UINT64_MAX, UINT64_MAX }, .total = { UINT64_MAX, UINT64_MAX },
-                .hello = { .raft_id = 2, .address = "b:2" }, .self = { .name = "self", .start_number = 1 },
-                .options = {
-                        .tree_path = "/tree", .log_disk = &disk, .peers = (Peers *) &peers_at, .machine_id = "m", .boot_id = "b",
-                        .hardware_id = "h",
-                        .address = "a:1", .quota = 1234, .election_ms = 400, .heartbeat_ms = 150, .checkpoint_entries = 1000,
-                        .checkpoint_kept = 500, .checkpoint_bytes = 100000, .memory_bytes = 4000, .log_file_size = 4096,
-                        .events = { .apply = on_apply, .held = on_held, .committed = on_committed, .settled = on_settled,
-                                    .replaced = on_replaced, .failed = on_failed },
-                },
-        };
+        parts = (FakeParts) { .state = RAFT_STATE_FOLLOWER,
+                              .role = RAFT_ROLE_VOTER,
+                              .leader = 2,
+                              .term = 5,
+                              .first = 1,
+                              .last = 20,
+                              .stored = 15,
+                              .timeout_ms = UINT64_MAX,
+                              .entry_bytes = PART_ENTRY,
+                              .file_size = 8000,
+                              .configuration_size = 4,
+                              .log_last = 20,
+                              .log_first = 1,
+                              .log_entries = 20,
+                              .meta = { .cluster = 70, .id = 1, .start_number = 3, .term = 5, .vote = 2 },
+                              .room = { UINT64_MAX, UINT64_MAX },
+                              .total = { UINT64_MAX, UINT64_MAX },
+                              .hello = { .raft_id = 2, .address = "b:2" },
+                              .self = { .name = "self", .start_number = 1 },
+                              .options = { .tree_path = "/tree",
+                                           .log_disk = &disk,
+                                           .peers = (Peers *) &peers_at,
+                                           .machine_id = "m",
+                                           .boot_id = "b",
+                                           .hardware_id = "h",
+                                           .address = "a:1",
+                                           .quota = 1234,
+                                           .election_ms = 400,
+                                           .heartbeat_ms = 150,
+                                           .checkpoint_entries = 1000,
+                                           .checkpoint_kept = 500,
+                                           .checkpoint_bytes = 100000,
+                                           .memory_bytes = 4000,
+                                           .log_file_size = 4096,
+                                           .events = { .apply = on_apply,
+                                                       .held = on_held,
+                                                       .committed = on_committed,
+                                                       .settled = on_settled,
+                                                       .replaced = on_replaced,
+                                                       .failed = on_failed } } };
         for (size_t i = 0; i < PART_TREES; i++)
                 parts.trees[i] = (TreeMeta) { .applied = 10, .applied_term = 5, .configuration_index = 1 };
         log_set_sink(on_log, NULL);
@@ -262,11 +287,11 @@ void parts_end(void) {
 
 /* -- The loop's work, and the disk -- */
 
-#define WRAP(type, name, parameters) \
+#define WRAP(type, name, parameters)   \
         type __wrap_##name parameters; \
         type __wrap_##name parameters
 
-WRAP(int, loop_work, (Loop *loop, Work *work)) {
+WRAP(int, loop_work, (Loop * loop, Work *work)) {
         int r = result("loop_work");
 
         if (r < 0)
@@ -290,7 +315,10 @@ static int disk_room(Disk *d, uint64_t *ret_free, uint64_t *ret_total) {
 
 /* -- The core -- */
 
-#define ASKED(type, name, value) WRAP(type, name, (const RaftCore *core)) { return value; }
+#define ASKED(type, name, value)                   \
+        WRAP(type, name, (const RaftCore *core)) { \
+                return value;                      \
+        }
 
 ASKED(RaftState, raft_core_state, parts.state)
 ASKED(RaftServerRole, raft_core_role, parts.role)
@@ -298,7 +326,8 @@ ASKED(uint64_t, raft_core_term, parts.term)
 ASKED(uint64_t, raft_core_first_index, parts.first)
 ASKED(uint64_t, raft_core_last_index, parts.last)
 ASKED(uint64_t, raft_core_stored_index, parts.stored)
-ASKED(uint64_t, raft_core_entries_bytes, (parts.last + 1 - parts.first) * parts.entry_bytes + parts.more_bytes)
+ASKED(uint64_t, raft_core_entries_bytes,
+      (parts.last + 1 - parts.first) * parts.entry_bytes + parts.more_bytes)
 ASKED(uint64_t, raft_core_timeout_ms, parts.timeout_ms)
 ASKED(bool, raft_core_installing, parts.installing)
 ASKED(bool, raft_core_is_behind, parts.behind)
@@ -321,7 +350,8 @@ WRAP(const RaftEntry *, raft_core_entry, (const RaftCore *core, uint64_t index))
 
         if (index < parts.first || index > parts.last)
                 return NULL;
-        e = (RaftEntry) { .term = index < 10 ? 4 : 5, .type = RAFT_ENTRY_COMMAND,
+        e = (RaftEntry) { .term = index < 10 ? 4 : 5,
+                          .type = RAFT_ENTRY_COMMAND,
                           .size = parts.entry_bytes - raft_entry_bytes(&(RaftEntry) {}) };
         return &e;
 }
@@ -337,7 +367,7 @@ WRAP(int, raft_core_new, (const RaftCoreOptions *o, const RaftCoreOps *ops, void
         return r;
 }
 
-WRAP(RaftCore *, raft_core_free, (RaftCore *core)) {
+WRAP(RaftCore *, raft_core_free, (RaftCore * core)) {
         if (core)
                 say("core free");
         return NULL;
@@ -351,16 +381,16 @@ WRAP(int, raft_core_log_fits, (const RaftCoreStart *s)) {
 }
 
 static void say_info(const char *name, const RaftStateInfo *i) {
-        say("%s %" PRIu64 " of term %" PRIu64 ", configuration %" PRIu64 " (%zu bytes)", name, i->index, i->term, i->configuration_index,
-            i->configuration_size);
+        say("%s %" PRIu64 " of term %" PRIu64 ", configuration %" PRIu64 " (%zu bytes)", name, i->index,
+            i->term, i->configuration_index, i->configuration_size);
 }
 
-WRAP(int, raft_core_start, (RaftCore *core, uint64_t now_ms, const RaftCoreStart *s)) {
+WRAP(int, raft_core_start, (RaftCore * core, uint64_t now_ms, const RaftCoreStart *s)) {
         int r = result("raft_core_start");
 
         assert_int_equal(now_ms, fake.now_ms);
-        say("core start term %" PRIu64 " vote %" PRIu64 ", %zu entries from %" PRIu64 "%s", s->term, s->vote, s->n_entries, s->first_index,
-            s->take ? ", taken" : "");
+        say("core start term %" PRIu64 " vote %" PRIu64 ", %zu entries from %" PRIu64 "%s", s->term, s->vote,
+            s->n_entries, s->first_index, s->take ? ", taken" : "");
         if (s->state)
                 say_info("  state", s->state);
         if (r == 1) { /* an operation inside fails and says so */
@@ -377,56 +407,61 @@ static int input(uint64_t now_ms, const char *name) {
         return result(name);
 }
 
-WRAP(int, raft_core_receive, (RaftCore *core, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *m)) {
-        say("core receive %s of %" PRIu64 " at %s term %" PRIu64 "%s", raft_message_type_name(m->type), from, address, m->term,
-            parts.p->incoming ? ", incoming" : "");
+WRAP(int, raft_core_receive,
+     (RaftCore * core, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *m)) {
+        say("core receive %s of %" PRIu64 " at %s term %" PRIu64 "%s", raft_message_type_name(m->type), from,
+            address, m->term, parts.p->incoming ? ", incoming" : "");
         return input(now_ms, "raft_core_receive");
 }
 
-WRAP(int, raft_core_tick, (RaftCore *core, uint64_t now_ms)) {
+WRAP(int, raft_core_tick, (RaftCore * core, uint64_t now_ms)) {
         say("core tick");
         if (parts.timeout_ms <= now_ms)
                 parts.timeout_ms = UINT64_MAX;
         return input(now_ms, "raft_core_tick");
 }
 
-WRAP(int, raft_core_apply, (RaftCore *core, uint64_t now_ms)) {
+WRAP(int, raft_core_apply, (RaftCore * core, uint64_t now_ms)) {
         say("core apply");
         return input(now_ms, "raft_core_apply");
 }
 
-WRAP(int, raft_core_submit, (RaftCore *core, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index, uint64_t *ret_term)) {
+WRAP(int, raft_core_submit,
+     (RaftCore * core, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index,
+      uint64_t *ret_term)) {
         say("core submit %.*s", (int) size, (const char *) data);
         *ret_index = 21;
         *ret_term = 5;
         return input(now_ms, "raft_core_submit");
 }
 
-WRAP(int, raft_core_appended, (RaftCore *core, uint64_t now_ms, uint64_t generation, uint64_t last_index)) {
+WRAP(int, raft_core_appended, (RaftCore * core, uint64_t now_ms, uint64_t generation, uint64_t last_index)) {
         say("core appended %" PRIu64 " %" PRIu64, generation, last_index);
         return input(now_ms, "raft_core_appended");
 }
 
-WRAP(int, raft_core_installed, (RaftCore *core, uint64_t now_ms)) {
+WRAP(int, raft_core_installed, (RaftCore * core, uint64_t now_ms)) {
         say("core installed");
         parts.installing = false;
         return input(now_ms, "raft_core_installed");
 }
 
-WRAP(int, raft_core_checkpointed, (RaftCore *core, uint64_t now_ms, const RaftStateInfo *info, unsigned trailing)) {
+WRAP(int, raft_core_checkpointed,
+     (RaftCore * core, uint64_t now_ms, const RaftStateInfo *info, unsigned trailing)) {
         say_info("core checkpointed", info);
         say("  trailing %u", trailing);
         return input(now_ms, "raft_core_checkpointed");
 }
 
-WRAP(int, raft_core_change, (RaftCore *core, uint64_t now_ms, const RaftChange *change, uint64_t *ret_index, Error *err)) {
+WRAP(int, raft_core_change,
+     (RaftCore * core, uint64_t now_ms, const RaftChange *change, uint64_t *ret_index, Error *err)) {
         int r = input(now_ms, "raft_core_change");
 
         say("core change %d of %" PRIu64, change->kind, change->id);
         return r < 0 ? error_set(err, r, "no change") : 0;
 }
 
-WRAP(int, raft_core_transfer, (RaftCore *core, uint64_t now_ms, uint64_t id)) {
+WRAP(int, raft_core_transfer, (RaftCore * core, uint64_t now_ms, uint64_t id)) {
         say("core transfer %" PRIu64, id);
         return input(now_ms, "raft_core_transfer");
 }
@@ -437,12 +472,15 @@ static void say_log_id(const RaftLog *log) {
         assert_ptr_equal(log, &log_at);
 }
 
-WRAP(int, raft_log_open, (Disk *d, Loop *loop, const RaftLogOptions *o, const RaftLogEvents *events, void *userdata, RaftLog **ret,
-                          Error *err)) {
+WRAP(int, raft_log_open,
+     (Disk * d, Loop *loop, const RaftLogOptions *o, const RaftLogEvents *events, void *userdata,
+      RaftLog **ret, Error *err)) {
         int r = result_said("raft_log_open", err);
 
-        say("log open: file %" PRIu64 ", applied %" PRIu64 ", loaded %" PRIu64, o->file_size, o->applied, o->loaded_bytes);
-        assert_true(d == &disk && loop == &fake.loop && events->appended == replica_on_appended && events->failed == replica_on_log_failed);
+        say("log open: file %" PRIu64 ", applied %" PRIu64 ", loaded %" PRIu64, o->file_size, o->applied,
+            o->loaded_bytes);
+        assert_true(d == &disk && loop == &fake.loop && events->appended == replica_on_appended &&
+                    events->failed == replica_on_log_failed);
         assert_ptr_equal(userdata, parts.p ?: userdata);
         assert_ptr_equal(o->cancelled, &((Replica *) userdata)->folder.cancelled);
         if (r >= 0)
@@ -450,7 +488,7 @@ WRAP(int, raft_log_open, (Disk *d, Loop *loop, const RaftLogOptions *o, const Ra
         return r;
 }
 
-WRAP(RaftLog *, raft_log_close, (RaftLog *log, void (*closed)(void *userdata), void *userdata)) {
+WRAP(RaftLog *, raft_log_close, (RaftLog * log, void (*closed)(void *userdata), void *userdata)) {
         if (!log)
                 return NULL;
         say_log_id(log);
@@ -462,7 +500,7 @@ WRAP(RaftLog *, raft_log_close, (RaftLog *log, void (*closed)(void *userdata), v
         return NULL;
 }
 
-WRAP(RaftLog *, raft_log_crash, (RaftLog *log)) {
+WRAP(RaftLog *, raft_log_crash, (RaftLog * log)) {
         if (log)
                 say("log crash");
         return NULL;
@@ -486,7 +524,7 @@ WRAP(uint64_t, raft_log_oldest_write_ms, (const RaftLog *log)) {
         return parts.oldest_ms;
 }
 
-WRAP(int, raft_log_take_entries, (RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first)) {
+WRAP(int, raft_log_take_entries, (RaftLog * log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first)) {
         int r = result("raft_log_take_entries");
 
         if (r < 0)
@@ -504,48 +542,50 @@ WRAP(const RaftEntry *, raft_log_entries, (const RaftLog *log, size_t *ret_n, ui
         return NULL;
 }
 
-WRAP(RaftEntry *, raft_log_entries_free, (RaftEntry *entries, size_t n)) {
+WRAP(RaftEntry *, raft_log_entries_free, (RaftEntry * entries, size_t n)) {
         assert_non_null(entries);
         free(entries);
         say("entries free %zu", n);
         return NULL;
 }
 
-WRAP(int, raft_log_write_meta, (RaftLog *log, uint64_t term, uint64_t vote)) {
+WRAP(int, raft_log_write_meta, (RaftLog * log, uint64_t term, uint64_t vote)) {
         say("log meta %" PRIu64 " %" PRIu64, term, vote);
         return result("raft_log_write_meta");
 }
 
-WRAP(int, raft_log_append, (RaftLog *log, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n)) {
+WRAP(int, raft_log_append,
+     (RaftLog * log, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n)) {
         say("log append %" PRIu64 ": %" PRIu64 " %zu", generation, first, n);
         return result("raft_log_append");
 }
 
-WRAP(int, raft_log_reset, (RaftLog *log, uint64_t index)) {
+WRAP(int, raft_log_reset, (RaftLog * log, uint64_t index)) {
         say("log reset %" PRIu64, index);
         return result("raft_log_reset");
 }
 
-WRAP(int, raft_log_cut, (RaftLog *log, uint64_t index)) {
+WRAP(int, raft_log_cut, (RaftLog * log, uint64_t index)) {
         say("log cut %" PRIu64, index);
         return result("raft_log_cut");
 }
 
 /* -- What bootstrap.c does -- */
 
-WRAP(int, bootstrap_found, (Folder *folder, Disk *d, Random *random, const char *address, uint64_t size, Error *err)) {
+WRAP(int, bootstrap_found,
+     (Folder * folder, Disk *d, Random *random, const char *address, uint64_t size, Error *err)) {
         say("found %s %" PRIu64, address, size);
         assert_ptr_equal(d, &disk);
         return result_said("bootstrap_found", err);
 }
 
-WRAP(int, bootstrap_join, (Folder *folder, Disk *d, const Identity *identity, uint64_t size, Error *err)) {
+WRAP(int, bootstrap_join, (Folder * folder, Disk *d, const Identity *identity, uint64_t size, Error *err)) {
         say("join as %" PRIu64 " of %" PRIu64 " %" PRIu64, identity->raft_id, identity->cluster_id, size);
         assert_ptr_equal(d, &disk);
         return result_said("bootstrap_join", err);
 }
 
-WRAP(int, bootstrap_set_aside, (Disk *d, Error *err)) {
+WRAP(int, bootstrap_set_aside, (Disk * d, Error *err)) {
         say("set log aside");
         assert_ptr_equal(d, &disk);
         return result_said("bootstrap_set_aside", err);
@@ -564,7 +604,7 @@ WRAP(int, bootstrap_own_hardware, (const char *hardware_id, RaftLog *log, bool c
         return result("bootstrap_own_hardware");
 }
 
-WRAP(int, bootstrap_mark_tree, (Tree *tree, const Identity *identity, const char *path, Error *err)) {
+WRAP(int, bootstrap_mark_tree, (Tree * tree, const Identity *identity, const char *path, Error *err)) {
         say("mark tree %d with %" PRIu64 " in %s", number_of(tree), identity->cluster_id, path);
         return result_said("bootstrap_mark_tree", err);
 }
@@ -576,7 +616,9 @@ static Tree *new_tree(void) {
         return (Tree *) &tree_at[++parts.n_trees];
 }
 
-WRAP(int, folder_open, (Folder *f, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err)) {
+WRAP(int, folder_open,
+     (Folder * f, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret,
+      Error *err)) {
         int r = result_said("folder_open", err);
 
         say("folder open %s %s %s %" PRIu64, path, machine_id, boot_id, quota);
@@ -596,7 +638,7 @@ WRAP(int, folder_open_nothing, (const Folder *f, Tree **ret, Error *err)) {
         return r;
 }
 
-WRAP(void, folder_done, (Folder *f)) {
+WRAP(void, folder_done, (Folder * f)) {
         say("folder done");
         checkpoint_done(&f->checkpoint);
 }
@@ -611,7 +653,7 @@ WRAP(int, folder_rebuild, (const Folder *f, Tree **ret, bool *ret_rotten, Error 
         return r;
 }
 
-WRAP(void, folder_rebuilt, (Folder *f)) {
+WRAP(void, folder_rebuilt, (Folder * f)) {
         say("folder rebuilt");
         f->distrusted = false;
 }
@@ -622,11 +664,11 @@ WRAP(int, folder_room, (const Folder *f, uint64_t *ret_free, uint64_t *ret_total
         return result("folder_room");
 }
 
-WRAP(void, folder_closed, (Folder *f)) {
+WRAP(void, folder_closed, (Folder * f)) {
         say("folder closed");
 }
 
-WRAP(void, folder_distrust, (Folder *f)) {
+WRAP(void, folder_distrust, (Folder * f)) {
         say("folder distrust");
         f->distrusted = true;
 }
@@ -642,8 +684,11 @@ WRAP(int, folder_copy, (const Folder *f, Tree *tree, Checkpoint *ret, Error *err
 
         say("folder copy of tree %d", number_of(tree));
         if (r >= 0) {
-                *ret = (Checkpoint) { .fd = open("/dev/null", O_RDONLY | O_CLOEXEC), .size = 3000,
-                                      .meta = parts.trees[number_of(tree)], .configuration = strdup("conf"), .configuration_size = 4 };
+                *ret = (Checkpoint) { .fd = open("/dev/null", O_RDONLY | O_CLOEXEC),
+                                      .size = 3000,
+                                      .meta = parts.trees[number_of(tree)],
+                                      .configuration = strdup("conf"),
+                                      .configuration_size = 4 };
                 assert_true(ret->fd >= 0);
         }
         return r;
@@ -654,23 +699,23 @@ WRAP(int, folder_probe, (const Folder *f, Tree *tree, Error *err)) {
         return result_said("folder_probe", err);
 }
 
-WRAP(void, folder_adopt, (Folder *f, Checkpoint *c)) {
+WRAP(void, folder_adopt, (Folder * f, Checkpoint *c)) {
         say("folder adopt %" PRIu64, c->meta.applied);
         checkpoint_done(&f->checkpoint);
         f->checkpoint = *c;
         *c = (Checkpoint) { .fd = -1 };
 }
 
-WRAP(void, folder_forget_checkpoint, (Folder *f)) {
+WRAP(void, folder_forget_checkpoint, (Folder * f)) {
         say("folder forget checkpoint");
         checkpoint_done(&f->checkpoint);
 }
 
-WRAP(void, folder_cancel, (Folder *f)) {
+WRAP(void, folder_cancel, (Folder * f)) {
         say("folder cancel");
 }
 
-WRAP(int, folder_install, (Folder *f, Checkpoint *incoming, bool replace, Tree **ret, Error *err)) {
+WRAP(int, folder_install, (Folder * f, Checkpoint *incoming, bool replace, Tree **ret, Error *err)) {
         int r = result_said("folder_install", err);
 
         say("folder install %" PRIu64 "%s", incoming->meta.applied, replace ? ", replace" : "");
@@ -695,7 +740,7 @@ WRAP(int, folder_is_lost, (const Folder *f, char *ret, size_t size)) {
         return r;
 }
 
-WRAP(int, folder_set_aside, (Folder *f, Tree **ret, Error *err)) {
+WRAP(int, folder_set_aside, (Folder * f, Tree **ret, Error *err)) {
         int r = result_said("folder_set_aside", err);
 
         say("folder set aside");
@@ -726,33 +771,33 @@ static TreeMeta *meta_of(const TreeTxn *txn) {
         return &parts.trees[(const char *) txn - txn_at];
 }
 
-WRAP(int, tree_begin_read, (Tree *tree, TreeTxn **ret)) {
+WRAP(int, tree_begin_read, (Tree * tree, TreeTxn **ret)) {
         return begin(tree, "tree_begin_read", ret);
 }
 
-WRAP(int, tree_begin_write, (Tree *tree, TreeTxn **ret)) {
+WRAP(int, tree_begin_write, (Tree * tree, TreeTxn **ret)) {
         say("begin");
         return begin(tree, "tree_begin_write", ret);
 }
 
-WRAP(int, tree_commit, (TreeTxn *txn)) {
+WRAP(int, tree_commit, (TreeTxn * txn)) {
         say("commit");
         parts.n_txns--;
         return result("tree_commit");
 }
 
-WRAP(void, tree_abort, (TreeTxn *txn)) {
+WRAP(void, tree_abort, (TreeTxn * txn)) {
         if (txn)
                 parts.n_txns--;
 }
 
-WRAP(Tree *, tree_close, (Tree *tree)) {
+WRAP(Tree *, tree_close, (Tree * tree)) {
         if (tree)
                 say("close tree %d", number_of(tree));
         return NULL;
 }
 
-WRAP(int, tree_meta, (TreeTxn *txn, TreeMeta *ret)) {
+WRAP(int, tree_meta, (TreeTxn * txn, TreeMeta *ret)) {
         int r = result("tree_meta");
 
         if (r >= 0)
@@ -760,12 +805,12 @@ WRAP(int, tree_meta, (TreeTxn *txn, TreeMeta *ret)) {
         return r;
 }
 
-WRAP(int, tree_set_meta, (TreeTxn *txn, const TreeMeta *meta)) {
+WRAP(int, tree_set_meta, (TreeTxn * txn, const TreeMeta *meta)) {
         say("set meta: configuration %" PRIu64, meta->configuration_index);
         return result("tree_set_meta");
 }
 
-WRAP(int, tree_configuration, (TreeTxn *txn, KvBytes *ret)) {
+WRAP(int, tree_configuration, (TreeTxn * txn, KvBytes *ret)) {
         int r = result("tree_configuration");
 
         if (r >= 0)
@@ -773,18 +818,21 @@ WRAP(int, tree_configuration, (TreeTxn *txn, KvBytes *ret)) {
         return r;
 }
 
-WRAP(int, tree_set_configuration, (TreeTxn *txn, KvBytes configuration)) {
+WRAP(int, tree_set_configuration, (TreeTxn * txn, KvBytes configuration)) {
         say("set configuration %.*s", (int) configuration.size, (const char *) configuration.data);
         return result("tree_set_configuration");
 }
 
-WRAP(int, apply_empty, (TreeTxn *txn, uint64_t index, uint64_t term)) {
+WRAP(int, apply_empty, (TreeTxn * txn, uint64_t index, uint64_t term)) {
         say("apply empty %" PRIu64 " of term %" PRIu64, index, term);
         return result("apply_empty");
 }
 
-WRAP(void, tree_set_work, (Tree *tree, TurnWork *work)) {
-        say("work of tree %d: %s", number_of(tree), work == &fake.loop.turns.now ? "turn" : work ? "other" : "none");
+WRAP(void, tree_set_work, (Tree * tree, TurnWork *work)) {
+        say("work of tree %d: %s", number_of(tree),
+            work == &fake.loop.turns.now ? "turn" :
+            work                         ? "other" :
+                                           "none");
 }
 
 WRAP(uint64_t, tree_touched, (const TreeTxn *txn)) {
@@ -810,7 +858,7 @@ WRAP(int, raft_configuration_decode_servers, (const void *bytes, size_t size, Ra
 
 /* -- Transfers and comparison -- */
 
-WRAP(int, transfers_new, (Transfers **ret, Replica *p)) {
+WRAP(int, transfers_new, (Transfers * *ret, Replica *p)) {
         int r = result("transfers_new");
 
         if (r >= 0)
@@ -818,13 +866,13 @@ WRAP(int, transfers_new, (Transfers **ret, Replica *p)) {
         return r;
 }
 
-WRAP(Transfers *, transfers_free, (Transfers *t)) {
+WRAP(Transfers *, transfers_free, (Transfers * t)) {
         if (t)
                 say("transfers free");
         return NULL;
 }
 
-WRAP(void, transfers_drop, (Transfers *t)) {
+WRAP(void, transfers_drop, (Transfers * t)) {
         say("transfers drop");
 }
 
@@ -832,32 +880,32 @@ WRAP(bool, transfers_busy, (const Transfers *t)) {
         return parts.busy;
 }
 
-WRAP(void, transfers_send, (Transfers *t, uint64_t to, uint64_t index)) {
+WRAP(void, transfers_send, (Transfers * t, uint64_t to, uint64_t index)) {
         say("transfers send %" PRIu64 " %" PRIu64, to, index);
 }
 
-WRAP(void, transfers_step, (Transfers *t)) {
+WRAP(void, transfers_step, (Transfers * t)) {
         say("transfers step");
 }
 
-WRAP(bool, transfers_on_bulk, (Transfers *t, PeerSession *session, const void *payload, size_t size)) {
+WRAP(bool, transfers_on_bulk, (Transfers * t, PeerSession *session, const void *payload, size_t size)) {
         say("bulk %.*s", (int) size, (const char *) payload);
         return parts.wanted;
 }
 
-WRAP(void, transfers_on_ack, (Transfers *t, const void *payload, size_t size)) {
+WRAP(void, transfers_on_ack, (Transfers * t, const void *payload, size_t size)) {
         say("ack %.*s", (int) size, (const char *) payload);
 }
 
-WRAP(Checkpoint *, transfers_whole, (Transfers *t)) {
+WRAP(Checkpoint *, transfers_whole, (Transfers * t)) {
         return parts.whole;
 }
 
-WRAP(Checkpoint *, transfers_received, (Transfers *t, const RaftMessage *message)) {
+WRAP(Checkpoint *, transfers_received, (Transfers * t, const RaftMessage *message)) {
         return parts.received;
 }
 
-WRAP(int, compare_new, (Compare **ret, Replica *p)) {
+WRAP(int, compare_new, (Compare * *ret, Replica *p)) {
         int r = result("compare_new");
 
         if (r >= 0)
@@ -865,25 +913,25 @@ WRAP(int, compare_new, (Compare **ret, Replica *p)) {
         return r;
 }
 
-WRAP(Compare *, compare_free, (Compare *c)) {
+WRAP(Compare *, compare_free, (Compare * c)) {
         if (c)
                 say("compare free");
         return NULL;
 }
 
-WRAP(void, compare_applied, (Compare *c, TreeTxn *txn, uint64_t index)) {
+WRAP(void, compare_applied, (Compare * c, TreeTxn *txn, uint64_t index)) {
         say("compare %" PRIu64, index);
 }
 
-WRAP(void, compare_committed, (Compare *c, bool committed)) {
+WRAP(void, compare_committed, (Compare * c, bool committed)) {
         say("compare %s", committed ? "committed" : "not committed");
 }
 
-WRAP(void, compare_settled, (Compare *c, unsigned changed)) {
+WRAP(void, compare_settled, (Compare * c, unsigned changed)) {
         say("compare settled %u", changed);
 }
 
-WRAP(void, compare_on_frame, (Compare *c, PeerSession *session, const void *payload, size_t size)) {
+WRAP(void, compare_on_frame, (Compare * c, PeerSession *session, const void *payload, size_t size)) {
         say("compare frame %.*s", (int) size, (const char *) payload);
 }
 
@@ -895,7 +943,7 @@ WRAP(bool, compare_undecided, (const Compare *c)) {
         return parts.undecided;
 }
 
-WRAP(void, compare_exchanged, (Compare *c, bool taken)) {
+WRAP(void, compare_exchanged, (Compare * c, bool taken)) {
         say("compare exchanged%s", taken ? ", taken" : "");
 }
 
@@ -905,16 +953,16 @@ WRAP(const PeerHello *, peers_self, (const Peers *peers)) {
         return &parts.self;
 }
 
-WRAP(void, peers_set_self, (Peers *peers, const PeerHello *self)) {
-        say("self %s: %" PRIu64 " of %" PRIu64 ", %" PRIu64 ", start %" PRIu64, self->name, self->raft_id, self->cluster_id, self->lineage,
-            self->start_number);
+WRAP(void, peers_set_self, (Peers * peers, const PeerHello *self)) {
+        say("self %s: %" PRIu64 " of %" PRIu64 ", %" PRIu64 ", start %" PRIu64, self->name, self->raft_id,
+            self->cluster_id, self->lineage, self->start_number);
 }
 
 WRAP(const PeerHello *, peer_hello, (const PeerSession *session)) {
         return &parts.hello;
 }
 
-WRAP(PeerSession *, peers_session, (Peers *peers, uint64_t number)) {
+WRAP(PeerSession *, peers_session, (Peers * peers, uint64_t number)) {
         return parts.no_session ? NULL : (PeerSession *) &peers_at;
 }
 
@@ -924,21 +972,22 @@ static void say_frame(const char *what, uint64_t to, PeerFrame type, const void 
         RaftMessage m;
 
         if (type == PEER_RAFT && raft_message_decode(r.bytes, r.left, &m) >= 0) {
-                text_printf(&fake.said, "%s %" PRIu64 " (%" PRIu64 " %" PRIu64 " %" PRIu64 ") %s", what, to, cluster_id, from, head,
-                            raft_message_type_name(m.type));
-                say(" term %" PRIu64 ": prev %" PRIu64 " of %" PRIu64 ", commit %" PRIu64, m.term, m.append.prev_index, m.append.prev_term,
-                    m.append.commit);
+                text_printf(&fake.said, "%s %" PRIu64 " (%" PRIu64 " %" PRIu64 " %" PRIu64 ") %s", what, to,
+                            cluster_id, from, head, raft_message_type_name(m.type));
+                say(" term %" PRIu64 ": prev %" PRIu64 " of %" PRIu64 ", commit %" PRIu64, m.term,
+                    m.append.prev_index, m.append.prev_term, m.append.commit);
                 raft_message_done(&m);
         } else
                 say("%s %" PRIu64 " type %d: %.*s", what, to, type, (int) size, (const char *) bytes);
 }
 
-WRAP(int, peers_send_raft, (Peers *peers, uint64_t raft_id, PeerFrame type, const void *payload, size_t size)) {
+WRAP(int, peers_send_raft,
+     (Peers * peers, uint64_t raft_id, PeerFrame type, const void *payload, size_t size)) {
         say_frame("send", raft_id, type, payload, size);
         return result("peers_send_raft");
 }
 
-WRAP(int, peer_reply, (PeerSession *session, PeerFrame type, const void *payload, size_t size)) {
+WRAP(int, peer_reply, (PeerSession * session, PeerFrame type, const void *payload, size_t size)) {
         say_frame("reply", 0, type, payload, size);
         return 0;
 }

@@ -1,6 +1,7 @@
-/* A real replica whose parts are played: core, log, folder, tree, transfers, comparison and sessions. Each call that has an effect is
- * written down; what can be asked is what the test says, and each call can fail. With tests/lib/fake_replica.h, whose loop and time it
- * uses, and $(FAKE_PARTS), which leads the calls here. */
+/* A real replica whose parts are played: core, log, folder, tree, transfers, comparison and sessions. Each
+ * call that has an effect is written down; what can be asked is what the test says, and each call can fail.
+ * With tests/lib/fake_replica.h, whose loop and time it uses, and $(FAKE_PARTS), which leads the calls here.
+ */
 #pragma once
 
 #include "kvstore/raft/replica_internal.h"
@@ -23,7 +24,8 @@ typedef struct FakeParts {
         bool behind, installing, misfit;
         uint64_t leader, term, first, last, stored, timeout_ms, cost, held, touched;
         uint64_t match[8]; /* by id; UINT64_MAX: unknown */
-        size_t entry_bytes, more_bytes; /* that each entry takes, PART_ENTRY; and what the log takes in memory besides */
+        size_t entry_bytes,
+                more_bytes; /* that each entry takes, PART_ENTRY; and what the log takes in memory besides */
 
         bool busy, differs, undecided, wanted; /* transfers; comparison; a chunk counts */
         Checkpoint *received, *whole;
@@ -54,7 +56,8 @@ typedef struct FakeParts {
 
 extern FakeParts parts;
 
-/* A member of three with its log: open and started, a follower in term 5 of leader 2, applied up to 10 of 20. */
+/* A member of three with its log: open and started, a follower in term 5 of leader 2, applied up to 10 of 20.
+ */
 void parts_begin(void);
 void parts_begin_closed(void); /* not opened yet */
 void parts_start(void);        /* opens and starts it, and forgets what was said */
@@ -72,7 +75,8 @@ typedef struct Said {
         unsigned line; /* of the test */
         const char *text;
 } Said;
-#define SAID(text) { __LINE__, text }
+#define SAID(text) \
+        { __LINE__, text }
 
 /* What was said since the last time, without running anything. */
 void parts_expect(Said expected);

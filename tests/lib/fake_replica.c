@@ -15,8 +15,7 @@ static uint64_t now_ms(const Loop *loop) {
         return fake.now_ms;
 }
 
-static void wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void wake_at(Loop *loop, uint64_t due_ms) {}
 
 static int no_work(Loop *loop, Work *work) {
         return -1;
@@ -49,13 +48,22 @@ static void on_settle(void *userdata) {
 void fake_begin(const char *roles) {
         static int core, peers, log;
 
-        fake = (FakeReplica) { .now_ms = 1000, .leads = true, .ready = true, .leader = 1, .term = 5, .commit = 10, .applied = 10 };
+        fake = (FakeReplica) { .now_ms = 1000,
+                               .leads = true,
+                               .ready = true,
+                               .leader = 1,
+                               .term = 5,
+                               .commit = 10,
+                               .applied = 10 };
         loop_init(&fake.loop, &ops, 1);
-        fake.servers.items = NEW0(RaftServer, strlen(roles)); /* of its very size, so that nothing is read behind it */
+        fake.servers.items = NEW0(RaftServer,
+                                  strlen(roles)); /* of its very size, so that nothing is read behind it */
         assert_non_null(fake.servers.items);
         for (; roles[fake.servers.n]; fake.servers.n++)
                 fake.servers.items[fake.servers.n] = (RaftServer) {
-                        .id = fake.servers.n + 1, .address = (char *) "a:1", .role = roles[fake.servers.n] == 'V' ? RAFT_ROLE_VOTER : RAFT_ROLE_STANDBY,
+                        .id = fake.servers.n + 1,
+                        .address = (char *) "a:1",
+                        .role = roles[fake.servers.n] == 'V' ? RAFT_ROLE_VOTER : RAFT_ROLE_STANDBY,
                 };
         fake.replica.loop = &fake.loop;
         fake.replica.core = (RaftCore *) &core; /* opaque: never read */
@@ -100,10 +108,10 @@ static void note(const Writer *w) {
 
 /* -- What is asked of it -- */
 
-#define ANSWER(type, name, parameters, value)           \
-        type __wrap_##name parameters;                  \
-        type __wrap_##name parameters {                 \
-                return value;                           \
+#define ANSWER(type, name, parameters, value) \
+        type __wrap_##name parameters;        \
+        type __wrap_##name parameters {       \
+                return value;                 \
         }
 
 ANSWER(uint64_t, replica_term, (const Replica *p), fake.closed ? 0 : fake.term)

@@ -1,5 +1,6 @@
-/* A replica that is played: what can be asked of it is what the test says, what it sends is written down; in a time that goes on only when it
- * is told to. For the parts of kvstore/raft that know it by its calls alone. Link with $(FAKE_REPLICA), which leads these calls here. */
+/* A replica that is played: what can be asked of it is what the test says, what it sends is written down; in
+ * a time that goes on only when it is told to. For the parts of kvstore/raft that know it by its calls alone.
+ * Link with $(FAKE_REPLICA), which leads these calls here. */
 #pragma once
 
 #include "base/text.h"
@@ -17,17 +18,20 @@ typedef struct FakeReplica {
                 PeerHandler run;
                 void *userdata;
         } handlers[_PEER_FRAME_MAX];
-        /* Instead of writing down a frame that is sent ('answer': to the session 'to'); its result is that of the sending. 1, or NULL: it is written down. */
+        /* Instead of writing down a frame that is sent ('answer': to the session 'to'); its result is that of
+         * the sending. 1, or NULL: it is written down. */
         int (*on_frame)(PeerFrame type, bool answer, uint64_t to, const Writer *w);
-        Text said; /* "send TO: KIND A B C", "answer SESSION TO: KIND A B C", and what the test adds, a line each */
+        Text said; /* "send TO: KIND A B C", "answer SESSION TO: KIND A B C", and what the test adds, a line
+                      each */
 } FakeReplica;
 
 extern FakeReplica fake;
 
-/* "VVs": 1 and 2 vote, 3 is a standby. We are 1, which leads, is ready, in term 5; all up to 10 is committed and applied. */
+/* "VVs": 1 and 2 vote, 3 is a standby. We are 1, which leads, is ready, in term 5; all up to 10 is committed
+ * and applied. */
 void fake_begin(const char *roles);
 void fake_end(void);
-void fake_run(void);              /* all that is due */
+void fake_run(void); /* all that is due */
 void fake_pass(uint64_t ms);
 /* Lets all run that is due, and compares what was said since the last time. */
 void fake_assert_said(const char *expected);

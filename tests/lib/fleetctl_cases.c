@@ -90,7 +90,8 @@ static void add_line(CaseFile *file, const char *line, size_t size) {
 
         if (*line == '#') {
                 file->titles = more(file->titles, &file->capacity, file->n, sizeof(*file->titles));
-                file->titles[file->n++] = (CaseTitle) { .name = strndup(line + 2, size - 2), .shared = strdup("") };
+                file->titles[file->n++] = (CaseTitle) { .name = strndup(line + 2, size - 2),
+                                                        .shared = strdup("") };
                 return;
         }
         assert(title);
@@ -98,7 +99,10 @@ static void add_line(CaseFile *file, const char *line, size_t size) {
                 _cleanup_free_ char *words = strndup(line + 1, size - 1);
 
                 title->cases = more(title->cases, &title->capacity, title->n, sizeof(*title->cases));
-                title->cases[title->n] = (Case) { .title = title->name, .shared = title->shared, .given = strdup(""), .wanted = strdup("") };
+                title->cases[title->n] = (Case) { .title = title->name,
+                                                  .shared = title->shared,
+                                                  .given = strdup(""),
+                                                  .wanted = strdup("") };
                 c = &title->cases[title->n++];
                 c->memory = strstr(title->shared, "% memory\n");
                 append(&c->given, line, size);
@@ -152,7 +156,8 @@ CaseFile *cases_free(CaseFile *file) {
 typedef struct Setup {
         FakeAnswer answers[CASE_ANSWERS_MAX];
         size_t n_answers;
-        char *held[2 * CASE_ANSWERS_MAX + 32], *environment[ENVIRONMENT_MAX], *before[ENVIRONMENT_MAX]; /* names, and their values without it */
+        char *held[2 * CASE_ANSWERS_MAX + 32], *environment[ENVIRONMENT_MAX],
+                *before[ENVIRONMENT_MAX]; /* names, and their values without it */
         size_t n_held, n_environment, input_size;
         const char *input;
         unsigned columns, rows;
@@ -174,9 +179,18 @@ static char *word(char **at) {
 }
 
 static void add_answer(Setup *s, char *line) {
-        static const struct { const char *word; CURLcode code; } codes[] = {
-                { "refused", CURLE_COULDNT_CONNECT }, { "timeout", CURLE_OPERATION_TIMEDOUT }, { "gone", CURLE_GOT_NOTHING }, { "partial", CURLE_PARTIAL_FILE },
-                { "large", CURLE_FILESIZE_EXCEEDED }, { "memory", CURLE_OUT_OF_MEMORY }, { "interrupted", CURLE_ABORTED_BY_CALLBACK }, { "other", CURLE_SSL_CONNECT_ERROR },
+        static const struct {
+                const char *word;
+                CURLcode code;
+        } codes[] = {
+                { "refused", CURLE_COULDNT_CONNECT },
+                { "timeout", CURLE_OPERATION_TIMEDOUT },
+                { "gone", CURLE_GOT_NOTHING },
+                { "partial", CURLE_PARTIAL_FILE },
+                { "large", CURLE_FILESIZE_EXCEEDED },
+                { "memory", CURLE_OUT_OF_MEMORY },
+                { "interrupted", CURLE_ABORTED_BY_CALLBACK },
+                { "other", CURLE_SSL_CONNECT_ERROR },
         };
         FakeAnswer *a = &s->answers[s->n_answers++];
         char *status, *slash;
@@ -251,7 +265,8 @@ static void set_up(Setup *s, const char *lines, char which) {
                 end = strchr(line, '\n');
                 if (*line != which || line[1] == '>')
                         continue;
-                copy = hold(s, strndup(line + 2, (size_t) (end - line) - MIN((size_t) (end - line), (size_t) 2)));
+                copy = hold(
+                        s, strndup(line + 2, (size_t) (end - line) - MIN((size_t) (end - line), (size_t) 2)));
                 if (*line == '%')
                         add_setting(s, copy);
                 if (*line != '>')
@@ -275,8 +290,8 @@ static void set_up(Setup *s, const char *lines, char which) {
 
 /* -- Streams -- */
 
-/* Behind the output on a terminal: no text of fleetctl has this byte. The reader does not wait for the end of file, because Linux may report it
- * before the last bytes (n_tty_read()). */
+/* Behind the output on a terminal: no text of fleetctl has this byte. The reader does not wait for the end of
+ * file, because Linux may report it before the last bytes (n_tty_read()). */
 enum { TERMINAL_END = 0xff };
 
 typedef struct Streams {
@@ -301,7 +316,8 @@ static void *read_terminal(void *userdata) {
 }
 
 static void open_terminal(Streams *s, const Setup *setup) {
-        struct winsize size = { .ws_row = (unsigned short) setup->rows, .ws_col = (unsigned short) setup->columns };
+        struct winsize size = { .ws_row = (unsigned short) setup->rows,
+                                .ws_col = (unsigned short) setup->columns };
         sigset_t all, before;
         struct termios t;
         int fd;
@@ -327,8 +343,11 @@ static void streams_begin(Streams *s, const Setup *setup, FILE *said) {
                 open_terminal(s, setup);
         else {
                 for (int i = 0; i < 3; i++)
-                        s->own[i] = i == 1 && setup->full ? open("/dev/full", O_WRONLY | O_CLOEXEC) : memfd_create("stream", MFD_CLOEXEC);
-                assert(write(s->own[0], setup->input ?: "", setup->input_size) == (ssize_t) setup->input_size && lseek(s->own[0], 0, SEEK_SET) == 0);
+                        s->own[i] = i == 1 && setup->full ? open("/dev/full", O_WRONLY | O_CLOEXEC) :
+                                                            memfd_create("stream", MFD_CLOEXEC);
+                assert(write(s->own[0], setup->input ?: "", setup->input_size) ==
+                               (ssize_t) setup->input_size &&
+                       lseek(s->own[0], 0, SEEK_SET) == 0);
         }
         for (int i = 0; i < 3; i++) {
                 s->saved[i] = fcntl(i, F_DUPFD_CLOEXEC, 10);
@@ -381,12 +400,16 @@ void case_result_done(CaseResult *result) {
 }
 
 CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), void *userdata) {
-        static const char *const unset[] = { "EDITOR", "SYSTEMD_EDITOR", "VISUAL", "NO_COLOR", "COLUMNS", "FLEETCTL_ASKS", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE" };
+        static const char *const unset[] = {
+                "EDITOR",  "SYSTEMD_EDITOR", "VISUAL",      "NO_COLOR",
+                "COLUMNS", "FLEETCTL_ASKS",  "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE"
+        };
         _cleanup_free_ char *scratch = scratch_new(), *before = getcwd(NULL, 0);
         char *words[CASE_WORDS_MAX + 1], *argv[CASE_WORDS_MAX + 1] = {};
         char *sent = NULL, *said = NULL;
         size_t sent_size = 0, said_size = 0;
-        FILE *old_stdin = stdin, *sent_to = open_memstream(&sent, &sent_size), *said_to = open_memstream(&said, &said_size); /* not of our memory */
+        FILE *old_stdin = stdin, *sent_to = open_memstream(&sent, &sent_size),
+             *said_to = open_memstream(&said, &said_size); /* not of our memory */
         CaseResult result = {};
         Setup setup = {};
         Streams streams;
@@ -427,7 +450,8 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
         for (size_t i = 0; i < c->argc; i++)
                 free(words[i]);
         for (size_t i = setup.n_environment; i-- > 0;)
-                (void) (setup.before[i] ? setenv(setup.environment[i], setup.before[i], 1) : unsetenv(setup.environment[i]));
+                (void) (setup.before[i] ? setenv(setup.environment[i], setup.before[i], 1) :
+                                          unsetenv(setup.environment[i]));
         for (size_t i = 0; i < setup.n_held; i++)
                 free(setup.held[i]);
         assert(chdir(before) == 0);
@@ -495,7 +519,8 @@ static void name_holder(Text *t) {
 
 /* A release does not change the files: the version is VERSION there. */
 static void name_version(Text *t) {
-        static const char *const before[] = { "fleetctl version " PACKAGE_VERSION "\n", "VERSION:\n\t" PACKAGE_VERSION "\n" };
+        static const char *const before[] = { "fleetctl version " PACKAGE_VERSION "\n",
+                                              "VERSION:\n\t" PACKAGE_VERSION "\n" };
 
         for (size_t i = 0; i < ELEMENTS(before); i++) {
                 char *at = t->chars ? strstr(t->chars, before[i]) : NULL;

@@ -1,14 +1,13 @@
-/* fleetctl run in this process, on the cases of a file (tests/client/cases): what is typed, what the daemon answers, and all that comes of it.
+/* fleetctl run in this process, on the cases of a file (tests/client/cases): what is typed, what the daemon
+ * answers, and all that comes of it.
  *
  *   # TITLE             of the runs that follow
- *   % file NAME TEXT    a file in the folder in which it runs; \n, \t, \e and \xNN stand for bytes here, and in what is printed
- *   % env NAME=VALUE    in its environment
- *   % stdin TEXT        what it reads, and a terminal's keys
- *   % terminal 80x24    its streams are a terminal
- *   % full              its output cannot be written
- *   % memory            also where memory is short (test-client_memory)
- *   > [@MS] METHOD PATH STATUS[/INDEX] BODY   an answer, from MS on (tests/lib/fake_curl.h); in the place of a status: refused, timeout,
- *                       gone, partial
+ *   % file NAME TEXT    a file in the folder in which it runs; \n, \t, \e and \xNN stand for bytes here, and
+ * in what is printed % env NAME=VALUE    in its environment % stdin TEXT        what it reads, and a
+ * terminal's keys % terminal 80x24    its streams are a terminal % full              its output cannot be
+ * written % memory            also where memory is short (test-client_memory) > [@MS] METHOD PATH
+ * STATUS[/INDEX] BODY   an answer, from MS on (tests/lib/fake_curl.h); in the place of a status: refused,
+ * timeout, gone, partial
  *   >> BODY             its next line
  *   $ VERB ARGUMENTS    a run; what stands before the first one is for all, what follows for this one
  *   < REQUEST           what it has asked for
@@ -26,7 +25,8 @@ enum { CASE_WORDS_MAX = 40, CASE_ANSWERS_MAX = 60 };
 
 typedef struct Case {
         const char *title;
-        char *given, *wanted; /* its own lines in the file, up to and behind the point where it has run; "" for none */
+        char *given, *wanted; /* its own lines in the file, up to and behind the point where it has run; ""
+                                 for none */
         char *argv[CASE_WORDS_MAX + 1];
         size_t argc;
         char *shared; /* the lines of its title; borrowed */

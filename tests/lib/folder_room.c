@@ -36,7 +36,8 @@ int __wrap_read_file_at(int dir_fd, const char *name, size_t max, char **ret, si
         return asprintf(ret, "%" PRIu64 "\n", disk_seq) < 0 ? -ENOMEM : 0;
 }
 
-ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size, unsigned flags) {
+ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size,
+                        unsigned flags) {
         assert_int_equal(flags, 0);
         if (copy_error > 0) {
                 errno = copy_error;
@@ -52,7 +53,7 @@ int room_setup(void **state) {
         r->scratch = scratch_new();
         r->path = scratch_path(r->scratch, "tree");
         r->machine = r->boot = 1;
-        r->folder = (Folder){ .fd = -1, .checkpoint = { .fd = -1 } };
+        r->folder = (Folder) { .fd = -1, .checkpoint = { .fd = -1 } };
         disk_seq = 0;
         on_partition = false;
         copy_error = 0;
@@ -185,7 +186,10 @@ void room_put(Room *r, uint64_t applied, const char *value) {
         TreeTxn *txn;
 
         assert_int_equal(tree_begin_write(r->tree, &txn), 0);
-        assert_int_equal(tree_put(txn, &(KvNode){ .key = kv_string("/a"), .value = kv_string(value), .created = 1, .modified = applied }),
+        assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string("/a"),
+                                                   .value = kv_string(value),
+                                                   .created = 1,
+                                                   .modified = applied }),
                          0);
         assert_int_equal(tree_meta(txn, &meta), 0);
         meta.applied = applied;

@@ -18,7 +18,8 @@
 
 enum { PATIENCE_MS = 20000 };
 
-static const char host_id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", boot_id[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+static const char host_id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                  boot_id[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
 /* -- Running -- */
 
@@ -148,7 +149,8 @@ void host_unit(Host *h, const char *name, const char *text, TargetState target) 
 
         assert_int_equal(unit_parse(name, text, strlen(text), &unit, NULL), 0);
         change.unit = unit;
-        assert_int_equal(host_wait(h, registry_change_units(h->registry, &change, 1, host_on_done, h)), KV_OK);
+        assert_int_equal(host_wait(h, registry_change_units(h->registry, &change, 1, host_on_done, h)),
+                         KV_OK);
         unit_free(unit);
 }
 
@@ -156,27 +158,36 @@ void host_order(Host *h, const char *name, OrderKind kind) {
         const Cluster *c = registry_cluster(h->registry);
         const ClusterOrder *there = cluster_order(c, h->id, name);
         const ClusterUnit *u = cluster_unit(c, name);
-        OrderChange change = { .order = kind, .expected_index = there ? there->index : 0, .unit_index = u ? u->index : 0 };
+        OrderChange change = { .order = kind,
+                               .expected_index = there ? there->index : 0,
+                               .unit_index = u ? u->index : 0 };
         KvState state;
 
         kv_state(h->store, &state);
         memcpy(change.machine, h->id, sizeof(change.machine));
         snprintf(change.unit, sizeof(change.unit), "%s", name);
         snprintf(change.reason, sizeof(change.reason), "a test says so");
-        assert_int_equal(host_wait(h, registry_order(h->registry, state.term, &change, 1, host_on_done, h)), KV_OK);
+        assert_int_equal(host_wait(h, registry_order(h->registry, state.term, &change, 1, host_on_done, h)),
+                         KV_OK);
 }
 
 void host_machine(Host *h) {
         const ClusterMachine *there = cluster_machine(registry_cluster(h->registry), h->id);
-        PresenceChange presence = { .presence = PRESENCE_UP, .expected_index = there ? there->presence_index : 0 };
-        Machine m = { .name = (char *) "alpha", .address = (char *) "10.0.0.1", .version = (char *) "0", .boot_id = (char *) boot_id };
+        PresenceChange presence = { .presence = PRESENCE_UP,
+                                    .expected_index = there ? there->presence_index : 0 };
+        Machine m = { .name = (char *) "alpha",
+                      .address = (char *) "10.0.0.1",
+                      .version = (char *) "0",
+                      .boot_id = (char *) boot_id };
         KvState state;
 
         memcpy(m.id, h->id, sizeof(m.id));
         memcpy(presence.machine, h->id, sizeof(presence.machine));
         kv_state(h->store, &state);
         assert_int_equal(host_wait(h, registry_publish_facts(h->registry, &m, host_on_done, h)), KV_OK);
-        assert_int_equal(host_wait(h, registry_presence(h->registry, state.term, &presence, 1, host_on_done, h)), KV_OK);
+        assert_int_equal(
+                host_wait(h, registry_presence(h->registry, state.term, &presence, 1, host_on_done, h)),
+                KV_OK);
 }
 
 /* -- A client -- */
@@ -202,7 +213,8 @@ static int asking_connect(const char *address) {
                 tcp.sin_port = htons(port);
                 (void) inet_pton(AF_INET, host, &tcp.sin_addr);
         }
-        if (fd >= 0 && connect(fd, is_local ? (struct sockaddr *) &local : (struct sockaddr *) &tcp, is_local ? sizeof(local) : sizeof(tcp)) < 0) {
+        if (fd >= 0 && connect(fd, is_local ? (struct sockaddr *) &local : (struct sockaddr *) &tcp,
+                               is_local ? sizeof(local) : sizeof(tcp)) < 0) {
                 close(fd);
                 fd = -1;
         }
@@ -236,7 +248,8 @@ char *host_ask(Host *h, const char *address, const char *request, size_t size) {
         assert_int_equal(pthread_create(&thread, NULL, asking_run, &a), 0);
         HOST_UNTIL(h, atomic_load(&a.done));
         pthread_join(thread, NULL);
-        /* The thread may have the answer before the turn that sent it has ended, and its work is counted then. */
+        /* The thread may have the answer before the turn that sent it has ended, and its work is counted
+         * then. */
         n_turns = loop_turns(h->loop)->n;
         HOST_UNTIL(h, loop_turns(h->loop)->n > n_turns);
         answer = a.answer.size > 0 ? text_take(&a.answer, NULL) : strdup("");

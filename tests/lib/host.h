@@ -1,5 +1,5 @@
-/* One host made of the daemon's own rooms: a real loop, a store that is alone, its log and tree in a scratch folder, and the
- * registry over it. What a test is about, it opens itself on top. */
+/* One host made of the daemon's own rooms: a real loop, a store that is alone, its log and tree in a scratch
+ * folder, and the registry over it. What a test is about, it opens itself on top. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -14,8 +14,8 @@ typedef struct Host {
         KvStore *store;
         Registry *registry;
         char *scratch, *raft_path, *tree_path, *agent_path;
-        char id[33];          /* of the machine */
-        bool stays;           /* the folder, when this is freed */
+        char id[33]; /* of the machine */
+        bool stays;  /* the folder, when this is freed */
         Timer tick;
         uint64_t deadline_ms;
         /* of host_wait() */
@@ -24,7 +24,8 @@ typedef struct Host {
         uint64_t index;
 } Host;
 
-/* 'joins': waits to be let in by others, so that it has no quorum and never will. Else it leads when this returns. */
+/* 'joins': waits to be let in by others, so that it has no quorum and never will. Else it leads when this
+ * returns. */
 Host *host_new(bool joins);
 /* The same in a folder that was there before and stays. */
 Host *host_new_at(const char *path, bool joins);
@@ -32,17 +33,18 @@ Host *host_free(Host *h); /* returns NULL */
 
 /* Runs the loop for one look at the world; fails the test when that goes on for 20 s. */
 void host_turn(Host *h);
-#define HOST_UNTIL(h, expression)                                             \
-        do {                                                                  \
-                (h)->deadline_ms = 0;                                         \
-                while (!(expression))                                         \
-                        host_turn(h);                                         \
+#define HOST_UNTIL(h, expression)     \
+        do {                          \
+                (h)->deadline_ms = 0; \
+                while (!(expression)) \
+                        host_turn(h); \
         } while (false)
 
 /* Runs the loop for so long: for what must not happen. */
 void host_pause(Host *h, uint64_t ms);
 
-void host_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index); /* for calls of the registry; userdata: the host */
+void host_on_done(void *userdata, KvStatus status, const char *sentence,
+                  uint64_t index); /* for calls of the registry; userdata: the host */
 /* 'called': what the call returned. Waits for its answer, and until the picture knows of it. */
 KvStatus host_wait(Host *h, int called);
 
@@ -53,5 +55,6 @@ void host_order(Host *h, const char *name, OrderKind kind);
 /* This machine is known and up. */
 void host_machine(Host *h);
 
-/* Sends 'request' to "ADDR:PORT" or "/socket" from a thread of its own, and returns all that comes until the other side closes. */
+/* Sends 'request' to "ADDR:PORT" or "/socket" from a thread of its own, and returns all that comes until the
+ * other side closes. */
 char *host_ask(Host *h, const char *address, const char *request, size_t size);

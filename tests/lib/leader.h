@@ -1,4 +1,5 @@
-/* What a host is told of its leader, for a test that is linked with --wrap=kv_sync, --wrap=kv_sync_cancel and --wrap=kv_state. */
+/* What a host is told of its leader, for a test that is linked with --wrap=kv_sync, --wrap=kv_sync_cancel and
+ * --wrap=kv_state. */
 #pragma once
 
 #include "kvstore/kvstore.h"

@@ -8,8 +8,7 @@ static uint64_t manual_time_ms(const Loop *loop) {
         return 1000;
 }
 
-static void manual_wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void manual_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static int manual_queue(Loop *base, Work *work) {
         ManualLoop *loop = container_of(base, ManualLoop, base);
@@ -19,7 +18,9 @@ static int manual_queue(Loop *base, Work *work) {
         return 0;
 }
 
-static const LoopOps manual_ops = { .now_ms = manual_time_ms, .wall_ms = manual_time_ms, .wake_at = manual_wake_at, .work = manual_queue };
+static const LoopOps manual_ops = {
+        .now_ms = manual_time_ms, .wall_ms = manual_time_ms, .wake_at = manual_wake_at, .work = manual_queue
+};
 
 void manual_loop_init(ManualLoop *loop, uint64_t seed) {
         *loop = (ManualLoop) {};

@@ -10,4 +10,4 @@ typedef struct ManualLoop {
 } ManualLoop;
 
 void manual_loop_init(ManualLoop *loop, uint64_t seed); /* loop_done() of its base ends it */
-bool manual_loop_work(ManualLoop *loop);                /* the first in the queue, with its 'done'; false: there is none */
+bool manual_loop_work(ManualLoop *loop); /* the first in the queue, with its 'done'; false: there is none */

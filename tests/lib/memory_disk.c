@@ -33,7 +33,8 @@ static int fail_now(MemoryDisk *disk) {
         return error;
 }
 
-/* Before each call that changes something: 0, or why not. *ret_dies: it happens, in part, and nothing after it. */
+/* Before each call that changes something: 0, or why not. *ret_dies: it happens, in part, and nothing after
+ * it. */
 static int before_change(MemoryDisk *disk, bool *ret_dies) {
         *ret_dies = false;
         if (disk->dead)

@@ -1,5 +1,5 @@
-/* A Disk in memory that can die at any write: of that write any part of 512-byte sectors is there, then every call fails,
- * until the machine is started again. */
+/* A Disk in memory that can die at any write: of that write any part of 512-byte sectors is there, then every
+ * call fails, until the machine is started again. */
 #pragma once
 
 #include "base/clock.h"
@@ -11,10 +11,10 @@ typedef struct MemoryDisk {
         Disk base;
         MemoryFile *files; /* sorted by name */
         size_t n, capacity;
-        unsigned calls;    /* that changed something */
-        unsigned die_at;   /* the call at which it dies; 0: never */
-        int fail;          /* negative errno that changing calls get instead, 0: none */
-        bool fails_once;   /* only the next one */
+        unsigned calls;  /* that changed something */
+        unsigned die_at; /* the call at which it dies; 0: never */
+        int fail;        /* negative errno that changing calls get instead, 0: none */
+        bool fails_once; /* only the next one */
         bool dead;
         Random random;
 } MemoryDisk;

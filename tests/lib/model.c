@@ -28,7 +28,8 @@ void model_print_event(Text *t, const KvEvent *event) {
 }
 
 void model_print_result(Text *t, const KvResult *result) {
-        text_printf(t, "%s %s %llu", kv_status_name(result->status), kv_action_name(result->action), (unsigned long long) result->index);
+        text_printf(t, "%s %s %llu", kv_status_name(result->status), kv_action_name(result->action),
+                    (unsigned long long) result->index);
         print_bytes(t, "cause", result->cause);
         if (result->has_node)
                 model_print_node(t, &result->node);
@@ -41,8 +42,12 @@ void model_print_result(Text *t, const KvResult *result) {
 /* -- The list -- */
 
 static KvNode as_node(const ModelNode *n) {
-        return (KvNode) { .key = kv_string(n->key), .value = kv_string(n->value), .dir = n->dir, .created = n->created,
-                          .modified = n->modified, .expires_ms = n->expires_ms };
+        return (KvNode) { .key = kv_string(n->key),
+                          .value = kv_string(n->value),
+                          .dir = n->dir,
+                          .created = n->created,
+                          .modified = n->modified,
+                          .expires_ms = n->expires_ms };
 }
 
 static char *copy(KvBytes bytes) {
@@ -69,7 +74,9 @@ static ModelNode *add(Model *model, const char *key, const char *value, bool dir
         int r = GROW(model->nodes, model->capacity, model->n + 1);
 
         assert(r == 0);
-        model->nodes[model->n] = (ModelNode) { .key = strdup(key), .value = strdup(value), .dir = dir, .created = index, .modified = index };
+        model->nodes[model->n] = (ModelNode) {
+                .key = strdup(key), .value = strdup(value), .dir = dir, .created = index, .modified = index
+        };
         return &model->nodes[model->n++];
 }
 
@@ -92,7 +99,12 @@ static int compare_nodes(const void *a, const void *b) {
         for (; *p && *p == *q; p++, q++)
                 ;
         /* The end is below the separator, the separator below all else. */
-        return (*p == 0 ? 0 : *p == '/' ? 1 : 1 + (unsigned char) *p) - (*q == 0 ? 0 : *q == '/' ? 1 : 1 + (unsigned char) *q);
+        return (*p == 0   ? 0 :
+                *p == '/' ? 1 :
+                            1 + (unsigned char) *p) -
+               (*q == 0   ? 0 :
+                *q == '/' ? 1 :
+                            1 + (unsigned char) *q);
 }
 
 void model_print_all(Model *model, Text *t) {
@@ -120,8 +132,12 @@ static bool fail(Model *model, KvStatus status, const char *cause) {
 }
 
 static bool succeed(Model *model, KvAction action, KvNode node, const KvNode *prev, bool refresh) {
-        KvEvent event = { .action = action, .index = model->index, .node = node, .has_prev = prev, .refresh = refresh };
-        KvResult result = { .action = action, .index = model->index, .has_node = true, .node = node, .has_prev = prev };
+        KvEvent event = {
+                .action = action, .index = model->index, .node = node, .has_prev = prev, .refresh = refresh
+        };
+        KvResult result = {
+                .action = action, .index = model->index, .has_node = true, .node = node, .has_prev = prev
+        };
 
         if (prev)
                 event.prev = result.prev = *prev;
@@ -201,15 +217,18 @@ static bool compares(Model *model, const KvCommand *cmd, const ModelNode *n, con
         if (n->dir)
                 return fail(model, KV_NOT_FILE, n->key);
         if (cmd->prev_index > 0 && cmd->prev_index != n->modified)
-                snprintf(index, sizeof(index), "[%llu != %llu]", (unsigned long long) cmd->prev_index, (unsigned long long) n->modified);
+                snprintf(index, sizeof(index), "[%llu != %llu]", (unsigned long long) cmd->prev_index,
+                         (unsigned long long) n->modified);
         if (cmd->has_prev_value && !streq(prev_value, n->value))
-                snprintf(cause, sizeof(cause), "[%s != %s]%s%s", prev_value, n->value, *index ? " " : "", index);
+                snprintf(cause, sizeof(cause), "[%s != %s]%s%s", prev_value, n->value, *index ? " " : "",
+                         index);
         else
                 snprintf(cause, sizeof(cause), "%s", index);
         return *cause ? fail(model, KV_COMPARE_FAILED, cause) : true;
 }
 
-static bool do_change(Model *model, const KvCommand *cmd, const char *key, const char *value, const char *prev_value) {
+static bool do_change(Model *model, const KvCommand *cmd, const char *key, const char *value,
+                      const char *prev_value) {
         bool swap = cmd->prev_index > 0 || cmd->has_prev_value, ok;
         ModelNode *n;
         KvNode prev, now;
@@ -245,7 +264,9 @@ static void take_away(Model *model, KvAction action, ModelNode *n) {
         gone.value = strdup(n->value);
         prev = as_node(&gone);
         model->index++;
-        node = (KvNode) { .key = prev.key, .dir = prev.dir, .created = prev.created, .modified = model->index };
+        node = (KvNode) {
+                .key = prev.key, .dir = prev.dir, .created = prev.created, .modified = model->index
+        };
         for (size_t i = 0; i < model->n;)
                 if (streq(model->nodes[i].key, gone.key) || below(model->nodes[i].key, gone.key))
                         remove_at(model, i);
@@ -275,19 +296,22 @@ static bool do_delete(Model *model, const KvCommand *cmd, const char *key, const
 }
 
 static bool do_one(Model *model, const KvCommand *cmd) {
-        _cleanup_free_ char *key = copy(cmd->key), *value = copy(cmd->value), *prev_value = copy(cmd->prev_value);
+        _cleanup_free_ char *key = copy(cmd->key), *value = copy(cmd->value),
+                            *prev_value = copy(cmd->prev_value);
         bool conditions = cmd->prev_index > 0 || cmd->has_prev_value;
         char child[1024];
 
         switch (cmd->op) {
         case KV_SET:
-                return conditions ? do_change(model, cmd, key, value, prev_value) : do_set(model, cmd, key, value, true);
+                return conditions ? do_change(model, cmd, key, value, prev_value) :
+                                    do_set(model, cmd, key, value, true);
         case KV_UPDATE:
                 return do_change(model, cmd, key, value, prev_value);
         case KV_CREATE:
                 return do_set(model, cmd, key, value, false);
         case KV_POST:
-                snprintf(child, sizeof(child), "%s/%020llu", streq(key, "/") ? "" : key, (unsigned long long) model->index + 1);
+                snprintf(child, sizeof(child), "%s/%020llu", streq(key, "/") ? "" : key,
+                         (unsigned long long) model->index + 1);
                 return do_set(model, cmd, child, value, false);
         case KV_DELETE:
                 return do_delete(model, cmd, key, prev_value);
@@ -308,7 +332,8 @@ static void do_expire(Model *model, const KvCommand *cmd) {
                         if (m->expires_ms > 0 && m->expires_ms <= model->now_ms &&
                             (!first || m->expires_ms < first->expires_ms ||
                              (m->expires_ms == first->expires_ms && m->created < first->created) ||
-                             (m->expires_ms == first->expires_ms && m->created == first->created && compare_nodes(m, first) < 0)))
+                             (m->expires_ms == first->expires_ms && m->created == first->created &&
+                              compare_nodes(m, first) < 0)))
                                 first = m;
                 if (!first)
                         break;

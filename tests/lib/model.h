@@ -1,5 +1,6 @@
-/* The state machine, slow and obvious: nodes in one list, searched from end to end. What kvstore/apply.c answers and
- * stores must be what this does. It knows v2's operations, transactions and expiry, and no limits. */
+/* The state machine, slow and obvious: nodes in one list, searched from end to end. What kvstore/apply.c
+ * answers and stores must be what this does. It knows v2's operations, transactions and expiry, and no
+ * limits. */
 #pragma once
 
 #include "base/text.h"
@@ -15,8 +16,8 @@ typedef struct Model {
         ModelNode *nodes;
         size_t n, capacity;
         uint64_t index, now_ms;
-        Text events; /* as model_print_event(), since the last model_apply() began */
-        Text answer; /* as model_print_result() */
+        Text events;     /* as model_print_event(), since the last model_apply() began */
+        Text answer;     /* as model_print_result() */
         KvStatus status; /* of the last refusal, with its cause */
         char *cause;
 } Model;

@@ -22,7 +22,8 @@ static const char *name_of(char ret[static 2], const ClusterMachine *m) {
         return ret;
 }
 
-static void put(Picture *p, LayoutKind kind, const char *unit, const char *machine, const char *value, size_t size, uint64_t created) {
+static void put(Picture *p, LayoutKind kind, const char *unit, const char *machine, const char *value,
+                size_t size, uint64_t created) {
         char key[LAYOUT_KEY_MAX], id[33] = "";
         Error err = {};
         int r;
@@ -47,7 +48,8 @@ void picture_put(Picture *p, const char *key, const char *value) {
         Error err = {};
 
         p->index++;
-        assert(cluster_put(&p->cluster, key, strlen(key), value, strlen(value), p->index, p->index, &err) == 0);
+        assert(cluster_put(&p->cluster, key, strlen(key), value, strlen(value), p->index, p->index, &err) ==
+               0);
 }
 
 void picture_unreadable(Picture *p, LayoutKind kind, const char *unit, const char *machine) {
@@ -57,7 +59,8 @@ void picture_unreadable(Picture *p, LayoutKind kind, const char *unit, const cha
 
         layout_key(key, kind, unit, machine ? picture_id(id, machine) : NULL);
         p->index++;
-        assert(cluster_put(&p->cluster, key, strlen(key), value, sizeof(value), p->index, p->index, &err) == -EBADMSG);
+        assert(cluster_put(&p->cluster, key, strlen(key), value, sizeof(value), p->index, p->index, &err) ==
+               -EBADMSG);
         assert(cluster_is_unreadable(&p->cluster, key, strlen(key)));
 }
 
@@ -70,7 +73,8 @@ void picture_presence(Picture *p, const char *machine, Presence presence) {
         _cleanup_text_ Text t = {};
         char id[33];
 
-        presence_record_write(&t, presence_next(cluster_machine(&p->cluster, picture_id(id, machine)), presence, p->cluster.now_ms));
+        presence_record_write(&t, presence_next(cluster_machine(&p->cluster, picture_id(id, machine)),
+                                                presence, p->cluster.now_ms));
         put_text(p, LAYOUT_PRESENCE, NULL, machine, &t);
 }
 
@@ -95,7 +99,8 @@ void picture_text(Picture *p, const char *name, const char *options, const char 
         Error err = {};
         int r;
 
-        text_printf(&text, quadlet_is(name) ? "[Container]\nImage=%s\n" : "[Service]\nExecStart=%s\n", command);
+        text_printf(&text, quadlet_is(name) ? "[Container]\nImage=%s\n" : "[Service]\nExecStart=%s\n",
+                    command);
         if (*options)
                 text_printf(&text, "[X-Fleet]\n%s\n", options);
         r = unit_parse(name, text.chars, text.size, &unit, &err);
@@ -125,10 +130,15 @@ void picture_destroy(Picture *p, const char *name) {
         picture_remove(p, layout_key(key, LAYOUT_TARGET, name, NULL));
 }
 
-static void put_order(Picture *p, const char *machine, const char *unit, OrderKind kind, uint64_t unit_index, uint64_t since_ms) {
+static void put_order(Picture *p, const char *machine, const char *unit, OrderKind kind, uint64_t unit_index,
+                      uint64_t since_ms) {
         char id[33];
         ClusterOrder *there = cluster_order(&p->cluster, picture_id(id, machine), unit);
-        Order order = { .kind = kind, .unit_index = unit_index, .since_ms = since_ms, .term = 1, .reason = strdup("because") };
+        Order order = { .kind = kind,
+                        .unit_index = unit_index,
+                        .since_ms = since_ms,
+                        .term = 1,
+                        .reason = strdup("because") };
         _cleanup_text_ Text t = {};
 
         order_record_write(&t, &order);
@@ -143,7 +153,8 @@ void picture_order(Picture *p, const char *machine, const char *unit, OrderKind 
         put_order(p, machine, unit, kind, u ? u->index : 0, p->cluster.now_ms);
 }
 
-static void put_state(Picture *p, const char *machine, const char *unit, const char *load, const char *active, bool done) {
+static void put_state(Picture *p, const char *machine, const char *unit, const char *load, const char *active,
+                      bool done) {
         _cleanup_unit_state_ UnitState state = {};
         _cleanup_text_ Text t = {};
         ClusterUnit *u = cluster_unit(&p->cluster, unit);
@@ -155,7 +166,8 @@ static void put_state(Picture *p, const char *machine, const char *unit, const c
         /* The machine has the text that its order is about. */
         if (o && was && u && o->unit_index != u->index)
                 hash = was->state.hash;
-        assert(unit_state_init(&state, load, active, streq(active, "active") ? "running" : "dead", hash, 1, done) >= 0);
+        assert(unit_state_init(&state, load, active, streq(active, "active") ? "running" : "dead", hash, 1,
+                               done) >= 0);
         state_record_write(&t, &state);
         put_text(p, LAYOUT_STATE, unit, machine, &t);
 }
@@ -190,7 +202,11 @@ void picture_apply(Picture *p, const EnginePlan *plan) {
                 const ClusterMachine *m = cluster_machine(&p->cluster, c->machine);
                 char key[LAYOUT_KEY_MAX];
                 _cleanup_text_ Text t = {};
-                Order order = { .kind = c->order, .unit_index = c->unit_index, .since_ms = c->since_ms, .term = 1, .reason = strdup(c->reason) };
+                Order order = { .kind = c->order,
+                                .unit_index = c->unit_index,
+                                .since_ms = c->since_ms,
+                                .term = 1,
+                                .reason = strdup(c->reason) };
 
                 /* The transaction's checks. */
                 assert(c->expected_index == (o ? o->index : 0));
@@ -200,7 +216,8 @@ void picture_apply(Picture *p, const EnginePlan *plan) {
                 order_record_write(&t, &order);
                 order_done(&order);
                 layout_key(key, LAYOUT_ORDER, c->unit, c->machine);
-                assert(cluster_put(&p->cluster, key, strlen(key), t.chars, t.size, o ? o->created : p->index, p->index, NULL) == 0);
+                assert(cluster_put(&p->cluster, key, strlen(key), t.chars, t.size, o ? o->created : p->index,
+                                   p->index, NULL) == 0);
         }
 }
 
@@ -226,8 +243,10 @@ void picture_obey(Picture *p) {
                                 if (s)
                                         picture_remove(p, layout_key(key, LAYOUT_STATE, unit, m->id));
                                 picture_remove(p, layout_key(key, LAYOUT_ORDER, unit, m->id));
-                        } else if (!s || !streq(s->state.active, o->order == ORDER_RUN ? "active" : "inactive") ||
-                                   (o->of->unit && o->unit_index == o->of->index && !streq(s->state.hash ? s->state.hash : "", o->of->unit->hash)))
+                        } else if (!s ||
+                                   !streq(s->state.active, o->order == ORDER_RUN ? "active" : "inactive") ||
+                                   (o->of->unit && o->unit_index == o->of->index &&
+                                    !streq(s->state.hash ? s->state.hash : "", o->of->unit->hash)))
                                 picture_state(p, name, unit, o->order == ORDER_RUN ? "active" : "inactive");
                 }
         }
@@ -254,7 +273,8 @@ char *picture_plan(Picture *p, bool apply) {
                 char letter[2];
 
                 assert(plan.changes[i].reason[0]);
-                text_printf(&t, "%s%s %s %s", i > 0 ? "; " : "", order_kind_to_string(plan.changes[i].order), plan.changes[i].unit, name_of(letter, m));
+                text_printf(&t, "%s%s %s %s", i > 0 ? "; " : "", order_kind_to_string(plan.changes[i].order),
+                            plan.changes[i].unit, name_of(letter, m));
         }
         return text_take(&t, NULL);
 }

@@ -17,23 +17,32 @@
 
 enum { SECTOR = 512, PATH_SIZE = 512 };
 
-#define MUST(expression)                                                                    \
-        do {                                                                                \
-                if (!(expression)) {                                                        \
+#define MUST(expression)                                                                         \
+        do {                                                                                     \
+                if (!(expression)) {                                                             \
                         fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #expression); \
-                        abort();                                                            \
-                }                                                                           \
+                        abort();                                                                 \
+                }                                                                                \
         } while (false)
 
-typedef enum CallKind { CALL_MAKE, CALL_MAKE_DIR, CALL_WRITE, CALL_SIZE, CALL_SYNC, CALL_RENAME, CALL_REMOVE, CALL_PROMISE } CallKind;
+typedef enum CallKind {
+        CALL_MAKE,
+        CALL_MAKE_DIR,
+        CALL_WRITE,
+        CALL_SIZE,
+        CALL_SYNC,
+        CALL_RENAME,
+        CALL_REMOVE,
+        CALL_PROMISE
+} CallKind;
 
 typedef struct Call {
         CallKind kind;
-        char *path, *to;  /* below the root; of a promise its text */
+        char *path, *to; /* below the root; of a promise its text */
         uint8_t *bytes;
         size_t size;
-        uint64_t offset;  /* of CALL_SIZE the size */
-        bool syncs;       /* a write that is durable when it returns */
+        uint64_t offset; /* of CALL_SIZE the size */
+        bool syncs;      /* a write that is durable when it returns */
 } Call;
 
 /* A file or folder, whatever its name. */
@@ -274,7 +283,8 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int n_parts, off64_t offset
         return pwritev(fd, parts, n_parts, offset);
 }
 
-ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size, unsigned flags) {
+ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size,
+                        unsigned flags) {
         uint8_t *bytes;
         off_t offset;
         ssize_t n;
@@ -654,7 +664,8 @@ static bool is_there(Random *random, unsigned part) {
 }
 
 static void write_image(const Node *node, Random *random, const char *path) {
-        _cleanup_close_ int fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        _cleanup_close_ int fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                                         0600);
         unsigned part = draw_part(random);
         uint8_t *bytes = NULL;
         size_t size = 0;
@@ -702,7 +713,8 @@ void power_image(const Power *p, Random *random, const char *into) {
                 struct stat st;
 
                 /* What lay in a folder that is not there is not there. */
-                snprintf(path, sizeof(path), "%s/%.*s", into, slash ? (int) (slash - names.items[i].path) : 0, names.items[i].path);
+                snprintf(path, sizeof(path), "%s/%.*s", into, slash ? (int) (slash - names.items[i].path) : 0,
+                         names.items[i].path);
                 if (stat(path, &st) < 0)
                         continue;
                 snprintf(path, sizeof(path), "%s/%s", into, names.items[i].path);

@@ -95,7 +95,8 @@ static void passes(void **state) {
 static bool matches(const char *name, const char *pattern) {
         if (*pattern == '*')
                 return matches(name, pattern + 1) || (*name && matches(name + 1, pattern));
-        return *pattern ? *name && (*pattern == '?' || *pattern == *name) && matches(name + 1, pattern + 1) : !*name;
+        return *pattern ? *name && (*pattern == '?' || *pattern == *name) && matches(name + 1, pattern + 1) :
+                          !*name;
 }
 
 int run_side_by_side(const struct CMUnitTest *tests, size_t n, const char *filter) {
@@ -105,14 +106,15 @@ int run_side_by_side(const struct CMUnitTest *tests, size_t n, const char *filte
         children = NEW0(Child, n);
         if (!waits || !children)
                 abort();
-        signal(SIGCHLD, SIG_DFL); /* if the parent process ignored it, the exit status of a child would be lost */
+        signal(SIGCHLD,
+               SIG_DFL); /* if the parent process ignored it, the exit status of a child would be lost */
         n_children = 0;
         for (size_t i = 0; i < n; i++)
                 if (!filter || matches(tests[i].name, filter)) {
                         children[n_children] = (Child) { .test = &tests[i] };
-                        waits[n_children] = (struct CMUnitTest) {
-                                .name = tests[i].name, .test_func = passes, .initial_state = &children[n_children]
-                        };
+                        waits[n_children] = (struct CMUnitTest) { .name = tests[i].name,
+                                                                  .test_func = passes,
+                                                                  .initial_state = &children[n_children] };
                         n_children++;
                 }
         r = _cmocka_run_group_tests("tests", waits, n_children, NULL, NULL);

@@ -24,8 +24,7 @@ static uint64_t still_wall_ms(const Loop *loop) {
         return 1500000000000 + still_of(loop)->now_ms;
 }
 
-static void still_wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void still_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static int still_work(Loop *loop, Work *work) {
         Still *h = still_of(loop);
@@ -35,7 +34,9 @@ static int still_work(Loop *loop, Work *work) {
         return 0;
 }
 
-static const LoopOps loop_ops = { .now_ms = still_now_ms, .wall_ms = still_wall_ms, .wake_at = still_wake_at, .work = still_work };
+static const LoopOps loop_ops = {
+        .now_ms = still_now_ms, .wall_ms = still_wall_ms, .wake_at = still_wake_at, .work = still_work
+};
 
 void still_run(Still *h) {
         for (unsigned turns = 0; loop_run_due(&h->loop, 100) || h->n_works > 0; turns++) {
@@ -65,8 +66,9 @@ void still_pass(Still *h, uint64_t ms) {
 
 /* -- Network and wires -- */
 
-static void *still_connect(Network *net, const char *address, uint64_t timeout_ms, void (*done)(void *userdata, Stream *s, int error),
-                           void *userdata, int *ret_error) {
+static void *still_connect(Network *net, const char *address, uint64_t timeout_ms,
+                           void (*done)(void *userdata, Stream *s, int error), void *userdata,
+                           int *ret_error) {
         Still *h = container_of(net, Still, network);
 
         if (h->dial.done || !streq(address, "10.0.0.2:2380")) {
@@ -82,9 +84,12 @@ static void still_cancel(Network *net, void *handle) {
         container_of(net, Still, network)->dial.done = NULL;
 }
 
-static int still_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s), void *userdata, Listener **ret, Error *err) {
+static int still_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s),
+                        void *userdata, Listener **ret, Error *err) {
         Still *h = container_of(net, Still, network);
-        unsigned door = address[0] == '/' ? API_SOCKET : ends_with(address, ":2379") ? API_LOOPBACK : DOOR_PEERS;
+        unsigned door = address[0] == '/'           ? API_SOCKET :
+                        ends_with(address, ":2379") ? API_LOOPBACK :
+                                                      DOOR_PEERS;
 
         h->doors[door].accepted = accepted;
         h->doors[door].userdata = userdata;
@@ -92,10 +97,11 @@ static int still_listen(Network *net, const char *address, void (*accepted)(void
         return 0;
 }
 
-static void still_unlisten(Network *net, Listener *listener) {
-}
+static void still_unlisten(Network *net, Listener *listener) {}
 
-static const NetworkOps network_ops = { .connect = still_connect, .cancel = still_cancel, .listen = still_listen, .unlisten = still_unlisten };
+static const NetworkOps network_ops = {
+        .connect = still_connect, .cancel = still_cancel, .listen = still_listen, .unlisten = still_unlisten
+};
 
 static int wire_write(Stream *s, const void *bytes, size_t size, Shared *shared) {
         StillWire *w = container_of(s, StillWire, base);
@@ -106,8 +112,7 @@ static int wire_write(Stream *s, const void *bytes, size_t size, Shared *shared)
         return w->said.error;
 }
 
-static void wire_pause(Stream *s, bool paused) {
-}
+static void wire_pause(Stream *s, bool paused) {}
 
 static void wire_close(Stream *s) {
         StillWire *w = container_of(s, StillWire, base);
@@ -127,7 +132,11 @@ static int wire_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid
 }
 
 static const StreamOps wire_ops = {
-        .write = wire_write, .pause = wire_pause, .close = wire_close, .finish = wire_close, .kernel_silent_ms = wire_silent_ms,
+        .write = wire_write,
+        .pause = wire_pause,
+        .close = wire_close,
+        .finish = wire_close,
+        .kernel_silent_ms = wire_silent_ms,
         .peer_credentials = wire_credentials,
 };
 
@@ -141,7 +150,9 @@ static void wire_on_end(void *userdata) {
 
 static Stream *wire_open(Still *h, StillWire *w) {
         writer_done(&w->said);
-        *w = (StillWire) { .base = { .ops = &wire_ops, .peer_address = "10.0.0.2:4000" }, .host = h, .open = true };
+        *w = (StillWire) { .base = { .ops = &wire_ops, .peer_address = "10.0.0.2:4000" },
+                           .host = h,
+                           .open = true };
         w->end = (Deferred) { .run = wire_on_end, .userdata = w };
         return &w->base;
 }
@@ -176,9 +187,17 @@ static bool is_foreign(void *userdata, const char *unit) {
 }
 
 static void still_open(Still *h, bool joins) {
-        PeersOptions peers = { .self = { .machine_id = STILL_ID, .boot_id = "cccccccccccccccccccccccccccccccc", .nonce = 1, .address = "10.0.0.1:2380" } };
-        KvOptions store = { .machine_id = STILL_ID, .boot_id = "cccccccccccccccccccccccccccccccc", .address = "10.0.0.1:2380", .join = joins };
-        MembershipOptions membership = { .machine_id = STILL_ID, .peer_address = "10.0.0.1:2380", .name = "alpha", .cluster_file = "" };
+        PeersOptions peers = { .self = { .machine_id = STILL_ID,
+                                         .boot_id = "cccccccccccccccccccccccccccccccc",
+                                         .nonce = 1,
+                                         .address = "10.0.0.1:2380" } };
+        KvOptions store = { .machine_id = STILL_ID,
+                            .boot_id = "cccccccccccccccccccccccccccccccc",
+                            .address = "10.0.0.1:2380",
+                            .join = joins };
+        MembershipOptions membership = {
+                .machine_id = STILL_ID, .peer_address = "10.0.0.1:2380", .name = "alpha", .cluster_file = ""
+        };
         _cleanup_names_ Names join = {};
         ApiOptions api;
         Error err = {};
@@ -192,8 +211,15 @@ static void still_open(Still *h, bool joins) {
         must(kv_open(&h->store, &h->loop, &store, &err), &err);
         must(registry_new(&h->registry, &h->loop, h->store, STILL_ID), &err);
         must(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &membership), &err);
-        api = (ApiOptions) { .network = &h->network, .peers = h->peers, .store = h->store, .registry = h->registry,
-                             .machine_id = STILL_ID, .name = "alpha", .access = CLIENT_READ_WRITE, .is_foreign = is_foreign, .userdata = h };
+        api = (ApiOptions) { .network = &h->network,
+                             .peers = h->peers,
+                             .store = h->store,
+                             .registry = h->registry,
+                             .machine_id = STILL_ID,
+                             .name = "alpha",
+                             .access = CLIENT_READ_WRITE,
+                             .is_foreign = is_foreign,
+                             .userdata = h };
         must(api_new(&h->api, &h->loop, &api), &err);
         must(api_listen(h->api, API_SOCKET, "/socket", &err), &err);
         must(api_listen(h->api, API_LOOPBACK, "127.0.0.1:2379", &err), &err);
@@ -284,8 +310,13 @@ static void say_on(StillWire *w, PeerFrame type, const void *payload, size_t siz
 
 static void say_hello(StillWire *w) {
         _cleanup_writer_ Writer hello = {};
-        PeerHello other = { .machine_id = STILL_OTHER_ID, .boot_id = "dddddddddddddddddddddddddddddddd", .nonce = 2, .start_number = 1,
-                            .address = "10.0.0.2:2380", .name = "beta", .raft_id = 2 };
+        PeerHello other = { .machine_id = STILL_OTHER_ID,
+                            .boot_id = "dddddddddddddddddddddddddddddddd",
+                            .nonce = 2,
+                            .start_number = 1,
+                            .address = "10.0.0.2:2380",
+                            .name = "beta",
+                            .raft_id = 2 };
         KvState state;
 
         kv_state(w->host->store, &state);
@@ -332,8 +363,8 @@ bool still_meet(Still *h) {
 }
 
 bool still_say(Still *h, PeerFrame type, const void *payload, size_t size) {
-        bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_BULK_ACK || type == PEER_JOINED ||
-                      type == PEER_CALL_CHUNK || type == PEER_CALL_END;
+        bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_BULK_ACK ||
+                      type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END;
         StillWire *w = answer ? &h->asked : &h->asking;
 
         say_on(w, type, payload, size);

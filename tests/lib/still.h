@@ -1,5 +1,6 @@
-/* One host made of the daemon's rooms: store, registry, membership, doors; in one thread, and in a time that goes on only when it is told
- * to. At its doors and on its sessions is whoever plays them: nothing of it is a real network. */
+/* One host made of the daemon's rooms: store, registry, membership, doors; in one thread, and in a time that
+ * goes on only when it is told to. At its doors and on its sessions is whoever plays them: nothing of it is a
+ * real network. */
 #pragma once
 
 #include "base/text.h"
@@ -31,7 +32,7 @@ struct Still {
         struct {
                 void (*accepted)(void *userdata, Stream *s);
                 void *userdata;
-        } doors[3];         /* socket, loopback, the hosts' */
+        } doors[3]; /* socket, loopback, the hosts' */
         struct {
                 void (*done)(void *userdata, Stream *s, int error); /* NULL: it dials nobody */
                 void *userdata;
@@ -43,25 +44,27 @@ struct Still {
         Registry *registry;
         Membership *membership;
         Api *api;
-        StillWire client, asking, asked; /* a client's; the other host's sessions: that it dialed, that we dialed */
+        StillWire client, asking,
+                asked;       /* a client's; the other host's sessions: that it dialed, that we dialed */
         const char *foreign; /* a unit of this name is the host's, as its agent would say; NULL: none */
         bool closed;
         bool kernels_unknown; /* the kernels of other hosts are not asked: only frames are signs of life */
 };
 
-#define STILL_ID "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define STILL_ID       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define STILL_OTHER_ID "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
 /* Leads, alone, when this returns; with 'joins' it waits to be let in. A failure ends the program. */
 Still *still_new(bool joins);
 Still *still_free(Still *h); /* returns NULL */
 
-void still_run(Still *h);              /* all that can happen without time going on */
+void still_run(Still *h); /* all that can happen without time going on */
 void still_pass(Still *h, uint64_t ms);
 
 /* -- A client -- */
 
-/* Connects, says 'request', and returns what was answered by then, with a zero byte behind it; borrowed until the next. */
+/* Connects, says 'request', and returns what was answered by then, with a zero byte behind it; borrowed until
+ * the next. */
 const Writer *still_ask(Still *h, ApiDoor door, const void *request, size_t size);
 /* The client leaves; a request that still waits goes with it. */
 void still_leave(Still *h);
@@ -78,5 +81,6 @@ void still_hang_up(Still *h);
 bool still_refuse(Still *h);
 /* Says a frame on the session that it may come on; false: that one is over. */
 bool still_say(Still *h, PeerFrame type, const void *payload, size_t size);
-/* The next frame that the host said on 'wire'; its payload is borrowed until the host says more. False: that was all. */
+/* The next frame that the host said on 'wire'; its payload is borrowed until the host says more. False: that
+ * was all. */
 bool still_hear(StillWire *wire, Frame *ret);

@@ -7,12 +7,12 @@
 
 enum { NODE_SIZE = 200 * 1024 };
 
-#define MUST(expression)                                                                                 \
-        do {                                                                                             \
-                if (!(expression)) {                                                                     \
-                        fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #expression);         \
-                        abort();                                                                         \
-                }                                                                                        \
+#define MUST(expression)                                                                         \
+        do {                                                                                     \
+                if (!(expression)) {                                                             \
+                        fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #expression); \
+                        abort();                                                                 \
+                }                                                                                \
         } while (false)
 
 static void each_node(Tree *tree, unsigned n, bool there) {
@@ -24,12 +24,18 @@ static void each_node(Tree *tree, unsigned n, bool there) {
         for (unsigned i = 0; i < n; i++) {
                 snprintf(key, sizeof(key), "/swollen/%u", i);
                 if (there)
-                        MUST(tree_put(txn, &(KvNode) { .key = kv_string(key), .value = { value, NODE_SIZE }, .created = 1, .modified = 1 }) == 0);
+                        MUST(tree_put(txn, &(KvNode) { .key = kv_string(key),
+                                                       .value = { value, NODE_SIZE },
+                                                       .created = 1,
+                                                       .modified = 1 }) == 0);
                 else
                         MUST(tree_delete(txn, kv_string(key)) == 0);
         }
         if (there)
-                MUST(tree_put(txn, &(KvNode) { .key = kv_string("/swollen"), .dir = true, .created = 1, .modified = 1 }) == 0);
+                MUST(tree_put(txn, &(KvNode) { .key = kv_string("/swollen"),
+                                               .dir = true,
+                                               .created = 1,
+                                               .modified = 1 }) == 0);
         else
                 MUST(tree_delete(txn, kv_string("/swollen")) == 0);
         MUST(tree_commit(txn) == 0);

@@ -3,6 +3,6 @@
 
 #include <stdbool.h>
 
-/* Puts 'n' nodes of 200 KiB into the live tree in the folder 'path', and deletes them unless 'keep': the file keeps their pages. Aborts on
- * errors. */
+/* Puts 'n' nodes of 200 KiB into the live tree in the folder 'path', and deletes them unless 'keep': the file
+ * keeps their pages. Aborts on errors. */
 void tree_file_swell(const char *path, unsigned n, bool keep);

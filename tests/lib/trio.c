@@ -9,12 +9,12 @@
 
 enum { ELECTION_MS = 150, HEARTBEAT_MS = 30 };
 
-#define MUST(expression)                                                                    \
-        do {                                                                                \
-                if (!(expression)) {                                                        \
+#define MUST(expression)                                                                         \
+        do {                                                                                     \
+                if (!(expression)) {                                                             \
                         fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #expression); \
-                        abort();                                                            \
-                }                                                                           \
+                        abort();                                                                 \
+                }                                                                                \
         } while (false)
 
 typedef struct Waiting {
@@ -30,7 +30,8 @@ static void look(void *userdata) {
         Waiting *w = userdata;
 
         w->was_true = w->is_true(w->userdata);
-        if (w->was_true || loop_now_ms(w->trio->loop) > w->deadline_ms || timer_start(&w->timer, w->trio->loop, 1) < 0)
+        if (w->was_true || loop_now_ms(w->trio->loop) > w->deadline_ms ||
+            timer_start(&w->timer, w->trio->loop, 1) < 0)
                 loop_uv_stop(w->trio->uv);
 }
 
@@ -98,7 +99,8 @@ static int open_peers(TrioHost *h, const KvOptions *store) {
         r = r ?: peers_listen(h->peers, h->address, NULL);
         for (unsigned i = 0; i < TRIO_MAX; i++)
                 if (i != h->number)
-                        snprintf(known[n++].address, sizeof(known[0].address), "%s", h->trio->hosts[i].address);
+                        snprintf(known[n++].address, sizeof(known[0].address), "%s",
+                                 h->trio->hosts[i].address);
         return r ?: peers_set_known(h->peers, known, n);
 }
 
@@ -193,7 +195,9 @@ static bool answer_came(void *userdata) {
 KvStatus trio_put(TrioHost *h, const char *key, const char *value) {
         Answer a = {};
 
-        if (kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) }, on_answer, &a, NULL) < 0)
+        if (kv_propose(h->store,
+                       &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) },
+                       on_answer, &a, NULL) < 0)
                 return KV_UNKNOWN;
         MUST(trio_until(h->trio, answer_came, &a));
         return a.status;

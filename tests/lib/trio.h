@@ -1,5 +1,5 @@
-/* Up to three stores on real disks, with sessions over the loopback, in one process and on one loop; in a folder that outlives the
- * process. For tests that kill the process, or in which calls fail. */
+/* Up to three stores on real disks, with sessions over the loopback, in one process and on one loop; in a
+ * folder that outlives the process. For tests that kill the process, or in which calls fail. */
 #pragma once
 
 #include "io/loop_uv.h"
@@ -50,8 +50,8 @@ bool trio_is_led(void *host);
 /* KV_UNKNOWN also when kv_propose() failed. */
 KvStatus trio_put(TrioHost *h, const char *key, const char *value);
 KvStatus trio_sync(TrioHost *h);
-/* Puts keys until the file that is the last one of the log now is removed: checkpoints are made beside the writes, and on a busy machine
- * later than them. */
+/* Puts keys until the file that is the last one of the log now is removed: checkpoints are made beside the
+ * writes, and on a busy machine later than them. */
 void trio_cut_log(TrioHost *h, void (*put_many)(TrioHost *h, const char *prefix, unsigned n));
 /* What is at 'key', or "-"; in 'value'. */
 const char *trio_get(TrioHost *h, const char *key, char value[static 512]);

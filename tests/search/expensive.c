@@ -1,15 +1,18 @@
 /* A search for expensive requests: which one makes a host move the most for each byte of it?
  *
- * A scene is a state of the store and a request, sent by some clients at once, as a row of numbers. Scenes are drawn from a seed; the
- * best of each kind of request are changed a little and tried again. Each is played on a host of real parts (loop, store, API over a
- * socket). Work is counted, not timed, so that a run finds the same on every machine: bytes allocated by this program's own code, bytes
- * put into LMDB, calls of LMDB at WORK_CALL each, steps of comparing names with patterns, and with the options that there are. Only the
- * loop's thread counts: what a worker does delays no other request.
+ * A scene is a state of the store and a request, sent by some clients at once, as a row of numbers. Scenes
+ * are drawn from a seed; the best of each kind of request are changed a little and tried again. Each is
+ * played on a host of real parts (loop, store, API over a socket). Work is counted, not timed, so that a run
+ * finds the same on every machine: bytes allocated by this program's own code, bytes put into LMDB, calls of
+ * LMDB at WORK_CALL each, steps of comparing names with patterns, and with the options that there are. Only
+ * the loop's thread counts: what a worker does delays no other request.
  *
- *   expensive --seed N --scenes N [--rows N] [--only KIND]    search; print the most expensive scenes; of one kind, stop at the first that fails
- *   expensive --play FILE...                    play scenes again ("KIND name=number ...", one a line)
+ *   expensive --seed N --scenes N [--rows N] [--only KIND]    search; print the most expensive scenes; of one
+ * kind, stop at the first that fails expensive --play FILE...                    play scenes again ("KIND
+ * name=number ...", one a line)
  *
- * Fails when a turn of the loop costs more than WORK_TURN_MAX and WORK_PER_BYTE for each byte of the requests. */
+ * Fails when a turn of the loop costs more than WORK_TURN_MAX and WORK_PER_BYTE for each byte of the
+ * requests. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -32,14 +35,16 @@
 #include "tests/lib/scratch.h"
 
 enum {
-        WORK_CALL = 256,                     /* of a call of LMDB */
-        WORK_TURN_MAX = 64 * 1024 * 1024,    /* one entry of COST_ENTRY_MAX, whose bytes are copied some times; and its answers */
-        WORK_PER_BYTE = 64,                  /* more than that for each byte of all requests that come at once */
-        STATE_MAX = 24 * 1024 * 1024,        /* bytes of a scene's keys and values */
+        WORK_CALL = 256, /* of a call of LMDB */
+        WORK_TURN_MAX =
+                64 * 1024 *
+                1024, /* one entry of COST_ENTRY_MAX, whose bytes are copied some times; and its answers */
+        WORK_PER_BYTE = 64,           /* more than that for each byte of all requests that come at once */
+        STATE_MAX = 24 * 1024 * 1024, /* bytes of a scene's keys and values */
         REQUEST_MAX = 250 * 1024,
         CLIENTS_MAX = 64,
         WATCHERS_MAX = 64,
-        ELITES = 6,                          /* of each kind */
+        ELITES = 6, /* of each kind */
         PLAY_MS = 20000,
 };
 
@@ -54,22 +59,26 @@ static void count(uint64_t n) {
                 work += n;
 }
 
-#define WRAP(type, name, parameters, arguments, cost)   \
-        type __real_##name parameters;                  \
-        type __wrap_##name parameters;                  \
-        type __wrap_##name parameters {                 \
-                count(cost);                            \
-                return __real_##name arguments;         \
+#define WRAP(type, name, parameters, arguments, cost) \
+        type __real_##name parameters;                \
+        type __wrap_##name parameters;                \
+        type __wrap_##name parameters {               \
+                count(cost);                          \
+                return __real_##name arguments;       \
         }
 
 WRAP(void *, malloc, (size_t size), (size), size)
-WRAP(void *, calloc, (size_t n, size_t size), (n, size), n * size)
+WRAP(void *, calloc, (size_t n, size_t size), (n, size), n *size)
 WRAP(void *, realloc, (void *p, size_t size), (p, size), size / 2) /* growing buffers double */
-WRAP(int, mdb_get, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data), WORK_CALL)
-WRAP(int, mdb_put, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned flags), (txn, dbi, key, data, flags), WORK_CALL + data->mv_size)
-WRAP(int, mdb_del, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data), WORK_CALL)
-WRAP(int, mdb_cursor_get, (MDB_cursor *cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op), (cursor, key, data, op), WORK_CALL)
-WRAP(int, mdb_cursor_del, (MDB_cursor *cursor, unsigned flags), (cursor, flags), WORK_CALL)
+WRAP(int, mdb_get, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data),
+     WORK_CALL)
+WRAP(int, mdb_put, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned flags),
+     (txn, dbi, key, data, flags), WORK_CALL + data->mv_size)
+WRAP(int, mdb_del, (MDB_txn * txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data),
+     WORK_CALL)
+WRAP(int, mdb_cursor_get, (MDB_cursor * cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op),
+     (cursor, key, data, op), WORK_CALL)
+WRAP(int, mdb_cursor_del, (MDB_cursor * cursor, unsigned flags), (cursor, flags), WORK_CALL)
 WRAP(size_t, text_distance, (const char *a, const char *b), (a, b), strlen(a) * strlen(b))
 
 bool __real_glob_match_counted(const char *pattern, const char *name, size_t *steps);
@@ -85,17 +94,54 @@ bool __wrap_glob_match_counted(const char *pattern, const char *name, size_t *st
 /* -- Scenes -- */
 
 typedef enum Kind {
-        PUT, REFRESH, COMPARE, POST, DELETE_DIR, DELETE_ALL, GET_DIR, GET_ALL, WAIT, TXN, LIST, UNIT, BATCH, PLAN, UNITS, DESTROY, _KIND_MAX,
+        PUT,
+        REFRESH,
+        COMPARE,
+        POST,
+        DELETE_DIR,
+        DELETE_ALL,
+        GET_DIR,
+        GET_ALL,
+        WAIT,
+        TXN,
+        LIST,
+        UNIT,
+        BATCH,
+        PLAN,
+        UNITS,
+        DESTROY,
+        _KIND_MAX,
 } Kind;
 
 static const char *const kinds[_KIND_MAX] = {
-        "put", "refresh", "compare", "post", "delete-dir", "delete-all", "get-dir", "get-all", "wait", "txn", "list", "unit", "batch", "plan", "units", "destroy",
+        "put",  "refresh", "compare", "post", "delete-dir", "delete-all", "get-dir", "get-all",
+        "wait", "txn",     "list",    "unit", "batch",      "plan",       "units",   "destroy",
 };
 
 typedef enum Shape { FLAT, DEEP, LONG, LONG_SHARED, _SHAPE_MAX } Shape; /* of keys */
-typedef enum Action { SET_SAME, SET_EACH, REFRESH_SAME, REFRESH_EACH, UPDATE_EACH, DELETE_EACH, CREATE, REMOVE_ALL, CHECK_VALUE, _ACTION_MAX } Action;
+typedef enum Action {
+        SET_SAME,
+        SET_EACH,
+        REFRESH_SAME,
+        REFRESH_EACH,
+        UPDATE_EACH,
+        DELETE_EACH,
+        CREATE,
+        REMOVE_ALL,
+        CHECK_VALUE,
+        _ACTION_MAX
+} Action;
 
-typedef enum Form { COMMENTS, SECTION, PATTERNS, NAMES, ALIASES, UNKNOWN, EMPTY, _FORM_MAX } Form; /* what the text of a unit has many of */
+typedef enum Form {
+        COMMENTS,
+        SECTION,
+        PATTERNS,
+        NAMES,
+        ALIASES,
+        UNKNOWN,
+        EMPTY,
+        _FORM_MAX
+} Form; /* what the text of a unit has many of */
 
 enum { NODES, SHAPE, VALUE, TTL, WATCHERS, CLIENTS, ITEMS, ACTION, SIZE, UNITS_THERE, RULES, FORM, _GENES };
 
@@ -103,8 +149,18 @@ static const struct {
         const char *name;
         uint64_t max;
 } genes[_GENES] = {
-        { "nodes", 20000 }, { "shape", _SHAPE_MAX - 1 }, { "value", 240000 }, { "ttl", 1 }, { "watchers", WATCHERS_MAX }, { "clients", CLIENTS_MAX },
-        { "items", 4096 }, { "action", _ACTION_MAX - 1 }, { "size", 240000 }, { "units", 200 }, { "rules", 4000 }, { "form", _FORM_MAX - 1 },
+        { "nodes", 20000 },
+        { "shape", _SHAPE_MAX - 1 },
+        { "value", 240000 },
+        { "ttl", 1 },
+        { "watchers", WATCHERS_MAX },
+        { "clients", CLIENTS_MAX },
+        { "items", 4096 },
+        { "action", _ACTION_MAX - 1 },
+        { "size", 240000 },
+        { "units", 200 },
+        { "rules", 4000 },
+        { "form", _FORM_MAX - 1 },
 };
 
 typedef struct Scene {
@@ -225,7 +281,8 @@ static size_t put_key(const Scene *s, unsigned number, uint64_t i, char *ret) {
 static uint64_t n_nodes(const Scene *s) {
         char key[KV_KEY_MAX];
 
-        return MAX(MIN(s->genes[NODES], STATE_MAX / (put_key(s, 0, 0, key) + s->genes[VALUE] + 300)), (uint64_t) 1);
+        return MAX(MIN(s->genes[NODES], STATE_MAX / (put_key(s, 0, 0, key) + s->genes[VALUE] + 300)),
+                   (uint64_t) 1);
 }
 
 /* -- The host -- */
@@ -268,7 +325,11 @@ static void place_open(Place *p) {
         if (api_listen(p->api, API_SOCKET, p->socket, &err) < 0)
                 fail_msg("%s", err.message);
         host_machine(p->host);
-        assert_int_equal(propose(p, &(KvCommand) { .op = KV_RAISE, .key = kv_string("/"), .internal = true, .limit = KV_LEVEL_MAX }), KV_OK);
+        assert_int_equal(propose(p, &(KvCommand) { .op = KV_RAISE,
+                                                   .key = kv_string("/"),
+                                                   .internal = true,
+                                                   .limit = KV_LEVEL_MAX }),
+                         KV_OK);
 }
 
 static void place_close(Place *p) {
@@ -292,7 +353,8 @@ static void append_line(Text *t, const Scene *s, uint64_t unit, uint64_t i) {
                 text_printf(t, "Conflicts=*%llu-%llu\n", u, n);
                 break;
         case NAMES:
-                text_printf(t, "MachineOf=%.*s%llu\nConflicts=*%.*sx%llu\n", size / 10, value, n, size / 20, value, n);
+                text_printf(t, "MachineOf=%.*s%llu\nConflicts=*%.*sx%llu\n", size / 10, value, n, size / 20,
+                            value, n);
                 break;
         case ALIASES:
                 text_append(t, "Alias=a b c d e f g h i j k l m n o p\n");
@@ -310,7 +372,8 @@ static void append_line(Text *t, const Scene *s, uint64_t unit, uint64_t i) {
 
 static void append_text(Text *t, const Scene *s, uint64_t unit, size_t max) {
         static const char *const sections[_FORM_MAX] = {
-                [COMMENTS] = "X-Fleet", [PATTERNS] = "X-Fleet", [NAMES] = "X-Fleet", [ALIASES] = "Install", [UNKNOWN] = "X-Fleet", [EMPTY] = "X-Fleet",
+                [COMMENTS] = "X-Fleet", [PATTERNS] = "X-Fleet", [NAMES] = "X-Fleet",
+                [ALIASES] = "Install",  [UNKNOWN] = "X-Fleet",  [EMPTY] = "X-Fleet",
         };
         Form form = s->genes[FORM];
 
@@ -338,11 +401,15 @@ static void set_up(Place *p, const Scene *s) {
         for (uint64_t i = 0; i < n; i++) {
                 size_t size = put_key(s, p->n_scenes, i, keys[txn.n_writes]);
 
-                writes[txn.n_writes] = (KvCommand) { .op = KV_SET, .key = { keys[txn.n_writes], size }, .value = { value, s->genes[VALUE] },
-                                                     .has_ttl = s->genes[TTL], .ttl_ms = 3600000 };
+                writes[txn.n_writes] = (KvCommand) { .op = KV_SET,
+                                                     .key = { keys[txn.n_writes], size },
+                                                     .value = { value, s->genes[VALUE] },
+                                                     .has_ttl = s->genes[TTL],
+                                                     .ttl_ms = 3600000 };
                 bytes += size + s->genes[VALUE] + 64;
                 txn.n_writes++;
-                if (txn.n_writes < SET_UP_ITEMS && i + 1 < n && bytes + KV_KEY_MAX + s->genes[VALUE] < KV_COMMAND_MAX)
+                if (txn.n_writes < SET_UP_ITEMS && i + 1 < n &&
+                    bytes + KV_KEY_MAX + s->genes[VALUE] < KV_COMMAND_MAX)
                         continue;
                 (void) propose(p, &txn); /* a limit of the store may refuse it: the state is smaller then */
                 txn.n_writes = 0;
@@ -358,7 +425,8 @@ static void set_up(Place *p, const Scene *s) {
                 if (s->kind == DESTROY && unit_parse(name, t.chars, t.size, &unit, NULL) >= 0)
                         host_unit(p->host, name, t.chars, TARGET_INACTIVE);
                 else
-                        host_unit(p->host, name, "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n", TARGET_LAUNCHED);
+                        host_unit(p->host, name, "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n",
+                                  TARGET_LAUNCHED);
         }
 }
 
@@ -370,8 +438,9 @@ static void append_json_key(Text *t, const char *name, const char *key) {
 
 static void append_write(Text *t, const Scene *s, unsigned number, uint64_t i, Action action) {
         static const char *const words[_ACTION_MAX] = {
-                [SET_SAME] = "set", [SET_EACH] = "set", [REFRESH_SAME] = "set", [REFRESH_EACH] = "set", [UPDATE_EACH] = "update", [DELETE_EACH] = "delete",
-                [CREATE] = "create", [REMOVE_ALL] = "delete", [CHECK_VALUE] = "set",
+                [SET_SAME] = "set",     [SET_EACH] = "set",       [REFRESH_SAME] = "set",
+                [REFRESH_EACH] = "set", [UPDATE_EACH] = "update", [DELETE_EACH] = "delete",
+                [CREATE] = "create",    [REMOVE_ALL] = "delete",  [CHECK_VALUE] = "set",
         };
         bool same = action == SET_SAME || action == REFRESH_SAME || action == CHECK_VALUE;
         char key[KV_KEY_MAX];
@@ -387,7 +456,8 @@ static void append_write(Text *t, const Scene *s, unsigned number, uint64_t i, A
         else if (action == REFRESH_SAME || action == REFRESH_EACH)
                 text_append(t, ",\"refresh\":true,\"ttl\":1000");
         else if (action != DELETE_EACH)
-                text_printf(t, ",\"value\":\"%.*s\"", (int) MIN(s->genes[SIZE], (uint64_t) REQUEST_MAX / (s->genes[ITEMS] + 1)), value);
+                text_printf(t, ",\"value\":\"%.*s\"",
+                            (int) MIN(s->genes[SIZE], (uint64_t) REQUEST_MAX / (s->genes[ITEMS] + 1)), value);
         text_append(t, "}");
 }
 
@@ -428,7 +498,8 @@ static void append_units(Text *t, const Scene *s, unsigned number) {
         for (uint64_t i = 0; i < n && t->size < REQUEST_MAX - 10000; i++) {
                 char name[64];
 
-                snprintf(name, sizeof(name), "%c%u-%llu.service", s->kind == DESTROY ? 'u' : 'n', number, (unsigned long long) i);
+                snprintf(name, sizeof(name), "%c%u-%llu.service", s->kind == DESTROY ? 'u' : 'n', number,
+                         (unsigned long long) i);
                 if (i > 0)
                         text_append(t, ",");
                 if (s->kind == DESTROY)
@@ -474,7 +545,8 @@ static void build(const Scene *s, unsigned number, unsigned client, Text *t) {
                 break;
         case GET_DIR:
         case GET_ALL:
-                text_printf(&target, "/v2/keys%s?sorted=true%s", base, s->kind == GET_ALL ? "&recursive=true" : "");
+                text_printf(&target, "/v2/keys%s?sorted=true%s", base,
+                            s->kind == GET_ALL ? "&recursive=true" : "");
                 break;
         case WAIT:
                 text_printf(&target, "/v2/keys%s?wait=true&recursive=true", key);
@@ -486,7 +558,9 @@ static void build(const Scene *s, unsigned number, unsigned client, Text *t) {
                 append_txn(&body, s, number);
                 break;
         case LIST:
-                text_printf(&target, "/fleet/v1/kv/list?prefix=%s/&limit=%llu%s", base, (unsigned long long) s->genes[ITEMS] + 1, s->genes[ACTION] % 2 ? "&recursive=false" : "");
+                text_printf(&target, "/fleet/v1/kv/list?prefix=%s/&limit=%llu%s", base,
+                            (unsigned long long) s->genes[ITEMS] + 1,
+                            s->genes[ACTION] % 2 ? "&recursive=false" : "");
                 break;
         case UNIT:
                 method = "PUT";
@@ -541,11 +615,13 @@ static bool caller_go_on(Caller *c) {
 
         if (c->fd < 0)
                 return false;
-        while (c->sent < c->request.size && (n = send(c->fd, c->request.chars + c->sent, c->request.size - c->sent, MSG_NOSIGNAL)) > 0)
+        while (c->sent < c->request.size &&
+               (n = send(c->fd, c->request.chars + c->sent, c->request.size - c->sent, MSG_NOSIGNAL)) > 0)
                 c->sent += (size_t) n;
         while ((n = recv(c->fd, bytes, sizeof(bytes), 0)) > 0) {
                 if (c->received < sizeof(c->head) - 1)
-                        memcpy(c->head + c->received, bytes, MIN((size_t) n, sizeof(c->head) - 1 - c->received));
+                        memcpy(c->head + c->received, bytes,
+                               MIN((size_t) n, sizeof(c->head) - 1 - c->received));
                 c->received += (size_t) n;
         }
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -576,7 +652,8 @@ static void turn(Place *p, Scene *s) {
 
 static void play(Place *p, Scene *s) {
         static Caller watchers[WATCHERS_MAX], callers[CLIENTS_MAX];
-        size_t n_watchers = MIN(s->genes[WATCHERS], (uint64_t) WATCHERS_MAX), n = MAX(MIN(s->genes[CLIENTS], (uint64_t) CLIENTS_MAX), (uint64_t) 1);
+        size_t n_watchers = MIN(s->genes[WATCHERS], (uint64_t) WATCHERS_MAX),
+               n = MAX(MIN(s->genes[CLIENTS], (uint64_t) CLIENTS_MAX), (uint64_t) 1);
         Host *h = p->host;
         uint64_t end_ms;
         bool more;
@@ -659,15 +736,16 @@ static int by_ratio(const void *a, const void *b) {
 static bool judge(const Scene *s) {
         if (s->turn <= WORK_TURN_MAX + WORK_PER_BYTE * s->request)
                 return true;
-        printf("too expensive: one turn of %llu KiB, for %llu bytes of requests: ", (unsigned long long) s->turn / 1024, (unsigned long long) s->request);
+        printf("too expensive: one turn of %llu KiB, for %llu bytes of requests: ",
+               (unsigned long long) s->turn / 1024, (unsigned long long) s->request);
         print_scene(stdout, s);
         putchar('\n');
         return false;
 }
 
 static void print_row(const Scene *s) {
-        printf("%10.0f  %8llu  %10llu  %10llu  %3u  ", ratio(s), (unsigned long long) s->request, (unsigned long long) s->work / 1024,
-               (unsigned long long) s->turn / 1024, s->status);
+        printf("%10.0f  %8llu  %10llu  %10llu  %3u  ", ratio(s), (unsigned long long) s->request,
+               (unsigned long long) s->work / 1024, (unsigned long long) s->turn / 1024, s->status);
         print_scene(stdout, s);
         putchar('\n');
 }
@@ -739,13 +817,13 @@ static bool play_file(const char *path) {
         return good;
 }
 
-static void no_log(void *userdata, int level, const LogFields *fields, const char *sentence) {
-}
+static void no_log(void *userdata, int level, const LogFields *fields, const char *sentence) {}
 
 int main(int argc, char **argv) {
         static const struct option options[] = {
-                { "seed", required_argument, NULL, 's' }, { "scenes", required_argument, NULL, 'n' }, { "rows", required_argument, NULL, 'r' },
-                { "only", required_argument, NULL, 'o' }, { "play", no_argument, NULL, 'p' }, {},
+                { "seed", required_argument, NULL, 's' }, { "scenes", required_argument, NULL, 'n' },
+                { "rows", required_argument, NULL, 'r' }, { "only", required_argument, NULL, 'o' },
+                { "play", no_argument, NULL, 'p' },       {},
         };
         uint64_t seed = 1, scenes = 100, rows = 10;
         bool plays = false, good = true;
@@ -757,7 +835,10 @@ int main(int argc, char **argv) {
                         plays = true;
                 else if (c == 'o' && (only = kind_from_name(optarg)) != _KIND_MAX)
                         continue;
-                else if (c == 'o' || c == '?' || parse_u64(optarg, c == 's' ? &seed : c == 'n' ? &scenes : &rows) < 0)
+                else if (c == 'o' || c == '?' ||
+                         parse_u64(optarg, c == 's' ? &seed :
+                                           c == 'n' ? &scenes :
+                                                      &rows) < 0)
                         return 2;
         }
         loop_thread = pthread_self();

@@ -66,10 +66,23 @@ static void machine_settings(SimMachine *m) {
         char text[64];
 
         *s = (Settings) {
-                .state_directory = strdup(m->folder), .runtime_directory = strdup("/run/fleet"), .unit_directory = strdup(""),
-                .cluster_file = strdup(""), .listen_client = strdup(""), .advertise_client = strdup(""), .listen_socket = strdup(""), .peer_key = strdup(""),
-                .name = strdup(m->name), .machine_id = strdup(m->machine_id), .agent = true, .engine = true, .brake_ms = 10000,
-                .boot_wait_ms = 10000, .quota = 16 << 20, .limits = api_limits_default, .http = http_limits_default,
+                .state_directory = strdup(m->folder),
+                .runtime_directory = strdup("/run/fleet"),
+                .unit_directory = strdup(""),
+                .cluster_file = strdup(""),
+                .listen_client = strdup(""),
+                .advertise_client = strdup(""),
+                .listen_socket = strdup(""),
+                .peer_key = strdup(""),
+                .name = strdup(m->name),
+                .machine_id = strdup(m->machine_id),
+                .agent = true,
+                .engine = true,
+                .brake_ms = 10000,
+                .boot_wait_ms = 10000,
+                .quota = 16 << 20,
+                .limits = api_limits_default,
+                .http = http_limits_default,
         };
         snprintf(text, sizeof(text), "%s:%d", m->address, PORT);
         s->listen_peer = strdup(text);
@@ -116,9 +129,15 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         m->start_wanted = false;
         sim_disk_tear(m->disk, false);
         m->loop = world_loop_new(c->world, m->name);
-        edges = (DaemonEdges) { .loop = world_loop(m->loop), .network = sim_host_network(m->host, m->loop), .log_disk = m->disk,
-                                .systemd = sim_systemd_attach(m->systemd, m->loop), .bug = c->bug,
-                                .level_max = m->level_max, .unreadable = m->unreadable, .level_wait_ms = c->level_wait_ms, .short_log = c->short_log };
+        edges = (DaemonEdges) { .loop = world_loop(m->loop),
+                                .network = sim_host_network(m->host, m->loop),
+                                .log_disk = m->disk,
+                                .systemd = sim_systemd_attach(m->systemd, m->loop),
+                                .bug = c->bug,
+                                .level_max = m->level_max,
+                                .unreadable = m->unreadable,
+                                .level_wait_ms = c->level_wait_ms,
+                                .short_log = c->short_log };
         memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
         r = daemon_new(&m->daemon, &edges, &m->settings, err);
         world_trace(c->world, m->name, "daemon starts");
@@ -198,7 +217,9 @@ SimCluster *cluster_new(World *w, unsigned hosts, const char *bug) {
         c->net = sim_net_new(w, 0, 1 + world_draw(w, 5));
         for (unsigned i = 0; i < hosts; i++) {
                 SimMachine *m = &c->machines[i];
-                SimSystemdHooks hooks = { .on_start = machine_on_start, .on_stop = machine_on_stop, .userdata = m };
+                SimSystemdHooks hooks = { .on_start = machine_on_start,
+                                          .on_stop = machine_on_stop,
+                                          .userdata = m };
 
                 *m = (SimMachine) { .cluster = c, .index = i, .power = true };
                 snprintf(m->name, sizeof(m->name), "h%u", i + 1);

@@ -1,5 +1,5 @@
-/* Whole daemons, several in one process: hosts with disks, links and a systemd of their own, people who ask for things, and
- * what must always hold. */
+/* Whole daemons, several in one process: hosts with disks, links and a systemd of their own, people who ask
+ * for things, and what must always hold. */
 #pragma once
 
 #include "base/log.h"
@@ -16,32 +16,34 @@ typedef struct Cluster_ SimCluster;
 /* A process of a unit on one host, as the checkers remember it. */
 typedef struct RunningUnit {
         char unit[64];
-        uint64_t since_ms;    /* 0: does not run */
-        uint64_t stopped_ms;  /* when it ended in this boot; 0: it has not run in this boot, or may be started again */
+        uint64_t since_ms;   /* 0: does not run */
+        uint64_t stopped_ms; /* when it ended in this boot; 0: it has not run in this boot, or may be started
+                                again */
 } RunningUnit;
 
 typedef struct SimMachine {
         SimCluster *cluster;
         unsigned index;
         char name[16], address[32], machine_id[33], boot_id[33];
-        char *folder;         /* state directory: tree and notes */
+        char *folder; /* state directory: tree and notes */
         SimHost *host;
         Disk *disk;
         SimSystemd *systemd;
-        WorldLoop *loop;      /* NULL: no daemon */
+        WorldLoop *loop; /* NULL: no daemon */
         Daemon *daemon;
         Settings settings;
-        unsigned level_max;   /* what its program knows; 0: all that ours does */
+        unsigned level_max;     /* what its program knows; 0: all that ours does */
         const char *unreadable; /* a key whose value its program cannot read; NULL: none */
         bool power, dying, start_wanted;
         unsigned boots;
         uint64_t suspect_from_ms, suspect_until_ms; /* others may rightly take it for lost in between */
-        uint64_t absent_from_ms, absent_until_ms;   /* its daemon did not act: what was asked meanwhile happens afterwards */
+        uint64_t absent_from_ms,
+                absent_until_ms; /* its daemon did not act: what was asked meanwhile happens afterwards */
         RunningUnit runs[CLUSTER_RUNS_MAX];
 } SimMachine;
 
-/* A client that makes one key after the other. A write whose outcome is unknown may happen at any later time, so each has a
- * key of its own, and only what was acknowledged must be there. */
+/* A client that makes one key after the other. A write whose outcome is unknown may happen at any later time,
+ * so each has a key of its own, and only what was acknowledged must be there. */
 typedef struct Writer_ SimWriter;
 
 typedef struct SimWrite {
@@ -53,9 +55,9 @@ struct Writer_ {
         SimCluster *cluster;
         unsigned index;
         uint64_t attempted, number;
-        SimWrite writes[CLUSTER_WRITES_MAX];   /* by attempt */
+        SimWrite writes[CLUSTER_WRITES_MAX]; /* by attempt */
         bool acknowledged[CLUSTER_WRITES_MAX];
-        SimMachine *asked;    /* whom, while it waits */
+        SimMachine *asked; /* whom, while it waits */
         uint64_t asked_incarnation;
         uint64_t n_acknowledged, n_unknown, n_refused;
 };
@@ -64,12 +66,13 @@ struct Writer_ {
 typedef struct SimPeople {
         char name[64];
         unsigned version;
-        uint64_t touched_ms;  /* when somebody last asked for a change of it, or of one it depends on */
-        uint64_t stopping_ms; /* the same of a request that may stop it: another text, another target, its removal */
-        bool changed;         /* a new text was submitted, and no answer says that it is in force */
+        uint64_t touched_ms;     /* when somebody last asked for a change of it, or of one it depends on */
+        uint64_t stopping_ms;    /* the same of a request that may stop it: another text, another target, its
+                                    removal */
+        bool changed;            /* a new text was submitted, and no answer says that it is in force */
         bool has_text, may_stop; /* the last request; 'may_stop': or one that is not answered */
-        unsigned pending;     /* requests without an answer */
-        const char *group;    /* units with one group name depend on each other */
+        unsigned pending;        /* requests without an answer */
+        const char *group;       /* units with one group name depend on each other */
 } SimPerson;
 
 struct Cluster_ {
@@ -83,8 +86,8 @@ struct Cluster_ {
         SimWriter writers[CLUSTER_WRITERS];
         SimPerson units[24];
         unsigned n_units;
-        bool quiet;           /* no more faults, no more changes */
-        unsigned faults[16];  /* how often each kind happened */
+        bool quiet;                             /* no more faults, no more changes */
+        unsigned faults[16];                    /* how often each kind happened */
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
 };
 
@@ -93,20 +96,22 @@ SimCluster *cluster_free(SimCluster *c);
 void machine_start_daemon(SimMachine *m);
 /* The same, where it may fail: then it is stopped, and gone once 'loop' is NULL. */
 int machine_try_daemon(SimMachine *m, Error *err);
-void machine_crash_daemon(SimMachine *m);    /* kill -9 */
-void machine_stop_daemon(SimMachine *m);     /* systemctl stop */
+void machine_crash_daemon(SimMachine *m); /* kill -9 */
+void machine_stop_daemon(SimMachine *m);  /* systemctl stop */
 void machine_power_cut(SimMachine *m);
 void machine_power_on(SimMachine *m);
-/* What ended just now ended for the sake of another unit, or with the host: it is started again, as after a boot. */
+/* What ended just now ended for the sake of another unit, or with the host: it is started again, as after a
+ * boot. */
 void machine_ended_units(SimMachine *m);
 void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms);
 void machine_absent(SimMachine *m, uint64_t for_ms);
-SimMachine *cluster_leader(SimCluster *c);   /* NULL: none that is ready */
+SimMachine *cluster_leader(SimCluster *c); /* NULL: none that is ready */
 
 /* Calls that end the run when something does not hold. */
 void check_stop(SimMachine *m, const char *unit, bool asked);
 void check_start(SimMachine *m, const char *unit);
-/* For each message of the daemons: a host that is recorded as lost for its silence was silent, its kernel included, for three seconds. */
+/* For each message of the daemons: a host that is recorded as lost for its silence was silent, its kernel
+ * included, for three seconds. */
 void check_message(SimCluster *c, const LogFields *fields, const char *message);
 void check_hashes(SimCluster *c);
-void check_settled(SimCluster *c);           /* after healing: all that was promised */
+void check_settled(SimCluster *c); /* after healing: all that was promised */

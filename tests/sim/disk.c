@@ -13,7 +13,8 @@ typedef struct Content {
         char name[64];
         uint8_t *bytes;
         uint64_t size, last_write; /* where the last write began */
-        uint8_t *durable; /* what the medium holds, where a failed write has left something else in memory; NULL: the same */
+        uint8_t *durable; /* what the medium holds, where a failed write has left something else in memory;
+                             NULL: the same */
         uint64_t durable_size;
         struct Content *next;
 } Content;
@@ -27,7 +28,7 @@ typedef struct SimDisk {
                 char name[64];
                 uint8_t *bytes; /* that were there before */
                 uint64_t size, offset;
-        } undo[UNDO_MAX];       /* the last writes, while nothing is synced */
+        } undo[UNDO_MAX]; /* the last writes, while nothing is synced */
         unsigned n_undo;
         int error, read_error;
         bool in_memory; /* what fails has been written all the same, but for the medium */
@@ -100,8 +101,10 @@ static void forget_writes(SimDisk *d) {
         for (; d->n_undo > 0; d->n_undo--) {
                 Content *c = *find(d, d->undo[d->n_undo - 1].name);
 
-                if (n > 0 && n-- > 0 && c && d->undo[d->n_undo - 1].offset + d->undo[d->n_undo - 1].size <= c->size)
-                        memcpy(c->bytes + d->undo[d->n_undo - 1].offset, d->undo[d->n_undo - 1].bytes, d->undo[d->n_undo - 1].size);
+                if (n > 0 && n-- > 0 && c &&
+                    d->undo[d->n_undo - 1].offset + d->undo[d->n_undo - 1].size <= c->size)
+                        memcpy(c->bytes + d->undo[d->n_undo - 1].offset, d->undo[d->n_undo - 1].bytes,
+                               d->undo[d->n_undo - 1].size);
                 free(d->undo[d->n_undo - 1].bytes);
         }
 }
@@ -122,7 +125,8 @@ static int sim_write(DiskFile *file, const void *bytes, size_t size, uint64_t of
         }
         if (f->disk->error == 0 && c->durable) {
                 c->durable_size = MAX(c->durable_size, offset + size);
-                c->durable = realloc(c->durable, c->durable_size + 1); /* log files are made whole: there are no holes */
+                c->durable = realloc(c->durable,
+                                     c->durable_size + 1); /* log files are made whole: there are no holes */
                 memcpy(c->durable + offset, bytes, size);
         }
         if (f->disk->error < 0)
@@ -222,8 +226,15 @@ static int sim_list(Disk *disk, char ***ret, size_t *ret_n) {
         return 0;
 }
 
-static const DiskOps sim_ops = { .open = sim_open, .close = sim_close, .size = sim_size, .read = sim_read, .write = sim_write,
-                                 .remove = sim_remove, .rename = sim_rename, .settle = sim_settle, .room = sim_room,
+static const DiskOps sim_ops = { .open = sim_open,
+                                 .close = sim_close,
+                                 .size = sim_size,
+                                 .read = sim_read,
+                                 .write = sim_write,
+                                 .remove = sim_remove,
+                                 .rename = sim_rename,
+                                 .settle = sim_settle,
+                                 .room = sim_room,
                                  .list = sim_list };
 
 static int sim_open(Disk *disk, const char *name, bool create, uint64_t size, DiskFile **ret) {
@@ -316,7 +327,8 @@ static Content *some_log(SimDisk *d) {
         uint64_t n = 0;
 
         for (Content *c = d->files; c; c = c->next)
-                if (starts_with(c->name, "log.") && c->last_write >= 2 * SECTOR && world_draw(d->world, ++n) == 0)
+                if (starts_with(c->name, "log.") && c->last_write >= 2 * SECTOR &&
+                    world_draw(d->world, ++n) == 0)
                         found = c;
         return found;
 }

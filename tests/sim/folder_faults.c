@@ -52,7 +52,9 @@ int fstatvfs(int fd, struct statvfs *ret) {
 
         if (r < 0)
                 return r;
-        *ret = (struct statvfs) { .f_bsize = 1, .f_frsize = 1, .f_blocks = (uint64_t) s.f_blocks * (uint64_t) s.f_bsize };
+        *ret = (struct statvfs) { .f_bsize = 1,
+                                  .f_frsize = 1,
+                                  .f_blocks = (uint64_t) s.f_blocks * (uint64_t) s.f_bsize };
         ret->f_bavail = ret->f_bfree = MIN(room, (uint64_t) s.f_bavail * (uint64_t) s.f_bsize);
         return 0;
 }
@@ -111,8 +113,10 @@ ssize_t writev(int fd, const struct iovec *parts, int n) {
 }
 
 /* A tree's copies. */
-ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size, unsigned flags) {
-        ssize_t n = fails(out) ? -1 : syscall(SYS_copy_file_range, in, in_offset, out, out_offset, size, flags);
+ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size,
+                        unsigned flags) {
+        ssize_t n = fails(out) ? -1 :
+                                 syscall(SYS_copy_file_range, in, in_offset, out, out_offset, size, flags);
 
         world_read(n > 0 ? (uint64_t) n : 0);
         return n;

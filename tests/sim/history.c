@@ -14,7 +14,9 @@ Op *history_call(History *h, OpKind kind, uint64_t at) {
         Op *op = h->n < HISTORY_OPS ? &h->ops[h->n++] : NULL;
 
         if (op)
-                *op = (Op) { .kind = kind, .called = at, .returned = UINT64_MAX, .compare_op = -1, .found = -1 };
+                *op = (Op) {
+                        .kind = kind, .called = at, .returned = UINT64_MAX, .compare_op = -1, .found = -1
+                };
         return op;
 }
 
@@ -41,8 +43,8 @@ int history_seen(History *h, int number, uint64_t modified) {
 /* -- The model -- */
 
 typedef struct State {
-        uint64_t index, now_ms;              /* at least */
-        int writer;                          /* key: whose value stands there, -1: nobody's; directory: 0 it is there, -1 it is not */
+        uint64_t index, now_ms; /* at least */
+        int writer; /* key: whose value stands there, -1: nobody's; directory: 0 it is there, -1 it is not */
         uint64_t modified, created, expires_ms; /* 0: not known; of expiry 0: never */
         uint64_t children[HISTORY_WORDS];
 } State;
@@ -91,8 +93,10 @@ static bool is_refused(const State *s, const Op *op) {
         case KV_EXISTS:
                 return op->kind == OP_CREATE && s->writer >= 0;
         case KV_COMPARE_FAILED:
-                return s->writer >= 0 && (((op->kind == OP_SWAP_INDEX || op->kind == OP_DELETE_INDEX) && s->modified != op->compare_index) ||
-                                          ((op->kind == OP_SWAP_VALUE || op->kind == OP_DELETE_VALUE) && s->writer != op->compare_op));
+                return s->writer >= 0 && (((op->kind == OP_SWAP_INDEX || op->kind == OP_DELETE_INDEX) &&
+                                           s->modified != op->compare_index) ||
+                                          ((op->kind == OP_SWAP_VALUE || op->kind == OP_DELETE_VALUE) &&
+                                           s->writer != op->compare_op));
         default:
                 return false;
         }
@@ -106,7 +110,9 @@ static void write_key(State *s, const Op *op, int number) {
         s->modified = removes ? 0 : op->effect;
         if (!stays)
                 s->created = removes ? 0 : op->effect;
-        s->expires_ms = removes || op->ttl_ms == 0 ? 0 : op->outcome == OP_ANSWERED ? op->now_ms + op->ttl_ms : EXPIRES_UNKNOWN;
+        s->expires_ms = removes || op->ttl_ms == 0 ? 0 :
+                        op->outcome == OP_ANSWERED ? op->now_ms + op->ttl_ms :
+                                                     EXPIRES_UNKNOWN;
 }
 
 static bool step_key(State *s, const Op *op, int number) {
@@ -131,10 +137,12 @@ static bool has_bit(const uint64_t *bits, int i) {
 }
 
 static bool step_dir(State *s, const Op *op, int number) {
-        bool there = op->kind == OP_DELETE_CHILD ? s->writer >= 0 && has_bit(s->children, op->compare_op) : s->writer >= 0;
+        bool there = op->kind == OP_DELETE_CHILD ? s->writer >= 0 && has_bit(s->children, op->compare_op) :
+                                                   s->writer >= 0;
 
         if (op->kind == OP_READ)
-                return there == (op->status == KV_OK) && (!there || memcmp(s->children, op->children, sizeof(s->children)) == 0);
+                return there == (op->status == KV_OK) &&
+                       (!there || memcmp(s->children, op->children, sizeof(s->children)) == 0);
         if (op->kind == OP_POST) {
                 if (op->outcome == OP_ANSWERED && op->status != KV_OK)
                         return false;
@@ -198,7 +206,7 @@ typedef struct Judge {
         uint64_t done[HISTORY_WORDS];
         unsigned n_left, n_steps, n_most; /* n_most: as far as any order came */
         State most;
-        Mark *marks;                      /* open addressing, power of two; a = b = 0 is free */
+        Mark *marks; /* open addressing, power of two; a = b = 0 is free */
         size_t n_marks, capacity;
 } Judge;
 
@@ -210,7 +218,9 @@ static uint64_t mix(uint64_t x) {
 
 static Mark mark_of(const Judge *j, const State *s) {
         Mark m = { 1, 2 };
-        uint64_t words[] = { s->index, s->now_ms, (uint64_t) s->writer, s->modified, s->created, s->expires_ms };
+        uint64_t words[] = {
+                s->index, s->now_ms, (uint64_t) s->writer, s->modified, s->created, s->expires_ms
+        };
 
         for (size_t i = 0; i < ELEMENTS(words); i++) {
                 m.a = mix(m.a + words[i]);
@@ -257,7 +267,8 @@ static bool remember(Judge *j, Mark m) {
 }
 
 static bool is_judged(const Op *op) {
-        return op->kind != OP_PLAIN_READ && op->outcome != OP_REFUSED && !(op->kind == OP_READ && op->outcome == OP_UNKNOWN);
+        return op->kind != OP_PLAIN_READ && op->outcome != OP_REFUSED &&
+               !(op->kind == OP_READ && op->outcome == OP_UNKNOWN);
 }
 
 static bool search(Judge *j, const State *s);
@@ -277,8 +288,8 @@ static bool try(Judge *j, const State *s, unsigned i) {
         return found;
 }
 
-/* Candidates are those that were called before anybody who is left had returned. Answered ones go first, in order of index; the
- * others only where no order goes on without them. */
+/* Candidates are those that were called before anybody who is left had returned. Answered ones go first, in
+ * order of index; the others only where no order goes on without them. */
 static bool search(Judge *j, const State *s) {
         const History *h = j->history;
         uint64_t first_return = UINT64_MAX;
@@ -335,6 +346,7 @@ int history_judge(const History *h, Error *err) {
                 return 0;
         if (j.n_steps > STEPS_MAX)
                 return -E2BIG;
-        return error_set(err, -EUCLEAN, "no order explains %u operations: %u are left behind index %" PRIu64 ", writer %d", h->n,
-                         j.n_most, j.most.index, j.most.writer);
+        return error_set(err, -EUCLEAN,
+                         "no order explains %u operations: %u are left behind index %" PRIu64 ", writer %d",
+                         h->n, j.n_most, j.most.index, j.most.writer);
 }

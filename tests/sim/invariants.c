@@ -9,7 +9,7 @@
 enum {
         SETTLES_MS = 5000, /* a daemon that is back has caught up with what was asked meanwhile */
         LOST_SILENT_MS = 3000,
-        HEARD_MS = 500,    /* until a kernel that answers again is heard, without a session */
+        HEARD_MS = 500, /* until a kernel that answers again is heard, without a session */
 };
 
 static RunningUnit *run_of(SimMachine *m, const char *unit) {
@@ -40,9 +40,9 @@ static uint64_t touched_ms(const SimCluster *c, const char *unit, bool stops) {
         return latest;
 }
 
-/* Somebody asked for it, or the host could have been taken for lost meanwhile. Groups move together: then trouble of any
- * host may move its members. What was started during another host's trouble may be a replacement, which goes when that
- * host returns first (rule 27). */
+/* Somebody asked for it, or the host could have been taken for lost meanwhile. Groups move together: then
+ * trouble of any host may move its members. What was started during another host's trouble may be a
+ * replacement, which goes when that host returns first (rule 27). */
 static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms, bool stops) {
         const SimCluster *c = m->cluster;
         uint64_t now_ms = world_now_ms(c->world);
@@ -52,16 +52,19 @@ static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms, 
         for (unsigned i = 0; i < c->n_units; i++)
                 if (streq(c->units[i].name, unit))
                         group = c->units[i].group;
-        if (m->absent_until_ms > 0 && since_ms >= m->absent_from_ms && since_ms <= m->absent_until_ms + SETTLES_MS)
+        if (m->absent_until_ms > 0 && since_ms >= m->absent_from_ms &&
+            since_ms <= m->absent_until_ms + SETTLES_MS)
                 asked_since_ms = m->absent_from_ms;
         if (touched_ms(c, unit, stops) >= asked_since_ms)
                 return true;
         for (unsigned i = 0; i < c->n; i++) {
                 const SimMachine *other = &c->machines[i];
 
-                if (other != m && other->suspect_from_ms > 0 && other->suspect_from_ms <= since_ms && since_ms <= other->suspect_until_ms)
+                if (other != m && other->suspect_from_ms > 0 && other->suspect_from_ms <= since_ms &&
+                    since_ms <= other->suspect_until_ms)
                         return true;
-                if ((other == m || group) && other->suspect_until_ms >= since_ms && other->suspect_from_ms > 0 && other->suspect_from_ms <= now_ms)
+                if ((other == m || group) && other->suspect_until_ms >= since_ms &&
+                    other->suspect_from_ms > 0 && other->suspect_from_ms <= now_ms)
                         return true;
         }
         return false;
@@ -71,7 +74,8 @@ void check_start(SimMachine *m, const char *unit) {
         RunningUnit *run = run_of(m, unit);
 
         if (run->stopped_ms > 0 && !has_cause(m, unit, run->since_ms, false))
-                world_failed(m->cluster->world, "nothing-restarted-without-cause", "%s was started again on %s in one boot", unit, m->name);
+                world_failed(m->cluster->world, "nothing-restarted-without-cause",
+                             "%s was started again on %s in one boot", unit, m->name);
         run->since_ms = world_now_ms(m->cluster->world);
         run->stopped_ms = 0;
 }
@@ -80,12 +84,14 @@ void check_stop(SimMachine *m, const char *unit, bool asked) {
         RunningUnit *run = run_of(m, unit);
 
         if (asked && !has_cause(m, unit, run->since_ms, true))
-                world_failed(m->cluster->world, "no-stop-without-cause", "%s was stopped on %s, where it ran since %llu ms", unit, m->name,
+                world_failed(m->cluster->world, "no-stop-without-cause",
+                             "%s was stopped on %s, where it ran since %llu ms", unit, m->name,
                              (unsigned long long) (run->since_ms - WORLD_START_MS));
         run->stopped_ms = world_now_ms(m->cluster->world);
 }
 
-/* A silence that ended just now was none the less one. The message is logged when the leader of that term decides, before the presence is written. */
+/* A silence that ended just now was none the less one. The message is logged when the leader of that term
+ * decides, before the presence is written. */
 void check_message(SimCluster *c, const LogFields *fields, const char *message) {
         const SimMachine *lost = NULL;
 
@@ -106,8 +112,9 @@ void check_message(SimCluster *c, const LogFields *fields, const char *message) 
                         continue;
                 silent_ms = sim_net_silent_ms(c->net, lost->host, m->host, HEARD_MS);
                 if (silent_ms < LOST_SILENT_MS)
-                        world_failed(c->world, "a-lost-host-was-silent-for-3-s", "%s declares %s lost; its kernel was heard %llu ms before", m->name, lost->name,
-                                     (unsigned long long) silent_ms);
+                        world_failed(c->world, "a-lost-host-was-silent-for-3-s",
+                                     "%s declares %s lost; its kernel was heard %llu ms before", m->name,
+                                     lost->name, (unsigned long long) silent_ms);
         }
 }
 
@@ -116,11 +123,13 @@ void check_hashes(SimCluster *c) {
                 SimMachine *m = &c->machines[i];
                 uint64_t hash, applied, slot;
 
-                if (!m->daemon || m->dying || kv_hash(daemon_store(m->daemon), &hash, &applied) < 0 || applied == 0)
+                if (!m->daemon || m->dying || kv_hash(daemon_store(m->daemon), &hash, &applied) < 0 ||
+                    applied == 0)
                         continue;
                 slot = applied % ELEMENTS(c->hashes);
                 if (c->hashes_at[slot] == applied && c->hashes[slot] != hash)
-                        world_failed(c->world, "replicas-equal", "%s differs at applied index %llu", m->name, (unsigned long long) applied);
+                        world_failed(c->world, "replicas-equal", "%s differs at applied index %llu", m->name,
+                                     (unsigned long long) applied);
                 c->hashes_at[slot] = applied;
                 c->hashes[slot] = hash;
         }
@@ -139,7 +148,9 @@ static void check_writers(SimCluster *c) {
 
                                 snprintf(key, sizeof(key), "/writer/%u/%llu", i, (unsigned long long) k);
                                 if (c->writers[i].acknowledged[k] && tree_get(txn, kv_string(key), &node) < 0)
-                                        world_failed(c->world, "no-acknowledged-write-lost", "%s was acknowledged, and is not on %s", key, c->machines[h].name);
+                                        world_failed(c->world, "no-acknowledged-write-lost",
+                                                     "%s was acknowledged, and is not on %s", key,
+                                                     c->machines[h].name);
                         }
                 tree_abort(txn);
         }
@@ -159,7 +170,8 @@ static unsigned running_on(const SimCluster *c, const char *unit, char *ret, siz
         return n;
 }
 
-static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerView *view, const ClusterUnit *u) {
+static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerView *view,
+                       const ClusterUnit *u) {
         const ClusterMachine *where = NULL;
         unsigned orders = 0, wanted = 0, n;
         char on[128];
@@ -176,11 +188,13 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
         }
         if (u->target != TARGET_LAUNCHED) {
                 if (n > 0)
-                        world_failed(c->world, "runs-only-if-wanted", "%s is not wanted, but runs on%s", u->name, on);
+                        world_failed(c->world, "runs-only-if-wanted", "%s is not wanted, but runs on%s",
+                                     u->name, on);
                 return;
         }
         if (u->unit->placement.global) {
-                /* Not where it may not come: a machine that keeps getting lost gets nothing new for a while. */
+                /* Not where it may not come: a machine that keeps getting lost gets nothing new for a while.
+                 */
                 for (const ClusterMachine *m = picture->machines; m; m = m->hh.next)
                         if (cluster_order(picture, m->id, u->name) || scheduler_fits(view, u, m, false, NULL))
                                 wanted++;
@@ -191,18 +205,22 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
         if (orders > 1)
                 world_failed(c->world, "a-unit-has-one-place", "%s has %u orders to run", u->name, orders);
         if (orders == 0 && scheduler_pick(view, u, &where, &why) == 0)
-                world_failed(c->world, "a-unit-that-fits-runs", "%s fits on %s, but is nowhere", u->name, where->id);
+                world_failed(c->world, "a-unit-that-fits-runs", "%s fits on %s, but is nowhere", u->name,
+                             where->id);
         if (orders == 0 && n == 0)
                 return;
         if (n != 1)
-                world_failed(c->world, "a-unit-that-fits-runs-exactly-once", "%s runs on%s (%u hosts)", u->name, n > 0 ? on : " none", n);
+                world_failed(c->world, "a-unit-that-fits-runs-exactly-once", "%s runs on%s (%u hosts)",
+                             u->name, n > 0 ? on : " none", n);
         for (unsigned i = 0; i < c->n; i++) {
                 const char *hash = sim_systemd_hash(c->machines[i].systemd, u->name);
 
                 if (hash && !streq(c->machines[i].machine_id, where->id))
-                        world_failed(c->world, "a-unit-runs-where-ordered", "%s runs on%s, its order is %s's", u->name, on, where->id);
+                        world_failed(c->world, "a-unit-runs-where-ordered", "%s runs on%s, its order is %s's",
+                                     u->name, on, where->id);
                 if (hash && !streq(hash, u->unit->hash))
-                        world_failed(c->world, "a-unit-runs-as-submitted", "%s on%s runs an old text", u->name, on);
+                        world_failed(c->world, "a-unit-runs-as-submitted", "%s on%s runs an old text",
+                                     u->name, on);
         }
 }
 
@@ -220,8 +238,9 @@ void check_settled(SimCluster *c) {
 
                 kv_state(daemon_store(c->machines[i].daemon), &other);
                 if (other.raft_index != state.raft_index)
-                        world_failed(c->world, "everybody-catches-up", "%s is at %llu, the leader at %llu", c->machines[i].name,
-                                     (unsigned long long) other.raft_index, (unsigned long long) state.raft_index);
+                        world_failed(c->world, "everybody-catches-up", "%s is at %llu, the leader at %llu",
+                                     c->machines[i].name, (unsigned long long) other.raft_index,
+                                     (unsigned long long) state.raft_index);
         }
         check_hashes(c);
         check_writers(c);
@@ -235,8 +254,10 @@ void check_settled(SimCluster *c) {
         for (unsigned i = 0; i < c->n_units; i++) {
                 char on[128];
 
-                if (!cluster_unit(picture, c->units[i].name) && running_on(c, c->units[i].name, on, sizeof(on)) > 0)
-                        world_failed(c->world, "what-was-destroyed-ends", "%s is gone, but runs on%s", c->units[i].name, on);
+                if (!cluster_unit(picture, c->units[i].name) &&
+                    running_on(c, c->units[i].name, on, sizeof(on)) > 0)
+                        world_failed(c->world, "what-was-destroyed-ends", "%s is gone, but runs on%s",
+                                     c->units[i].name, on);
         }
         scheduler_view_free(view);
 }

@@ -24,13 +24,13 @@ typedef struct Chunk {
 struct SimStream {
         Stream base;
         SimHost *host;
-        SimStream *other;     /* NULL: the other end is gone */
+        SimStream *other; /* NULL: the other end is gone */
         SimHost *other_host;
         uint64_t id;
         Chunk *first, **last; /* on their way to us */
         bool paused, closing, finishing, reset_seen, delivering, scheduled, told_drain;
         uint64_t last_due_ms;
-        SimStream *next;      /* of the host */
+        SimStream *next; /* of the host */
 };
 
 typedef struct SimListener {
@@ -54,7 +54,7 @@ typedef struct SimConnect {
 struct SimHost {
         Network base;
         SimNet *net;
-        WorldLoop *loop;      /* NULL: no daemon */
+        WorldLoop *loop; /* NULL: no daemon */
         char address[48];
         bool power;
         uint64_t incarnation;
@@ -69,9 +69,10 @@ struct SimNet {
         uint64_t least_ms, most_ms, bytes_per_ms, ids;
         SimHost *hosts[HOSTS_MAX];
         unsigned n;
-        bool cut[HOSTS_MAX][HOSTS_MAX]; /* from, to */
+        bool cut[HOSTS_MAX][HOSTS_MAX];              /* from, to */
         uint64_t bad_since_ms[HOSTS_MAX][HOSTS_MAX]; /* 0: the way is good */
-        uint64_t was_bad_ms[HOSTS_MAX][HOSTS_MAX], good_since_ms[HOSTS_MAX][HOSTS_MAX]; /* how long, the last time, and until when */
+        uint64_t was_bad_ms[HOSTS_MAX][HOSTS_MAX],
+                good_since_ms[HOSTS_MAX][HOSTS_MAX]; /* how long, the last time, and until when */
 };
 
 static SimStream *of(const Stream *s) {
@@ -225,7 +226,8 @@ static void on_deliver(void *userdata) {
                         }
                 }
                 if (s->base.events && s->base.events->on_read)
-                        s->base.events->on_read(s->base.userdata, c->bytes ?: (uint8_t *) "", c->fin ? 0 : c->size);
+                        s->base.events->on_read(s->base.userdata, c->bytes ?: (uint8_t *) "",
+                                                c->fin ? 0 : c->size);
                 free(c->bytes);
                 free(c);
                 s = stream_of(&(Later) { .host = host, .id = id });
@@ -301,11 +303,13 @@ static void sim_finish(Stream *stream) {
 }
 
 uint64_t sim_net_silent_ms(const SimNet *net, const SimHost *from, const SimHost *to, uint64_t ago_ms) {
-        uint64_t bad = net->bad_since_ms[from->index][to->index], good = net->good_since_ms[from->index][to->index], now = world_now_ms(net->world);
+        uint64_t bad = net->bad_since_ms[from->index][to->index],
+                 good = net->good_since_ms[from->index][to->index], now = world_now_ms(net->world);
 
         if (bad > 0)
                 return now - bad + SILENCE_MS;
-        return good > 0 && now - good < ago_ms ? net->was_bad_ms[from->index][to->index] + SILENCE_MS : SILENCE_MS;
+        return good > 0 && now - good < ago_ms ? net->was_bad_ms[from->index][to->index] + SILENCE_MS :
+                                                 SILENCE_MS;
 }
 
 static uint64_t sim_kernel_silent_ms(const Stream *stream) {
@@ -318,8 +322,12 @@ static int sim_credentials(const Stream *s, uid_t *uid, gid_t *gid, pid_t *pid) 
         return -ENOTSUP;
 }
 
-static const StreamOps stream_ops = { .write = sim_write, .pause = sim_pause, .close = sim_close, .finish = sim_finish,
-                                      .kernel_silent_ms = sim_kernel_silent_ms, .peer_credentials = sim_credentials };
+static const StreamOps stream_ops = { .write = sim_write,
+                                      .pause = sim_pause,
+                                      .close = sim_close,
+                                      .finish = sim_finish,
+                                      .kernel_silent_ms = sim_kernel_silent_ms,
+                                      .peer_credentials = sim_credentials };
 
 static SimStream *stream_new(SimHost *h, SimHost *other) {
         SimStream *s = NEW0(SimStream, 1);
@@ -337,7 +345,8 @@ static SimStream *stream_new(SimHost *h, SimHost *other) {
         return s;
 }
 
-/* -- Connecting: the SYN travels to the other host; there a listener takes it, or the kernel refuses, or nobody answers -- */
+/* -- Connecting: the SYN travels to the other host; there a listener takes it, or the kernel refuses, or
+ * nobody answers -- */
 
 static SimConnect *connect_of(const Later *later) {
         for (SimConnect *c = later->host->connects; c; c = c->next)
@@ -405,7 +414,8 @@ static void on_syn(void *userdata) {
                 uint64_t now_ms = world_now_ms(h->net->world);
 
                 if (now_ms < c->give_up_ms) {
-                        world_at_own(h->net->world, MIN(c->give_up_ms - now_ms, (uint64_t) 200), h->loop, on_syn, later);
+                        world_at_own(h->net->world, MIN(c->give_up_ms - now_ms, (uint64_t) 200), h->loop,
+                                     on_syn, later);
                         return;
                 }
                 free(later);
@@ -434,8 +444,8 @@ static SimHost *of_net(Network *net) {
         return container_of(net, SimHost, base);
 }
 
-static void *sim_connect(Network *net, const char *address, uint64_t timeout_ms, void (*done)(void *userdata, Stream *s, int error), void *userdata,
-                         int *ret_error) {
+static void *sim_connect(Network *net, const char *address, uint64_t timeout_ms,
+                         void (*done)(void *userdata, Stream *s, int error), void *userdata, int *ret_error) {
         SimHost *h = of_net(net);
         SimConnect *c;
         Later *later;
@@ -446,7 +456,12 @@ static void *sim_connect(Network *net, const char *address, uint64_t timeout_ms,
         }
         c = NEW0(SimConnect, 1);
         later = NEW0(Later, 1);
-        *c = (SimConnect) { .host = h, .id = ++h->net->ids, .done = done, .userdata = userdata, .give_up_ms = world_now_ms(h->net->world) + timeout_ms, .next = h->connects };
+        *c = (SimConnect) { .host = h,
+                            .id = ++h->net->ids,
+                            .done = done,
+                            .userdata = userdata,
+                            .give_up_ms = world_now_ms(h->net->world) + timeout_ms,
+                            .next = h->connects };
         snprintf(c->address, sizeof(c->address), "%s", address);
         h->connects = c;
         *later = (Later) { .host = h, .id = c->id };
@@ -467,7 +482,8 @@ static void sim_cancel(Network *net, void *handle) {
         }
 }
 
-static int sim_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s), void *userdata, Listener **ret, Error *err) {
+static int sim_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s),
+                      void *userdata, Listener **ret, Error *err) {
         SimHost *h = of_net(net);
         SimListener *l;
 
@@ -494,7 +510,9 @@ static void sim_unlisten(Network *net, Listener *listener) {
         }
 }
 
-static const NetworkOps network_ops = { .connect = sim_connect, .cancel = sim_cancel, .listen = sim_listen, .unlisten = sim_unlisten };
+static const NetworkOps network_ops = {
+        .connect = sim_connect, .cancel = sim_cancel, .listen = sim_listen, .unlisten = sim_unlisten
+};
 
 /* -- Hosts -- */
 

@@ -60,8 +60,9 @@ static void check_leader_completeness(Server *s, uint64_t term) {
                 if (!committed->known || committed->seen_term >= term)
                         continue;
                 if (i >= raft_core_first_index(s->core) && (!e || e->term != committed->term))
-                        check_failed(w, "leader %llu of term %llu lacks committed entry %llu", (unsigned long long) s->id,
-                                     (unsigned long long) term, (unsigned long long) i);
+                        check_failed(w, "leader %llu of term %llu lacks committed entry %llu",
+                                     (unsigned long long) s->id, (unsigned long long) term,
+                                     (unsigned long long) i);
                 return; /* what is before agrees by log matching, which the chains check */
         }
 }
@@ -77,15 +78,19 @@ static uint64_t last_change(const Server *s) {
         return 0;
 }
 
-/* The engine knows the configuration that was applied as the committed one, and has none pending that was applied. */
+/* The engine knows the configuration that was applied as the committed one, and has none pending that was
+ * applied. */
 static void check_configuration(Server *s) {
-        uint64_t applied = s->disk.state.configuration_index, committed = raft_core_committed_configuration_index(s->core);
+        uint64_t applied = s->disk.state.configuration_index,
+                 committed = raft_core_committed_configuration_index(s->core);
 
-        if (raft_core_installing(s->core) || raft_core_commit_index(s->core) != raft_core_applied_index(s->core))
+        if (raft_core_installing(s->core) ||
+            raft_core_commit_index(s->core) != raft_core_applied_index(s->core))
                 return;
         if (committed < applied)
                 check_failed(s->world, "server %llu takes configuration %llu for the committed one, %llu is",
-                             (unsigned long long) s->id, (unsigned long long) committed, (unsigned long long) applied);
+                             (unsigned long long) s->id, (unsigned long long) committed,
+                             (unsigned long long) applied);
         if (raft_core_change_pending(s->core) && last_change(s) <= applied)
                 check_failed(s->world, "configuration %llu is committed, and still pending on server %llu",
                              (unsigned long long) applied, (unsigned long long) s->id);
@@ -106,9 +111,11 @@ void check_after_event(Server *s) {
         if (term != s->disk.term)
                 check_failed(w, "server %llu is in term %llu, its disk in %llu", (unsigned long long) s->id,
                              (unsigned long long) term, (unsigned long long) s->disk.term);
-        if (!raft_core_installing(s->core) && raft_core_applied_index(s->core) < commit && !(s->applying && raft_core_is_behind(s->core)))
-                check_failed(w, "server %llu knows %llu as committed and applied %llu", (unsigned long long) s->id,
-                             (unsigned long long) commit, (unsigned long long) raft_core_applied_index(s->core));
+        if (!raft_core_installing(s->core) && raft_core_applied_index(s->core) < commit &&
+            !(s->applying && raft_core_is_behind(s->core)))
+                check_failed(w, "server %llu knows %llu as committed and applied %llu",
+                             (unsigned long long) s->id, (unsigned long long) commit,
+                             (unsigned long long) raft_core_applied_index(s->core));
         check_configuration(s);
 }
 
@@ -116,16 +123,20 @@ void check_after_event(Server *s) {
 void check_apply(Server *s, uint64_t index, const RaftEntry *e, uint64_t chain) {
         Committed *committed = committed_at(s->world, index);
 
-        if (committed->known && (committed->term != e->term || (committed->chain != 0 && committed->chain != chain)))
-                check_failed(s->world, "server %llu applied another entry at %llu", (unsigned long long) s->id,
-                             (unsigned long long) index);
+        if (committed->known &&
+            (committed->term != e->term || (committed->chain != 0 && committed->chain != chain)))
+                check_failed(s->world, "server %llu applied another entry at %llu",
+                             (unsigned long long) s->id, (unsigned long long) index);
         if (!committed->known)
-                *committed = (Committed) { .term = e->term, .known = true, .seen_term = raft_core_term(s->core) };
+                *committed = (Committed) { .term = e->term,
+                                           .known = true,
+                                           .seen_term = raft_core_term(s->core) };
         committed->chain = chain;
         committed->change = e->type == RAFT_ENTRY_CHANGE;
 }
 
-/* A state that was received or started from is what everybody had at its index, with the configuration of that index. */
+/* A state that was received or started from is what everybody had at its index, with the configuration of
+ * that index. */
 void check_state(Server *s, const SimState *state) {
         Committed *committed;
 
@@ -134,12 +145,13 @@ void check_state(Server *s, const SimState *state) {
 
         committed = committed_at(s->world, state->index);
         if (!committed->known || committed->chain != state->chain || committed->term != state->term)
-                check_failed(s->world, "the state of server %llu at %llu is nobody's", (unsigned long long) s->id,
-                             (unsigned long long) state->index);
+                check_failed(s->world, "the state of server %llu at %llu is nobody's",
+                             (unsigned long long) s->id, (unsigned long long) state->index);
 
         for (uint64_t i = state->configuration_index + 1; i <= state->index; i++)
                 if (s->world->committed[i].known && s->world->committed[i].change)
-                        check_failed(s->world, "the state of server %llu at %llu carries configuration %llu, not %llu",
+                        check_failed(s->world,
+                                     "the state of server %llu at %llu carries configuration %llu, not %llu",
                                      (unsigned long long) s->id, (unsigned long long) state->index,
                                      (unsigned long long) state->configuration_index, (unsigned long long) i);
 }
@@ -150,8 +162,8 @@ void check_append(Server *s, uint64_t first, const RaftEntry *entries, size_t n)
                 const Committed *committed = committed_at(s->world, first + i);
 
                 if (committed->known && committed->term != entries[i].term)
-                        check_failed(s->world, "server %llu replaces applied entry %llu", (unsigned long long) s->id,
-                                     (unsigned long long) (first + i));
+                        check_failed(s->world, "server %llu replaces applied entry %llu",
+                                     (unsigned long long) s->id, (unsigned long long) (first + i));
         }
 }
 
@@ -165,8 +177,9 @@ void check_acknowledgement(Server *s, const RaftMessage *m, uint64_t to) {
         if (m->append_result.rejected != 0 || index == 0)
                 return;
         if (index > MAX(raft_entries_last(&s->disk.log), s->disk.checkpoint.index))
-                check_failed(w, "server %llu acknowledges %llu, its disk ends at %llu", (unsigned long long) s->id,
-                             (unsigned long long) index, (unsigned long long) raft_entries_last(&s->disk.log));
+                check_failed(w, "server %llu acknowledges %llu, its disk ends at %llu",
+                             (unsigned long long) s->id, (unsigned long long) index,
+                             (unsigned long long) raft_entries_last(&s->disk.log));
 
         durable = raft_entries_get(&s->disk.log, index);
         own = raft_core_entry(s->core, index);
@@ -179,6 +192,6 @@ void check_acknowledgement(Server *s, const RaftMessage *m, uint64_t to) {
                 return;
         theirs = raft_core_entry(leader->core, index);
         if (index > raft_core_last_index(leader->core) || (own && theirs && own->term != theirs->term))
-                check_failed(w, "server %llu acknowledges %llu, which is not leader %llu's entry", (unsigned long long) s->id,
-                             (unsigned long long) index, (unsigned long long) to);
+                check_failed(w, "server %llu acknowledges %llu, which is not leader %llu's entry",
+                             (unsigned long long) s->id, (unsigned long long) index, (unsigned long long) to);
 }

@@ -1,4 +1,5 @@
-/* What goes wrong, what the cluster's owner does meanwhile (changes of membership, transfers, checkpoints), and its clients. */
+/* What goes wrong, what the cluster's owner does meanwhile (changes of membership, transfers, checkpoints),
+ * and its clients. */
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -96,7 +97,8 @@ static void fault_change(World *w) {
         }
 
         r = raft_core_change(leader->core, w->now_ms, &change, &index, &err);
-        world_trace(w, leader, "change %d of %" PRIu64 ": %s", change.kind, s->id, r == 0 ? "taken" : err.message);
+        world_trace(w, leader, "change %d of %" PRIu64 ": %s", change.kind, s->id,
+                    r == 0 ? "taken" : err.message);
         if (r == 0)
                 w->count.changes++;
         if (r == 0 || r == -ERESTART || r == -ESHUTDOWN)
@@ -306,7 +308,8 @@ static void unstick(World *w) {
         for (unsigned i = 0; i < SLOTS; i++) {
                 uint64_t match;
 
-                if (raft_core_match_index(leader->core, w->servers[i].id, &match) < 0 || &w->servers[i] == leader)
+                if (raft_core_match_index(leader->core, w->servers[i].id, &match) < 0 ||
+                    &w->servers[i] == leader)
                         continue;
                 if (match != leader->seen_match[i] || match == raft_core_last_index(leader->core) ||
                     leader->seen_match_ms[i] == 0) {
@@ -358,8 +361,9 @@ bool world_heal(World *w) {
                 if (w->now_ms > until) {
                         Server *leader = world_leader(w);
 
-                        check_failed(w, leader ? "no progress within 60 s of healing, although there is a leader" :
-                                                 "no leader within 60 s of healing");
+                        check_failed(
+                                w, leader ? "no progress within 60 s of healing, although there is a leader" :
+                                            "no leader within 60 s of healing");
                         return false;
                 }
                 if (!world_step(w))

@@ -132,9 +132,9 @@ static void event_done(Event *event) {
 
 static void push_for(Server *s, EventKind kind, uint64_t in_ms) {
         world_push(s->world, (Event) { .at_ms = s->world->now_ms + in_ms,
-                                      .kind = kind,
-                                      .slot = s->slot,
-                                      .incarnation = s->incarnation });
+                                       .kind = kind,
+                                       .slot = s->slot,
+                                       .incarnation = s->incarnation });
 }
 
 /* -- The log's disk -- */
@@ -158,7 +158,8 @@ static void make_durable(Server *s, const LogWrite *write, size_t n) {
                 }
                 if (write->first != raft_entries_last(log) + 1) {
                         check_failed(s->world,
-                                     "the log of server %" PRIu64 " ends at %" PRIu64 ", and %" PRIu64 " is appended",
+                                     "the log of server %" PRIu64 " ends at %" PRIu64 ", and %" PRIu64
+                                     " is appended",
                                      s->id, raft_entries_last(log), write->first);
                         return;
                 }
@@ -198,7 +199,8 @@ static void tear_writes(Server *s) {
 
         for (size_t i = 0; i < n; i++)
                 make_durable(s, &s->writes[i], s->writes[i].n);
-        if (n < s->n_writes && s->writes[n].kind == LOG_APPEND && s->writes[n].n > 0 && world_random(s->world, 2) == 0) {
+        if (n < s->n_writes && s->writes[n].kind == LOG_APPEND && s->writes[n].n > 0 &&
+            world_random(s->world, 2) == 0) {
                 world_count(s->world, "torn-write");
                 make_durable(s, &s->writes[n], world_random(s->world, s->writes[n].n));
         }
@@ -219,7 +221,8 @@ static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
         return 0;
 }
 
-static int op_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n) {
+static int op_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries,
+                     size_t n) {
         Server *s = userdata;
         LogWrite write = { .kind = LOG_APPEND, .generation = generation, .first = first, .n = n };
 
@@ -233,12 +236,15 @@ static int op_append(void *userdata, uint64_t generation, uint64_t first, const 
         return 0;
 }
 
-static void send_bytes(Server *s, uint64_t to_id, uint8_t *bytes, size_t size, SimState *bulk, uint64_t extra_ms) {
+static void send_bytes(Server *s, uint64_t to_id, uint8_t *bytes, size_t size, SimState *bulk,
+                       uint64_t extra_ms) {
         World *w = s->world;
         unsigned to = slot_of(to_id);
-        Event event = {
-                .kind = EVENT_MESSAGE, .slot = to, .from = s->slot, .from_id = s->id, .from_incarnation = s->incarnation
-        };
+        Event event = { .kind = EVENT_MESSAGE,
+                        .slot = to,
+                        .from = s->slot,
+                        .from_id = s->id,
+                        .from_incarnation = s->incarnation };
 
         event.bytes = bytes;
         event.size = size;
@@ -273,14 +279,16 @@ static void op_send(void *userdata, uint64_t to, const char *address, const Raft
 
         if (m->type == RAFT_MESSAGE_APPEND_RESULT && s->world->options.bug != BUG_ACK_BEFORE_SYNC)
                 check_acknowledgement(s, m, to);
-        world_trace(s->world, s, "-> %" PRIu64 " %s term %" PRIu64, to, raft_message_type_name(m->type), m->term);
+        world_trace(s->world, s, "-> %" PRIu64 " %s term %" PRIu64, to, raft_message_type_name(m->type),
+                    m->term);
 
         raft_message_encode(&writer, m);
         assert(writer.error == 0);
         send_bytes(s, to, writer.bytes, writer.size, NULL, 0);
 }
 
-static void op_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
+static void op_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term,
+                             uint64_t index) {
         Server *s = userdata;
         const SimState *state = s->disk.checkpoint.index >= index ? &s->disk.checkpoint : &s->disk.state;
         RaftMessage m = { .type = RAFT_MESSAGE_SNAPSHOT, .term = term };
@@ -288,7 +296,8 @@ static void op_send_snapshot(void *userdata, uint64_t to, const char *address, u
         SimState *bulk;
 
         if (state->index < index)
-                check_failed(s->world, "server %" PRIu64 " has no state at %" PRIu64 " to send", s->id, index);
+                check_failed(s->world, "server %" PRIu64 " has no state at %" PRIu64 " to send", s->id,
+                             index);
         if (s->sending_state[slot_of(to)] && world_random(s->world, 4) > 0)
                 return;
         s->sending_state[slot_of(to)] = true;
@@ -316,7 +325,8 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
         world_count(s->world, "state-installed");
         s->install = INSTALL_RENAMING;
         s->install_keeps = keep_state;
-        world_trace(s->world, s, "installs the state at %" PRIu64 "%s", info->index, keep_state ? ", keeping its own" : "");
+        world_trace(s->world, s, "installs the state at %" PRIu64 "%s", info->index,
+                    keep_state ? ", keeping its own" : "");
         push_for(s, EVENT_INSTALL, 1 + world_random(s->world, 100));
         return 0;
 }
@@ -335,7 +345,8 @@ static int op_apply(void *userdata, uint64_t first, const RaftEntry *entries, si
 
                 state->index = first + i;
                 state->term = e->term;
-                state->chain = mix(mix(state->chain, state->index), mix(e->term, hash_bytes(e->data, e->size) + e->type));
+                state->chain = mix(mix(state->chain, state->index),
+                                   mix(e->term, hash_bytes(e->data, e->size) + e->type));
                 if (e->type == RAFT_ENTRY_CHANGE) {
                         assert(i == n - 1);
                         free(state->configuration);
@@ -355,7 +366,8 @@ static void op_changed(void *userdata, unsigned what) {
         const char *const states[] = { "follower", "candidate", "leader" };
 
         if (what & RAFT_CHANGED_STATE)
-                world_trace(s->world, s, "%s in term %" PRIu64, states[raft_core_state(s->core)], raft_core_term(s->core));
+                world_trace(s->world, s, "%s in term %" PRIu64, states[raft_core_state(s->core)],
+                            raft_core_term(s->core));
 }
 
 static const RaftCoreOps ops = {
@@ -477,15 +489,16 @@ void server_boot(Server *s) {
                 start.n_entries = 0;
         }
 
-        world_trace(w, s, "boots: term %" PRIu64 ", state %" PRIu64 ", log %" PRIu64 "..%" PRIu64, s->disk.term,
-                    info.index, start.first_index, start.first_index + start.n_entries - 1);
+        world_trace(w, s, "boots: term %" PRIu64 ", state %" PRIu64 ", log %" PRIu64 "..%" PRIu64,
+                    s->disk.term, info.index, start.first_index, start.first_index + start.n_entries - 1);
         r = raft_core_new(&options, &ops, s, &s->core);
         assert(r == 0);
         server_result(s, raft_core_start(s->core, w->now_ms, &start), "start");
 }
 
 void server_checkpoint(Server *s) {
-        if (!s->up || s->checkpointing || s->install != INSTALL_NONE || s->disk.state.index <= s->disk.checkpoint.index)
+        if (!s->up || s->checkpointing || s->install != INSTALL_NONE ||
+            s->disk.state.index <= s->disk.checkpoint.index)
                 return;
 
         s->checkpointing = true;
@@ -512,7 +525,8 @@ static void report_checkpoint(Server *s) {
 
         server_result(s, r, "checkpoint");
         if (r == 0 && s->up && s->world->failure[0] == 0) {
-                uint64_t cut = s->world->options.bug == BUG_CUT_TOO_EARLY ? s->disk.state.index : s->disk.previous_checkpoint;
+                uint64_t cut = s->world->options.bug == BUG_CUT_TOO_EARLY ? s->disk.state.index :
+                                                                            s->disk.previous_checkpoint;
 
                 queue_write(s, (LogWrite) { .kind = LOG_CUT, .first = cut });
         }
@@ -557,9 +571,10 @@ static void report_early(Server *s) {
                 return;
         last = &s->writes[s->n_writes - 1];
         if (last->kind == LOG_APPEND)
-                server_result(
-                        s, raft_core_appended(s->core, s->world->now_ms, last->generation, last->first + last->n - 1),
-                        "appended");
+                server_result(s,
+                              raft_core_appended(s->core, s->world->now_ms, last->generation,
+                                                 last->first + last->n - 1),
+                              "appended");
 }
 
 static void on_install(Server *s) {
@@ -666,7 +681,8 @@ static void handle(World *w, Event *event) {
         if (s->up && !w->failure[0]) {
                 check_after_event(s);
                 w->hash = mix(mix(w->hash, w->now_ms * 8 + s->slot),
-                              mix(raft_core_term(s->core), raft_core_last_index(s->core) * 31 + s->disk.state.chain));
+                              mix(raft_core_term(s->core),
+                                  raft_core_last_index(s->core) * 31 + s->disk.state.chain));
         }
 }
 
@@ -728,7 +744,9 @@ static void found(World *w, unsigned n) {
         int r;
 
         for (unsigned i = 0; i < n; i++)
-                items[i] = (RaftServer) { .id = w->servers[i].id, .address = w->servers[i].address, .role = RAFT_ROLE_VOTER };
+                items[i] = (RaftServer) { .id = w->servers[i].id,
+                                          .address = w->servers[i].address,
+                                          .role = RAFT_ROLE_VOTER };
         r = raft_configuration_encode_servers(&servers, &bytes, &entry.size);
         assert(r == 0);
         entry.data = bytes;
@@ -757,9 +775,11 @@ World *world_new(uint64_t seed, SimMode mode, const SimOptions *options) {
         for (unsigned i = 0; i < SLOTS; i++) {
                 Server *s = &w->servers[i];
 
-                *s = (Server) {
-                        .world = w, .slot = i, .id = i + 1, .disk_ms = 3, .trailing = (unsigned) world_random(w, 20)
-                };
+                *s = (Server) { .world = w,
+                                .slot = i,
+                                .id = i + 1,
+                                .disk_ms = 3,
+                                .trailing = (unsigned) world_random(w, 20) };
                 s->disk.log.first = 1;
                 snprintf(s->address, sizeof(s->address), "host%u:%" PRIu64, i, s->id);
         }

@@ -1,5 +1,6 @@
-/* A cluster of raft cores in one process and virtual time: per server a log and a state on a disk that loses what is not
- * durable, a network that delays, loses and cuts, and the checks of what must always hold. One seed decides everything. */
+/* A cluster of raft cores in one process and virtual time: per server a log and a state on a disk that loses
+ * what is not durable, a network that delays, loses and cuts, and the checks of what must always hold. One
+ * seed decides everything. */
 #pragma once
 
 #include "base/clock.h"
@@ -7,7 +8,10 @@
 #include "kvstore/raft/entries.h"
 
 enum { RAFT_FAULTS_MAX = 32 };
-enum { SLOTS = 5, ID_STEP = 8 }; /* a slot's ids: slot + 1, slot + 1 + ID_STEP, ...: a wiped server gets a new one */
+enum {
+        SLOTS = 5,
+        ID_STEP = 8
+}; /* a slot's ids: slot + 1, slot + 1 + ID_STEP, ...: a wiped server gets a new one */
 
 /* The tree's stand-in: a chain of hashes over everything applied. */
 typedef struct SimState {
@@ -50,23 +54,23 @@ typedef struct Server {
         LogWrite *writes;
         size_t n_writes, writes_capacity;
         bool writing;
-        uint64_t disk_ms;          /* latency */
+        uint64_t disk_ms; /* latency */
         uint64_t stalled_until_ms;
 
         InstallStage install;
         SimState incoming;
         bool install_keeps;
 
-        bool applying;            /* another slice is due */
-        bool checkpointing;        /* a copy is being made ... */
+        bool applying;      /* another slice is due */
+        bool checkpointing; /* a copy is being made ... */
         SimState copy;
-        bool unreported;           /* ... or is durable and not accepted by the core yet */
+        bool unreported; /* ... or is durable and not accepted by the core yet */
         unsigned trailing;
 
         bool sending_state[SLOTS]; /* one transfer at a time */
         bool led;
         uint64_t led_term;
-        uint64_t removed_ms;       /* when it was seen to be removed; 0: it was not */
+        uint64_t removed_ms; /* when it was seen to be removed; 0: it was not */
 
         /* What the owner watches: who does not move although it answers. */
         uint64_t seen_match[SLOTS], seen_match_ms[SLOTS];
@@ -87,12 +91,12 @@ typedef struct Event {
         uint64_t at_ms, serial;
         EventKind kind;
         unsigned slot;
-        uint64_t incarnation;      /* of the slot, when the event was made */
-        unsigned from;             /* message: slot, ... */
+        uint64_t incarnation; /* of the slot, when the event was made */
+        unsigned from;        /* message: slot, ... */
         uint64_t from_id, from_incarnation;
-        uint8_t *bytes;            /* owned */
+        uint8_t *bytes; /* owned */
         size_t size;
-        SimState *bulk;            /* owned */
+        SimState *bulk; /* owned */
 } Event;
 
 typedef struct Committed {
@@ -151,7 +155,7 @@ struct World {
         size_t n_leaders, leaders_capacity;
 
         uint64_t fault_counts[RAFT_FAULTS_MAX]; /* by raft_fault_name()'s numbers */
-        char failure[256]; /* the first check that failed, "" */
+        char failure[256];                      /* the first check that failed, "" */
         uint64_t hash;
         struct {
                 uint64_t events, leaders, crashes, installs, changes, entries, restarts;
@@ -169,7 +173,7 @@ void world_trace(World *w, const Server *s, const char *format, ...) _printf_(3,
 
 Server *world_leader(World *w); /* a server that leads, of the highest term; NULL */
 void server_crash(Server *s, bool machine, uint64_t restart_after_ms);
-void server_wipe(Server *s);    /* fresh, down, under a new id */
+void server_wipe(Server *s); /* fresh, down, under a new id */
 void server_boot(Server *s);
 void server_checkpoint(Server *s);
 void server_result(Server *s, int r, const char *what); /* what an input returned */
@@ -181,7 +185,8 @@ void world_fault(World *w);
 const char *raft_fault_name(unsigned i); /* NULL: there are no more kinds */
 void world_count(World *w, const char *fault);
 void world_client(World *w);
-bool world_heal(World *w); /* all faults end; true if the cluster got back to work and every member caught up */
+bool world_heal(
+        World *w); /* all faults end; true if the cluster got back to work and every member caught up */
 
 /* -- raft_checks.c -- */
 void check_failed(World *w, const char *format, ...) _printf_(2, 3);

@@ -14,11 +14,15 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
                 stores_log(running, sentence);
 }
 
-static void on_gone(void *userdata, Host *h) {
-}
+static void on_gone(void *userdata, Host *h) {}
 
-static void run_scenario(const char *program, const Scenario *scenario, uint64_t seed, const char *bug, bool trace) {
-        Stores all = { .world = world_new(seed, trace), .bug = bug, .n = scenario->hosts, .quiet = true, .gone = on_gone };
+static void run_scenario(const char *program, const Scenario *scenario, uint64_t seed, const char *bug,
+                         bool trace) {
+        Stores all = { .world = world_new(seed, trace),
+                       .bug = bug,
+                       .n = scenario->hosts,
+                       .quiet = true,
+                       .gone = on_gone };
         char replay[128];
 
         snprintf(replay, sizeof(replay), "tests/sim/%s%s%s", program, bug ? " --bug " : "", bug ?: "");

@@ -6,8 +6,11 @@
 
 bool seeds_parse(Seeds *s, int argc, char *argv[]) {
         static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
-                { "bug", required_argument, NULL, 'b' },  { "trace", no_argument, NULL, 't' }, {},
+                { "seed", required_argument, NULL, 's' },
+                { "runs", required_argument, NULL, 'r' },
+                { "bug", required_argument, NULL, 'b' },
+                { "trace", no_argument, NULL, 't' },
+                {},
         };
         int c;
 

@@ -10,5 +10,6 @@ typedef struct Seeds {
         bool trace;
 } Seeds;
 
-/* [--seed N] [--runs N] [--bug NAME] [--trace] over what stands in 's'; lines are written whole from then on. False: one is unknown. */
+/* [--seed N] [--runs N] [--bug NAME] [--trace] over what stands in 's'; lines are written whole from then on.
+ * False: one is unknown. */
 bool seeds_parse(Seeds *s, int argc, char *argv[]);

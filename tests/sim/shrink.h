@@ -1,4 +1,5 @@
-/* A failing run made smaller: tried with less, in a process of its own each time, as long as the same check fails. */
+/* A failing run made smaller: tried with less, in a process of its own each time, as long as the same check
+ * fails. */
 #pragma once
 
 #include <stdbool.h>

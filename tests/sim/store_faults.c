@@ -1,5 +1,5 @@
-/* What is done to the stores. Each kind is a line in the table of names and a case of make_fault(); those that last end by a
- * timer of their own, or when all heals. */
+/* What is done to the stores. Each kind is a line in the table of names and a case of make_fault(); those
+ * that last end by a timer of their own, or when all heals. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,22 +11,54 @@
 enum { SEATS_SETTLED_MS = 2000 };
 
 static const char *const names[_FAULT_MAX] = {
-        [FAULT_CRASH] = "crash", [FAULT_POWER] = "power-cut-and-torn-write", [FAULT_POWER_OF_ALL] = "power-cut-of-all", [FAULT_STOP] = "restart",
-        [FAULT_UPGRADE] = "upgrade-one-by-one", [FAULT_LONG_ABSENCE] = "long-absence", [FAULT_CUT] = "link-cut", [FAULT_ISOLATE] = "isolated",
-        [FAULT_ONE_WAY] = "one-way-cut", [FAULT_BRIDGE] = "bridge", [FAULT_SPLIT] = "split", [FAULT_RING] = "ring", [FAULT_DELAY] = "delay",
-        [FAULT_SLOW_LINK] = "slow-links-and-full-queues", [FAULT_SLOW_DISK] = "slow-disk", [FAULT_HUNG_DISK] = "hung-disk",
-        [FAULT_DISK_FULL] = "disk-full", [FAULT_DISK_ERROR] = "disk-error", [FAULT_SYNC_ERROR] = "sync-error",
-        [FAULT_TREE_FULL] = "tree-full", [FAULT_TREE_ERROR] = "tree-error", [FAULT_READ_ERROR] = "read-error", [FAULT_ROT] = "bit-rot",
-        [FAULT_SWAPPED_SECTORS] = "swapped-sectors", [FAULT_LOST_SECTOR] = "lost-sector", [FAULT_PAUSE] = "pause",
-        [FAULT_LONG_PAUSE] = "long-pause-then-all-at-once", [FAULT_CLOCK_JUMP] = "clock-jump", [FAULT_CLOCK_DRIFT] = "clock-drift",
-        [FAULT_HAND_OVER] = "hand-over", [FAULT_MEMBERS] = "voters-come-and-go", [FAULT_LEADER_CRASH] = "leader-crash",
-        [FAULT_LOST_PAGES] = "lost-unsynced-pages", [FAULT_ADD] = "member-added", [FAULT_PROMOTE] = "member-promoted",
-        [FAULT_DEMOTE] = "member-demoted", [FAULT_REMOVE] = "member-removed-and-wiped", [FAULT_REPLACE] = "lost-voter-replaced",
-        [FAULT_TRANSFER] = "far-behind-and-sent-the-tree", [FAULT_RETURN] = "failed-and-came-back",
+        [FAULT_CRASH] = "crash",
+        [FAULT_POWER] = "power-cut-and-torn-write",
+        [FAULT_POWER_OF_ALL] = "power-cut-of-all",
+        [FAULT_STOP] = "restart",
+        [FAULT_UPGRADE] = "upgrade-one-by-one",
+        [FAULT_LONG_ABSENCE] = "long-absence",
+        [FAULT_CUT] = "link-cut",
+        [FAULT_ISOLATE] = "isolated",
+        [FAULT_ONE_WAY] = "one-way-cut",
+        [FAULT_BRIDGE] = "bridge",
+        [FAULT_SPLIT] = "split",
+        [FAULT_RING] = "ring",
+        [FAULT_DELAY] = "delay",
+        [FAULT_SLOW_LINK] = "slow-links-and-full-queues",
+        [FAULT_SLOW_DISK] = "slow-disk",
+        [FAULT_HUNG_DISK] = "hung-disk",
+        [FAULT_DISK_FULL] = "disk-full",
+        [FAULT_DISK_ERROR] = "disk-error",
+        [FAULT_SYNC_ERROR] = "sync-error",
+        [FAULT_TREE_FULL] = "tree-full",
+        [FAULT_TREE_ERROR] = "tree-error",
+        [FAULT_READ_ERROR] = "read-error",
+        [FAULT_ROT] = "bit-rot",
+        [FAULT_SWAPPED_SECTORS] = "swapped-sectors",
+        [FAULT_LOST_SECTOR] = "lost-sector",
+        [FAULT_PAUSE] = "pause",
+        [FAULT_LONG_PAUSE] = "long-pause-then-all-at-once",
+        [FAULT_CLOCK_JUMP] = "clock-jump",
+        [FAULT_CLOCK_DRIFT] = "clock-drift",
+        [FAULT_HAND_OVER] = "hand-over",
+        [FAULT_MEMBERS] = "voters-come-and-go",
+        [FAULT_LEADER_CRASH] = "leader-crash",
+        [FAULT_LOST_PAGES] = "lost-unsynced-pages",
+        [FAULT_ADD] = "member-added",
+        [FAULT_PROMOTE] = "member-promoted",
+        [FAULT_DEMOTE] = "member-demoted",
+        [FAULT_REMOVE] = "member-removed-and-wiped",
+        [FAULT_REPLACE] = "lost-voter-replaced",
+        [FAULT_TRANSFER] = "far-behind-and-sent-the-tree",
+        [FAULT_RETURN] = "failed-and-came-back",
         [FAULT_DIFFERS] = "tree-that-differs",
-        [FAULT_OLD_PROGRAM] = "old-program-stopped-and-upgraded", [FAULT_GIVEN_UP] = "damaged-and-let-in-under-another-id",
-        [FAULT_CHECKPOINT_ROT] = "rotten-checkpoint", [FAULT_TREE_ROT] = "rotten-tree", [FAULT_CHECKPOINT_REFUSED] = "rotten-checkpoint-sent-and-refused",
-        [FAULT_ROT_FOUND] = "rotten-tree-found", [FAULT_ROT_SHOWN] = "rotten-tree-shown",
+        [FAULT_OLD_PROGRAM] = "old-program-stopped-and-upgraded",
+        [FAULT_GIVEN_UP] = "damaged-and-let-in-under-another-id",
+        [FAULT_CHECKPOINT_ROT] = "rotten-checkpoint",
+        [FAULT_TREE_ROT] = "rotten-tree",
+        [FAULT_CHECKPOINT_REFUSED] = "rotten-checkpoint-sent-and-refused",
+        [FAULT_ROT_FOUND] = "rotten-tree-found",
+        [FAULT_ROT_SHOWN] = "rotten-tree-shown",
 };
 
 const char *fault_name(FaultKind kind) {
@@ -80,7 +112,7 @@ static bool is_cut(const Stores *all, FaultKind kind, const Host *h, unsigned le
                 return i < left && k >= left;
         case FAULT_RING: /* only neighbours hear each other */
                 return k != i + 1 && !(i == 0 && k == all->n - 1);
-        default:         /* only 'h' hears both sides */
+        default: /* only 'h' hears both sides */
                 return i != h->number && k != h->number && (i < left) != (k < left);
         }
 }
@@ -131,18 +163,20 @@ static bool break_disk(Stores *all, FaultKind kind, Host *h, uint64_t for_ms) {
                 (void) store_crash(h);
                 break;
         default:
-                h->disk_breaks = h->disk_bad = true; /* until it has come back: who failed late did so because of it */
+                h->disk_breaks = h->disk_bad =
+                        true; /* until it has come back: who failed late did so because of it */
                 if (kind == FAULT_TREE_FULL || kind == FAULT_TREE_ERROR)
                         folder_fault(h->tree, kind == FAULT_TREE_FULL ? -ENOSPC : -EIO);
                 else
-                        sim_disk_set_error(h->disk, kind == FAULT_DISK_FULL ? -ENOSPC : -EIO, kind == FAULT_SYNC_ERROR);
+                        sim_disk_set_error(h->disk, kind == FAULT_DISK_FULL ? -ENOSPC : -EIO,
+                                           kind == FAULT_SYNC_ERROR);
         }
         world_at(all->world, for_ms, NULL, heal_disk, h);
         return true;
 }
 
-/* Durable bytes may be lost where a majority of voters still has all of theirs: one seat at a time, and the next only when all
- * seats are good again. */
+/* Durable bytes may be lost where a majority of voters still has all of theirs: one seat at a time, and the
+ * next only when all seats are good again. */
 bool stores_may_lose(Stores *all, const Host *h) {
         Host *leader = stores_leader(all);
         size_t n_good = 0;
@@ -156,14 +190,17 @@ bool stores_may_lose(Stores *all, const Host *h) {
         for (size_t i = 0; i < state.n_members; i++)
                 if (state.members[i].seat == KV_SEAT_VOTER && state.members[i].raft_id != h->raft_id)
                         for (unsigned k = 0; k < all->n; k++)
-                                n_good += all->hosts[k].raft_id == state.members[i].raft_id && !all->hosts[k].wipe;
+                                n_good += all->hosts[k].raft_id == state.members[i].raft_id &&
+                                          !all->hosts[k].wipe;
         return n_good >= 2 && n_good + 1 >= state.n_voters;
 }
 
 static bool damage_log(Stores *all, FaultKind kind, Host *h) {
         if (!stores_may_lose(all, h) || !store_crash(h))
                 return false;
-        if (sim_disk_damage(h->disk, kind == FAULT_ROT ? SIM_FLIP_BIT : kind == FAULT_LOST_SECTOR ? SIM_LOSE_SECTOR : SIM_SWAP_SECTORS) < 0)
+        if (sim_disk_damage(h->disk, kind == FAULT_ROT         ? SIM_FLIP_BIT :
+                                     kind == FAULT_LOST_SECTOR ? SIM_LOSE_SECTOR :
+                                                                 SIM_SWAP_SECTORS) < 0)
                 return false;
         world_trace(all->world, h->name, "its log is damaged: %s", names[kind]);
         h->damaged = true;
@@ -171,7 +208,8 @@ static bool damage_log(Stores *all, FaultKind kind, Host *h) {
         return true;
 }
 
-/* It is met by who needs it: for a start after a crash, for a tree that failed, for somebody who is far behind. */
+/* It is met by who needs it: for a start after a crash, for a tree that failed, for somebody who is far
+ * behind. */
 static bool rot_checkpoint(Stores *all, Host *h, uint64_t for_ms) {
         if (!store_rot_checkpoint(h))
                 return false;
@@ -233,7 +271,8 @@ static bool power_cut_of_all(Stores *all) {
 /* -- All of them -- */
 
 static bool make_fault(Stores *all, FaultKind kind, Host *h) {
-        uint64_t for_ms = all->calm ? 500 + world_draw(all->world, 90000) : 200 + world_draw(all->world, 4000);
+        uint64_t for_ms = all->calm ? 500 + world_draw(all->world, 90000) :
+                                      200 + world_draw(all->world, 4000);
         Host *leader = stores_leader(all), *other = stores_any(all);
 
         switch (kind) {

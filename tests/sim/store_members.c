@@ -30,7 +30,8 @@ static void let_in(Stores *all, Host *leader, const KvState *state) {
                                 h->raft_id = ++all->last_raft_id;
                         r = kv_joined(h->store, state->cluster_id, state->lineage, h->raft_id, &err);
                         if (r < 0 && !(mine.lost && r == -EBUSY))
-                                world_failed(all->world, "a-host-joins", "%s: %s", h->name, error_text(&err, 0));
+                                world_failed(all->world, "a-host-joins", "%s: %s", h->name,
+                                             error_text(&err, 0));
                         if (r >= 0 && mine.lost) {
                                 all->counts[FAULT_GIVEN_UP]++;
                                 h->damaged = false;
@@ -41,11 +42,13 @@ static void let_in(Stores *all, Host *leader, const KvState *state) {
                         const KvMember *m = &state->members[k];
 
                         member |= m->raft_id == h->raft_id;
-                        if (m->raft_id != h->raft_id && streq(m->address, h->door)) /* its seat of before: no two have one address */
+                        if (m->raft_id != h->raft_id &&
+                            streq(m->address, h->door)) /* its seat of before: no two have one address */
                                 (void) kv_member_vacate(leader->store, m->raft_id);
                 }
                 if (!member)
-                        all->counts[FAULT_ADD] += kv_member_add(leader->store, h->raft_id, h->door) == 0; /* again until it is one */
+                        all->counts[FAULT_ADD] += kv_member_add(leader->store, h->raft_id, h->door) ==
+                                                  0; /* again until it is one */
         }
 }
 
@@ -83,12 +86,17 @@ static void remove_member(Stores *all, Host *leader, const KvState *state, Host 
                 abort();
         *removal = (Removal) { .host = h, .by = leader->lives };
         h->leaving = leader->lives;
-        if (kv_propose(leader->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/removed"), .value = kv_string(h->name), .term = state->term },
+        if (kv_propose(leader->store,
+                       &(KvCommand) { .op = KV_SET,
+                                      .key = kv_string("/removed"),
+                                      .value = kv_string(h->name),
+                                      .term = state->term },
                        on_removed, removal, NULL) < 0)
                 abort();
 }
 
-/* Who sits where, as everybody sees it: while it changes, or is not known to all, nobody may lose what he holds. */
+/* Who sits where, as everybody sees it: while it changes, or is not known to all, nobody may lose what he
+ * holds. */
 void stores_see_seats(Stores *all) {
         uint64_t sum = 0;
 
@@ -139,19 +147,25 @@ void stores_members_turn(Stores *all) {
                 const KvMember *m = &state.members[k];
                 Host *h = host_of(all, m->raft_id);
 
-                if (!h) { /* who was wiped comes back as another one: first that one votes, then this seat goes */
+                if (!h) { /* who was wiped comes back as another one: first that one votes, then this seat
+                             goes */
                         if (m->seat != KV_SEAT_VOTER)
-                                all->counts[FAULT_REPLACE] += kv_member_remove(leader->store, m->raft_id) == 0;
+                                all->counts[FAULT_REPLACE] += kv_member_remove(leader->store, m->raft_id) ==
+                                                              0;
                         else if (state.n_voters >= few + n_dead)
                                 (void) kv_member_demote(leader->store, m->raft_id);
-                } else if (state.n_voters < few + n_dead && m->seat == KV_SEAT_STANDBY && world_chance(all->world, 50))
+                } else if (state.n_voters < few + n_dead && m->seat == KV_SEAT_STANDBY &&
+                           world_chance(all->world, 50))
                         all->counts[FAULT_PROMOTE] += kv_member_promote(leader->store, m->raft_id) == 0;
-                else if (state.n_voters > 3 + n_dead && m->seat == KV_SEAT_VOTER && m->raft_id != state.raft_id && world_chance(all->world, 5))
+                else if (state.n_voters > 3 + n_dead && m->seat == KV_SEAT_VOTER &&
+                         m->raft_id != state.raft_id && world_chance(all->world, 5))
                         all->counts[FAULT_DEMOTE] += kv_member_demote(leader->store, m->raft_id) == 0;
-                else if (restless && m->seat == KV_SEAT_STANDBY && state.n_members >= 5 && world_chance(all->world, 1))
+                else if (restless && m->seat == KV_SEAT_STANDBY && state.n_members >= 5 &&
+                         world_chance(all->world, 1))
                         remove_member(all, leader, &state, h);
         }
         /* A seat is made good again when it is gone and all others sit as before. */
-        if (all->lost_voter != 0 && !lost_sits && n_dead == 0 && state.n_voters >= few && state.commit == state.raft_index)
+        if (all->lost_voter != 0 && !lost_sits && n_dead == 0 && state.n_voters >= few &&
+            state.commit == state.raft_index)
                 all->lost_voter = 0;
 }

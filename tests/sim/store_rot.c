@@ -39,14 +39,16 @@ static void flip(World *w, const Host *h, const char *name, uint64_t at) {
 
 static bool others_are_well(Stores *all) {
         for (unsigned i = 0; i < all->n; i++)
-                if (all->hosts[i].rotten_checkpoint || all->hosts[i].rotten_tree || all->hosts[i].replica_is_odd || all->hosts[i].disk_breaks)
+                if (all->hosts[i].rotten_checkpoint || all->hosts[i].rotten_tree ||
+                    all->hosts[i].replica_is_odd || all->hosts[i].disk_breaks)
                         return false;
         return true;
 }
 
 void store_flip_checkpoint(Host *h, unsigned n) {
         for (; n > 0; n--)
-                flip(h->all->world, h, "checkpoint", world_draw(h->all->world, h->store->replica->folder.checkpoint.size));
+                flip(h->all->world, h, "checkpoint",
+                     world_draw(h->all->world, h->store->replica->folder.checkpoint.size));
 }
 
 bool store_rot_checkpoint(Host *h) {
@@ -62,11 +64,13 @@ bool store_rot_checkpoint(Host *h) {
         h->rotten_checkpoint = inode_of(h, "checkpoint");
         h->damaged = true;
         all->lost_voter = h->raft_id;
-        world_trace(all->world, h->name, "its checkpoint of entry %" PRIu64 " rots", folder->checkpoint.meta.applied);
+        world_trace(all->world, h->name, "its checkpoint of entry %" PRIu64 " rots",
+                    folder->checkpoint.meta.applied);
         return true;
 }
 
-/* -- The live tree: values only, since pages that point anywhere end the process, and then it is a crash -- */
+/* -- The live tree: values only, since pages that point anywhere end the process, and then it is a crash --
+ */
 
 typedef struct Search {
         World *world;
@@ -77,10 +81,12 @@ typedef struct Search {
 static int on_node(void *userdata, const KvNode *node) {
         Search *s = userdata;
 
-        /* Of keys that no client compares: who compares with what rotted has another tree from then on, and so other indexes. That is a
-         * fault of its own, stores_flip(). */
-        if (node->value.size >= 8 && kv_path_is_below(node->key, kv_string("/d")) && world_draw(s->world, ++s->n) == 0)
-                s->found = (const uint8_t *) node->value.data + node->value.size - 1; /* where no number stands */
+        /* Of keys that no client compares: who compares with what rotted has another tree from then on, and
+         * so other indexes. That is a fault of its own, stores_flip(). */
+        if (node->value.size >= 8 && kv_path_is_below(node->key, kv_string("/d")) &&
+            world_draw(s->world, ++s->n) == 0)
+                s->found = (const uint8_t *) node->value.data + node->value.size -
+                           1; /* where no number stands */
         return 1;
 }
 
@@ -92,8 +98,8 @@ static bool offset_in_file(const void *at, uint64_t inode, uint64_t *ret) {
         char line[1024];
 
         while (maps && !found && fgets(line, sizeof(line), maps)) {
-                found = sscanf(line, "%lx-%lx %*s %lx %*s %lu", &begin, &end, &offset, &ino) == 4 && (unsigned long) at >= begin &&
-                        (unsigned long) at < end && ino == inode;
+                found = sscanf(line, "%lx-%lx %*s %lx %*s %lu", &begin, &end, &offset, &ino) == 4 &&
+                        (unsigned long) at >= begin && (unsigned long) at < end && ino == inode;
                 *ret = (unsigned long) at - begin + offset;
         }
         if (maps)
@@ -109,7 +115,8 @@ bool store_rot_tree(Host *h) {
         TreeTxn *txn;
         bool r;
 
-        if (!others_are_well(all) || !stores_may_lose(all, h) || h->store->replica->shown || h->store->replica->error < 0)
+        if (!others_are_well(all) || !stores_may_lose(all, h) || h->store->replica->shown ||
+            h->store->replica->error < 0)
                 return false;
         kv_state(h->store, &state);
         if (state.n_voters < 3 || kv_read(h->store, &txn) < 0)
@@ -140,11 +147,13 @@ static void check_checkpoint(Host *h, uint64_t applied) {
         h->rotten_entry = applied;
         if (asprintf(&path, "%s/checkpoint", h->tree) < 0)
                 abort();
-        if (tree_open(path, &(TreeOptions) { .read_only = true }, &tree, NULL) < 0 || tree_begin_read(tree, &txn) < 0)
+        if (tree_open(path, &(TreeOptions) { .read_only = true }, &tree, NULL) < 0 ||
+            tree_begin_read(tree, &txn) < 0)
                 abort();
         if (tree_check(txn, NULL) < 0 || tree_hash(txn, &hash) < 0 ||
             (h->all->n_hashes > applied && h->all->hashes[applied] != 0 && h->all->hashes[applied] != hash))
-                world_failed(h->all->world, "no-checkpoint-of-a-rotten-tree", "%s: of entry %" PRIu64, h->name, applied);
+                world_failed(h->all->world, "no-checkpoint-of-a-rotten-tree", "%s: of entry %" PRIu64,
+                             h->name, applied);
         tree_abort(txn);
         tree_close(tree);
 }

@@ -43,7 +43,8 @@ static void check_terms(Stores *all, Host *h, const KvState *state) {
         if (state->term == 0) /* it waits, or begins anew */
                 return;
         if (state->term < h->term)
-                world_failed(all->world, "terms-never-go-back", "%s: from %" PRIu64 " to %" PRIu64, h->name, h->term, state->term);
+                world_failed(all->world, "terms-never-go-back", "%s: from %" PRIu64 " to %" PRIu64, h->name,
+                             h->term, state->term);
         h->term = state->term;
         if (state->role != KV_ROLE_LEADER)
                 return;
@@ -63,7 +64,8 @@ static void see_state(Host *h, const KvState *state) {
         World *w = h->all->world;
 
         if ((h->lost_ms == 0) != (state->leader_id != 0))
-                world_trace(w, h->name, "%s: %s, term %" PRIu64 ", entry %" PRIu64, state->leader_id != 0 ? "knows a leader" : "knows no leader",
+                world_trace(w, h->name, "%s: %s, term %" PRIu64 ", entry %" PRIu64,
+                            state->leader_id != 0 ? "knows a leader" : "knows no leader",
                             kv_role_name(state->role), state->term, state->raft_index);
         h->lost_ms = state->leader_id != 0 || state->forwards ? 0 : h->lost_ms ?: world_now_ms(w);
         check_terms(h->all, h, state);
@@ -161,8 +163,8 @@ static void on_start(void *userdata) {
                 store_start(h);
 }
 
-/* It could not be opened: rightly so where the disk does not read, or the log is damaged, which is said; who lost his log comes
- * back with nothing, and another seat. */
+/* It could not be opened: rightly so where the disk does not read, or the log is damaged, which is said; who
+ * lost his log comes back with nothing, and another seat. */
 static void refuse_to_open(Host *h, int error, const char *sentence) {
         Stores *all = h->all;
 
@@ -307,7 +309,8 @@ static void on_power_on(void *userdata) {
         store_power_on(userdata);
 }
 
-/* What was written to the live tree and not synced is there in part only: nobody may believe it after this. */
+/* What was written to the live tree and not synced is there in part only: nobody may believe it after this.
+ */
 static void lose_pages(Host *h) {
         Stores *all = h->all;
         _cleanup_free_ char *path = NULL;
@@ -325,8 +328,11 @@ static void lose_pages(Host *h) {
                 return;
         }
         for (uint64_t n = 1 + world_draw(all->world, 8); n-- > 0;) {
-                memset(page, world_chance(all->world, 50) ? 0 : (int) world_draw(all->world, 256), sizeof(page));
-                if (pwrite(fd, page, sizeof(page), (off_t) (world_draw(all->world, (uint64_t) st.st_size / sizeof(page)) * sizeof(page))) < 0)
+                memset(page, world_chance(all->world, 50) ? 0 : (int) world_draw(all->world, 256),
+                       sizeof(page));
+                if (pwrite(fd, page, sizeof(page),
+                           (off_t) (world_draw(all->world, (uint64_t) st.st_size / sizeof(page)) *
+                                    sizeof(page))) < 0)
                         abort();
         }
         close(fd);
@@ -367,7 +373,8 @@ bool store_flip(Host *h) {
 
         if (!store_is_up(h) || tree_begin_write(h->store->replica->tree, &txn) < 0)
                 return false;
-        if (tree_put(txn, &(KvNode) { .key = kv_string(FLIPPED), .created = 1, .modified = 1 }) < 0 || tree_commit(txn) < 0)
+        if (tree_put(txn, &(KvNode) { .key = kv_string(FLIPPED), .created = 1, .modified = 1 }) < 0 ||
+            tree_commit(txn) < 0)
                 abort();
         world_trace(h->all->world, h->name, "has another tree now");
         h->replica_is_odd = true;
@@ -385,7 +392,8 @@ bool stores_flip(Stores *all) {
         for (size_t i = 0; i < state.n_members; i++)
                 if (!state.members[i].reachable || state.members[i].match + 20 < state.commit)
                         return false; /* who is far behind may get the tree that is wrong */
-        if (state.n_members < all->n || state.n_voters < 3 || h->replica_is_odd || store_may_show_rot(h, true))
+        if (state.n_members < all->n || state.n_voters < 3 || h->replica_is_odd ||
+            store_may_show_rot(h, true))
                 return false;
         return store_flip(h);
 }
@@ -395,7 +403,8 @@ static void check_verdict(Stores *all, Host *h, const KvState *state) {
         bool doubts = state->undecided && !h->doubts; /* until a leader says that it is over */
 
         h->doubts = state->undecided;
-        if ((state->differs && !h->replica_is_odd && h->rotten_tree == 0) || (doubts && world_now_ms(all->world) > all->doubt_until_ms))
+        if ((state->differs && !h->replica_is_odd && h->rotten_tree == 0) ||
+            (doubts && world_now_ms(all->world) > all->doubt_until_ms))
                 world_failed(all->world, "only-who-differs-is-found", "%s: %s", h->name, state->problem);
 }
 
@@ -423,7 +432,8 @@ void stores_check_hash(Stores *all, Host *h) {
 static void rot_what_is_sent(Stores *all) {
         Host *leader = stores_leader(all);
 
-        if (all->quiet || !all->has[FAULT_CHECKPOINT_ROT] || !leader || !world_chance(all->world, 20) || !store_rot_checkpoint(leader))
+        if (all->quiet || !all->has[FAULT_CHECKPOINT_ROT] || !leader || !world_chance(all->world, 20) ||
+            !store_rot_checkpoint(leader))
                 return;
         all->counts[FAULT_CHECKPOINT_ROT]++;
 }
@@ -436,16 +446,17 @@ void stores_log(Stores *all, const char *sentence) {
                 all->counts[FAULT_TRANSFER]++;
                 rot_what_is_sent(all);
                 for (unsigned i = 0; i < all->n; i++)
-                        if (all->hosts[i].disk_breaks) /* who cannot take it may be the one whose voice is missing */
-                                all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + TRANSFER_TRIED_MS);
+                        if (all->hosts[i].disk_breaks) /* who cannot take it may be the one whose voice is
+                                                          missing */
+                                all->slow_until_ms = MAX(all->slow_until_ms,
+                                                         world_now_ms(all->world) + TRANSFER_TRIED_MS);
         }
         if (starts_with(sentence, "no checkpoint")) /* nor can he be sent what cannot be copied */
                 all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + COPY_TRIED_MS);
         all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(sentence, "is damaged, as replica ") != NULL;
 }
 
-static void on_raised(void *userdata, const KvResult *result) {
-}
+static void on_raised(void *userdata, const KvResult *result) {}
 
 /* Whatever the others can: who cannot has to stop. */
 static void raise_level(Stores *all, Host *h) {
@@ -455,7 +466,9 @@ static void raise_level(Stores *all, Host *h) {
                 return;
         kv_state(h->store, &state);
         if (state.level < KV_LEVEL_MAX && state.leader_id != 0)
-                (void) kv_propose(h->store, &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_MAX }, on_raised, h, NULL);
+                (void) kv_propose(h->store,
+                                  &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_MAX },
+                                  on_raised, h, NULL);
 }
 
 void stores_turn(Stores *all) {
@@ -504,7 +517,8 @@ void stores_begin(Stores *all) {
                 snprintf(h->machine_id, sizeof(h->machine_id), "%032x", i + 1);
                 snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 0);
                 h->floor = scratch_path(h->folder, "agent");
-                h->old = world_chance(all->world, 20) && !all->quiet; /* drawn in any case: a scenario's seeds stay what they are */
+                h->old = world_chance(all->world, 20) &&
+                         !all->quiet; /* drawn in any case: a scenario's seeds stay what they are */
                 begin_tree(h);
                 h->card = sim_host_new(all->net, h->address);
         }

@@ -14,13 +14,21 @@ typedef struct SimUnit {
         char loaded[41];  /* hash that systemd holds; "" not loaded */
         char running[41]; /* hash of what runs; "" nothing */
         bool linked, failed, job;
-        SystemdEnd end;   /* how it ended last */
-        bool held;        /* what it is bound to does not run */
+        SystemdEnd end; /* how it ended last */
+        bool held;      /* what it is bound to does not run */
         uint64_t invocation;
         struct SimUnit *next;
 } SimUnit;
 
-typedef enum CallKind { CALL_LIST, CALL_LINK, CALL_UNLINK, CALL_RELOAD, CALL_START, CALL_STOP, CALL_RESET } CallKind;
+typedef enum CallKind {
+        CALL_LIST,
+        CALL_LINK,
+        CALL_UNLINK,
+        CALL_RELOAD,
+        CALL_START,
+        CALL_STOP,
+        CALL_RESET
+} CallKind;
 
 typedef struct SimCall {
         SimSystemd *systemd;
@@ -157,7 +165,10 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
                 memcpy(u->loaded, u->file, sizeof(u->loaded));
         snprintf(ret->name, sizeof(ret->name), "%s", name);
         snprintf(ret->load, sizeof(ret->load), "%s", u->loaded[0] ? "loaded" : "not-found");
-        snprintf(ret->active, sizeof(ret->active), "%s", u->running[0] ? "active" : u->failed ? "failed" : "inactive");
+        snprintf(ret->active, sizeof(ret->active), "%s",
+                 u->running[0] ? "active" :
+                 u->failed     ? "failed" :
+                                 "inactive");
         snprintf(ret->sub, sizeof(ret->sub), "%s", u->running[0] ? "running" : u->failed ? "failed" : "dead");
         snprintf(ret->result, sizeof(ret->result), "success");
         if (!u->running[0] && !u->failed) {
@@ -165,7 +176,8 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
                 ret->held = u->held;
         }
         if (u->invocation > 0)
-                snprintf(ret->invocation_id, sizeof(ret->invocation_id), "%032llx", (unsigned long long) u->invocation);
+                snprintf(ret->invocation_id, sizeof(ret->invocation_id), "%032llx",
+                         (unsigned long long) u->invocation);
         if (u->loaded[0])
                 snprintf(ret->fragment, sizeof(ret->fragment), "/run/fleet/units/%s", name);
         ret->owner = u->loaded[0] ? SYSTEMD_OURS : SYSTEMD_ABSENT;
@@ -260,16 +272,21 @@ static void on_execute(void *userdata) {
                 return;
         }
         call_execute(c);
-        world_at_own(c->systemd->world, 1 + world_draw(c->systemd->world, 3), c->systemd->loop, on_answer, ref);
+        world_at_own(c->systemd->world, 1 + world_draw(c->systemd->world, 3), c->systemd->loop, on_answer,
+                     ref);
 }
 
 /* NULL: there is no memory for it. */
-static SimCall *call_new(Systemd *base, CallKind kind, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+static SimCall *call_new(Systemd *base, CallKind kind, const char *const *names, size_t n, SystemdDone done,
+                         void *userdata) {
         SimSystemd *s = of(base);
         SimCall *c = world_is_short(s->world) ? NULL : NEW0(SimCall, 1);
         CallRef *ref = c ? NEW0(CallRef, 1) : NULL;
-        uint64_t takes_ms = kind == CALL_RELOAD ? 100 + world_draw(s->world, 300) : kind == CALL_STOP ? 5 + world_draw(s->world, world_chance(s->world, 5) ? 3000 : 50)
-                            : 1 + world_draw(s->world, 10);
+        uint64_t takes_ms = kind == CALL_RELOAD ?
+                                    100 + world_draw(s->world, 300) :
+                            kind == CALL_STOP ?
+                                    5 + world_draw(s->world, world_chance(s->world, 5) ? 3000 : 50) :
+                                    1 + world_draw(s->world, 10);
 
         if (!c)
                 return NULL;
@@ -303,7 +320,8 @@ static bool sim_is_stopping(Systemd *s) {
         return false;
 }
 
-static int sim_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata) {
+static int sim_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done,
+                    void *userdata) {
         SimCall *c = call_new(s, CALL_LIST, names, n, NULL, userdata);
 
         if (!c)
@@ -358,10 +376,20 @@ static int sim_reset_failed(Systemd *s, const char *name, SystemdDone done, void
 }
 
 static const SystemdOps sim_ops = {
-        .era = sim_era,               .stage_file = sim_stage_file,
-        .set_events = sim_set_events, .is_ready = sim_is_ready,       .is_stopping = sim_is_stopping, .list = sim_list,
-        .write_file = sim_write_file, .remove_file = sim_remove_file, .link = sim_link,               .unlink = sim_unlink,
-        .reload = sim_reload,         .start = sim_start,             .stop = sim_stop,               .reset_failed = sim_reset_failed,
+        .era = sim_era,
+        .stage_file = sim_stage_file,
+        .set_events = sim_set_events,
+        .is_ready = sim_is_ready,
+        .is_stopping = sim_is_stopping,
+        .list = sim_list,
+        .write_file = sim_write_file,
+        .remove_file = sim_remove_file,
+        .link = sim_link,
+        .unlink = sim_unlink,
+        .reload = sim_reload,
+        .start = sim_start,
+        .stop = sim_stop,
+        .reset_failed = sim_reset_failed,
 };
 
 SimSystemd *sim_systemd_new(World *w, const char *name, const SimSystemdHooks *hooks) {

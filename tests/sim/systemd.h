@@ -1,5 +1,5 @@
-/* The simulated systemd: a small model that obeys, dawdles and fails, and keeps the truth about every process: when it
- * began, when it ended, and who asked. It outlives the daemon and ends with the host. */
+/* The simulated systemd: a small model that obeys, dawdles and fails, and keeps the truth about every
+ * process: when it began, when it ended, and who asked. It outlives the daemon and ends with the host. */
 #pragma once
 
 #include "fleetd/systemd/systemd.h"
@@ -19,16 +19,20 @@ SimSystemd *sim_systemd_free(SimSystemd *s);
 
 /* The interface for a daemon that starts on 'loop'. Units that run go on running. */
 Systemd *sim_systemd_attach(SimSystemd *s, WorldLoop *loop);
-void sim_systemd_detach(SimSystemd *s);  /* the daemon is gone (freed): its calls that arrived are carried out */
+void sim_systemd_detach(
+        SimSystemd *s); /* the daemon is gone (freed): its calls that arrived are carried out */
 void sim_systemd_power_cut(SimSystemd *s); /* all processes end, /run is empty */
 
 bool sim_systemd_runs(const SimSystemd *s, const char *unit);
-const char *sim_systemd_hash(const SimSystemd *s, const char *unit); /* of what runs; NULL */
+const char *sim_systemd_hash(const SimSystemd *s, const char *unit);    /* of what runs; NULL */
 uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit); /* of what runs, or ran last; 0 */
-void sim_systemd_change(SimSystemd *s, const char *unit);            /* its properties change: it sent a status, for example */
-void sim_systemd_end(SimSystemd *s, const char *unit);               /* its process fails, and says nothing before */
-/* All that runs is stopped for the sake of a unit of the host, which runs again after sim_systemd_release(). */
+void sim_systemd_change(SimSystemd *s,
+                        const char *unit); /* its properties change: it sent a status, for example */
+void sim_systemd_end(SimSystemd *s, const char *unit); /* its process fails, and says nothing before */
+/* All that runs is stopped for the sake of a unit of the host, which runs again after sim_systemd_release().
+ */
 void sim_systemd_hold(SimSystemd *s);
 void sim_systemd_release(SimSystemd *s);
-void sim_systemd_isolate(SimSystemd *s); /* all units end and are forgotten, and the host comes up again; the daemon is to be down */
-void sim_systemd_drop_bus(SimSystemd *s, uint64_t for_ms);           /* the connection is lost for a time */
+void sim_systemd_isolate(SimSystemd *s); /* all units end and are forgotten, and the host comes up again; the
+                                            daemon is to be down */
+void sim_systemd_drop_bus(SimSystemd *s, uint64_t for_ms); /* the connection is lost for a time */

@@ -1,5 +1,6 @@
-/* Whole daemons under faults, from a seed: a cluster forms by itself, people write keys and change units, hosts lose power,
- * daemons crash, links are cut, processes pause. Then everything heals, and all that was promised must be so.
+/* Whole daemons under faults, from a seed: a cluster forms by itself, people write keys and change units,
+ * hosts lose power, daemons crash, links are cut, processes pause. Then everything heals, and all that was
+ * promised must be so.
  *
  *      test-cluster [--seed N] [--runs N] [--trace] [--bug NAME] [--seconds N] [--expect-failure]
  */
@@ -86,10 +87,13 @@ static void writer_on_turn(void *userdata) {
 /* -- People who want units -- */
 
 static void unit_text(const SimPerson *p, char *ret, size_t size) {
-        const char *fleet = streq(p->group ?: "", "web") ? "[X-Fleet]\nConflicts=web@*.service\n" : streq(p->name, "pong.service") ? "[X-Fleet]\nMachineOf=ping.service\n"
-                            : streq(p->name, "node.service") ? "[X-Fleet]\nGlobal=true\n" : "";
+        const char *fleet = streq(p->group ?: "", "web") ? "[X-Fleet]\nConflicts=web@*.service\n" :
+                            streq(p->name, "pong.service") ? "[X-Fleet]\nMachineOf=ping.service\n" :
+                            streq(p->name, "node.service") ? "[X-Fleet]\nGlobal=true\n" :
+                                                             "";
 
-        snprintf(ret, size, "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %u\n%s", p->name, 100 + p->version, fleet);
+        snprintf(ret, size, "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %u\n%s", p->name,
+                 100 + p->version, fleet);
 }
 
 static void person_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
@@ -132,7 +136,12 @@ static void person_asks(SimCluster *c, SimPerson *p, SimMachine *m, unsigned wha
         default:
                 change.remove = true;
         }
-        world_trace(c->world, "people", "%s %s at %s", what == 0 ? "start" : what == 1 ? "change" : what == 2 ? "stop" : "destroy", p->name, m->name);
+        world_trace(c->world, "people", "%s %s at %s",
+                    what == 0 ? "start" :
+                    what == 1 ? "change" :
+                    what == 2 ? "stop" :
+                                "destroy",
+                    p->name, m->name);
         if (registry_change_units(daemon_registry(m->daemon), &change, 1, person_on_done, p) >= 0)
                 p->pending++;
         unit_free(unit);
@@ -153,9 +162,10 @@ static void people_submit_all(SimCluster *c) {
         static const struct {
                 const char *name, *group;
         } wanted[] = {
-                { "a.service", NULL },       { "b.service", NULL },       { "c.service", NULL },       { "d.service", NULL },
-                { "web@1.service", "web" },  { "web@2.service", "web" },  { "web@3.service", "web" },  { "ping.service", "pair" },
-                { "pong.service", "pair" },  { "node.service", NULL },
+                { "a.service", NULL },      { "b.service", NULL },      { "c.service", NULL },
+                { "d.service", NULL },      { "web@1.service", "web" }, { "web@2.service", "web" },
+                { "web@3.service", "web" }, { "ping.service", "pair" }, { "pong.service", "pair" },
+                { "node.service", NULL },
         };
 
         for (size_t i = 0; i < ELEMENTS(wanted); i++) {
@@ -169,12 +179,37 @@ static void people_submit_all(SimCluster *c) {
 
 /* -- Faults: each kind is on in some worlds only, so that one kind also happens alone and often -- */
 
-typedef enum Fault { FAULT_CRASH, FAULT_STOP, FAULT_POWER, FAULT_CUT, FAULT_ISOLATE, FAULT_PAUSE, FAULT_SLOW_DISK, FAULT_BUS, FAULT_CLOCK, FAULT_CRASH_ALL, FAULT_POWER_ALL, FAULT_BOND, FAULT_RESCUE, _FAULT_MAX } Fault;
+typedef enum Fault {
+        FAULT_CRASH,
+        FAULT_STOP,
+        FAULT_POWER,
+        FAULT_CUT,
+        FAULT_ISOLATE,
+        FAULT_PAUSE,
+        FAULT_SLOW_DISK,
+        FAULT_BUS,
+        FAULT_CLOCK,
+        FAULT_CRASH_ALL,
+        FAULT_POWER_ALL,
+        FAULT_BOND,
+        FAULT_RESCUE,
+        _FAULT_MAX
+} Fault;
 
 static const char *const fault_names[] = {
-        [FAULT_CRASH] = "crash", [FAULT_STOP] = "stop", [FAULT_POWER] = "power cut", [FAULT_CUT] = "cut", [FAULT_ISOLATE] = "isolate",
-        [FAULT_PAUSE] = "pause", [FAULT_SLOW_DISK] = "slow disk", [FAULT_BUS] = "bus dropped", [FAULT_CLOCK] = "clock set", [FAULT_CRASH_ALL] = "all crash", [FAULT_POWER_ALL] = "all lose power",
-        [FAULT_BOND] = "what units are bound to stops", [FAULT_RESCUE] = "rescue target",
+        [FAULT_CRASH] = "crash",
+        [FAULT_STOP] = "stop",
+        [FAULT_POWER] = "power cut",
+        [FAULT_CUT] = "cut",
+        [FAULT_ISOLATE] = "isolate",
+        [FAULT_PAUSE] = "pause",
+        [FAULT_SLOW_DISK] = "slow disk",
+        [FAULT_BUS] = "bus dropped",
+        [FAULT_CLOCK] = "clock set",
+        [FAULT_CRASH_ALL] = "all crash",
+        [FAULT_POWER_ALL] = "all lose power",
+        [FAULT_BOND] = "what units are bound to stops",
+        [FAULT_RESCUE] = "rescue target",
 };
 
 static uint64_t totals[_FAULT_MAX], totals_old, total_ms;
@@ -263,12 +298,15 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
         case FAULT_CUT:
         case FAULT_ISOLATE:
                 h = NEW0(Heal, 1);
-                *h = (Heal) { .faults = f, .a = m, .b = kind == FAULT_CUT ? &c->machines[world_draw(w, c->n)] : NULL };
+                *h = (Heal) { .faults = f,
+                              .a = m,
+                              .b = kind == FAULT_CUT ? &c->machines[world_draw(w, c->n)] : NULL };
                 cut(c, m, h->b, true);
                 trouble(m, for_ms);
                 if (h->b)
                         trouble(h->b, for_ms);
-                for (unsigned i = 0; f->n_cuts > 0 && i < c->n; i++) /* the first heals: a host that no fault was about may be cut off from the leader */
+                for (unsigned i = 0; f->n_cuts > 0 && i < c->n;
+                     i++) /* the first heals: a host that no fault was about may be cut off from the leader */
                         trouble(&c->machines[i], for_ms);
                 f->n_cuts++;
                 world_at_own(w, for_ms, NULL, on_heal, h);
@@ -298,12 +336,14 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
                 break;
         case FAULT_CLOCK: /* by people, or by the network's time: a day or a second, either way */
                 if (m->loop)
-                        world_loop_set_wall_offset(m->loop, (world_chance(w, 50) ? 1 : -1) * (world_chance(w, 50) ? DAY_MS : 1000));
+                        world_loop_set_wall_offset(m->loop, (world_chance(w, 50) ? 1 : -1) *
+                                                                    (world_chance(w, 50) ? DAY_MS : 1000));
                 break;
         case FAULT_CRASH_ALL:
         case FAULT_POWER_ALL:
                 for (unsigned i = 0; i < c->n; i++)
-                        fault_happens(f, kind == FAULT_CRASH_ALL ? FAULT_CRASH : FAULT_POWER, &c->machines[i]);
+                        fault_happens(f, kind == FAULT_CRASH_ALL ? FAULT_CRASH : FAULT_POWER,
+                                      &c->machines[i]);
                 break;
         default:
                 break;
@@ -342,7 +382,8 @@ static bool cluster_is_formed(SimCluster *c) {
         kv_state(daemon_store(leader->daemon), &state);
         for (size_t i = 0; i < state.n_members; i++)
                 voters += state.members[i].seat == KV_SEAT_VOTER;
-        return state.n_members == c->n && voters == MIN(c->n, 3u) && HASH_COUNT(registry_cluster(daemon_registry(leader->daemon))->machines) == c->n;
+        return state.n_members == c->n && voters == MIN(c->n, 3u) &&
+               HASH_COUNT(registry_cluster(daemon_registry(leader->daemon))->machines) == c->n;
 }
 
 static uint64_t raft_index(SimCluster *c) {
@@ -380,7 +421,8 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         uint64_t end_ms, before, hash;
 
         tracing = w;
-        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu%s%s", (unsigned long long) o->seconds, o->bug ? " --bug " : "", o->bug ?: "");
+        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu%s%s",
+                 (unsigned long long) o->seconds, o->bug ? " --bug " : "", o->bug ?: "");
         world_set_replay(w, replay);
         checked = c = cluster_new(w, world_chance(w, 70) ? 3 : 5, o->bug);
         faults = (Faults) { .cluster = c, .every_ms = 1000 + world_draw(w, 8000) };
@@ -402,7 +444,8 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         while (!cluster_is_formed(c) && world_now_ms(w) < end_ms)
                 world_run(w, world_now_ms(w) + 100);
         if (!cluster_is_formed(c))
-                world_failed(w, "a-cluster-forms", "after %d s there are not yet three voters", FORM_MS / 1000);
+                world_failed(w, "a-cluster-forms", "after %d s there are not yet three voters",
+                             FORM_MS / 1000);
 
         people_submit_all(c);
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
@@ -427,7 +470,8 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         before = raft_index(c);
         world_run(w, world_now_ms(w) + IDLE_MS);
         if (raft_index(c) != before)
-                world_failed(w, "idle-is-idle", "%llu entries in %d s of nothing", (unsigned long long) (raft_index(c) - before), IDLE_MS / 1000);
+                world_failed(w, "idle-is-idle", "%llu entries in %d s of nothing",
+                             (unsigned long long) (raft_index(c) - before), IDLE_MS / 1000);
 
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 *ret_acknowledged += c->writers[i].n_acknowledged;
@@ -442,8 +486,13 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
 int main(int argc, char *argv[]) {
         static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' },  { "runs", required_argument, NULL, 'r' },    { "trace", no_argument, NULL, 't' },
-                { "bug", required_argument, NULL, 'b' },   { "seconds", required_argument, NULL, 'S' }, { "twice", no_argument, NULL, '2' }, {},
+                { "seed", required_argument, NULL, 's' },
+                { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },
+                { "bug", required_argument, NULL, 'b' },
+                { "seconds", required_argument, NULL, 'S' },
+                { "twice", no_argument, NULL, '2' },
+                {},
         };
         Options o = { .seed = 1, .runs = 5, .seconds = 60 };
         uint64_t acknowledged = 0;
@@ -488,10 +537,12 @@ int main(int argc, char *argv[]) {
                         return 1;
                 }
         }
-        printf("%llu runs of %llu s and healing passed, %llu of them with two versions: %.2f cluster-hours; %llu writes acknowledged;",
-               (unsigned long long) o.runs, (unsigned long long) o.seconds, (unsigned long long) totals_old, (double) total_ms / 3600000,
-               (unsigned long long) acknowledged);
+        printf("%llu runs of %llu s and healing passed, %llu of them with two versions: %.2f cluster-hours; "
+               "%llu writes acknowledged;",
+               (unsigned long long) o.runs, (unsigned long long) o.seconds, (unsigned long long) totals_old,
+               (double) total_ms / 3600000, (unsigned long long) acknowledged);
         for (unsigned i = 0; i < _FAULT_MAX; i++)
-                printf(" %s %llu%s", fault_names[i], (unsigned long long) totals[i], i + 1 < _FAULT_MAX ? "," : "\n");
+                printf(" %s %llu%s", fault_names[i], (unsigned long long) totals[i],
+                       i + 1 < _FAULT_MAX ? "," : "\n");
         return 0;
 }

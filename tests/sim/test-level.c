@@ -1,5 +1,7 @@
-/* Three hosts of an older program, upgraded one by one: the feature level stays until the last one is, and goes up when all have known the
- * higher one for the time that is due, from level to level, and stops nobody. A cluster of a new program begins at the newest. (What an older program does that meets it: tests/sim/stores.c.)
+/* Three hosts of an older program, upgraded one by one: the feature level stays until the last one is, and
+ * goes up when all have known the higher one for the time that is due, from level to level, and stops nobody.
+ * A cluster of a new program begins at the newest. (What an older program does that meets it:
+ * tests/sim/stores.c.)
  *
  *      test-level [--seed N] [--runs N] [--trace]
  */
@@ -57,7 +59,8 @@ static unsigned members_at(SimCluster *c, unsigned level) {
 static void check_level(SimCluster *c, unsigned level) {
         for (unsigned i = 0; i < c->n; i++)
                 if (state_of(&c->machines[i]).level > level)
-                        world_failed(c->world, "a-level-waits-for-all", "%s is at %u", c->machines[i].name, state_of(&c->machines[i]).level);
+                        world_failed(c->world, "a-level-waits-for-all", "%s is at %u", c->machines[i].name,
+                                     state_of(&c->machines[i]).level);
 }
 
 static void restart(SimCluster *c, SimMachine *m, unsigned level_max) {
@@ -84,7 +87,8 @@ static void world_end(World *w, SimCluster *c) {
         world_free(w);
 }
 
-/* All but the last are upgraded to 'level' at once: nothing comes of it before the last one is, and a day has passed. */
+/* All but the last are upgraded to 'level' at once: nothing comes of it before the last one is, and a day has
+ * passed. */
 static void upgrade(SimCluster *c, SimMachine *last, unsigned from, unsigned level) {
         World *w = c->world;
         uint64_t since_ms;
@@ -138,7 +142,8 @@ static void found_once(uint64_t seed, bool trace) {
                 world_at(w, i * 100, NULL, on_start, &c->machines[i]);
         UNTIL(c, "a-cluster-forms", members_at(c, KV_LEVEL_MAX) == 3);
         if (world_now_ms(w) >= began_ms + WAIT_MS)
-                world_failed(w, "a-new-cluster-begins-at-the-newest-level", "it took %llu ms", (unsigned long long) (world_now_ms(w) - began_ms));
+                world_failed(w, "a-new-cluster-begins-at-the-newest-level", "it took %llu ms",
+                             (unsigned long long) (world_now_ms(w) - began_ms));
         if (refused)
                 world_failed(w, "nobody-is-stopped-by-a-level-that-all-know", "somebody was");
         world_end(w, c);

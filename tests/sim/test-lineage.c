@@ -1,6 +1,7 @@
-/* A cluster is recovered, or restored from an old day, while its units run on hosts that nobody has heard of yet (ARCHITECTURE,
- * "Lineage"). Nothing of them is touched: orders wait until each host has said what runs on it, or was silent for five minutes, or
- * people say that it was long enough; then what runs has its orders, wherever it runs.
+/* A cluster is recovered, or restored from an old day, while its units run on hosts that nobody has heard of
+ * yet (ARCHITECTURE, "Lineage"). Nothing of them is touched: orders wait until each host has said what runs
+ * on it, or was silent for five minutes, or people say that it was long enough; then what runs has its
+ * orders, wherever it runs.
  *
  *      test-lineage [--seed N] [--runs N] [--trace] [--bug NAME]
  */
@@ -23,14 +24,14 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
                 world_trace(tracing, "log", "%s", sentence);
 }
 
-#define UNTIL_WITHIN(c, ms, name, expression)                                                                             \
-        do {                                                                                                              \
-                uint64_t until_ms_ = world_now_ms((c)->world) + (ms);                                                     \
-                while (!(expression)) {                                                                                   \
-                        if (world_now_ms((c)->world) > until_ms_)                                                         \
-                                world_failed((c)->world, name, "not within %d s", (int) (ms) / 1000);                     \
-                        world_run((c)->world, world_now_ms((c)->world) + 50);                                             \
-                }                                                                                                         \
+#define UNTIL_WITHIN(c, ms, name, expression)                                                         \
+        do {                                                                                          \
+                uint64_t until_ms_ = world_now_ms((c)->world) + (ms);                                 \
+                while (!(expression)) {                                                               \
+                        if (world_now_ms((c)->world) > until_ms_)                                     \
+                                world_failed((c)->world, name, "not within %d s", (int) (ms) / 1000); \
+                        world_run((c)->world, world_now_ms((c)->world) + 50);                         \
+                }                                                                                     \
         } while (false)
 #define UNTIL(c, name, expression) UNTIL_WITHIN(c, PATIENCE_MS, name, expression)
 
@@ -54,7 +55,8 @@ static unsigned voters(SimCluster *c) {
 /* -- Units -- */
 
 static const char *unit_name(unsigned i) {
-        static const char *const names[UNITS] = { "a.service", "b.service", "c.service", "d.service", "e.service", "f.service" };
+        static const char *const names[UNITS] = { "a.service", "b.service", "c.service",
+                                                  "d.service", "e.service", "f.service" };
 
         return names[i];
 }
@@ -100,9 +102,11 @@ static bool all_run_once(const SimCluster *c) {
         return true;
 }
 
-/* Of the two hosts besides 'first' each gives the other a unit: a unit goes where the fewest are, and else to the smaller id. */
+/* Of the two hosts besides 'first' each gives the other a unit: a unit goes where the fewest are, and else to
+ * the smaller id. */
 static void swap_two(SimCluster *c, const SimMachine *first) {
-        SimMachine *a = &c->machines[first->index == 0 ? 1 : 0], *b = &c->machines[first->index == 2 ? 1 : 2], *where = NULL;
+        SimMachine *a = &c->machines[first->index == 0 ? 1 : 0], *b = &c->machines[first->index == 2 ? 1 : 2],
+                   *where = NULL;
         const char *on_a = NULL, *on_b = NULL;
 
         for (unsigned i = 0; i < UNITS; i++) {
@@ -145,10 +149,13 @@ static void check_untouched(const SimCluster *c, const Before *before, const Sim
 
                 if (m == gone)
                         continue;
-                if (sim_systemd_invocation(m->systemd, unit_name(i)) != before->invocations[i] || !sim_systemd_runs(m->systemd, unit_name(i)))
-                        world_failed(c->world, "what-runs-is-not-touched", "%s on %s was stopped or started again", unit_name(i), m->name);
+                if (sim_systemd_invocation(m->systemd, unit_name(i)) != before->invocations[i] ||
+                    !sim_systemd_runs(m->systemd, unit_name(i)))
+                        world_failed(c->world, "what-runs-is-not-touched",
+                                     "%s on %s was stopped or started again", unit_name(i), m->name);
                 if (places(c, unit_name(i), &where) != 1)
-                        world_failed(c->world, "nothing-runs-twice", "%s, which runs on %s, runs on %u hosts", unit_name(i), m->name, places(c, unit_name(i), &where));
+                        world_failed(c->world, "nothing-runs-twice", "%s, which runs on %s, runs on %u hosts",
+                                     unit_name(i), m->name, places(c, unit_name(i), &where));
         }
 }
 
@@ -263,7 +270,8 @@ static void run_once(uint64_t seed, const Seeds *o) {
         if (ending == ALL_REPORT)
                 for (uint64_t until_ms = world_now_ms(w) + PATIENCE_MS; is_adopting(first);) {
                         if (world_now_ms(w) > until_ms)
-                                world_failed(w, "the-waiting-ends-when-all-have-reported", "not within %d s", PATIENCE_MS / 1000);
+                                world_failed(w, "the-waiting-ends-when-all-have-reported", "not within %d s",
+                                             PATIENCE_MS / 1000);
                         run_and_check(c, 50, &before, NULL);
                 }
         else {
@@ -278,14 +286,16 @@ static void run_once(uint64_t seed, const Seeds *o) {
                         UNTIL(c, "people-are-answered", done);
                         UNTIL_WITHIN(c, 1000, "the-waiting-ends-when-people-say-so", !is_adopting(first));
                 } else
-                        UNTIL_WITHIN(c, ADOPTION_MS, "the-waiting-ends-after-five-minutes", !is_adopting(first));
+                        UNTIL_WITHIN(c, ADOPTION_MS, "the-waiting-ends-after-five-minutes",
+                                     !is_adopting(first));
                 UNTIL_WITHIN(c, 2 * PATIENCE_MS, "units-of-who-never-came-run-elsewhere", all_run_once(c));
         }
 
         run_and_check(c, QUIET_MS, &before, ending == ALL_REPORT ? NULL : late);
         for (unsigned i = 0; i < c->n; i++)
                 if (c->machines[i].daemon && is_adopting(&c->machines[i]))
-                        world_failed(w, "the-waiting-is-over-everywhere", "but not on %s", c->machines[i].name);
+                        world_failed(w, "the-waiting-is-over-everywhere", "but not on %s",
+                                     c->machines[i].name);
 
         /* And orders are obeyed again. */
         ask(c, unit_name(UNITS - 1), TARGET_INACTIVE);

@@ -1,5 +1,5 @@
-/* Which hosts a leader declares lost, and when. Whole daemons; every host that is recorded as lost for its silence was silent, its kernel
- * included, for three seconds (check_message() in tests/sim/invariants.c).
+/* Which hosts a leader declares lost, and when. Whole daemons; every host that is recorded as lost for its
+ * silence was silent, its kernel included, for three seconds (check_message() in tests/sim/invariants.c).
  *
  *      test-lost [--seed N] [--runs N] [--trace]
  */
@@ -15,7 +15,7 @@ enum {
         STEP_MS = 5,
         PERIOD_MS = 2500, /* from the first of six ticks to the last */
         TICK_MS = 500,
-        MOVE_MS = 1000,   /* from the decision that a host is lost to the start of its units elsewhere */
+        MOVE_MS = 1000, /* from the decision that a host is lost to the start of its units elsewhere */
         CUTS = 20,
 };
 
@@ -45,14 +45,14 @@ static void run_ms(uint64_t ms) {
         world_run(world, world_now_ms(world) + ms);
 }
 
-#define UNTIL(name, expression)                                                                    \
-        do {                                                                                       \
-                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                            \
-                while (!(expression)) {                                                            \
-                        if (world_now_ms(world) > until_ms_)                                       \
-                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000);  \
-                        run_ms(STEP_MS);                                                           \
-                }                                                                                  \
+#define UNTIL(name, expression)                                                                   \
+        do {                                                                                      \
+                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                           \
+                while (!(expression)) {                                                           \
+                        if (world_now_ms(world) > until_ms_)                                      \
+                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000); \
+                        run_ms(STEP_MS);                                                          \
+                }                                                                                 \
         } while (false)
 
 static void on_start(void *userdata) {
@@ -122,13 +122,15 @@ static bool leads_another(const SimMachine *than) {
         return leader && leader != than;
 }
 
-static void on_submitted(void *userdata, KvStatus status, const char *message, uint64_t index) {
-}
+static void on_submitted(void *userdata, KvStatus status, const char *message, uint64_t index) {}
 
 /* A unit that runs on 'm' now, and may run on any host. */
 static const char *submit_to(SimMachine *m) {
-        static const char name[] = "a.service", text[] = "[Service]\nExecStart=/bin/sleep 100\n[X-Fleet]\nMachineMetadata=place=here\n";
-        MetadataChange here = { .machine = m->machine_id, .key = "place", .value = "here" }, there = { .key = "place", .value = "here" };
+        static const char
+                name[] = "a.service",
+                text[] = "[Service]\nExecStart=/bin/sleep 100\n[X-Fleet]\nMachineMetadata=place=here\n";
+        MetadataChange here = { .machine = m->machine_id, .key = "place", .value = "here" },
+                       there = { .key = "place", .value = "here" };
         UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
         Registry *r = daemon_registry(cluster_leader(cluster)->daemon);
         Unit *unit = NULL;
@@ -136,7 +138,8 @@ static const char *submit_to(SimMachine *m) {
         if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
                 abort();
         change.unit = unit;
-        if (registry_set_metadata(r, &here, 1, on_submitted, NULL) < 0 || registry_change_units(r, &change, 1, on_submitted, NULL) < 0)
+        if (registry_set_metadata(r, &here, 1, on_submitted, NULL) < 0 ||
+            registry_change_units(r, &change, 1, on_submitted, NULL) < 0)
                 abort();
         unit_free(unit);
         UNTIL("a-unit-runs", sim_systemd_runs(m->systemd, name));
@@ -183,17 +186,21 @@ static void the_units_of_a_host_that_dies_with_the_leader_move_after_six_ticks_o
         watched = h;
         run_ms(world_draw(world, TICK_MS));
         machine_power_cut(h);
-        machine_crash_daemon(first); /* its kernel lives: only one host is lost, and the brake does not hold the moves */
+        machine_crash_daemon(
+                first); /* its kernel lives: only one host is lost, and the brake does not hold the moves */
         UNTIL("another-leads", leads_another(first));
         led_ms = world_now_ms(world);
         UNTIL("a-host-that-died-is-lost", lost_ms > 0);
         if (lost_ms > led_ms + TICK_MS + PERIOD_MS)
-                world_failed(world, "lost-after-six-ticks", "%llu ms after the election", (unsigned long long) (lost_ms - led_ms));
+                world_failed(world, "lost-after-six-ticks", "%llu ms after the election",
+                             (unsigned long long) (lost_ms - led_ms));
         if (lost_ms + STEP_MS < led_ms + PERIOD_MS)
-                world_failed(world, "a-new-leader-counts-itself", "lost %llu ms after the election", (unsigned long long) (lost_ms - led_ms));
+                world_failed(world, "a-new-leader-counts-itself", "lost %llu ms after the election",
+                             (unsigned long long) (lost_ms - led_ms));
         UNTIL("its-units-move", runs_elsewhere(h, unit));
         if (world_now_ms(world) > lost_ms + MOVE_MS)
-                world_failed(world, "its-units-move-soon", "%llu ms after it was lost", (unsigned long long) (world_now_ms(world) - lost_ms));
+                world_failed(world, "its-units-move-soon", "%llu ms after it was lost",
+                             (unsigned long long) (world_now_ms(world) - lost_ms));
 }
 
 /* Neither leader has heard it for three seconds, the second one although it could. */
@@ -213,7 +220,8 @@ static void a_host_that_was_cut_off_from_the_old_leader_alone_is_not_lost(void) 
                 world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
 }
 
-/* Without a leader no host gets the heartbeats of another one that hangs; its kernel is silent for less than three seconds. */
+/* Without a leader no host gets the heartbeats of another one that hangs; its kernel is silent for less than
+ * three seconds. */
 static void time_without_a_leader_is_not_silence(void) {
         SimMachine *first, *a, *b, *h;
 
@@ -255,7 +263,8 @@ static void a_host_that_is_lost_stays_so_under_each_next_leader(void) {
                 transfer(other_than(cluster_leader(cluster), h, true));
                 run_ms(PERIOD_MS);
                 if (returned)
-                        world_failed(world, "a-lost-host-stays-lost", "%s is declared up, and is off", h->name);
+                        world_failed(world, "a-lost-host-stays-lost", "%s is declared up, and is off",
+                                     h->name);
         }
 }
 
@@ -278,7 +287,8 @@ static void a_leader_that_leads_again_counts_from_the_beginning(void) {
         transfer(leader);
         run_ms(PERIOD_MS);
         if (n_decided > n)
-                world_failed(world, "a-host-that-is-up-stays-up", "the presence of %s changed %u times", h->name, n_decided - n);
+                world_failed(world, "a-host-that-is-up-stays-up", "the presence of %s changed %u times",
+                             h->name, n_decided - n);
 }
 
 /* Also a second time, when it was lost before. */
@@ -364,6 +374,7 @@ int main(int argc, char *argv[]) {
                         cluster_free(cluster);
                         world_free(w);
                 }
-        printf("%llu times %zu scenarios: only hosts that were silent for 3 s are lost\n", (unsigned long long) o.runs, ELEMENTS(scenarios));
+        printf("%llu times %zu scenarios: only hosts that were silent for 3 s are lost\n",
+               (unsigned long long) o.runs, ELEMENTS(scenarios));
         return 0;
 }

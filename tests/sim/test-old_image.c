@@ -1,6 +1,6 @@
-/* A host's disks are set back to an earlier day, in the worst moment: what a majority acknowledged since then is on another host that
- * is away, and on the one that has forgotten it. Would the third let the old image vote, the write would be lost (ARCHITECTURE, hello
- * and start number). Wiped, the host joins anew.
+/* A host's disks are set back to an earlier day, in the worst moment: what a majority acknowledged since then
+ * is on another host that is away, and on the one that has forgotten it. Would the third let the old image
+ * vote, the write would be lost (ARCHITECTURE, hello and start number). Wiped, the host joins anew.
  *
  *      test-old_image [--seed N] [--runs N] [--trace] [--bug NAME]
  */
@@ -27,14 +27,14 @@ static bool serves(const SimMachine *m) {
         return m->daemon && !m->dying && daemon_store(m->daemon);
 }
 
-#define UNTIL(c, name, expression)                                                                                        \
-        do {                                                                                                              \
-                uint64_t until_ms_ = world_now_ms((c)->world) + PATIENCE_MS;                                              \
-                while (!(expression)) {                                                                                   \
-                        if (world_now_ms((c)->world) > until_ms_)                                                         \
-                                world_failed((c)->world, name, "not within %d s", PATIENCE_MS / 1000);                    \
-                        world_run((c)->world, world_now_ms((c)->world) + 50);                                             \
-                }                                                                                                         \
+#define UNTIL(c, name, expression)                                                                     \
+        do {                                                                                           \
+                uint64_t until_ms_ = world_now_ms((c)->world) + PATIENCE_MS;                           \
+                while (!(expression)) {                                                                \
+                        if (world_now_ms((c)->world) > until_ms_)                                      \
+                                world_failed((c)->world, name, "not within %d s", PATIENCE_MS / 1000); \
+                        world_run((c)->world, world_now_ms((c)->world) + 50);                          \
+                }                                                                                      \
         } while (false)
 
 static void on_start(void *userdata) {
@@ -56,7 +56,9 @@ static unsigned voters(SimCluster *c) {
 
 /* The start of 'of' that runs now is on record at 'at'. */
 static bool knows_start(const SimMachine *at, const SimMachine *of) {
-        const ClusterMachine *m = serves(at) ? cluster_machine(registry_cluster(daemon_registry(at->daemon)), of->machine_id) : NULL;
+        const ClusterMachine *m = serves(at) ? cluster_machine(registry_cluster(daemon_registry(at->daemon)),
+                                                               of->machine_id) :
+                                               NULL;
 
         return m && m->start_number >= of->boots + 1 && m->start_nonce[0];
 }
@@ -88,8 +90,10 @@ static bool write_all(SimCluster *c, Written *w) {
         if (w->n == WRITES || w->under_way || !leader)
                 return w->n == WRITES;
         snprintf(key, sizeof(key), "/since/%u", w->n);
-        w->under_way = kv_propose(daemon_store(leader->daemon), &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") },
-                                  on_written, w, NULL) == 0;
+        w->under_way = kv_propose(
+                               daemon_store(leader->daemon),
+                               &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") },
+                               on_written, w, NULL) == 0;
         return false;
 }
 
@@ -104,7 +108,8 @@ static void check_written(SimCluster *c, const SimMachine *m) {
 
                 snprintf(key, sizeof(key), "/since/%u", i);
                 if (tree_get(txn, kv_string(key), &node) < 0)
-                        world_failed(c->world, "no-acknowledged-write-lost", "%s was acknowledged, and is not on %s, which leads", key, m->name);
+                        world_failed(c->world, "no-acknowledged-write-lost",
+                                     "%s was acknowledged, and is not on %s, which leads", key, m->name);
         }
         tree_abort(txn);
 }
@@ -130,7 +135,8 @@ static void run_once(uint64_t seed, const Seeds *o) {
 
         tracing = w;
         refused = false;
-        snprintf(replay, sizeof(replay), "tests/sim/test-old_image%s%s", o->bug ? " --bug " : "", o->bug ?: "");
+        snprintf(replay, sizeof(replay), "tests/sim/test-old_image%s%s", o->bug ? " --bug " : "",
+                 o->bug ?: "");
         world_set_replay(w, replay);
         c = cluster_new(w, 3, o->bug);
         for (unsigned i = 0; i < c->n; i++)

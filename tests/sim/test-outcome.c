@@ -2,8 +2,9 @@
  *
  *      test-outcome [--seed N] [--runs N] [--bug NAME] [--trace]
  *
- * The leader dies at each moment between the asking and the answer: the follower that asked says "done", in time, and it was done once.
- * A follower whose disk hangs gives the leader's answer, and shows nothing until it has come so far. */
+ * The leader dies at each moment between the asking and the answer: the follower that asked says "done", in
+ * time, and it was done once. A follower whose disk hangs gives the leader's answer, and shows nothing until
+ * it has come so far. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,7 +19,15 @@
 #include "tests/sim/folder_faults.h"
 #include "tests/sim/scenarios.h"
 
-enum { PATIENCE_MS = 60000, LOOK_MS = 10, ANSWER_MS = 1500, ELECTION_MS = 400, WRITES = 5, MOMENTS = 40, ENTRIES = 2200 };
+enum {
+        PATIENCE_MS = 60000,
+        LOOK_MS = 10,
+        ANSWER_MS = 1500,
+        ELECTION_MS = 400,
+        WRITES = 5,
+        MOMENTS = 40,
+        ENTRIES = 2200
+};
 
 typedef struct Ask {
         Stores *all;
@@ -104,7 +113,8 @@ static Host *wait_until_whole(Stores *all) {
 
         for (unsigned i = 0; !(leader = whole(all)); i++) {
                 if (i > PATIENCE_MS / LOOK_MS)
-                        world_failed(all->world, "there-are-three-voters", "not within %d s", PATIENCE_MS / 1000);
+                        world_failed(all->world, "there-are-three-voters", "not within %d s",
+                                     PATIENCE_MS / 1000);
                 stores_turn(all);
                 run_ms(all, LOOK_MS);
         }
@@ -127,14 +137,17 @@ static void a_leader_that_dies_at_any_moment_leaves_no_doubt(Stores *all) {
                 run_ms(all, ANSWER_MS);
                 for (unsigned i = 0; i < WRITES; i++)
                         if (!asks[i].came || asks[i].status != KV_OK)
-                                world_failed(all->world, "nobody-is-left-in-doubt", "%u ms after the asking the leader died; then %s: %s", moment,
-                                             h->name, asks[i].came ? kv_status_name(asks[i].status) : "nothing");
+                                world_failed(all->world, "nobody-is-left-in-doubt",
+                                             "%u ms after the asking the leader died; then %s: %s", moment,
+                                             h->name,
+                                             asks[i].came ? kv_status_name(asks[i].status) : "nothing");
                 n += WRITES;
                 (void) wait_until_whole(all);
                 for (unsigned i = 0; i < 3; i++)
                         if (children(all, &all->hosts[i]) != n)
-                                world_failed(all->world, "what-was-asked-is-done-once", "%u ms after the asking the leader died: %s has %u of %u", moment,
-                                             all->hosts[i].name, children(all, &all->hosts[i]), n);
+                                world_failed(all->world, "what-was-asked-is-done-once",
+                                             "%u ms after the asking the leader died: %s has %u of %u",
+                                             moment, all->hosts[i].name, children(all, &all->hosts[i]), n);
         }
 }
 
@@ -145,7 +158,9 @@ static void write_much(Stores *all) {
         memset(large, 'x', sizeof(large));
         for (unsigned i = 0; i < ENTRIES; i++) {
                 Host *leader = wait_for_leader(all);
-                KvCommand cmd = { .op = KV_SET, .value = i % 100 == 0 ? (KvBytes) { large, sizeof(large) } : kv_string("1") };
+                KvCommand cmd = { .op = KV_SET,
+                                  .value = i % 100 == 0 ? (KvBytes) { large, sizeof(large) } :
+                                                          kv_string("1") };
                 Ask a = { .all = all, .host = leader };
                 char key[32];
 
@@ -174,7 +189,8 @@ static void a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing
         ask(&a, all, h);
         run_ms(all, ANSWER_MS);
         if (!a.came || a.status != KV_OK)
-                world_failed(all->world, "a-leaders-answer-is-an-answer", "%s", a.came ? kv_status_name(a.status) : "nothing came");
+                world_failed(all->world, "a-leaders-answer-is-an-answer", "%s",
+                             a.came ? kv_status_name(a.status) : "nothing came");
         if (kv_index(h->store) >= a.index)
                 world_failed(all->world, "the-host-cannot-follow", "it has index %" PRIu64, a.index);
         if (a.shown || kv_may_show(h->store))
@@ -194,7 +210,8 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
         unsigned n = 0;
 
         for (unsigned k = 0; k < 6; k++) {
-                Host *leader = wait_until_whole(all), *next = NULL, *other = &all->hosts[(leader->number + 1) % 3];
+                Host *leader = wait_until_whole(all), *next = NULL,
+                     *other = &all->hosts[(leader->number + 1) % 3];
                 uint64_t begun_ms;
                 Ask acknowledged, a;
 
@@ -208,19 +225,22 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
                 ask(&a, all, other);
                 while (!(next = stores_leader(all)) || next == leader) {
                         if (world_now_ms(all->world) > begun_ms + 3 * ELECTION_MS)
-                                world_failed(all->world, "another-leads-within-three-elections", "after %d", errors[k % 2]);
+                                world_failed(all->world, "another-leads-within-three-elections", "after %d",
+                                             errors[k % 2]);
                         run_ms(all, 1);
                 }
                 run_ms(all, 2 * ANSWER_MS);
                 if (!a.came || a.status != KV_OK)
-                        world_failed(all->world, "who-asked-is-answered", "%s", a.came ? kv_status_name(a.status) : "nothing");
+                        world_failed(all->world, "who-asked-is-answered", "%s",
+                                     a.came ? kv_status_name(a.status) : "nothing");
                 n++;
                 sim_disk_set_error(leader->disk, 0, false);
                 leader->disk_breaks = false;
                 (void) wait_until_whole(all);
                 for (unsigned i = 0; i < 3; i++)
                         if (children(all, &all->hosts[i]) < n)
-                                world_failed(all->world, "what-was-acknowledged-is-there", "%s has %u of %u", all->hosts[i].name, children(all, &all->hosts[i]), n);
+                                world_failed(all->world, "what-was-acknowledged-is-there", "%s has %u of %u",
+                                             all->hosts[i].name, children(all, &all->hosts[i]), n);
         }
 }
 
@@ -241,17 +261,21 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
         ask(&early, all, h); /* before it has heard the leader again */
         run_ms(all, ANSWER_MS / 3);
         if (!early.came || early.status != KV_OK)
-                world_failed(all->world, "a-stopped-host-writes-early", "%s", early.came ? kv_status_name(early.status) : "nothing came");
+                world_failed(all->world, "a-stopped-host-writes-early", "%s",
+                             early.came ? kv_status_name(early.status) : "nothing came");
         for (unsigned i = 0; i < WRITES; i++)
                 ask(&asks[i], all, h);
         run_ms(all, ANSWER_MS);
         for (unsigned i = 0; i < WRITES; i++)
                 if (!asks[i].came || asks[i].status != KV_OK)
-                        world_failed(all->world, "a-stopped-host-writes", "%s", asks[i].came ? kv_status_name(asks[i].status) : "nothing came");
+                        world_failed(all->world, "a-stopped-host-writes", "%s",
+                                     asks[i].came ? kv_status_name(asks[i].status) : "nothing came");
                 else if (asks[i].took_ms > ANSWER_MS / 3)
-                        world_failed(all->world, "a-stopped-host-writes-soon", "after %" PRIu64 " ms", asks[i].took_ms);
+                        world_failed(all->world, "a-stopped-host-writes-soon", "after %" PRIu64 " ms",
+                                     asks[i].took_ms);
         if (kv_may_show(h->store))
-                world_failed(all->world, "nothing-older-is-shown", "%s shows index %" PRIu64, h->name, kv_index(h->store));
+                world_failed(all->world, "nothing-older-is-shown", "%s shows index %" PRIu64, h->name,
+                             kv_index(h->store));
 
         sim_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
@@ -260,9 +284,11 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
                 world_failed(all->world, "who-is-back-shows-it", "%u children", children(all, h));
 }
 
-/* It is taken, and waits behind entries that no majority writes; it comes to the log too late, and only the log would say so. */
+/* It is taken, and waits behind entries that no majority writes; it comes to the log too late, and only the
+ * log would say so. */
 static void what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has_stopped(Stores *all) {
-        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3], *other = &all->hosts[(leader->number + 2) % 3];
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3],
+             *other = &all->hosts[(leader->number + 2) % 3];
         Ask asks[PROPOSE_WINDOW], first, before, a;
         KvState state;
 
@@ -288,11 +314,13 @@ static void what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has
         run_ms(all, 1000);
         world_loop_set_work_ms(other->loop, 0, 5);
         run_ms(all, PROPOSE_LIFE_MS + 4000);
-        if (!before.came || before.status != KV_OK || !asks[0].came || asks[0].status != KV_OK || asks[0].took_ms < PROPOSE_LIFE_MS)
-                world_failed(all->world, "the-log-stands-still", "%s after %" PRIu64 " ms", asks[0].came ? kv_status_name(asks[0].status) : "nothing came",
-                             asks[0].took_ms);
+        if (!before.came || before.status != KV_OK || !asks[0].came || asks[0].status != KV_OK ||
+            asks[0].took_ms < PROPOSE_LIFE_MS)
+                world_failed(all->world, "the-log-stands-still", "%s after %" PRIu64 " ms",
+                             asks[0].came ? kv_status_name(asks[0].status) : "nothing came", asks[0].took_ms);
         if (!a.came || a.status != KV_UNKNOWN)
-                world_failed(all->world, "who-asked-is-answered", "%s", a.came ? kv_status_name(a.status) : "nothing came");
+                world_failed(all->world, "who-asked-is-answered", "%s",
+                             a.came ? kv_status_name(a.status) : "nothing came");
 
         sim_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
@@ -318,11 +346,13 @@ static uint64_t acknowledge_ahead(Stores *all, Host *leader, Host *h) {
         ask(&a, all, h);
         run_ms(all, ANSWER_MS);
         if (!a.came || a.status != KV_OK || a.index <= kv_index(h->store))
-                world_failed(all->world, "a-stopped-host-writes", "%s", a.came ? kv_status_name(a.status) : "nothing came");
+                world_failed(all->world, "a-stopped-host-writes", "%s",
+                             a.came ? kv_status_name(a.status) : "nothing came");
         return a.index;
 }
 
-/* By a kill and by a stop in order: the live tree is the one that was served before, intact, and still not far enough. */
+/* By a kill and by a stop in order: the live tree is the one that was served before, intact, and still not
+ * far enough. */
 static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *all) {
         for (unsigned round = 0; round < 2; round++) {
                 Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
@@ -340,17 +370,21 @@ static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *al
                         run_ms(all, LOOK_MS);
                 for (unsigned i = 0; i < 100; i++, run_ms(all, LOOK_MS))
                         if (!store_is_up(h) || (kv_index(h->store) < index && kv_may_show(h->store)))
-                                world_failed(all->world, "nothing-older-is-served", "%s acknowledged index %" PRIu64 " and serves its tree of %" PRIu64,
+                                world_failed(all->world, "nothing-older-is-served",
+                                             "%s acknowledged index %" PRIu64
+                                             " and serves its tree of %" PRIu64,
                                              h->name, index, store_is_up(h) ? kv_index(h->store) : 0);
                 if (kv_index(h->store) >= index)
-                        world_failed(all->world, "the-host-cannot-follow", "it has index %" PRIu64, kv_index(h->store));
+                        world_failed(all->world, "the-host-cannot-follow", "it has index %" PRIu64,
+                                     kv_index(h->store));
 
                 for (unsigned i = 0; i < all->n; i++)
                         sim_net_cut(all->net, h->card, all->hosts[i].card, false);
                 (void) wait_until_whole(all);
                 run_ms(all, ANSWER_MS); /* a majority is asked */
                 if (!kv_may_show(h->store))
-                        world_failed(all->world, "who-has-caught-up-shows-it", "at index %" PRIu64, kv_index(h->store));
+                        world_failed(all->world, "who-has-caught-up-shows-it", "at index %" PRIu64,
+                                     kv_index(h->store));
 
                 /* And then the tree counts by itself again. */
                 for (unsigned i = 0; i < all->n; i++)
@@ -360,7 +394,8 @@ static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *al
                 for (unsigned i = 0; i < PATIENCE_MS / LOOK_MS && !store_is_up(h); i++)
                         run_ms(all, LOOK_MS);
                 if (!kv_may_show(h->store))
-                        world_failed(all->world, "the-tree-that-was-served-is-served", "%s at index %" PRIu64, h->name, kv_index(h->store));
+                        world_failed(all->world, "the-tree-that-was-served-is-served", "%s at index %" PRIu64,
+                                     h->name, kv_index(h->store));
                 for (unsigned i = 0; i < all->n; i++)
                         sim_net_cut(all->net, h->card, all->hosts[i].card, false);
         }
@@ -382,24 +417,28 @@ static void a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknow
         ask(&a, all, leader);
         run_ms(all, ANSWER_MS);
         if (!a.came || a.status != KV_OK)
-                world_failed(all->world, "a-leader-writes", "%s", a.came ? kv_status_name(a.status) : "nothing came");
+                world_failed(all->world, "a-leader-writes", "%s",
+                             a.came ? kv_status_name(a.status) : "nothing came");
         all->lost_voter = h->raft_id;
         h->wipe = true;
         (void) store_crash(h);
         remove_record(h);
         for (unsigned ms = 0; !store_is_up(h) || !kv_may_show(h->store); ms++) {
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
-                        world_failed(all->world, "who-has-caught-up-serves", "not within %d s", PATIENCE_MS / 1000);
+                        world_failed(all->world, "who-has-caught-up-serves", "not within %d s",
+                                     PATIENCE_MS / 1000);
                 if (ms > 3 * ANSWER_MS) /* until then nobody admits it */
                         stores_turn(all);
                 run_ms(all, 1);
         }
         if (kv_index(h->store) < a.index)
-                world_failed(all->world, "nothing-is-denied", "%s serves index %" PRIu64 ", and %" PRIu64 " was acknowledged", h->name,
+                world_failed(all->world, "nothing-is-denied",
+                             "%s serves index %" PRIu64 ", and %" PRIu64 " was acknowledged", h->name,
                              kv_index(h->store), a.index);
 }
 
-/* A transaction that fails publishes nothing: not the index, either, by which an observer believes to have seen all before it. */
+/* A transaction that fails publishes nothing: not the index, either, by which an observer believes to have
+ * seen all before it. */
 static void a_failed_apply_publishes_no_index(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
         KvState state;
@@ -419,8 +458,9 @@ static void a_failed_apply_publishes_no_index(Stores *all) {
                         world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
                 tree_abort(txn);
                 if (kv_index(h->store) != meta.index)
-                        world_failed(all->world, "the-index-is-the-trees", "%s: index %" PRIu64 ", the tree has %" PRIu64, h->name, kv_index(h->store),
-                                     meta.index);
+                        world_failed(all->world, "the-index-is-the-trees",
+                                     "%s: index %" PRIu64 ", the tree has %" PRIu64, h->name,
+                                     kv_index(h->store), meta.index);
         } while (!state.stopped);
         folder_fault(h->tree, 0);
         h->disk_breaks = false;
@@ -436,7 +476,8 @@ typedef struct Kept {
 static void count_messages(void *userdata, const char *text) {
         Kept *kept = userdata;
 
-        kept->n_refused += strstr(text, "sent cannot be used: it has") && strstr(text, "are free on the disk of");
+        kept->n_refused += strstr(text, "sent cannot be used: it has") &&
+                           strstr(text, "are free on the disk of");
         kept->n_no_room += strstr(text, "has no room on its disk for the tree") != NULL;
 }
 
@@ -461,7 +502,8 @@ static void a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_o
         all->on_message = NULL;
         folder_room_left(UINT64_MAX);
         if (kept.n_refused != 1 || kept.n_no_room != 1)
-                world_failed(all->world, "it-is-said-once", "who refused said it %u times, who sent %u times", kept.n_refused, kept.n_no_room);
+                world_failed(all->world, "it-is-said-once", "who refused said it %u times, who sent %u times",
+                             kept.n_refused, kept.n_no_room);
         if (!here.refuses || !strstr(here.problem, "are free on the disk of"))
                 world_failed(all->world, "who-refuses-says-so", "problem: %s", here.problem);
         if (there.refuses || !strstr(there.problem, "has no room on its disk for the tree"))
@@ -471,7 +513,8 @@ static void a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_o
         kv_state(h->store, &here);
         kv_state(leader->store, &there);
         if (here.refuses || here.problem[0] || there.problem[0])
-                world_failed(all->world, "what-is-over-is-over", "problems: %s, %s", here.problem, there.problem);
+                world_failed(all->world, "what-is-over-is-over", "problems: %s, %s", here.problem,
+                             there.problem);
 }
 
 static uint64_t tree_size(const Host *h) {
@@ -488,7 +531,8 @@ static void lag(Stores *all, Host *h) {
         (void) wait_for_leader(all);
 }
 
-/* It is stored twice: there may be room for the first copy only. All of it is not sent again and again then. */
+/* It is stored twice: there may be room for the first copy only. All of it is not sent again and again then.
+ */
 static void a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
         char second[300];
@@ -556,7 +600,8 @@ static void entries_that_a_host_lacks_are_not_scanned_at_each_write(Stores *all)
         before = n_entries_read;
         write_much(all);
         if (n_entries_read - before > 500 * ENTRIES)
-                world_failed(all->world, "few-entries-are-read", "%u of %d", n_entries_read - before, ENTRIES);
+                world_failed(all->world, "few-entries-are-read", "%u of %d", n_entries_read - before,
+                             ENTRIES);
 }
 
 static KvSeat seat_at(const Host *h, uint64_t raft_id) {
@@ -569,19 +614,22 @@ static KvSeat seat_at(const Host *h, uint64_t raft_id) {
         return KV_SEAT_SPARE;
 }
 
-static void wait_for_seat(Stores *all, const Host *at, uint64_t raft_id, KvSeat seat, int (*change)(KvStore *store, uint64_t raft_id)) {
+static void wait_for_seat(Stores *all, const Host *at, uint64_t raft_id, KvSeat seat,
+                          int (*change)(KvStore *store, uint64_t raft_id)) {
         uint64_t begun_ms = world_now_ms(all->world);
 
         while (seat_at(at, raft_id) != seat) {
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
-                        world_failed(all->world, "seats-change", "%s: not within %d s", at->name, PATIENCE_MS / 1000);
+                        world_failed(all->world, "seats-change", "%s: not within %d s", at->name,
+                                     PATIENCE_MS / 1000);
                 if (stores_leader(all))
                         (void) change(stores_leader(all)->store, raft_id);
                 run_ms(all, 1);
         }
 }
 
-/* Who votes knows by his own clock that the leader is silent, who does not by another one: here between the two. */
+/* Who votes knows by his own clock that the leader is silent, who does not by another one: here between the
+ * two. */
 static void who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader(Stores *all) {
         Host *h = NULL;
         KvState state;
@@ -591,7 +639,8 @@ static void who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader(S
                 stores_turn(all); /* the fourth joins */
                 run_ms(all, LOOK_MS);
                 for (unsigned i = 0; i < all->n; i++)
-                        if (stores_leader(all) && all->hosts[i].raft_id != 0 && seat_at(stores_leader(all), all->hosts[i].raft_id) == KV_SEAT_STANDBY)
+                        if (stores_leader(all) && all->hosts[i].raft_id != 0 &&
+                            seat_at(stores_leader(all), all->hosts[i].raft_id) == KV_SEAT_STANDBY)
                                 h = &all->hosts[i];
         }
         wait_for_seat(all, h, h->raft_id, KV_SEAT_VOTER, kv_member_promote);
@@ -606,15 +655,15 @@ static void who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader(S
                 world_failed(all->world, "silence-is-noticed", "%s still knows a leader", h->name);
 }
 
-static void on_any(void *userdata, const KvResult *result) {
-}
+static void on_any(void *userdata, const KvResult *result) {}
 
 /* While writes come as fast as they can, too: then hardly ever somebody has all that the leader has. */
 static void a_leader_at_work_whose_disk_refuses_hands_over(Stores *all) {
         KvCommand cmd = { .op = KV_SET, .key = kv_string("/load"), .value = kv_string("1") };
 
         for (unsigned k = 0; k < 6; k++) {
-                Host *leader = wait_until_whole(all), *next = NULL, *other = &all->hosts[(leader->number + 1) % 3];
+                Host *leader = wait_until_whole(all), *next = NULL,
+                     *other = &all->hosts[(leader->number + 1) % 3];
                 uint64_t begun_ms = 0;
 
                 for (unsigned ms = 0; !(next = stores_leader(all)) || next == leader; ms++) {
@@ -624,19 +673,22 @@ static void a_leader_at_work_whose_disk_refuses_hands_over(Stores *all) {
                                 begun_ms = world_now_ms(all->world);
                         }
                         if (begun_ms > 0 && world_now_ms(all->world) > begun_ms + ELECTION_MS / 2)
-                                world_failed(all->world, "another-leads-within-half-an-election", "the disk refused %d ms ago", ELECTION_MS / 2);
+                                world_failed(all->world, "another-leads-within-half-an-election",
+                                             "the disk refused %d ms ago", ELECTION_MS / 2);
                         for (unsigned i = 0; i < 5; i++)
                                 if (kv_propose(other->store, &cmd, on_any, all, NULL) < 0)
                                         abort();
                         run_ms(all, 1);
                 }
-                world_trace(all->world, next->name, "leads %" PRIu64 " ms after the disk of %s refused", world_now_ms(all->world) - begun_ms, leader->name);
+                world_trace(all->world, next->name, "leads %" PRIu64 " ms after the disk of %s refused",
+                            world_now_ms(all->world) - begun_ms, leader->name);
                 sim_disk_set_error(leader->disk, 0, false);
                 leader->disk_breaks = false;
         }
 }
 
-/* The promoted host is silent: the leader gives up and begins again from its log, whose last write hangs meanwhile. */
+/* The promoted host is silent: the leader gives up and begins again from its log, whose last write hangs
+ * meanwhile. */
 static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Stores *all) {
         Host *leader = wait_until_whole(all), *standby = NULL;
         KvState state;
@@ -646,9 +698,11 @@ static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Store
                 stores_turn(all);
                 run_ms(all, LOOK_MS);
                 kv_state(leader->store, &state);
-                for (size_t k = 0; k < state.n_members && world_now_ms(all->world) > WORLD_START_MS + 10000; k++)
+                for (size_t k = 0; k < state.n_members && world_now_ms(all->world) > WORLD_START_MS + 10000;
+                     k++)
                         for (unsigned h = 0; h < all->n; h++)
-                                if (state.members[k].seat == KV_SEAT_STANDBY && all->hosts[h].raft_id == state.members[k].raft_id)
+                                if (state.members[k].seat == KV_SEAT_STANDBY &&
+                                    all->hosts[h].raft_id == state.members[k].raft_id)
                                         standby = &all->hosts[h];
         }
         if (!standby)
@@ -665,7 +719,8 @@ static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Store
         ask(&a, all, leader);
         run_ms(all, 500 + ANSWER_MS + 500);
         if (!a.came)
-                world_failed(all->world, "who-asked-is-answered", "nothing after %u ms", 500 + ANSWER_MS + 500);
+                world_failed(all->world, "who-asked-is-answered", "nothing after %u ms",
+                             500 + ANSWER_MS + 500);
         store_power_cut(leader, 1000); /* the write that hung ends in nobody's life */
         run_ms(all, 12000);
         world_loop_set_work_ms(leader->loop, 0, 0);
@@ -696,13 +751,15 @@ static void a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before(
                 sim_net_cut(all->net, first->card, all->hosts[i].card, false);
         while (stores_leader(all) != first) {
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
-                        world_failed(all->world, "the-first-leads-again", "not within %d s", PATIENCE_MS / 1000);
+                        world_failed(all->world, "the-first-leads-again", "not within %d s",
+                                     PATIENCE_MS / 1000);
                 (void) kv_transfer(next->store, first->raft_id);
                 run_ms(all, 1);
         }
         run_ms(all, 2 * ANSWER_MS);
         if (!a.came || a.status == KV_OK)
-                world_failed(all->world, "who-asked-is-answered", "%s", a.came ? kv_status_name(a.status) : "nothing");
+                world_failed(all->world, "who-asked-is-answered", "%s",
+                             a.came ? kv_status_name(a.status) : "nothing");
 }
 
 /* -- A rebuild -- */
@@ -725,7 +782,8 @@ static uint64_t live_inode(const Host *h) {
         return st.st_ino;
 }
 
-/* The tree of 'h' refuses a write; when this returns, its replica is at work to come back: before that it has waited for 500 ms. */
+/* The tree of 'h' refuses a write; when this returns, its replica is at work to come back: before that it has
+ * waited for 500 ms. */
 static void fail_tree(Stores *all, Host *leader, Host *h) {
         Ask a;
 
@@ -735,14 +793,16 @@ static void fail_tree(Stores *all, Host *leader, Host *h) {
         ask(&a, all, leader);
         for (unsigned i = 0; !is_stopped(h); i++) {
                 if (i > PATIENCE_MS / LOOK_MS)
-                        world_failed(all->world, "a-tree-that-fails-stops-its-replica", "not within %d s", PATIENCE_MS / 1000);
+                        world_failed(all->world, "a-tree-that-fails-stops-its-replica", "not within %d s",
+                                     PATIENCE_MS / 1000);
                 run_ms(all, LOOK_MS);
         }
         folder_fault(h->tree, 0);
         world_loop_set_work_ms(h->loop, REBUILD_MS, REBUILD_MS);
         run_ms(all, 1500);
         if (!is_stopped(h))
-                world_failed(all->world, "a-rebuild-is-off-the-loop", "%s has come back before its worker has ended", h->name);
+                world_failed(all->world, "a-rebuild-is-off-the-loop",
+                             "%s has come back before its worker has ended", h->name);
 }
 
 static void wait_until_back(Stores *all, Host *h) {
@@ -750,7 +810,8 @@ static void wait_until_back(Stores *all, Host *h) {
         h->disk_breaks = false;
         (void) wait_until_whole(all);
         if (children(all, h) != children(all, stores_leader(all)))
-                world_failed(all->world, "what-was-acknowledged-is-there", "%s has %u", h->name, children(all, h));
+                world_failed(all->world, "what-was-acknowledged-is-there", "%s has %u", h->name,
+                             children(all, h));
 }
 
 static void a_host_goes_on_while_its_tree_is_rebuilt(Stores *all) {
@@ -763,7 +824,8 @@ static void a_host_goes_on_while_its_tree_is_rebuilt(Stores *all) {
         ask(&a, all, h);
         run_ms(all, ANSWER_MS / 3);
         if (!a.came || a.status != KV_OK)
-                world_failed(all->world, "a-host-that-rebuilds-writes", "%s", a.came ? kv_status_name(a.status) : "nothing came");
+                world_failed(all->world, "a-host-that-rebuilds-writes", "%s",
+                             a.came ? kv_status_name(a.status) : "nothing came");
         if (!is_stopped(h) || children(all, h) != n)
                 world_failed(all->world, "the-rebuild-goes-on", "%u of %u children", children(all, h), n);
         wait_until_back(all, h);
@@ -782,7 +844,8 @@ static void a_rebuild_that_fails_is_tried_again(Stores *all) {
         folder_fault(h->tree, -ENOSPC); /* met by the copy */
         run_ms(all, 2 * REBUILD_MS);
         if (folder_faults() == before || !is_stopped(h) || children(all, h) != n)
-                world_failed(all->world, "a-second-failure-is-as-the-first", "%u of %u children", children(all, h), n);
+                world_failed(all->world, "a-second-failure-is-as-the-first", "%u of %u children",
+                             children(all, h), n);
         folder_fault(h->tree, 0);
         wait_until_back(all, h);
 }
@@ -800,7 +863,8 @@ static void a_host_that_ends_in_a_rebuild_has_all_it_had(Stores *all) {
                         while (h->store && h->lives == lives)
                                 run_ms(all, 1);
                         if (live_inode(h) != inode)
-                                world_failed(all->world, "a-stop-cancels-a-rebuild", "%s has rebuilt its tree all the same", h->name);
+                                world_failed(all->world, "a-stop-cancels-a-rebuild",
+                                             "%s has rebuilt its tree all the same", h->name);
                 } else if (round == 1)
                         (void) store_crash(h);
                 else
@@ -812,28 +876,38 @@ static void a_host_that_ends_in_a_rebuild_has_all_it_had(Stores *all) {
 }
 
 static const Scenario scenarios[] = {
-        { "a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before", a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before, 3 },
-        { "a_leader_that_dies_at_any_moment_leaves_no_doubt", a_leader_that_dies_at_any_moment_leaves_no_doubt, 3 },
-        { "a_leader_whose_disk_refuses_is_replaced_within_three_elections", a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
-        { "a_leader_at_work_whose_disk_refuses_hands_over", a_leader_at_work_whose_disk_refuses_hands_over, 3 },
-        { "a_host_whose_replica_has_stopped_sends_writes_to_the_leader", a_host_whose_replica_has_stopped_sends_writes_to_the_leader, 3 },
+        { "a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before",
+          a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before, 3 },
+        { "a_leader_that_dies_at_any_moment_leaves_no_doubt",
+          a_leader_that_dies_at_any_moment_leaves_no_doubt, 3 },
+        { "a_leader_whose_disk_refuses_is_replaced_within_three_elections",
+          a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
+        { "a_leader_at_work_whose_disk_refuses_hands_over", a_leader_at_work_whose_disk_refuses_hands_over,
+          3 },
+        { "a_host_whose_replica_has_stopped_sends_writes_to_the_leader",
+          a_host_whose_replica_has_stopped_sends_writes_to_the_leader, 3 },
         { "what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has_stopped",
           what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has_stopped, 3 },
-        { "what_a_stopped_host_acknowledged_binds_it_after_a_restart", what_a_stopped_host_acknowledged_binds_it_after_a_restart, 3 },
+        { "what_a_stopped_host_acknowledged_binds_it_after_a_restart",
+          what_a_stopped_host_acknowledged_binds_it_after_a_restart, 3 },
         { "a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknowledged",
           a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknowledged, 3 },
         { "a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once",
           a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once, 3 },
-        { "a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room", a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room, 3 },
-        { "a_tree_is_taken_again_when_the_disk_was_full_for_a_moment", a_tree_is_taken_again_when_the_disk_was_full_for_a_moment, 3 },
-        { "entries_that_a_host_lacks_are_not_scanned_at_each_write", entries_that_a_host_lacks_are_not_scanned_at_each_write, 3 },
+        { "a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room",
+          a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room, 3 },
+        { "a_tree_is_taken_again_when_the_disk_was_full_for_a_moment",
+          a_tree_is_taken_again_when_the_disk_was_full_for_a_moment, 3 },
+        { "entries_that_a_host_lacks_are_not_scanned_at_each_write",
+          entries_that_a_host_lacks_are_not_scanned_at_each_write, 3 },
         { "a_host_goes_on_while_its_tree_is_rebuilt", a_host_goes_on_while_its_tree_is_rebuilt, 3 },
         { "a_rebuild_that_fails_is_tried_again", a_rebuild_that_fails_is_tried_again, 3 },
         { "a_host_that_ends_in_a_rebuild_has_all_it_had", a_host_that_ends_in_a_rebuild_has_all_it_had, 3 },
         { "a_failed_apply_publishes_no_index", a_failed_apply_publishes_no_index, 3 },
         { "who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader",
           who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader, 4 },
-        { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting", a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },
+        { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting",
+          a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },
         { "a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older",
           a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older, 3 },
 };

@@ -1,10 +1,12 @@
 /* The consensus core under faults: many runs, each from one seed.
  *
- *   test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] [--rule-off NAME] [--bug NAME] [--first]
+ *   test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] [--rule-off NAME] [--bug
+ * NAME] [--first]
  *                  [--count] [--trace]
  *
- * Without --mode the modes take turns. --first ends with the first run that fails, --count runs them all and says how many failed. A failed check prints its seed and the
- * command that replays it; the exit code is then 1.
+ * Without --mode the modes take turns. --first ends with the first run that fails, --count runs them all and
+ * says how many failed. A failed check prints its seed and the command that replays it; the exit code is
+ * then 1.
  * --rule-off and --bug make a cluster that must fail: they prove that the checks bite. */
 #include <getopt.h>
 #include <inttypes.h>
@@ -17,7 +19,9 @@
 #include "tests/lib/raft_rules.h"
 #include "tests/sim/raft_world.h"
 
-static const char *const modes[] = { [MODE_FIXED] = "fixed", [MODE_CHANGES] = "changes", [MODE_GROW] = "grow" };
+static const char *const modes[] = {
+        [MODE_FIXED] = "fixed", [MODE_CHANGES] = "changes", [MODE_GROW] = "grow"
+};
 
 static const char *const bugs[] = {
         [BUG_NONE] = "none",
@@ -33,8 +37,8 @@ typedef struct Arguments {
         int mode; /* -1: all in turn */
         SimOptions options;
         char rules_off[256]; /* as options */
-        bool first; /* failure is the last */
-        bool count; /* how many runs fail, each in a process of its own: some crash */
+        bool first;          /* failure is the last */
+        bool count;          /* how many runs fail, each in a process of its own: some crash */
 } Arguments;
 
 static int find_name(const char *const *names, size_t n, const char *name) {
@@ -45,9 +49,10 @@ static int find_name(const char *const *names, size_t n, const char *name) {
 }
 
 static void usage(void) {
-        fprintf(stderr, "usage: test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] "
-                        "[--rule-off NAME] "
-                        "[--bug NAME] [--first] [--count] [--trace]\nrules: all");
+        fprintf(stderr,
+                "usage: test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] "
+                "[--rule-off NAME] "
+                "[--bug NAME] [--first] [--count] [--trace]\nrules: all");
         for (size_t i = 0; raft_rule_name(i); i++)
                 fprintf(stderr, " %s", raft_rule_name(i));
         fprintf(stderr, "\nbugs:");
@@ -58,11 +63,11 @@ static void usage(void) {
 
 static int parse_arguments(int argc, char **argv, Arguments *a) {
         static const struct option names[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
-                { "faults", required_argument, NULL, 'f' }, { "mode", required_argument, NULL, 'm' },
+                { "seed", required_argument, NULL, 's' },     { "runs", required_argument, NULL, 'r' },
+                { "faults", required_argument, NULL, 'f' },   { "mode", required_argument, NULL, 'm' },
                 { "rule-off", required_argument, NULL, 'o' }, { "bug", required_argument, NULL, 'b' },
-                { "first", no_argument, NULL, '1' }, { "count", no_argument, NULL, 'c' },
-                { "trace", no_argument, NULL, 't' }, {},
+                { "first", no_argument, NULL, '1' },          { "count", no_argument, NULL, 'c' },
+                { "trace", no_argument, NULL, 't' },          {},
         };
         uint64_t n;
         int c, bug;
@@ -87,7 +92,8 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                         break;
                 case 'o':
                         r = raft_rule_off(&a->options.rules, optarg);
-                        snprintf(a->rules_off + strlen(a->rules_off), sizeof(a->rules_off) - strlen(a->rules_off), " --rule-off %s", optarg);
+                        snprintf(a->rules_off + strlen(a->rules_off),
+                                 sizeof(a->rules_off) - strlen(a->rules_off), " --rule-off %s", optarg);
                         break;
                 case 'b':
                         r = bug = find_name(bugs, ELEMENTS(bugs), optarg);
@@ -113,15 +119,17 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
 
 /* Where everybody stands, for whoever reads a trace. */
 static void dump(const World *w) {
-        static const char roles[] = { [RAFT_ROLE_STANDBY] = 's', [RAFT_ROLE_VOTER] = 'V', [RAFT_ROLE_SPARE] = '-' };
+        static const char roles[] = {
+                [RAFT_ROLE_STANDBY] = 's', [RAFT_ROLE_VOTER] = 'V', [RAFT_ROLE_SPARE] = '-'
+        };
 
         for (unsigned i = 0; i < SLOTS; i++) {
                 const Server *s = &w->servers[i];
 
                 if (!s->up)
                         continue;
-                printf("s%u/%" PRIu64 ": term %" PRIu64 ", log ..%" PRIu64 " (stored %" PRIu64 "), commit %" PRIu64
-                       ", members",
+                printf("s%u/%" PRIu64 ": term %" PRIu64 ", log ..%" PRIu64 " (stored %" PRIu64
+                       "), commit %" PRIu64 ", members",
                        i, s->id, raft_core_term(s->core), raft_core_last_index(s->core),
                        raft_core_stored_index(s->core), raft_core_commit_index(s->core));
                 for (size_t j = 0; j < raft_core_servers(s->core)->n; j++)
@@ -132,9 +140,7 @@ static void dump(const World *w) {
 }
 
 /* Over all runs. */
-static struct {
-        uint64_t ms, counts[RAFT_FAULTS_MAX];
-} sums;
+static struct { uint64_t ms, counts[RAFT_FAULTS_MAX]; } sums;
 
 static void print_sums(void) {
         printf("%.2f cluster-hours simulated\n", (double) sums.ms / 3600000);
@@ -148,15 +154,16 @@ static bool run(const Arguments *a, uint64_t seed, uint64_t *hash) {
         World *w = world_new(seed, mode, &a->options);
         bool held;
 
-        /* Order and single delivery are the connections' part; without them progress needs the owner's remedy. */
+        /* Order and single delivery are the connections' part; without them progress needs the owner's
+         * remedy. */
         w->reorder = seed % 4 == 3;
         while (w->faults < a->options.faults && !w->failure[0])
                 (void) world_step(w);
         held = !w->failure[0] && world_heal(w) && !w->failure[0];
 
         if (!held) {
-                printf("FAILED check seed=%" PRIu64 " mode=%s at %" PRIu64 " ms: %s\n", seed, modes[mode], w->now_ms,
-                       w->failure);
+                printf("FAILED check seed=%" PRIu64 " mode=%s at %" PRIu64 " ms: %s\n", seed, modes[mode],
+                       w->now_ms, w->failure);
                 printf("replay: test-raft-core --seed %" PRIu64 " --runs 1 --faults %u --mode %s", seed,
                        a->options.faults, modes[mode]);
                 printf("%s", a->rules_off);
@@ -168,9 +175,9 @@ static bool run(const Arguments *a, uint64_t seed, uint64_t *hash) {
         if (a->options.trace && !held)
                 dump(w);
         if (a->options.trace)
-                printf("seed %" PRIu64 " %s: %" PRIu64 " ms, %" PRIu64 " events, %" PRIu64 " leaders, %" PRIu64
-                       " crashes, %" PRIu64 " restarts, %" PRIu64 " installs, %" PRIu64 " changes, %" PRIu64
-                       " applied, hash %016" PRIx64 "\n",
+                printf("seed %" PRIu64 " %s: %" PRIu64 " ms, %" PRIu64 " events, %" PRIu64
+                       " leaders, %" PRIu64 " crashes, %" PRIu64 " restarts, %" PRIu64 " installs, %" PRIu64
+                       " changes, %" PRIu64 " applied, hash %016" PRIx64 "\n",
                        seed, modes[mode], w->now_ms, w->count.events, w->count.leaders, w->count.crashes,
                        w->count.restarts, w->count.installs, w->count.changes, w->count.entries, w->hash);
 
@@ -207,7 +214,9 @@ static int count_failures(const Arguments *a) {
 }
 
 int main(int argc, char **argv) {
-        Arguments a = { .seed = 1, .runs = 60, .mode = -1, .options = { .rules = RAFT_RULES_ALL, .faults = 300 } };
+        Arguments a = {
+                .seed = 1, .runs = 60, .mode = -1, .options = { .rules = RAFT_RULES_ALL, .faults = 300 }
+        };
         uint64_t hash = 0, again = 0, first = 0, failed = 0;
 
         if (parse_arguments(argc, argv, &a) < 0) {

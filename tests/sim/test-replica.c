@@ -1,5 +1,5 @@
-/* When a replica that has failed looks whether it can come back, what a host that hears no leader says and does, and when a commit is told: in
- * virtual time.
+/* When a replica that has failed looks whether it can come back, what a host that hears no leader says and
+ * does, and when a commit is told: in virtual time.
  *
  *      test-replica [--seed N] [--runs N] [--trace] */
 #include <errno.h>
@@ -11,9 +11,16 @@
 #include "tests/sim/wire.h"
 
 enum {
-        ELECTION_MS = 400, HEARTBEAT_MS = 150,     /* of Raft: a leader alone has a tick each ELECTION_MS */
-        WRITE_MAX_MS = 10000, TICK_COUNTS_MS = 1000, COPY_RETRY_MS = 10000, /* inputs.c */
-        HAND_OVER_MS = 1000, PROBE_MS = 500, PROBE_MAX_MS = 10000, STEADY_MS = 60000, LOOK_AGAIN_MS = 100, /* stop.c */
+        ELECTION_MS = 400,
+        HEARTBEAT_MS = 150, /* of Raft: a leader alone has a tick each ELECTION_MS */
+        WRITE_MAX_MS = 10000,
+        TICK_COUNTS_MS = 1000,
+        COPY_RETRY_MS = 10000, /* inputs.c */
+        HAND_OVER_MS = 1000,
+        PROBE_MS = 500,
+        PROBE_MAX_MS = 10000,
+        STEADY_MS = 60000,
+        LOOK_AGAIN_MS = 100, /* stop.c */
 };
 
 /* 'by' asks for a write, which the disk of 'h' refuses; returns when the replica has stopped, and says so. */
@@ -38,7 +45,8 @@ static Host *alone(Stores *all) {
 }
 
 static void a_stopped_replica_looks_again_with_growing_pauses(Stores *all) {
-        static const uint64_t pauses[] = { PROBE_MS, 2 * PROBE_MS, 4 * PROBE_MS, 8 * PROBE_MS, 16 * PROBE_MS, PROBE_MAX_MS, PROBE_MAX_MS };
+        static const uint64_t pauses[] = { PROBE_MS,      2 * PROBE_MS, 4 * PROBE_MS, 8 * PROBE_MS,
+                                           16 * PROBE_MS, PROBE_MAX_MS, PROBE_MAX_MS };
         Host *h = alone(all);
         uint64_t at_ms;
         size_t n = 0;
@@ -48,7 +56,8 @@ static void a_stopped_replica_looks_again_with_growing_pauses(Stores *all) {
         for (size_t i = 0; i < wire.n; i++) {
                 if (wire.items[i].what != ROOM)
                         continue;
-                expect(all, "pause", wire.items[i].at_ms - at_ms, pauses[MIN(n, ELEMENTS(pauses) - 1)] - 2, pauses[MIN(n, ELEMENTS(pauses) - 1)] + 2);
+                expect(all, "pause", wire.items[i].at_ms - at_ms, pauses[MIN(n, ELEMENTS(pauses) - 1)] - 2,
+                       pauses[MIN(n, ELEMENTS(pauses) - 1)] + 2);
                 at_ms = wire.items[i].at_ms;
                 n++;
         }
@@ -62,18 +71,20 @@ static void a_stopped_replica_looks_again_with_growing_pauses(Stores *all) {
                 wire.n = 0;
                 at_ms = stop_by(all, h, h, -ENOSPC);
                 WAIT(all, "it-looks", wire_count(ROOM, 0, NEVER) > 0);
-                expect(all, "the-first-pause", world_now_ms(all->world) - at_ms, (steady ? PROBE_MS : PROBE_MAX_MS) - 2, (steady ? PROBE_MS : PROBE_MAX_MS) + 2);
+                expect(all, "the-first-pause", world_now_ms(all->world) - at_ms,
+                       (steady ? PROBE_MS : PROBE_MAX_MS) - 2, (steady ? PROBE_MS : PROBE_MAX_MS) + 2);
                 mend(h);
                 WAIT(all, "it-comes-back", !h->stopped);
         }
 }
 
-/* Of what has passed while it stood still itself, TICK_COUNTS_MS count at most. Watching begins and ends with a tick, and each pause lasts from the
- * tick before to its end. */
+/* Of what has passed while it stood still itself, TICK_COUNTS_MS count at most. Watching begins and ends with
+ * a tick, and each pause lasts from the tick before to its end. */
 static void watch_a_write_that_hangs(Stores *all, unsigned pauses) {
         enum { PAUSE_MS = 3000 };
         Host *h = alone(all);
-        uint64_t at_ms = world_now_ms(all->world), least = WRITE_MAX_MS + pauses * (PAUSE_MS - TICK_COUNTS_MS);
+        uint64_t at_ms = world_now_ms(all->world),
+                 least = WRITE_MAX_MS + pauses * (PAUSE_MS - TICK_COUNTS_MS);
 
         h->disk_bad = true;
         world_loop_set_work_ms(h->loop, 60000, 60000);
@@ -86,7 +97,8 @@ static void watch_a_write_that_hangs(Stores *all, unsigned pauses) {
                 run_ms(all, PAUSE_MS);
         }
         WAIT(all, "it-ends", h->stopped);
-        expect(all, "it-ends-after", world_now_ms(all->world) - at_ms, least, least + (2 + pauses) * ELECTION_MS + SLACK_MS);
+        expect(all, "it-ends-after", world_now_ms(all->world) - at_ms, least,
+               least + (2 + pauses) * ELECTION_MS + SLACK_MS);
         WAIT(all, "it-comes-back", !h->stopped);
 }
 
@@ -118,7 +130,8 @@ static void it_begins_again_soon_after_the_write_that_hung(Stores *all) {
         }
 }
 
-/* An eighth of a small disk, and what a rebuild takes; a replica that has failed for another reason is not asked for room. */
+/* An eighth of a small disk, and what a rebuild takes; a replica that has failed for another reason is not
+ * asked for room. */
 static void a_replica_that_had_no_room_comes_back_when_there_is_a_reserve(Stores *all) {
         static const struct {
                 int error;
@@ -146,7 +159,8 @@ static void a_replica_that_had_no_room_comes_back_when_there_is_a_reserve(Stores
                 }
                 run_ms(all, 12000);
                 if (h->stopped)
-                        world_failed(all->world, "with-it-a-replica-comes-back", "case %zu: %s", k, state_of(h).problem);
+                        world_failed(all->world, "with-it-a-replica-comes-back", "case %zu: %s", k,
+                                     state_of(h).problem);
                 wire.total = 0;
                 run_ms(all, STEADY_MS + 1000);
         }
@@ -195,7 +209,8 @@ static void set_apart(Stores *all, Host *h, bool apart) {
                         sim_net_cut(all->net, h->card, all->hosts[i].card, apart);
 }
 
-/* It is noticed two election timeouts after the last message, when nothing else wakes the host. 'knows': what clients are told. */
+/* It is noticed two election timeouts after the last message, when nothing else wakes the host. 'knows': what
+ * clients are told. */
 static void hears_no_leader(Stores *all, Host *h, bool (*knows)(const Host *h)) {
         set_apart(all, h, true);
         run_ms(all, 2 * ELECTION_MS - HEARTBEAT_MS - SLACK_MS);
@@ -237,7 +252,8 @@ static Host *standby(Stores *all) {
         state = state_of(stores_leader(all));
         for (size_t k = 0; k < state.n_members; k++)
                 for (unsigned i = 0; i < all->n; i++)
-                        if (state.members[k].seat == KV_SEAT_STANDBY && all->hosts[i].raft_id == state.members[k].raft_id)
+                        if (state.members[k].seat == KV_SEAT_STANDBY &&
+                            all->hosts[i].raft_id == state.members[k].raft_id)
                                 return &all->hosts[i];
         return NULL;
 }
@@ -271,7 +287,8 @@ static void a_leader_that_cannot_hand_over_stops_after_a_second(Stores *all) {
         WAIT(all, "it-fails", state_of(leader).stopped);
         at_ms = world_now_ms(all->world);
         WAIT(all, "it-stops", leader->stopped);
-        expect(all, "it-stops-after", world_now_ms(all->world) - at_ms, HAND_OVER_MS - SLACK_MS, HAND_OVER_MS + SLACK_MS);
+        expect(all, "it-stops-after", world_now_ms(all->world) - at_ms, HAND_OVER_MS - SLACK_MS,
+               HAND_OVER_MS + SLACK_MS);
         mend(leader);
         for (unsigned i = 0; i < all->n; i++)
                 world_loop_set_work_ms(all->hosts[i].loop, 0, 5);
@@ -285,7 +302,8 @@ static void a_leader_that_has_handed_over_stops_at_once(Stores *all) {
         leader->disk_bad = leader->disk_breaks = true;
         sim_disk_set_error(leader->disk, -EIO, false);
         begin_put(leader, "/a");
-        WAIT(all, "another-leads", stores_leader(all) && stores_leader(all) != leader && state_of(stores_leader(all)).term > term);
+        WAIT(all, "another-leads",
+             stores_leader(all) && stores_leader(all) != leader && state_of(stores_leader(all)).term > term);
         run_ms(all, 50);
         if (!leader->stopped)
                 world_failed(all->world, "it-has-stopped", "not yet");
@@ -293,8 +311,9 @@ static void a_leader_that_has_handed_over_stops_at_once(Stores *all) {
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
-/* The engine itself sends a few entries with a heartbeat only: the first ones behind a change of the configuration, and one that comes just behind a
- * heartbeat. All others are sent and committed at once, and only a heartbeat would say so without a notice. */
+/* The engine itself sends a few entries with a heartbeat only: the first ones behind a change of the
+ * configuration, and one that comes just behind a heartbeat. All others are sent and committed at once, and
+ * only a heartbeat would say so without a notice. */
 static void a_follower_hears_at_once_what_is_committed(Stores *all) {
         enum { N = 30, RARE = 5, IDLE_MS = 100 * HEARTBEAT_MS };
         Host *leader = three_voters(all, 3000), *h = &all->hosts[(leader->number + 1) % 3];
@@ -319,19 +338,29 @@ static void a_follower_hears_at_once_what_is_committed(Stores *all) {
         run_ms(all, IDLE_MS);
         kv_counts(leader->store, &after);
         n = 2 * IDLE_MS / HEARTBEAT_MS;
-        expect(all, "heartbeats-to-two-and-nothing-else", after.traffic.appends_sent - before.traffic.appends_sent, n - 2, n + 2);
+        expect(all, "heartbeats-to-two-and-nothing-else",
+               after.traffic.appends_sent - before.traffic.appends_sent, n - 2, n + 2);
 }
 
 static const Scenario scenarios[] = {
-        { "a_stopped_replica_looks_again_with_growing_pauses", a_stopped_replica_looks_again_with_growing_pauses, 1 },
-        { "a_write_that_hangs_ends_the_replica_after_10_s", a_write_that_hangs_ends_the_replica_after_10_s, 1 },
-        { "a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon", a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon, 1 },
-        { "it_begins_again_soon_after_the_write_that_hung", it_begins_again_soon_after_the_write_that_hung, 1 },
-        { "a_replica_that_had_no_room_comes_back_when_there_is_a_reserve", a_replica_that_had_no_room_comes_back_when_there_is_a_reserve, 1 },
-        { "a_checkpoint_that_fails_is_tried_again_after_10_s", a_checkpoint_that_fails_is_tried_again_after_10_s, 1 },
-        { "a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it", a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it, 3 },
-        { "a_standby_knows_its_leader_as_long_as_it_hears_it", a_standby_knows_its_leader_as_long_as_it_hears_it, 4 },
-        { "a_leader_that_cannot_hand_over_stops_after_a_second", a_leader_that_cannot_hand_over_stops_after_a_second, 3 },
+        { "a_stopped_replica_looks_again_with_growing_pauses",
+          a_stopped_replica_looks_again_with_growing_pauses, 1 },
+        { "a_write_that_hangs_ends_the_replica_after_10_s", a_write_that_hangs_ends_the_replica_after_10_s,
+          1 },
+        { "a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon",
+          a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon, 1 },
+        { "it_begins_again_soon_after_the_write_that_hung", it_begins_again_soon_after_the_write_that_hung,
+          1 },
+        { "a_replica_that_had_no_room_comes_back_when_there_is_a_reserve",
+          a_replica_that_had_no_room_comes_back_when_there_is_a_reserve, 1 },
+        { "a_checkpoint_that_fails_is_tried_again_after_10_s",
+          a_checkpoint_that_fails_is_tried_again_after_10_s, 1 },
+        { "a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it",
+          a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it, 3 },
+        { "a_standby_knows_its_leader_as_long_as_it_hears_it",
+          a_standby_knows_its_leader_as_long_as_it_hears_it, 4 },
+        { "a_leader_that_cannot_hand_over_stops_after_a_second",
+          a_leader_that_cannot_hand_over_stops_after_a_second, 3 },
         { "a_leader_that_has_handed_over_stops_at_once", a_leader_that_has_handed_over_stops_at_once, 3 },
         { "a_follower_hears_at_once_what_is_committed", a_follower_hears_at_once_what_is_committed, 3 },
 };

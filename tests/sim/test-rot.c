@@ -1,8 +1,10 @@
-/* Trees that are not what they should be, and where they must not get to (ARCHITECTURE, Sameness and Transfer):
+/* Trees that are not what they should be, and where they must not get to (ARCHITECTURE, Sameness and
+ * Transfer):
  *
  *      test-rot [--seed N] [--runs N] [--trace]
  *
- * A leader's tree is wrong, or his checkpoint rots, while another replica lacks so much that it is sent the tree. */
+ * A leader's tree is wrong, or his checkpoint rots, while another replica lacks so much that it is sent the
+ * tree. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -23,15 +25,15 @@ static void run_ms(Stores *all, uint64_t ms) {
         world_run(all->world, world_now_ms(all->world) + ms);
 }
 
-#define UNTIL(all, name, expression)                                                                                      \
-        do {                                                                                                              \
-                uint64_t until_ms_ = world_now_ms((all)->world) + PATIENCE_MS;                                            \
-                while (!(expression)) {                                                                                   \
-                        if (world_now_ms((all)->world) > until_ms_)                                                       \
-                                world_failed((all)->world, name, "not within %d s", PATIENCE_MS / 1000);                  \
-                        stores_turn(all);                                                                                 \
-                        run_ms(all, LOOK_MS);                                                                             \
-                }                                                                                                         \
+#define UNTIL(all, name, expression)                                                                     \
+        do {                                                                                             \
+                uint64_t until_ms_ = world_now_ms((all)->world) + PATIENCE_MS;                           \
+                while (!(expression)) {                                                                  \
+                        if (world_now_ms((all)->world) > until_ms_)                                      \
+                                world_failed((all)->world, name, "not within %d s", PATIENCE_MS / 1000); \
+                        stores_turn(all);                                                                \
+                        run_ms(all, LOOK_MS);                                                            \
+                }                                                                                        \
         } while (false)
 
 static bool is_whole(Stores *all, unsigned n_voters) {
@@ -81,7 +83,10 @@ static void write_some(Stores *all, unsigned n) {
 
                 UNTIL(all, "there-is-a-leader", stores_leader(all));
                 snprintf(key, sizeof(key), "/some/%u", i % 50);
-                if (kv_propose(stores_leader(all)->store, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { value, sizeof(value) } },
+                if (kv_propose(stores_leader(all)->store,
+                               &(KvCommand) { .op = KV_SET,
+                                              .key = kv_string(key),
+                                              .value = { value, sizeof(value) } },
                                on_answer, &a, NULL) < 0)
                         abort();
                 while (!a.came)
@@ -109,7 +114,8 @@ static uint64_t checkpoint_of(const Host *h) {
 
 static void make_checkpoint(Stores *all, Host *h) {
         replica_checkpoint(h->store->replica);
-        UNTIL(all, "a-checkpoint-is-made", checkpoint_of(h) == raft_core_applied_index(h->store->replica->core));
+        UNTIL(all, "a-checkpoint-is-made",
+              checkpoint_of(h) == raft_core_applied_index(h->store->replica->core));
 }
 
 static uint64_t applied(const Host *h) {
@@ -132,10 +138,13 @@ static void a_wrong_tree_and_its_copy_are_no_majority(Stores *all) {
         store_flip(leader);
         make_checkpoint(all, leader);
         store_power_on(away);
-        UNTIL(all, "who-was-away-gets-the-tree", store_is_up(away) && store_is_flipped(away) && applied(away) >= checkpoint_of(leader));
-        for (uint64_t end_ms = world_now_ms(all->world) + VERDICT_MS; world_now_ms(all->world) < end_ms; run_ms(all, LOOK_MS))
+        UNTIL(all, "who-was-away-gets-the-tree",
+              store_is_up(away) && store_is_flipped(away) && applied(away) >= checkpoint_of(leader));
+        for (uint64_t end_ms = world_now_ms(all->world) + VERDICT_MS; world_now_ms(all->world) < end_ms;
+             run_ms(all, LOOK_MS))
                 if (store_is_flipped(right))
-                        world_failed(all->world, "a-copy-is-no-witness", "%s had the right tree, and has the wrong one now", right->name);
+                        world_failed(all->world, "a-copy-is-no-witness",
+                                     "%s had the right tree, and has the wrong one now", right->name);
 }
 
 /* As soon as two trees differ nobody is sent one of them: nobody knows which. */
@@ -147,9 +156,11 @@ static void who_is_in_doubt_sends_no_tree(Stores *all) {
         make_checkpoint(all, leader);
         write_some(all, 60); /* past the next comparison */
         store_power_on(away);
-        for (uint64_t end_ms = world_now_ms(all->world) + VERDICT_MS; world_now_ms(all->world) < end_ms; run_ms(all, LOOK_MS))
+        for (uint64_t end_ms = world_now_ms(all->world) + VERDICT_MS; world_now_ms(all->world) < end_ms;
+             run_ms(all, LOOK_MS))
                 if (store_is_flipped(away))
-                        world_failed(all->world, "doubt-is-not-sent", "%s got a tree that is in doubt", away->name);
+                        world_failed(all->world, "doubt-is-not-sent", "%s got a tree that is in doubt",
+                                     away->name);
 }
 
 /* Of two trees that differ, and no third one, a disk has changed one: that host need not be told. */
@@ -157,14 +168,16 @@ static void who_is_in_doubt_finds_that_his_own_tree_rots(Stores *all) {
         Host *away, *h;
 
         UNTIL(all, "there-are-three-voters", is_whole(all, 3));
-        do_one(all, &(KvCommand) { .op = KV_SET, .key = kv_string("/d/rots"), .value = kv_string("1234567 ") });
+        do_one(all,
+               &(KvCommand) { .op = KV_SET, .key = kv_string("/d/rots"), .value = kv_string("1234567 ") });
         run_ms(all, 1000);
         away = leave_one_behind(all);
         do
                 h = stores_any(all);
         while (h == away);
         UNTIL(all, "a-tree-rots", store_rot_tree(h));
-        do_one(all, &(KvCommand) { .op = KV_DELETE, .key = kv_string("/d/rots") }); /* so that the sums differ from here on */
+        do_one(all, &(KvCommand) { .op = KV_DELETE,
+                                   .key = kv_string("/d/rots") }); /* so that the sums differ from here on */
         UNTIL(all, "who-rots-finds-it", h->rotten_tree == 0);
         store_power_on(away);
         UNTIL(all, "all-are-whole", is_whole(all, 3));
@@ -195,11 +208,13 @@ static void a_checkpoint_that_arrives_whole_is_kept(Stores *all) {
         store_power_on(away);
         UNTIL(all, "who-was-away-gets-the-tree", (kept &= checkpoint_of(leader) > 0, is_whole(all, 3)));
         if (!kept || all->counts[FAULT_CHECKPOINT_REFUSED] > refused)
-                world_failed(all->world, "a-checkpoint-is-kept", "its transfer made %s drop it", leader->name);
+                world_failed(all->world, "a-checkpoint-is-kept", "its transfer made %s drop it",
+                             leader->name);
 }
 
 /* A frame of compare.c with this head. */
-static void send_frame(Host *by, const Host *to, const uint64_t head[3], uint8_t kind, uint64_t term, uint64_t index, uint64_t value) {
+static void send_frame(Host *by, const Host *to, const uint64_t head[3], uint8_t kind, uint64_t term,
+                       uint64_t index, uint64_t value) {
         _cleanup_writer_ Writer w = {};
 
         for (size_t i = 0; i < 3; i++)
@@ -245,7 +260,8 @@ static void a_verdict_of_another_term_is_ignored(Stores *all) {
         send_verdict(leader, h, term - 1, index);
         send_verdict(leader, h, term + 1, index);
         if (takes_verdict(all, h))
-                world_failed(all->world, "a-verdict-counts-in-its-term", "%s took one of another term than %" PRIu64, h->name, term);
+                world_failed(all->world, "a-verdict-counts-in-its-term",
+                             "%s took one of another term than %" PRIu64, h->name, term);
 
         /* The same of this term is taken. */
         h->replica_is_odd = true;
@@ -272,26 +288,31 @@ static void frames_of_others_are_dropped(Stores *all) {
         term = replica_term(leader->store->replica);
         index = applied(h) / EVERY * EVERY;
         {
-                const uint64_t heads[][3] = { { cluster + 1, leader->raft_id, h->raft_id }, { cluster, leader->raft_id, other->raft_id },
+                const uint64_t heads[][3] = { { cluster + 1, leader->raft_id, h->raft_id },
+                                              { cluster, leader->raft_id, other->raft_id },
                                               { cluster, other->raft_id, h->raft_id } };
 
                 for (size_t i = 0; i < ELEMENTS(heads); i++) {
                         send_frame(leader, h, heads[i], KIND_VERDICT, term, index, VERDICT_DIFFERS);
                         if (takes_verdict(all, h))
-                                world_failed(all->world, "a-verdict-is-for-the-replica-it-names", "%s took number %zu", h->name, i);
+                                world_failed(all->world, "a-verdict-is-for-the-replica-it-names",
+                                             "%s took number %zu", h->name, i);
                 }
         }
 
         make_checkpoint(all, leader);
         sent = all->counts[FAULT_TRANSFER];
         {
-                const uint64_t heads[][3] = { { cluster, other->raft_id, leader->raft_id }, { cluster, h->raft_id, leader->raft_id } };
+                const uint64_t heads[][3] = { { cluster, other->raft_id, leader->raft_id },
+                                              { cluster, h->raft_id, leader->raft_id } };
 
                 for (size_t i = 0; i < ELEMENTS(heads); i++) {
                         send_frame(h, leader, heads[i], KIND_ASK, term, 1, 0);
                         run_ms(all, 1000);
                         if (all->counts[FAULT_TRANSFER] != sent + i)
-                                world_failed(all->world, "only-its-sender-asks", "number %zu: %" PRIu64 " trees were sent", i, all->counts[FAULT_TRANSFER] - sent);
+                                world_failed(all->world, "only-its-sender-asks",
+                                             "number %zu: %" PRIu64 " trees were sent", i,
+                                             all->counts[FAULT_TRANSFER] - sent);
                 }
         }
 }

@@ -1,15 +1,18 @@
 /* What clients see of five stores under faults (tests/sim/stores.h): every answer judged.
  *
- *   tests/sim/test-stores [--seed N] [--runs N] [--seconds N] [--hosts N] [--without FAULT ... | --only FAULT ...] [--bug NAME] [--trace] [--twice]
+ *   tests/sim/test-stores [--seed N] [--runs N] [--seconds N] [--hosts N] [--without FAULT ... | --only FAULT
+ * ...] [--bug NAME] [--trace] [--twice]
  *                         [--shrink]
  *
- * --twice runs each seed twice, and compares; --shrink looks for a smaller run in which the same check fails: shorter, with fewer
- * hosts, without each kind of fault.
+ * --twice runs each seed twice, and compares; --shrink looks for a smaller run in which the same check fails:
+ * shorter, with fewer hosts, without each kind of fault.
  *
- * Checked: histories of keys and directories are linearizable (tests/sim/history.h); plain reads are never invented, and never
- * run backward at one host, whatever it died of meanwhile and whatever became of its replica; watches are complete (tests/sim/watchers.h); who is told "written" finds it applied there; answers
- * come in time, and within 1.5 s of the leader's loss; equal applied index, equal tree; after healing everybody writes, follows,
- * has caught up, nothing that is due still stands; a minute of nothing writes nothing, grows nothing, and wakes few. */
+ * Checked: histories of keys and directories are linearizable (tests/sim/history.h); plain reads are never
+ * invented, and never run backward at one host, whatever it died of meanwhile and whatever became of its
+ * replica; watches are complete (tests/sim/watchers.h); who is told "written" finds it applied there; answers
+ * come in time, and within 1.5 s of the leader's loss; equal applied index, equal tree; after healing
+ * everybody writes, follows, has caught up, nothing that is due still stands; a minute of nothing writes
+ * nothing, grows nothing, and wakes few. */
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -28,8 +31,20 @@
 #include "tests/sim/stores.h"
 
 enum {
-        KEYS = 4, OBJECTS = 6, CLIENTS = 12, WATCHERS = 8, N_UNKNOWN_MAX = 12,
-        ROTTEN = -2, HEAL_MS = 30000, REST_MS = 8000, IDLE_MS = 60000, IDLE_WAKES_MAX = 30, IDLE_BYTES_MAX = 16384, ANSWER_MAX_MS = 15000, LOST_MAX_MS = 1500, SLACK_MS = 400,
+        KEYS = 4,
+        OBJECTS = 6,
+        CLIENTS = 12,
+        WATCHERS = 8,
+        N_UNKNOWN_MAX = 12,
+        ROTTEN = -2,
+        HEAL_MS = 30000,
+        REST_MS = 8000,
+        IDLE_MS = 60000,
+        IDLE_WAKES_MAX = 30,
+        IDLE_BYTES_MAX = 16384,
+        ANSWER_MAX_MS = 15000,
+        LOST_MAX_MS = 1500,
+        SLACK_MS = 400,
 };
 
 /* All hosts' wall clocks say so at the world's beginning, and so does cluster time. */
@@ -58,14 +73,16 @@ struct Test {
         Stores stores;
         Object objects[OBJECTS];
         Ask clients[CLIENTS];
-        uint64_t at; /* in the order of all that clients see */
-        uint64_t seen_index[STORES_MAX]; /* whatever dies meanwhile, or is exchanged: a host remembers what it showed */
+        uint64_t at;                     /* in the order of all that clients see */
+        uint64_t seen_index[STORES_MAX]; /* whatever dies meanwhile, or is exchanged: a host remembers what it
+                                            showed */
         uint64_t n_answers, spell_until_ms;
         bool rests;
 };
 
 typedef struct Sums {
-        uint64_t judged, unknown, undecided, histories, events, moves, cleared, compared, elections, idle_wakes, ms, store_ms, faults[_FAULT_MAX];
+        uint64_t judged, unknown, undecided, histories, events, moves, cleared, compared, elections,
+                idle_wakes, ms, store_ms, faults[_FAULT_MAX];
 } Sums;
 
 static Sums sums;
@@ -79,9 +96,12 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
 /* -- Histories -- */
 
 static const char *outcome_of(const Object *o, int number) {
-        static const char *const names[] = { [OP_UNKNOWN] = "unknown", [OP_REFUSED] = "refused", [OP_ANSWERED] = "answered" };
+        static const char *const names[] = {
+                [OP_UNKNOWN] = "unknown", [OP_REFUSED] = "refused", [OP_ANSWERED] = "answered"
+        };
 
-        return number >= 0 && (unsigned) number < o->history.n ? names[o->history.ops[number].outcome] : "never asked";
+        return number >= 0 && (unsigned) number < o->history.n ? names[o->history.ops[number].outcome] :
+                                                                 "never asked";
 }
 
 static void judge(Object *o) {
@@ -93,14 +113,17 @@ static void judge(Object *o) {
                 const Op *op = &o->history.ops[i];
 
                 world_trace(w, "history",
-                            "%u: kind %d %s, %" PRIu64 "..%" PRIu64 ", compares %d or %" PRIu64 ", lives %" PRIu64 " ms: %s, index %" PRIu64 " (wrote %" PRIu64
-                            ") at %" PRIu64 ", found %d of %" PRIu64 ", %" PRIu64 ", expires %" PRIu64,
-                            i, op->kind, outcome_of(o, (int) i), op->called, op->returned, op->compare_op, op->compare_index, op->ttl_ms,
-                            kv_status_name(op->status), op->index, op->effect, op->now_ms, op->found, op->found_modified, op->found_created,
+                            "%u: kind %d %s, %" PRIu64 "..%" PRIu64 ", compares %d or %" PRIu64
+                            ", lives %" PRIu64 " ms: %s, index %" PRIu64 " (wrote %" PRIu64 ") at %" PRIu64
+                            ", found %d of %" PRIu64 ", %" PRIu64 ", expires %" PRIu64,
+                            i, op->kind, outcome_of(o, (int) i), op->called, op->returned, op->compare_op,
+                            op->compare_index, op->ttl_ms, kv_status_name(op->status), op->index, op->effect,
+                            op->now_ms, op->found, op->found_modified, op->found_created,
                             op->found_expires_ms);
         }
         if (r == -EUCLEAN)
-                world_failed(w, "histories-are-linearizable", "/%c/%u/%" PRIu64 ": %s", o->history.dir ? 'd' : 'k', o->number, o->epoch, error_text(&err, 0));
+                world_failed(w, "histories-are-linearizable", "/%c/%u/%" PRIu64 ": %s",
+                             o->history.dir ? 'd' : 'k', o->number, o->epoch, error_text(&err, 0));
         sums.undecided += r < 0;
         sums.histories++;
         for (unsigned i = 0; i < o->history.n; i++) {
@@ -156,17 +179,22 @@ static int writer_of(Ask *a, const KvNode *node, bool written) {
         char value[2048], text[16];
         int number;
 
-        snprintf(text, sizeof(text), "%.*s", (int) MIN(node->value.size, (size_t) 8), (const char *) node->value.data);
+        snprintf(text, sizeof(text), "%.*s", (int) MIN(node->value.size, (size_t) 8),
+                 (const char *) node->value.data);
         number = atoi(text);
-        if (history_seen(&o->history, number, node->modified) < 0 || node->value.size != value_of(o, number, value) ||
+        if (history_seen(&o->history, number, node->modified) < 0 ||
+            node->value.size != value_of(o, number, value) ||
             memcmp(node->value.data, value, node->value.size) != 0) {
                 if (store_may_show_rot(a->host, written)) {
                         o->test->stores.counts[FAULT_ROT_SHOWN]++;
                         return ROTTEN;
                 }
-                world_failed(w, "nothing-is-invented", "%s: %.*s holds '%s' of index %" PRIu64 " (%s, index %" PRIu64 ")", a->host->name,
-                             (int) node->key.size, (const char *) node->key.data, text, node->modified, outcome_of(o, number),
-                             number >= 0 && (unsigned) number < o->history.n ? o->history.ops[number].effect : 0);
+                world_failed(w, "nothing-is-invented",
+                             "%s: %.*s holds '%s' of index %" PRIu64 " (%s, index %" PRIu64 ")",
+                             a->host->name, (int) node->key.size, (const char *) node->key.data, text,
+                             node->modified, outcome_of(o, number),
+                             number >= 0 && (unsigned) number < o->history.n ? o->history.ops[number].effect :
+                                                                               0);
         }
         return number;
 }
@@ -180,14 +208,16 @@ static bool take_found(Ask *a, Op *op, const KvNode *node, bool written) {
         return op->found != ROTTEN;
 }
 
-/* Where what we say is lost and what we hear is not, the session ends after 10 s of silence: nobody waits for longer. */
+/* Where what we say is lost and what we hear is not, the session ends after 10 s of silence: nobody waits for
+ * longer. */
 static void check_answer_time(const Ask *a) {
         World *w = a->test->stores.world;
-        uint64_t now_ms = world_now_ms(w), took_ms = now_ms - MAX(a->begun_ms, MIN(a->host->paused_ms, now_ms));
+        uint64_t now_ms = world_now_ms(w),
+                 took_ms = now_ms - MAX(a->begun_ms, MIN(a->host->paused_ms, now_ms));
 
         if (took_ms > ANSWER_MAX_MS && now_ms > a->test->stores.slow_until_ms)
-                world_failed(w, "answers-come", "%s: after %" PRIu64 " ms, operation %d of kind %d", a->host->name, took_ms, a->number,
-                             op_of(a)->kind);
+                world_failed(w, "answers-come", "%s: after %" PRIu64 " ms, operation %d of kind %d",
+                             a->host->name, took_ms, a->number, op_of(a)->kind);
 }
 
 /* -- Reading -- */
@@ -201,8 +231,8 @@ static int on_child(void *userdata, const KvNode *node) {
                 return -EUCLEAN;
         snprintf(name, sizeof(name), "/%020" PRIu64, node->created);
         if (node->key.size < 21 || memcmp((const char *) node->key.data + node->key.size - 21, name, 21) != 0)
-                world_failed(a->test->stores.world, "children-are-in-order", "%.*s is of index %" PRIu64, (int) node->key.size,
-                             (const char *) node->key.data, node->created);
+                world_failed(a->test->stores.world, "children-are-in-order", "%.*s is of index %" PRIu64,
+                             (int) node->key.size, (const char *) node->key.data, node->created);
         op_of(a)->children[number / 64] |= 1ull << (number % 64);
         return 1;
 }
@@ -234,8 +264,8 @@ static bool read_now(Ask *a) {
         tree_abort(txn);
 
         if (meta.index < t->seen_index[host])
-                world_failed(t->stores.world, "reads-never-run-backward", "%s: %" PRIu64 " after %" PRIu64, a->host->name, meta.index,
-                             t->seen_index[host]);
+                world_failed(t->stores.world, "reads-never-run-backward", "%s: %" PRIu64 " after %" PRIu64,
+                             a->host->name, meta.index, t->seen_index[host]);
         t->seen_index[host] = meta.index;
         return sound;
 }
@@ -262,8 +292,11 @@ static void on_written(void *userdata, const KvResult *result) {
         Op *op = op_of(a);
 
         check_answer_time(a);
-        world_trace(t->stores.world, a->host->name, "answers operation %d of /%u/%" PRIu64 ": %s, index %" PRIu64 ", entry %" PRIu64 " of term %" PRIu64,
-                    a->number, a->object->number, a->object->epoch, kv_status_name(result->status), result->index, result->raft_index, result->term);
+        world_trace(t->stores.world, a->host->name,
+                    "answers operation %d of /%u/%" PRIu64 ": %s, index %" PRIu64 ", entry %" PRIu64
+                    " of term %" PRIu64,
+                    a->number, a->object->number, a->object->epoch, kv_status_name(result->status),
+                    result->index, result->raft_index, result->term);
         if (result->status == KV_NO_LEADER || result->status == KV_BUSY || result->status == KV_UNKNOWN) {
                 end(a, result->status == KV_UNKNOWN ? OP_UNKNOWN : OP_REFUSED);
                 return;
@@ -273,14 +306,19 @@ static void on_written(void *userdata, const KvResult *result) {
         op->index = result->index;
         op->now_ms = result->now_ms;
         if (result->now_ms > latest_ms(t))
-                world_failed(t->stores.world, "cluster-time-does-not-run-ahead", "%s: by %" PRIu64 " ms", a->host->name, result->now_ms - latest_ms(t));
-        if (kv_index(a->host->store) < result->index && kv_may_show(a->host->store)) /* by the leader's word, then nothing is shown */
-                world_failed(t->stores.world, "own-writes-are-read", "%s: index %" PRIu64, a->host->name, result->index);
+                world_failed(t->stores.world, "cluster-time-does-not-run-ahead", "%s: by %" PRIu64 " ms",
+                             a->host->name, result->now_ms - latest_ms(t));
+        if (kv_index(a->host->store) < result->index &&
+            kv_may_show(a->host->store)) /* by the leader's word, then nothing is shown */
+                world_failed(t->stores.world, "own-writes-are-read", "%s: index %" PRIu64, a->host->name,
+                             result->index);
         if (result->status == KV_OK) {
                 watchers_said(t->stores.watchers, result);
                 op->outcome = OP_ANSWERED;
-                if ((op->kind <= OP_SWAP_VALUE || op->kind == OP_POST) && writer_of(a, &result->node, false) != a->number)
-                        world_failed(t->stores.world, "answers-are-to-the-question", "%s: index %" PRIu64, a->host->name, result->index);
+                if ((op->kind <= OP_SWAP_VALUE || op->kind == OP_POST) &&
+                    writer_of(a, &result->node, false) != a->number)
+                        world_failed(t->stores.world, "answers-are-to-the-question", "%s: index %" PRIu64,
+                                     a->host->name, result->index);
                 if (result->has_prev && !a->object->history.dir && !take_found(a, op, &result->prev, true)) {
                         end(a, OP_UNKNOWN);
                         return;
@@ -356,10 +394,15 @@ static void propose(Ask *a) {
 }
 
 static OpKind draw_kind(World *w, bool dir) {
-        static const OpKind of_key[] = { OP_SET, OP_SET, OP_SET, OP_CREATE, OP_CREATE, OP_UPDATE, OP_UPDATE, OP_SWAP_INDEX, OP_SWAP_INDEX, OP_SWAP_VALUE,
-                                         OP_SWAP_VALUE, OP_DELETE, OP_DELETE_INDEX, OP_DELETE_VALUE, OP_READ, OP_READ, OP_READ, OP_READ, OP_PLAIN_READ };
-        static const OpKind of_dir[] = { OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_DELETE_CHILD,
-                                         OP_DELETE_CHILD, OP_DELETE_CHILD, OP_CLEAR, OP_READ, OP_READ, OP_READ, OP_PLAIN_READ };
+        static const OpKind of_key[] = { OP_SET,          OP_SET,          OP_SET,        OP_CREATE,
+                                         OP_CREATE,       OP_UPDATE,       OP_UPDATE,     OP_SWAP_INDEX,
+                                         OP_SWAP_INDEX,   OP_SWAP_VALUE,   OP_SWAP_VALUE, OP_DELETE,
+                                         OP_DELETE_INDEX, OP_DELETE_VALUE, OP_READ,       OP_READ,
+                                         OP_READ,         OP_READ,         OP_PLAIN_READ };
+        static const OpKind of_dir[] = { OP_POST,         OP_POST,         OP_POST,  OP_POST, OP_POST,
+                                         OP_POST,         OP_POST,         OP_POST,  OP_POST, OP_DELETE_CHILD,
+                                         OP_DELETE_CHILD, OP_DELETE_CHILD, OP_CLEAR, OP_READ, OP_READ,
+                                         OP_READ,         OP_PLAIN_READ };
 
         return dir ? of_dir[world_draw(w, ELEMENTS(of_dir))] : of_key[world_draw(w, ELEMENTS(of_key))];
 }
@@ -368,7 +411,8 @@ static void ask(Test *t, Ask *a, Host *h) {
         World *w = t->stores.world;
         Object *o = &t->objects[world_draw(w, OBJECTS)];
         OpKind kind = draw_kind(w, o->history.dir);
-        bool compares = kind == OP_SWAP_INDEX || kind == OP_SWAP_VALUE || kind == OP_DELETE_INDEX || kind == OP_DELETE_VALUE || kind == OP_DELETE_CHILD;
+        bool compares = kind == OP_SWAP_INDEX || kind == OP_SWAP_VALUE || kind == OP_DELETE_INDEX ||
+                        kind == OP_DELETE_VALUE || kind == OP_DELETE_CHILD;
         Op *op;
         int other;
 
@@ -376,13 +420,18 @@ static void ask(Test *t, Ask *a, Host *h) {
                 return;
         op = history_call(&o->history, kind, ++t->at);
         op->outcome = OP_UNKNOWN;
-        *a = (Ask) { .test = t, .object = o, .host = h, .number = history_number(&o->history, op), .begun_ms = world_now_ms(w) };
+        *a = (Ask) { .test = t,
+                     .object = o,
+                     .host = h,
+                     .number = history_number(&o->history, op),
+                     .begun_ms = world_now_ms(w) };
         o->n_pending++;
         other = some_writer(w, &o->history);
         if (compares && other < 0)
                 op->kind = kind = OP_READ;
         op->compare_op = other;
-        world_trace(w, h->name, "is asked operation %d of kind %d of /%u/%" PRIu64, a->number, kind, o->number, o->epoch);
+        world_trace(w, h->name, "is asked operation %d of kind %d of /%u/%" PRIu64, a->number, kind,
+                    o->number, o->epoch);
 
         if (kind == OP_PLAIN_READ && kv_may_show(h->store)) {
                 end(a, read_now(a) ? OP_ANSWERED : OP_REFUSED);
@@ -406,8 +455,10 @@ static void check_lost(Test *t) {
                         continue;
                 since_ms = MAX(MAX(a->begun_ms, a->host->lost_ms), a->host->paused_ms);
                 if (now_ms > since_ms + LOST_MAX_MS + SLACK_MS)
-                        world_failed(t->stores.world, "answers-come-after-loss", "%s: no leader for %" PRIu64 " ms, operation %d of kind %d", a->host->name,
-                                     now_ms - since_ms, a->number, a->object->history.ops[a->number].kind);
+                        world_failed(t->stores.world, "answers-come-after-loss",
+                                     "%s: no leader for %" PRIu64 " ms, operation %d of kind %d",
+                                     a->host->name, now_ms - since_ms, a->number,
+                                     a->object->history.ops[a->number].kind);
         }
 }
 
@@ -422,7 +473,8 @@ static void turn_spell(Test *t) {
         if (world_now_ms(w) < t->spell_until_ms)
                 return;
         t->stores.calm = t->spell_until_ms > 0 && !t->stores.calm;
-        t->spell_until_ms = world_now_ms(w) + (t->stores.calm ? 60000 + world_draw(w, 1200000) : 2000 + world_draw(w, 20000));
+        t->spell_until_ms = world_now_ms(w) +
+                            (t->stores.calm ? 60000 + world_draw(w, 1200000) : 2000 + world_draw(w, 20000));
         world_trace(w, "world", "%s", t->stores.calm ? "calm" : "a burst");
 }
 
@@ -460,8 +512,11 @@ static void check_healed(Test *t) {
                 world_failed(all->world, "there-is-a-leader", "none");
         kv_state(leader->store, &leads);
         for (size_t i = 0; i < leads.n_members; i++)
-                world_trace(all->world, leader->name, "leads replica %" PRIu64 " at %s, %s, %s, which holds entry %" PRIu64, leads.members[i].raft_id,
-                            leads.members[i].address, kv_seat_name(leads.members[i].seat), leads.members[i].reachable ? "reachable" : "not reachable",
+                world_trace(all->world, leader->name,
+                            "leads replica %" PRIu64 " at %s, %s, %s, which holds entry %" PRIu64,
+                            leads.members[i].raft_id, leads.members[i].address,
+                            kv_seat_name(leads.members[i].seat),
+                            leads.members[i].reachable ? "reachable" : "not reachable",
                             leads.members[i].match);
         for (unsigned i = 0; i < all->n; i++) {
                 Host *h = &all->hosts[i];
@@ -472,11 +527,14 @@ static void check_healed(Test *t) {
                 if (store_is_flipped(h))
                         world_failed(all->world, "who-differs-is-found", "%s: %s", h->name, state.problem);
                 if (!state.ready)
-                        world_failed(all->world, "everybody-follows", "%s (replica %" PRIu64 " of cluster %" PRIx64 "%s%s%s): %s", h->name, h->raft_id,
-                                     state.cluster_id, h->wipe ? ", to be wiped" : "", h->leaving ? ", leaving" : "",
-                                     h->disk_breaks ? ", without a disk" : "", state.problem);
+                        world_failed(all->world, "everybody-follows",
+                                     "%s (replica %" PRIu64 " of cluster %" PRIx64 "%s%s%s): %s", h->name,
+                                     h->raft_id, state.cluster_id, h->wipe ? ", to be wiped" : "",
+                                     h->leaving ? ", leaving" : "", h->disk_breaks ? ", without a disk" : "",
+                                     state.problem);
                 if (state.raft_index != leads.raft_index)
-                        world_failed(all->world, "everybody-catches-up", "%s: entry %" PRIu64 " of %" PRIu64, h->name, state.raft_index, leads.raft_index);
+                        world_failed(all->world, "everybody-catches-up", "%s: entry %" PRIu64 " of %" PRIu64,
+                                     h->name, state.raft_index, leads.raft_index);
                 stores_check_hash(all, h);
         }
         for (unsigned i = 0; i < CLIENTS; i++)
@@ -485,7 +543,8 @@ static void check_healed(Test *t) {
         if (kv_read(leader->store, &txn) < 0)
                 world_failed(all->world, "a-tree-can-be-read", "%s", leader->name);
         if (tree_first_due(txn, leads.cluster_ms - REST_MS / 2, &node) >= 0)
-                world_failed(all->world, "what-is-due-goes", "%.*s", (int) node.key.size, (const char *) node.key.data);
+                world_failed(all->world, "what-is-due-goes", "%.*s", (int) node.key.size,
+                             (const char *) node.key.data);
         tree_abort(txn);
         watchers_judge(all->watchers, leads.index);
 }
@@ -503,14 +562,19 @@ static void trace_all(Test *t) {
                         continue;
                 }
                 kv_state(h->store, &state);
-                world_trace(all->world, h->name, "replica %" PRIu64 ", %s, term %" PRIu64 ", applied %" PRIu64 ", commit %" PRIu64 ": %s", state.raft_id,
-                            kv_role_name(state.role), state.term, state.raft_index, state.commit, state.problem);
+                world_trace(all->world, h->name,
+                            "replica %" PRIu64 ", %s, term %" PRIu64 ", applied %" PRIu64 ", commit %" PRIu64
+                            ": %s",
+                            state.raft_id, kv_role_name(state.role), state.term, state.raft_index,
+                            state.commit, state.problem);
                 for (size_t k = 0; k < state.n_members; k++)
-                        world_trace(all->world, h->name, "  replica %" PRIu64 " is %s", state.members[k].raft_id, kv_seat_name(state.members[k].seat));
+                        world_trace(all->world, h->name, "  replica %" PRIu64 " is %s",
+                                    state.members[k].raft_id, kv_seat_name(state.members[k].seat));
         }
         for (unsigned i = 0; i < CLIENTS; i++)
                 if (t->clients[i].object)
-                        world_trace(all->world, "clients", "client %u waits for %s for %" PRIu64 " ms", i, t->clients[i].host->name,
+                        world_trace(all->world, "clients", "client %u waits for %s for %" PRIu64 " ms", i,
+                                    t->clients[i].host->name,
                                     world_now_ms(all->world) - t->clients[i].begun_ms);
 }
 
@@ -525,7 +589,8 @@ static unsigned n_descriptors(void) {
         return n;
 }
 
-/* Nothing is asked and nothing is due: nothing enters the log, nobody grows, and few wake. Those who watched are gone. */
+/* Nothing is asked and nothing is due: nothing enters the log, nobody grows, and few wake. Those who watched
+ * are gone. */
 static void check_idle(Test *t) {
         Stores *all = &t->stores;
         uint64_t entry[STORES_MAX], wakes;
@@ -538,7 +603,8 @@ static void check_idle(Test *t) {
         world_run(all->world, world_now_ms(all->world) + 1000);
         for (unsigned i = 0; i < all->n; i++) {
                 if (hub_watches(kv_hub(all->hosts[i].store)) > 0)
-                        world_failed(all->world, "who-left-is-gone", "%s keeps %u watches", all->hosts[i].name, hub_watches(kv_hub(all->hosts[i].store)));
+                        world_failed(all->world, "who-left-is-gone", "%s keeps %u watches",
+                                     all->hosts[i].name, hub_watches(kv_hub(all->hosts[i].store)));
                 kv_state(all->hosts[i].store, &state);
                 entry[i] = state.commit;
         }
@@ -550,15 +616,16 @@ static void check_idle(Test *t) {
         for (unsigned i = 0; i < all->n; i++) {
                 kv_state(all->hosts[i].store, &state);
                 if (state.commit != entry[i])
-                        world_failed(all->world, "idle-is-idle", "%s: %" PRIu64 " entries in %d s of nothing", all->hosts[i].name, state.commit - entry[i],
-                                     IDLE_MS / 1000);
+                        world_failed(all->world, "idle-is-idle", "%s: %" PRIu64 " entries in %d s of nothing",
+                                     all->hosts[i].name, state.commit - entry[i], IDLE_MS / 1000);
         }
         wakes = (world_wakes(all->world) - wakes) * 1000 / IDLE_MS / all->n;
         sums.idle_wakes = MAX(sums.idle_wakes, wakes);
         if (wakes > IDLE_WAKES_MAX)
                 world_failed(all->world, "idle-is-idle", "%" PRIu64 " wake-ups a second and host", wakes);
         if (n_descriptors() != descriptors)
-                world_failed(all->world, "idle-is-bounded", "%u descriptors, %u before", n_descriptors(), descriptors);
+                world_failed(all->world, "idle-is-bounded", "%u descriptors, %u before", n_descriptors(),
+                             descriptors);
         if (mallinfo2().uordblks > used + IDLE_BYTES_MAX * all->n)
                 world_failed(all->world, "idle-is-bounded", "%zu bytes more", mallinfo2().uordblks - used);
 }
@@ -610,7 +677,8 @@ static void print_options(const Options *o, char *ret, size_t size) {
                 n_off += o->off[k];
         for (FaultKind k = 0; k <= FAULT_LOST_PAGES; k++)
                 if (o->off[k] == (n_off <= FAULT_LOST_PAGES / 2))
-                        n += (size_t) snprintf(ret + n, size - n, " --%s %s", o->off[k] ? "without" : "only", fault_name(k));
+                        n += (size_t) snprintf(ret + n, size - n, " --%s %s", o->off[k] ? "without" : "only",
+                                               fault_name(k));
         if (o->bug)
                 snprintf(ret + n, size - n, " --bug %s", o->bug);
 }
@@ -624,13 +692,19 @@ static uint64_t run_once(uint64_t seed, const Options *o) {
         if (!t)
                 abort();
         all = &t->stores;
-        *all = (Stores) { .world = world_new(seed, o->trace), .bug = o->bug, .gone = on_gone, .userdata = t, .n = o->hosts };
+        *all = (Stores) { .world = world_new(seed, o->trace),
+                          .bug = o->bug,
+                          .gone = on_gone,
+                          .userdata = t,
+                          .n = o->hosts };
         memcpy(all->off, o->off, sizeof(all->off));
         all->watchers = watchers_new(all->world, WATCHERS);
         print_options(o, replay, sizeof(replay));
         world_set_replay(all->world, replay);
         for (unsigned i = 0; i < OBJECTS; i++)
-                t->objects[i] = (Object) { .test = t, .number = i < KEYS ? i : i - KEYS, .history.dir = i >= KEYS };
+                t->objects[i] = (Object) { .test = t,
+                                           .number = i < KEYS ? i : i - KEYS,
+                                           .history.dir = i >= KEYS };
         running = t;
         stores_begin(all);
         on_turn(t);
@@ -663,7 +737,8 @@ static void run_alone(void *userdata) {
         (void) run_once(o->seed, o);
 }
 
-/* Takes 'less' if the same check fails, with its seed or, the draws being others, with one of those that follow. */
+/* Takes 'less' if the same check fails, with its seed or, the draws being others, with one of those that
+ * follow. */
 static bool fails_with(Options *o, Options less, unsigned seeds, const Verdict *verdict) {
         for (unsigned i = 0; i < seeds; i++, less.seed++) {
                 Verdict now = shrink_try(run_alone, &less);
@@ -709,25 +784,35 @@ static int shrink(Options *o) {
 static void print_sums(const Options *o) {
         double cpu_s = (double) clock() / CLOCKS_PER_SEC;
 
-        printf("%" PRIu64 " runs of %" PRIu64 " s and healing passed: %.2f cluster-hours simulated, %" PRIu64 " operations judged in %" PRIu64 " histories, %" PRIu64
-               " unknown outcomes, %" PRIu64 " histories undecided\n",
-               o->runs, o->seconds, (double) sums.ms / 3600000, sums.judged, sums.histories, sums.unknown, sums.undecided);
-        printf("%" PRIu64 " leaders, %" PRIu64 " events told, %" PRIu64 " watches moved, %" PRIu64 " places lost; %" PRIu64 " trees compared\n", sums.elections,
-               sums.events, sums.moves, sums.cleared, sums.compared);
+        printf("%" PRIu64 " runs of %" PRIu64 " s and healing passed: %.2f cluster-hours simulated, %" PRIu64
+               " operations judged in %" PRIu64 " histories, %" PRIu64 " unknown outcomes, %" PRIu64
+               " histories undecided\n",
+               o->runs, o->seconds, (double) sums.ms / 3600000, sums.judged, sums.histories, sums.unknown,
+               sums.undecided);
+        printf("%" PRIu64 " leaders, %" PRIu64 " events told, %" PRIu64 " watches moved, %" PRIu64
+               " places lost; %" PRIu64 " trees compared\n",
+               sums.elections, sums.events, sums.moves, sums.cleared, sums.compared);
         printf("at most %" PRIu64 " wake-ups a second and idle host\n", sums.idle_wakes);
-        printf("%.0f host-hours; %.0f times real time and %.0f operations on a second of one core\n", (double) sums.store_ms / 3600000,
-               (double) sums.ms / 1000 / cpu_s, (double) sums.judged / cpu_s);
+        printf("%.0f host-hours; %.0f times real time and %.0f operations on a second of one core\n",
+               (double) sums.store_ms / 3600000, (double) sums.ms / 1000 / cpu_s,
+               (double) sums.judged / cpu_s);
         for (FaultKind i = 0; i < _FAULT_MAX; i++)
                 printf("fault %s %" PRIu64 "\n", fault_name(i), sums.faults[i]);
 }
 
 int main(int argc, char *argv[]) {
         static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' },    { "runs", required_argument, NULL, 'r' }, { "trace", no_argument, NULL, 't' },
-                { "seconds", required_argument, NULL, 'S' }, { "bug", required_argument, NULL, 'b' },  { "twice", no_argument, NULL, '2' },
-                { "hosts", required_argument, NULL, 'h' },   { "without", required_argument, NULL, 'w' },
+                { "seed", required_argument, NULL, 's' },
+                { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },
+                { "seconds", required_argument, NULL, 'S' },
+                { "bug", required_argument, NULL, 'b' },
+                { "twice", no_argument, NULL, '2' },
+                { "hosts", required_argument, NULL, 'h' },
+                { "without", required_argument, NULL, 'w' },
                 { "only", required_argument, NULL, 'o' },
-                { "shrink", no_argument, NULL, 'k' }, {},
+                { "shrink", no_argument, NULL, 'k' },
+                {},
         };
         Options o = { .seed = 1, .seconds = 120 };
         bool only = false;

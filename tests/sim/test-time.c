@@ -2,8 +2,9 @@
  *
  *      test-time [--seed N] [--runs N] [--bug NAME] [--trace]
  *
- * What came while the leader was stopped is read before anything expires; a stall counts a second at most, and time without a leader
- * not at all; what was written before a leader came lives through its first 3 seconds, 30 when there had been none for 10. */
+ * What came while the leader was stopped is read before anything expires; a stall counts a second at most,
+ * and time without a leader not at all; what was written before a leader came lives through its first 3
+ * seconds, 30 when there had been none for 10. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +33,12 @@ static void on_put(void *userdata, const KvResult *result) {
 static void on_ask(void *userdata) {
         Put *put = userdata;
         KvCommand cmd = {
-                .op = put->refresh ? KV_UPDATE : KV_SET, .key = kv_string(put->key), .value = kv_string(put->refresh ? "" : "1"),
-                .refresh = put->refresh, .has_ttl = true, .ttl_ms = put->ttl_ms,
+                .op = put->refresh ? KV_UPDATE : KV_SET,
+                .key = kv_string(put->key),
+                .value = kv_string(put->refresh ? "" : "1"),
+                .refresh = put->refresh,
+                .has_ttl = true,
+                .ttl_ms = put->ttl_ms,
         };
 
         if (kv_propose(put->host->store, &cmd, on_put, put, NULL) < 0)
@@ -51,7 +56,8 @@ static void put(Stores *all, Host *h, const char *key, uint64_t ttl_ms) {
         for (unsigned i = 0; !p.came && i < PATIENCE_MS / LOOK_MS; i++)
                 run_ms(all, LOOK_MS);
         if (!p.came || p.status != KV_OK)
-                world_failed(all->world, "a-key-is-written", "%s: %s", key, p.came ? kv_status_name(p.status) : "no answer");
+                world_failed(all->world, "a-key-is-written", "%s: %s", key,
+                             p.came ? kv_status_name(p.status) : "no answer");
 }
 
 static bool is_there(Stores *all, Host *h, const char *key) {
@@ -94,7 +100,8 @@ static void what_came_in_a_stall_is_read_before_anything_expires(Stores *all) {
         world_loop_pause(h->loop, 3000);
         world_at(all->world, 1500, h->loop, on_ask, &refresh);
         run_ms(all, 4000);
-        must(all, "a-refresh-in-a-stall-is-in-time", refresh.came && refresh.status == KV_OK && is_there(all, h, "/t"));
+        must(all, "a-refresh-in-a-stall-is-in-time",
+             refresh.came && refresh.status == KV_OK && is_there(all, h, "/t"));
         must(all, "what-is-due-goes", !is_there(all, h, "/u"));
 }
 
@@ -107,7 +114,8 @@ static void wait_until_up(Stores *all) {
         (void) wait_for_leader(all);
 }
 
-/* All hosts at once; 'reboots': the machine, too, so that the tree is rebuilt. Nothing is written meanwhile: the last entry is old. */
+/* All hosts at once; 'reboots': the machine, too, so that the tree is rebuilt. Nothing is written meanwhile:
+ * the last entry is old. */
 static void restart_all(Stores *all, bool reboots) {
         for (unsigned i = 0; i < all->n; i++) {
                 Host *h = &all->hosts[i];
@@ -153,7 +161,8 @@ static void a_stall_counts_a_second_at_most(Stores *all) {
         must(all, "a-stall-counts-something", !is_there(all, h, "/t"));
 }
 
-/* A key that was due long ago does not keep others waiting, nor does the loop starve: a steady stream of writes, and what is due goes. */
+/* A key that was due long ago does not keep others waiting, nor does the loop starve: a steady stream of
+ * writes, and what is due goes. */
 static void what_is_due_goes_under_load(Stores *all) {
         Host *h = wait_for_leader(all);
 
@@ -188,8 +197,8 @@ static void wait_for_voters(Stores *all) {
         world_failed(all->world, "there-are-three-voters", "not so");
 }
 
-/* No checkpoint yet: after a power cut the trees begin empty, and only the log says how late it is. Who then leads is asked before
- * he has applied it. */
+/* No checkpoint yet: after a power cut the trees begin empty, and only the log says how late it is. Who then
+ * leads is asked before he has applied it. */
 static void a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time(Stores *all) {
         Put early[STORES_MAX];
         uint64_t cluster_ms;
@@ -212,7 +221,8 @@ static void a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time(Stores *a
         h = wait_for_leader(all);
         put(all, h, "/again", 60000);
         run_ms(all, 5000); /* until the last of them has been answered */
-        must(all, "cluster-time-is-the-logs", kv_cluster_ms(h->store) < cluster_ms + 60000 && is_there(all, h, "/t"));
+        must(all, "cluster-time-is-the-logs",
+             kv_cluster_ms(h->store) < cluster_ms + 60000 && is_there(all, h, "/t"));
 }
 
 /* Due first are those that fall due first: a new key behind an old one that is spared waits with it. */
@@ -251,12 +261,15 @@ static void they_live_30_s_when_there_was_none_for_10(Stores *all) {
 /* -- Runs -- */
 
 static const Scenario scenarios[] = {
-        { "what_came_in_a_stall_is_read_before_anything_expires", what_came_in_a_stall_is_read_before_anything_expires, 1 },
-        { "a_time_to_live_goes_on_over_a_restart_in_order", a_time_to_live_goes_on_over_a_restart_in_order, 1 },
+        { "what_came_in_a_stall_is_read_before_anything_expires",
+          what_came_in_a_stall_is_read_before_anything_expires, 1 },
+        { "a_time_to_live_goes_on_over_a_restart_in_order", a_time_to_live_goes_on_over_a_restart_in_order,
+          1 },
         { "a_time_to_live_goes_on_over_a_restart_of_all", a_time_to_live_goes_on_over_a_restart_in_order, 3 },
         { "restarts_that_never_end_keep_nothing_for_ever", restarts_that_never_end_keep_nothing_for_ever, 1 },
         { "a_stall_counts_a_second_at_most", a_stall_counts_a_second_at_most, 1 },
-        { "a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time", a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time, 3 },
+        { "a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time",
+          a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time, 3 },
         { "what_is_due_goes_under_load", what_is_due_goes_under_load, 1 },
         { "keys_older_than_their_leader_live_3_s", keys_older_than_their_leader_live_3_s, 3 },
         { "they_live_30_s_when_there_was_none_for_10", they_live_30_s_when_there_was_none_for_10, 3 },

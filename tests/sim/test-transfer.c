@@ -1,4 +1,5 @@
-/* Trees on their way to a follower that lacks more than the others' logs have, of which parts are lost, late or refused: what is sent again, and when.
+/* Trees on their way to a follower that lacks more than the others' logs have, of which parts are lost, late
+ * or refused: what is sent again, and when.
  *
  *      test-transfer [--seed N] [--runs N] [--trace] */
 #include <dirent.h>
@@ -21,7 +22,8 @@ static Host *fall_behind(Stores *all) {
         uint64_t lacked = state_of(leader).raft_index + 1;
 
         store_power_cut(away, NEVER_MS);
-        for (unsigned i = 0; i < WRITES_MIN || raft_core_first_index(leader->store->replica->core) <= lacked; i++) {
+        for (unsigned i = 0; i < WRITES_MIN || raft_core_first_index(leader->store->replica->core) <= lacked;
+             i++) {
                 char key[32];
 
                 if (i == WRITES_MAX)
@@ -43,7 +45,8 @@ static Host *leave_one_behind(Stores *all) {
 }
 
 static unsigned chunks_of(Stores *all) {
-        return (unsigned) ((stores_leader(all)->store->replica->folder.checkpoint.size + TRANSFER_CHUNK - 1) / TRANSFER_CHUNK);
+        return (unsigned) ((stores_leader(all)->store->replica->folder.checkpoint.size + TRANSFER_CHUNK - 1) /
+                           TRANSFER_CHUNK);
 }
 
 static void chunks_that_cannot_be_sent_are_tried_again(Stores *all) {
@@ -106,7 +109,8 @@ static void send_all(Stores *all, Host *away, bool repeated) {
         store_power_on(away);
         at_ms = wire_wait(all, CHUNK);
         closing_ms = wire_wait(all, CLOSING);
-        expect(all, "no-chunk-waits-for-a-timer", closing_ms - at_ms, 0, (uint64_t) n / TRANSFER_WINDOW * STEP_MS / 2);
+        expect(all, "no-chunk-waits-for-a-timer", closing_ms - at_ms, 0,
+               (uint64_t) n / TRANSFER_WINDOW * STEP_MS / 2);
         UNTIL(all, "all-are-whole", is_whole(all, 3));
         expect(all, "transfers", wire_numbers(), 1, 1);
         expect(all, "chunks", wire_count(CHUNK, 0, NEVER), n + repeated, repeated ? n + TRANSFER_WINDOW : n);
@@ -182,10 +186,12 @@ static void the_closing_message_is_repeated_and_after_30_s_the_tree(Stores *all)
                 if (wire.items[i].what != CLOSING)
                         continue;
                 if (before_ms > 0)
-                        expect(all, "a-message-each-second", wire.items[i].at_ms - before_ms, MESSAGE_MS, MESSAGE_MS + STEP_MS + 1);
+                        expect(all, "a-message-each-second", wire.items[i].at_ms - before_ms, MESSAGE_MS,
+                               MESSAGE_MS + STEP_MS + 1);
                 before_ms = wire.items[i].at_ms;
         }
-        expect(all, "messages", wire_count(CLOSING, 0, NEVER), 29000 / (MESSAGE_MS + STEP_MS), 29000 / MESSAGE_MS + 1);
+        expect(all, "messages", wire_count(CLOSING, 0, NEVER), 29000 / (MESSAGE_MS + STEP_MS),
+               29000 / MESSAGE_MS + 1);
         run_ms(all, 2000);
         expect(all, "two-transfers", wire_numbers(), 2, 2);
         wire.lose_closing = false;
@@ -206,7 +212,8 @@ static unsigned count_refused(void) {
         unsigned n = 0;
 
         for (size_t i = 0; i < wire.n; i++)
-                if (wire.items[i].what == ACK && wire.items[i].ack >= ACK_REFUSED && wire.items[i].number != last) {
+                if (wire.items[i].what == ACK && wire.items[i].ack >= ACK_REFUSED &&
+                    wire.items[i].number != last) {
                         last = wire.items[i].number;
                         n++;
                 }
@@ -231,7 +238,8 @@ static void refuse(Stores *all, int error, uint64_t room, uint64_t again_ms) {
         run_ms(all, 100);
         expect(all, "descriptors", n_descriptors(), descriptors, descriptors);
         for (size_t i = 0; i < wire.n; i++) {
-                if (wire.items[i].what != ACK || wire.items[i].ack < ACK_REFUSED || wire.items[i].number == last || (ms = next_transfer_ms(i)) == 0)
+                if (wire.items[i].what != ACK || wire.items[i].ack < ACK_REFUSED ||
+                    wire.items[i].number == last || (ms = next_transfer_ms(i)) == 0)
                         continue;
                 last = wire.items[i].number;
                 expect(all, "again-after", ms, again_ms, again_ms + STEP_MS + SLACK_MS);
@@ -260,7 +268,8 @@ static void a_tree_that_cannot_be_stored_is_sent_again_after_a_second(Stores *al
 /* 'unfit': its second copy has not fitted before. */
 static void offer(Stores *all, bool unfit, bool fits) {
         Host *away = leave_one_behind(all);
-        uint64_t size = stores_leader(all)->store->replica->folder.checkpoint.size, twice = 2 * (size + size / 16);
+        uint64_t size = stores_leader(all)->store->replica->folder.checkpoint.size,
+                 twice = 2 * (size + size / 16);
         char second[300];
 
         snprintf(second, sizeof(second), "%s/incoming/next", away->tree);
@@ -354,31 +363,43 @@ static void a_checkpoint_is_made_for_a_tree_that_is_asked_for(Stores *all) {
         Host *away = fall_behind(all);
 
         if (checkpoint_of(stores_leader(all)) == state_of(stores_leader(all)).raft_index)
-                world_failed(all->world, "there-is-no-checkpoint-of-all", "%s has one", stores_leader(all)->name);
+                world_failed(all->world, "there-is-no-checkpoint-of-all", "%s has one",
+                             stores_leader(all)->name);
         store_power_on(away);
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
 static const Scenario scenarios[] = {
         { "chunks_that_cannot_be_sent_are_tried_again", chunks_that_cannot_be_sent_are_tried_again, 3 },
-        { "as_many_chunks_are_on_their_way_as_the_window_holds", as_many_chunks_are_on_their_way_as_the_window_holds, 3 },
+        { "as_many_chunks_are_on_their_way_as_the_window_holds",
+          as_many_chunks_are_on_their_way_as_the_window_holds, 3 },
         { "each_chunk_is_sent_once", each_chunk_is_sent_once, 3 },
         { "a_chunk_that_is_lost_is_sent_again", a_chunk_that_is_lost_is_sent_again, 3 },
         { "a_chunk_that_is_damaged_is_sent_again", a_chunk_that_is_damaged_is_sent_again, 3 },
         { "a_transfer_that_goes_on_is_not_begun_anew", a_transfer_that_goes_on_is_not_begun_anew, 3 },
-        { "the_closing_message_is_repeated_and_after_30_s_the_tree", the_closing_message_is_repeated_and_after_30_s_the_tree, 3 },
-        { "a_tree_without_room_for_its_second_copy_is_sent_again_after_10_s", a_tree_without_room_for_its_second_copy_is_sent_again_after_10_s, 3 },
-        { "a_tree_beyond_the_quota_is_sent_again_after_10_s", a_tree_beyond_the_quota_is_sent_again_after_10_s, 3 },
-        { "a_tree_that_does_not_fit_is_sent_again_after_10_s", a_tree_that_does_not_fit_is_sent_again_after_10_s, 3 },
-        { "a_tree_that_cannot_be_stored_is_sent_again_after_a_second", a_tree_that_cannot_be_stored_is_sent_again_after_a_second, 3 },
+        { "the_closing_message_is_repeated_and_after_30_s_the_tree",
+          the_closing_message_is_repeated_and_after_30_s_the_tree, 3 },
+        { "a_tree_without_room_for_its_second_copy_is_sent_again_after_10_s",
+          a_tree_without_room_for_its_second_copy_is_sent_again_after_10_s, 3 },
+        { "a_tree_beyond_the_quota_is_sent_again_after_10_s",
+          a_tree_beyond_the_quota_is_sent_again_after_10_s, 3 },
+        { "a_tree_that_does_not_fit_is_sent_again_after_10_s",
+          a_tree_that_does_not_fit_is_sent_again_after_10_s, 3 },
+        { "a_tree_that_cannot_be_stored_is_sent_again_after_a_second",
+          a_tree_that_cannot_be_stored_is_sent_again_after_a_second, 3 },
         { "a_tree_is_received_with_room_for_its_size", a_tree_is_received_with_room_for_its_size, 3 },
         { "a_tree_is_refused_with_a_byte_less", a_tree_is_refused_with_a_byte_less, 3 },
-        { "a_tree_that_did_not_fit_is_received_with_room_for_two_and_a_sixteenth", a_tree_that_did_not_fit_is_received_with_room_for_two_and_a_sixteenth, 3 },
-        { "a_tree_that_did_not_fit_is_refused_with_two_bytes_less", a_tree_that_did_not_fit_is_refused_with_two_bytes_less, 3 },
-        { "a_follower_that_began_anew_in_the_middle_is_sent_all_again_soon", a_follower_that_began_anew_in_the_middle_is_sent_all_again_soon, 3 },
+        { "a_tree_that_did_not_fit_is_received_with_room_for_two_and_a_sixteenth",
+          a_tree_that_did_not_fit_is_received_with_room_for_two_and_a_sixteenth, 3 },
+        { "a_tree_that_did_not_fit_is_refused_with_two_bytes_less",
+          a_tree_that_did_not_fit_is_refused_with_two_bytes_less, 3 },
+        { "a_follower_that_began_anew_in_the_middle_is_sent_all_again_soon",
+          a_follower_that_began_anew_in_the_middle_is_sent_all_again_soon, 3 },
         { "a_stop_waits_for_a_tree_that_is_being_stored", a_stop_waits_for_a_tree_that_is_being_stored, 3 },
-        { "a_state_that_comes_during_a_checkpoint_is_installed_behind_it", a_state_that_comes_during_a_checkpoint_is_installed_behind_it, 3 },
-        { "a_checkpoint_is_made_for_a_tree_that_is_asked_for", a_checkpoint_is_made_for_a_tree_that_is_asked_for, 3 },
+        { "a_state_that_comes_during_a_checkpoint_is_installed_behind_it",
+          a_state_that_comes_during_a_checkpoint_is_installed_behind_it, 3 },
+        { "a_checkpoint_is_made_for_a_tree_that_is_asked_for",
+          a_checkpoint_is_made_for_a_tree_that_is_asked_for, 3 },
 };
 
 int main(int argc, char *argv[]) {

@@ -10,7 +10,7 @@
 enum { NO_HOST = UINT32_MAX };
 
 typedef struct Said {
-        uint64_t digest; /* 0: nobody has told yet */
+        uint64_t digest;        /* 0: nobody has told yet */
         uint64_t digest_before; /* of what was there before; 0: nobody has said */
         char *key;
 } Said;
@@ -22,11 +22,11 @@ typedef struct Watcher {
         Watch *watch;
         bool came; /* it has been somewhere before */
         uint64_t next;
-        uint64_t *told;         /* indexes */
+        uint64_t *told; /* indexes */
         size_t n, capacity;
         struct {
                 uint64_t from, next;
-        } *spans;               /* that are judged: between them its place was lost */
+        } * spans; /* that are judged: between them its place was lost */
         size_t n_spans, spans_capacity;
 } Watcher;
 
@@ -47,7 +47,8 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t size) {
 }
 
 static uint64_t mix_node(uint64_t hash, const KvNode *node) {
-        uint64_t words[] = { node->key.size, node->value.size, node->dir, node->created, node->modified, node->expires_ms };
+        uint64_t words[] = { node->key.size, node->value.size, node->dir,
+                             node->created,  node->modified,   node->expires_ms };
 
         hash = mix(hash, words, sizeof(words));
         hash = mix(hash, node->key.data, node->key.size);
@@ -55,7 +56,8 @@ static uint64_t mix_node(uint64_t hash, const KvNode *node) {
 }
 
 /* All who are told of an index are told the same. */
-static void said(Watchers *all, uint64_t index, KvAction action, const KvNode *node, const KvNode *prev, uint64_t now_ms) {
+static void said(Watchers *all, uint64_t index, KvAction action, const KvNode *node, const KvNode *prev,
+                 uint64_t now_ms) {
         uint64_t words[] = { index, action, now_ms }, digest = mix(0xcbf29ce484222325, words, sizeof(words));
         Said *s;
 
@@ -71,15 +73,16 @@ static void said(Watchers *all, uint64_t index, KvAction action, const KvNode *n
                 s->key = strndup(node->key.data, node->key.size);
         }
         if (s->digest != digest)
-                world_failed(all->world, "all-are-told-the-same", "index %" PRIu64 ", %s %.*s", index, kv_action_name(action),
-                             (int) node->key.size, (const char *) node->key.data);
+                world_failed(all->world, "all-are-told-the-same", "index %" PRIu64 ", %s %.*s", index,
+                             kv_action_name(action), (int) node->key.size, (const char *) node->key.data);
         if (!prev || all->doubt)
                 return;
         digest = mix_node(digest, prev) | 1;
         s->digest_before = s->digest_before ?: digest;
         if (s->digest_before != digest)
-                world_failed(all->world, "all-are-told-the-same", "index %" PRIu64 ", what was there before %s %.*s", index, kv_action_name(action),
-                             (int) node->key.size, (const char *) node->key.data);
+                world_failed(all->world, "all-are-told-the-same",
+                             "index %" PRIu64 ", what was there before %s %.*s", index,
+                             kv_action_name(action), (int) node->key.size, (const char *) node->key.data);
 }
 
 void watchers_doubt(Watchers *all, bool doubt) {
@@ -88,7 +91,8 @@ void watchers_doubt(Watchers *all, bool doubt) {
 
 void watchers_said(Watchers *all, const KvResult *result) {
         if (result->status == KV_OK && result->has_node)
-                said(all, result->index, result->action, &result->node, result->has_prev ? &result->prev : NULL, result->now_ms);
+                said(all, result->index, result->action, &result->node,
+                     result->has_prev ? &result->prev : NULL, result->now_ms);
 }
 
 /* What was told of these indexes is all there was. */
@@ -105,7 +109,8 @@ static void judge(Watcher *w, uint64_t from, uint64_t next) {
                 while (k < w->n && w->told[k] < index)
                         k++;
                 if (wants != (k < w->n && w->told[k] == index))
-                        world_failed(w->all->world, "watches-are-complete", "%s from %" PRIu64 ": index %" PRIu64 " of %s %s", w->key, from, index,
+                        world_failed(w->all->world, "watches-are-complete",
+                                     "%s from %" PRIu64 ": index %" PRIu64 " of %s %s", w->key, from, index,
                                      s->key, wants ? "is missing" : "was not asked for");
         }
 }
@@ -123,7 +128,8 @@ static void on_event(void *userdata, HubEvent *event) {
         Watcher *w = userdata;
 
         if (e->index < w->next)
-                world_failed(w->all->world, "watches-are-in-order", "%s wants %" PRIu64 ", was told %" PRIu64, w->key, w->next, e->index);
+                world_failed(w->all->world, "watches-are-in-order", "%s wants %" PRIu64 ", was told %" PRIu64,
+                             w->key, w->next, e->index);
         said(w->all, e->index, e->action, &e->node, e->has_prev ? &e->prev : NULL, e->now_ms);
         if (GROW(w->told, w->capacity, w->n + 1) < 0)
                 abort();
@@ -150,7 +156,8 @@ static void open_watch(Watcher *w, KvStore *store, unsigned host) {
 
         if (r == -ESTALE) {
                 if (w->next >= oldest)
-                        world_failed(w->all->world, "places-are-kept", "%s: %" PRIu64 " of %" PRIu64, w->key, w->next, oldest);
+                        world_failed(w->all->world, "places-are-kept", "%s: %" PRIu64 " of %" PRIu64, w->key,
+                                     w->next, oldest);
                 w->all->n_cleared++;
                 begin_anew(w, MAX(kv_index(store) + 1, w->next));
                 return;
@@ -228,7 +235,8 @@ void watchers_judge(Watchers *all, uint64_t index) {
         }
         for (uint64_t k = 1; k < all->n; k++)
                 n_missing += all->log[k].digest == 0;
-        world_trace(all->world, "watchers", "%zu events, %" PRIu64 " that nobody was told", all->n, n_missing);
+        world_trace(all->world, "watchers", "%zu events, %" PRIu64 " that nobody was told", all->n,
+                    n_missing);
 }
 
 uint64_t watchers_events(const Watchers *all) {

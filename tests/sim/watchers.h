@@ -1,6 +1,6 @@
-/* Clients that watch: each has a subtree and the next index it wants, and goes on at another host with just that. What the
- * log said is put together from all that anybody was told; at the end each must have been told all of his subtree, once, in
- * order, or that his place was lost. */
+/* Clients that watch: each has a subtree and the next index it wants, and goes on at another host with just
+ * that. What the log said is put together from all that anybody was told; at the end each must have been told
+ * all of his subtree, once, in order, or that his place was lost. */
 #pragma once
 
 #include "kvstore/kvstore.h"
@@ -14,7 +14,8 @@ Watchers *watchers_free(Watchers *all); /* after each was left */
 /* An answer that is an event, too: the log has it. */
 void watchers_said(Watchers *all, const KvResult *result);
 
-/* Some host's tree rots: of what was there before an event, which it says, nothing is kept or compared meanwhile. */
+/* Some host's tree rots: of what was there before an event, which it says, nothing is kept or compared
+ * meanwhile. */
 void watchers_doubt(Watchers *all, bool doubt);
 
 /* A watcher without a host takes this one, number 'host' (as all that are asked to be moved). */

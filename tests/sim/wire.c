@@ -28,7 +28,8 @@ unsigned wire_count(What what, uint64_t from_ms, uint64_t until_ms) {
         unsigned n = 0;
 
         for (size_t i = 0; i < wire.n; i++)
-                n += wire.items[i].what == what && wire.items[i].at_ms >= from_ms && wire.items[i].at_ms < until_ms;
+                n += wire.items[i].what == what && wire.items[i].at_ms >= from_ms &&
+                     wire.items[i].at_ms < until_ms;
         return n;
 }
 
@@ -190,7 +191,8 @@ void run_ms(Stores *all, uint64_t ms) {
 
 void expect(Stores *all, const char *name, uint64_t value, uint64_t least, uint64_t most) {
         if (value < least || value > most)
-                world_failed(all->world, name, "%" PRIu64 ", not from %" PRIu64 " to %" PRIu64, value, least, most);
+                world_failed(all->world, name, "%" PRIu64 ", not from %" PRIu64 " to %" PRIu64, value, least,
+                             most);
 }
 
 KvState state_of(const Host *h) {
@@ -221,11 +223,12 @@ static void on_answer(void *userdata, const KvResult *result) {
         *(bool *) userdata = true;
 }
 
-static void on_any(void *userdata, const KvResult *result) {
-}
+static void on_any(void *userdata, const KvResult *result) {}
 
 void begin_put(Host *h, const char *key) {
-        if (kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") }, on_any, NULL, NULL) < 0)
+        if (kv_propose(h->store,
+                       &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") }, on_any,
+                       NULL, NULL) < 0)
                 abort();
 }
 
@@ -234,7 +237,9 @@ void put(Stores *all, Host *h, const char *key, size_t size) {
         bool came = false;
 
         memset(value, 'x', sizeof(value));
-        if (kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { value, size } }, on_answer, &came, NULL) < 0)
+        if (kv_propose(h->store,
+                       &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { value, size } },
+                       on_answer, &came, NULL) < 0)
                 abort();
         WAIT(all, "a-write-is-answered", came);
 }
@@ -247,7 +252,8 @@ uint64_t checkpoint_of(const Host *h) {
 
 void make_checkpoint(Stores *all, Host *h) {
         UNTIL(all, "a-checkpoint-is-made",
-              (replica_checkpoint(h->store->replica), checkpoint_of(h) == raft_core_applied_index(h->store->replica->core)));
+              (replica_checkpoint(h->store->replica),
+               checkpoint_of(h) == raft_core_applied_index(h->store->replica->core)));
 }
 
 Host *three_voters(Stores *all, uint64_t for_ms) {

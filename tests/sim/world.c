@@ -16,7 +16,7 @@ typedef struct Event {
         uint64_t incarnation; /* of the loop, when it was asked for */
         void (*run)(void *userdata);
         void *userdata;
-        bool owned;           /* 'userdata', if it never comes */
+        bool owned; /* 'userdata', if it never comes */
 } Event;
 
 enum {
@@ -53,7 +53,8 @@ struct WorldLoop {
         Loop base;
         World *world;
         char name[32];
-        uint64_t incarnation, paused_until_ms, wake_ms, least_ms, most_ms, last_work_ms; /* the world's times */
+        uint64_t incarnation, paused_until_ms, wake_ms, least_ms, most_ms,
+                last_work_ms; /* the world's times */
         uint64_t woke_ms;
         uint64_t since_ms, since_own_ms; /* from when on its clock drifts, and what it showed then */
         int ppm;
@@ -154,12 +155,14 @@ void world_trace(World *w, const char *who, const char *format, ...) {
 void world_failed(World *w, const char *checker, const char *format, ...) {
         va_list ap;
 
-        printf("FAILED %s seed=%llu at %llu.%03llu s: ", checker, (unsigned long long) w->seed, (unsigned long long) (w->now_ms - WORLD_START_MS) / 1000,
+        printf("FAILED %s seed=%llu at %llu.%03llu s: ", checker, (unsigned long long) w->seed,
+               (unsigned long long) (w->now_ms - WORLD_START_MS) / 1000,
                (unsigned long long) (w->now_ms - WORLD_START_MS) % 1000);
         va_start(ap, format);
         vprintf(format, ap);
         va_end(ap);
-        printf("\nreplay: %s --seed %llu --trace\n", w->replay ?: "the same program", (unsigned long long) w->seed);
+        printf("\nreplay: %s --seed %llu --trace\n", w->replay ?: "the same program",
+               (unsigned long long) w->seed);
         fflush(stdout);
         _Exit(1);
 }
@@ -203,11 +206,20 @@ static Event pop(World *w) {
 }
 
 void world_at(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *userdata), void *userdata) {
-        push(w, (Event) { .at_ms = w->now_ms + delay_ms, .loop = loop, .incarnation = loop ? loop->incarnation : 0, .run = run, .userdata = userdata });
+        push(w, (Event) { .at_ms = w->now_ms + delay_ms,
+                          .loop = loop,
+                          .incarnation = loop ? loop->incarnation : 0,
+                          .run = run,
+                          .userdata = userdata });
 }
 
 void world_at_own(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *userdata), void *userdata) {
-        push(w, (Event) { .at_ms = w->now_ms + delay_ms, .loop = loop, .incarnation = loop ? loop->incarnation : 0, .run = run, .userdata = userdata, .owned = true });
+        push(w, (Event) { .at_ms = w->now_ms + delay_ms,
+                          .loop = loop,
+                          .incarnation = loop ? loop->incarnation : 0,
+                          .run = run,
+                          .userdata = userdata,
+                          .owned = true });
 }
 
 static WorldLoop *living(World *w, WorldLoop *loop, uint64_t incarnation) {
@@ -217,8 +229,9 @@ static WorldLoop *living(World *w, WorldLoop *loop, uint64_t incarnation) {
         return NULL;
 }
 
-/* The work that one event of a loop counted has a bound, whatever the seed: a loop that works longer answers nobody. What the world
- * itself did to the loop before, as when it opened a store, is no event of the loop. */
+/* The work that one event of a loop counted has a bound, whatever the seed: a loop that works longer answers
+ * nobody. What the world itself did to the loop before, as when it opened a store, is no event of the loop.
+ */
 static void run_counted(World *w, const Event *e) {
         WorldLoop *l;
         TurnWork work;
@@ -230,11 +243,14 @@ static void run_counted(World *w, const Event *e) {
         if (!l)
                 return;
         if (n_read > EVENT_READ_MAX)
-                world_failed(w, "files-are-read-off-the-loop", "one event of %s read %llu bytes (of %u)", l->name, (unsigned long long) n_read, EVENT_READ_MAX);
+                world_failed(w, "files-are-read-off-the-loop", "one event of %s read %llu bytes (of %u)",
+                             l->name, (unsigned long long) n_read, EVENT_READ_MAX);
         work = turns_end_work(&l->base.turns);
         if (work.nodes > EVENT_NODES_MAX || work.bytes > EVENT_BYTES_MAX)
-                world_failed(w, "work-is-bounded", "one event of %s took %llu nodes (of %u) and %llu bytes (of %u)", l->name, (unsigned long long) work.nodes,
-                             EVENT_NODES_MAX, (unsigned long long) work.bytes, EVENT_BYTES_MAX);
+                world_failed(w, "work-is-bounded",
+                             "one event of %s took %llu nodes (of %u) and %llu bytes (of %u)", l->name,
+                             (unsigned long long) work.nodes, EVENT_NODES_MAX,
+                             (unsigned long long) work.bytes, EVENT_BYTES_MAX);
 }
 
 void world_read(uint64_t bytes) {
@@ -248,7 +264,9 @@ void world_run(World *w, uint64_t until_ms) {
 
                 w->n_at_once = e.at_ms > w->now_ms ? 0 : w->n_at_once + 1;
                 if (w->n_at_once > AT_ONCE_MAX)
-                        world_failed(w, "time-goes-on", "%s has been busy %u times in one millisecond", living(w, e.loop, e.incarnation) ? e.loop->name : "the world", AT_ONCE_MAX);
+                        world_failed(w, "time-goes-on", "%s has been busy %u times in one millisecond",
+                                     living(w, e.loop, e.incarnation) ? e.loop->name : "the world",
+                                     AT_ONCE_MAX);
                 w->now_ms = MAX(w->now_ms, e.at_ms);
                 if (e.loop) {
                         WorldLoop *l = living(w, e.loop, e.incarnation);
@@ -291,7 +309,9 @@ static uint64_t loop_sim_now_ms(const Loop *loop) {
 static uint64_t world_ms_of(const WorldLoop *l, uint64_t own_ms) {
         uint64_t rate = (uint64_t) (1000000 + l->ppm);
 
-        return own_ms <= l->since_own_ms ? l->since_ms : l->since_ms + ((own_ms - l->since_own_ms) * 1000000 + rate - 1) / rate;
+        return own_ms <= l->since_own_ms ?
+                       l->since_ms :
+                       l->since_ms + ((own_ms - l->since_own_ms) * 1000000 + rate - 1) / rate;
 }
 
 static uint64_t loop_sim_wall_ms(const Loop *loop) {
@@ -341,7 +361,8 @@ static void loop_on_work(void *userdata) {
 
 static int loop_sim_work(Loop *loop, Work *work) {
         WorldLoop *l = of(loop);
-        uint64_t now_ms = l->world->now_ms, due_ms = now_ms + l->least_ms + world_draw(l->world, l->most_ms - l->least_ms + 1);
+        uint64_t now_ms = l->world->now_ms,
+                 due_ms = now_ms + l->least_ms + world_draw(l->world, l->most_ms - l->least_ms + 1);
         Flight *f, **at = &l->flights;
 
         if (world_is_short(l->world))
@@ -357,13 +378,21 @@ static int loop_sim_work(Loop *loop, Work *work) {
         return 0;
 }
 
-static const LoopOps loop_sim = { .now_ms = loop_sim_now_ms, .wall_ms = loop_sim_wall_ms, .wake_at = loop_sim_wake_at, .work = loop_sim_work };
+static const LoopOps loop_sim = { .now_ms = loop_sim_now_ms,
+                                  .wall_ms = loop_sim_wall_ms,
+                                  .wake_at = loop_sim_wake_at,
+                                  .work = loop_sim_work };
 
 WorldLoop *world_loop_new(World *w, const char *name) {
         WorldLoop *l = must(NEW0(WorldLoop, 1));
 
-        *l = (WorldLoop) { .world = w, .incarnation = ++w->incarnations, .wake_ms = UINT64_MAX, .most_ms = 2, .since_ms = w->now_ms,
-                           .since_own_ms = w->now_ms, .next = w->loops };
+        *l = (WorldLoop) { .world = w,
+                           .incarnation = ++w->incarnations,
+                           .wake_ms = UINT64_MAX,
+                           .most_ms = 2,
+                           .since_ms = w->now_ms,
+                           .since_own_ms = w->now_ms,
+                           .next = w->loops };
         snprintf(l->name, sizeof(l->name), "%s", name);
         loop_init(&l->base, &loop_sim, random_u64(&w->random));
         w->loops = l;

@@ -1,4 +1,5 @@
-/* HTTP over streams and a clock of the test's own: nothing waits, and each call that the server makes of a stream is seen. */
+/* HTTP over streams and a clock of the test's own: nothing waits, and each call that the server makes of a
+ * stream is seen. */
 #pragma once
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 
 enum { WIRES_MAX = 300, START_MS = 1000 };
 
-#define DATE "Thu, 01 Jan 1970 00:00:00 GMT"
+#define DATE      "Thu, 01 Jan 1970 00:00:00 GMT"
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
 
 typedef struct Bench Bench;
@@ -25,11 +26,11 @@ typedef struct Wire {
         Bench *bench;
         Text said;
         bool paused, finished, closed, gone;
-        bool stuck;             /* the kernel takes nothing */
+        bool stuck; /* the kernel takes nothing */
         size_t unsent;
         unsigned writes, shared; /* attempts; of those, of shared bytes */
-        unsigned fail_at;       /* the n-th write fails ... */
-        int error;              /* ... in this way */
+        unsigned fail_at;        /* the n-th write fails ... */
+        int error;               /* ... in this way */
 } Wire;
 
 struct Bench {
@@ -55,10 +56,11 @@ static uint64_t bench_wall_ms(const Loop *loop) {
         return container_of((Loop *) loop, Bench, loop)->wall_ms;
 }
 
-static void bench_wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void bench_wake_at(Loop *loop, uint64_t due_ms) {}
 
-static const LoopOps loop_ops = { .now_ms = bench_now_ms, .wall_ms = bench_wall_ms, .wake_at = bench_wake_at };
+static const LoopOps loop_ops = { .now_ms = bench_now_ms,
+                                  .wall_ms = bench_wall_ms,
+                                  .wake_at = bench_wake_at };
 
 static void run(Bench *b) {
         for (unsigned i = 0; i < 100 && loop_next_due_ms(&b->loop) <= b->now_ms; i++) {
@@ -117,7 +119,11 @@ static int wire_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid
 }
 
 static const StreamOps wire_ops = {
-        .write = wire_write, .pause = wire_pause, .close = wire_close, .finish = wire_finish, .queued = wire_queued,
+        .write = wire_write,
+        .pause = wire_pause,
+        .close = wire_close,
+        .finish = wire_finish,
+        .queued = wire_queued,
         .peer_credentials = wire_credentials,
 };
 
@@ -198,7 +204,9 @@ static void on_drain(void *userdata, HttpRequest *q) {
         ((Bench *) userdata)->n_drained++;
 }
 
-static const HttpHandler handler = { .body_limit = body_limit, .on_request = on_request, .on_gone = on_gone, .on_drain = on_drain };
+static const HttpHandler handler = {
+        .body_limit = body_limit, .on_request = on_request, .on_gone = on_gone, .on_drain = on_drain
+};
 
 _unused_ static void limit(Bench *b, HttpLimits limits) {
         http_server_set_limits(b->server, &limits);

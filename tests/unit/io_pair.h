@@ -41,10 +41,10 @@ typedef struct End {
 } End;
 
 /* Runs the loop until the expression holds. */
-#define RUN_UNTIL(pair, expression)                \
-        do {                                       \
-                while (!(expression))              \
-                        loop_uv_run((pair)->uv);   \
+#define RUN_UNTIL(pair, expression)              \
+        do {                                     \
+                while (!(expression))            \
+                        loop_uv_run((pair)->uv); \
         } while (0)
 
 static void end_on_read(void *userdata, const void *bytes, size_t size) {
@@ -73,7 +73,9 @@ static void end_on_close(void *userdata, int error, const char *reason) {
         loop_uv_stop(e->pair->uv);
 }
 
-static const StreamEvents end_events = { .on_read = end_on_read, .on_drain = end_on_drain, .on_close = end_on_close };
+static const StreamEvents end_events = { .on_read = end_on_read,
+                                         .on_drain = end_on_drain,
+                                         .on_close = end_on_close };
 
 static void end_take(End *e, Pair *pair, Stream *s) {
         *e = (End) { .pair = pair, .stream = s };
@@ -138,7 +140,8 @@ _unused_ static void pair_open(Pair *pair) {
         assert_int_equal(loop_uv_new(&pair->uv), 0);
         pair->loop = loop_uv_base(pair->uv);
         assert_int_equal(net_uv_new(&pair->net, pair->loop), 0);
-        if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) < 0)
+        if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) <
+            0)
                 fail_msg("%s", err.message);
         pair->guard = (Timer) { .fire = pair_on_guard };
         assert_int_equal(timer_start(&pair->guard, pair->loop, 30000), 0);

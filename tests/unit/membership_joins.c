@@ -19,9 +19,14 @@ static void an_old_image_of_a_host_is_refused(void **state) {
                 uint64_t raft_id, start_number, nonce;
                 int expected;
         } rows[] = {
-                { 0, 4, 0xab, 0 }, { 1, 4, 0xab, -ESTALE }, { 1, 5, 0xab, 0 }, { 1, 5, 0xac, -ESTALE }, { 1, 6, 0xac, 0 }, { 4, 4, 0xac, 0 },
+                { 0, 4, 0xab, 0 },       { 1, 4, 0xab, -ESTALE }, { 1, 5, 0xab, 0 },
+                { 1, 5, 0xac, -ESTALE }, { 1, 6, 0xac, 0 },       { 4, 4, 0xac, 0 },
         };
-        ClusterMachine m = { .id = STILL_OTHER_ID, .raft_id = 1, .start_number = 5, .start_nonce = "00000000000000ab", .peer = OTHER };
+        ClusterMachine m = { .id = STILL_OTHER_ID,
+                             .raft_id = 1,
+                             .start_number = 5,
+                             .start_nonce = "00000000000000ab",
+                             .peer = OTHER };
         PeerHello hello = { .machine_id = STILL_OTHER_ID };
         Error err = {};
 
@@ -63,7 +68,8 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 j = ask_to_join(wrong[i].version, wrong[i].address, wrong[i].more);
                 assert_int_equal(j.n, 1);
-                assert_true(j.refused && starts_with(j.sentence, "alpha does not understand the request to join"));
+                assert_true(j.refused &&
+                            starts_with(j.sentence, "alpha does not understand the request to join"));
                 assert_int_equal(j.cluster_id, 0);
                 assert_int_equal(j.lineage, 0);
                 assert_int_equal(j.raft_id, 0);
@@ -216,7 +222,10 @@ static void an_answer_of_a_bad_format_makes_no_member(void **state) {
                 uint8_t version;
                 uint64_t cluster_id, raft_id;
                 size_t more;
-        } wrong[] = { { 2, 7, 3, 0 }, { JOIN_VERSION, 7, 3, 1 }, { JOIN_VERSION, 0, 3, 0 }, { JOIN_VERSION, 7, 0, 0 } };
+        } wrong[] = { { 2, 7, 3, 0 },
+                      { JOIN_VERSION, 7, 3, 1 },
+                      { JOIN_VERSION, 0, 3, 0 },
+                      { JOIN_VERSION, 7, 0, 0 } };
         KvState store;
 
         open_with(plain);
@@ -296,7 +305,9 @@ static void a_member_dials_members_and_no_other_host_that_dials_it(void **state)
         assert_false(knows_third);
 }
 
-#define HEAD "# Written by fleetd: the other hosts of this cluster, for a start without memory of it.\n[Fleetd]\n"
+#define HEAD                                                                                   \
+        "# Written by fleetd: the other hosts of this cluster, for a start without memory of " \
+        "it.\n[Fleetd]\n"
 
 static void assert_file(const char *path, const char *expected) {
         _cleanup_free_ char *text = NULL;
@@ -314,7 +325,8 @@ static unsigned mode_of(const char *path) {
 }
 
 static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **state) {
-        _cleanup_free_ char *folder = scratch_path(h->scratch, "conf"), *path = scratch_path(folder, "50-cluster.conf");
+        _cleanup_free_ char *folder = scratch_path(h->scratch, "conf"),
+                            *path = scratch_path(folder, "50-cluster.conf");
         MembershipOptions options = plain;
         mode_t mask = umask(022);
         PeerState peer;
@@ -332,7 +344,8 @@ static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **sta
         assert_file(path, HEAD "Join=10.0.0.2:2380 10.0.0.3:2380\n");
         assert_int_equal(mode_of(path), 0644);
         assert_int_equal(mode_of(folder), 0755);
-        assert_int_equal(peers_state(h->peers, STILL_OTHER_ID, &peer), 0); /* so its kernel is heard before it is met */
+        assert_int_equal(peers_state(h->peers, STILL_OTHER_ID, &peer),
+                         0); /* so its kernel is heard before it is met */
         assert_string_equal(peer.hello.address, OTHER);
         assert_int_equal(n_known(), 2);
 
@@ -365,7 +378,8 @@ static void the_shortest_addresses_are_remembered_with_the_lowest_descriptor(voi
 }
 
 static void a_file_that_cannot_be_written_is_logged_once(void **state) {
-        _cleanup_free_ char *file = scratch_path(h->scratch, "file"), *path = scratch_path(file, "50-cluster.conf");
+        _cleanup_free_ char *file = scratch_path(h->scratch, "file"),
+                            *path = scratch_path(file, "50-cluster.conf");
         MembershipOptions options = plain;
 
         scratch_write(file, "no folder");

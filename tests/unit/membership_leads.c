@@ -78,11 +78,13 @@ static void a_tick_without_a_majority_counts_against_nobody(void **state) {
                 ticks(5);
                 assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
                 tick();
-                assert_presence(STILL_OTHER_ID, rows[i].counts ? PRESENCE_AWAY : PRESENCE_UP, rows[i].counts ? hung : "it is heard");
+                assert_presence(STILL_OTHER_ID, rows[i].counts ? PRESENCE_AWAY : PRESENCE_UP,
+                                rows[i].counts ? hung : "it is heard");
         }
 }
 
-/* A second and a half after it was heard its kernel is silent, from the third tick on; then four ticks count. */
+/* A second and a half after it was heard its kernel is silent, from the third tick on; then four ticks count.
+ */
 static void a_host_is_lost_three_seconds_after_its_kernel_was_heard(void **state) {
         h->kernels_unknown = true;
         be_up_and_fall_silent();
@@ -128,7 +130,8 @@ static void a_machine_without_any_session_is_lost_after_six_ticks(void **state) 
 }
 
 /* Without a session its kernel is heard when it refuses a connection, every two seconds at least. */
-static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refused_a_connection(void **state) {
+static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refused_a_connection(
+        void **state) {
         unsigned n = 0;
 
         be_up_and_fall_silent();
@@ -136,7 +139,8 @@ static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refus
         for (unsigned i = 0; i < 40; i++) {
                 (void) still_refuse(h);
                 tick();
-                assert_int_equal(machine(STILL_OTHER_ID)->presence, i < 2 ? machine(STILL_OTHER_ID)->presence : PRESENCE_AWAY);
+                assert_int_equal(machine(STILL_OTHER_ID)->presence,
+                                 i < 2 ? machine(STILL_OTHER_ID)->presence : PRESENCE_AWAY);
         }
         while (!still_refuse(h))
                 still_pass(h, 1);
@@ -266,7 +270,11 @@ static void where_clients_reach_a_host_is_published_at_its_start_and_when_it_cha
 }
 
 static void a_start_that_is_on_record_is_not_published_again(void **state) {
-        ClusterMachine self = { .id = STILL_ID, .raft_id = 1, .start_number = peers_self(h->peers)->start_number, .start_nonce = "a", .peer = OWN };
+        ClusterMachine self = { .id = STILL_ID,
+                                .raft_id = 1,
+                                .start_number = peers_self(h->peers)->start_number,
+                                .start_nonce = "a",
+                                .peer = OWN };
 
         DONE(__real_registry_member_started(h->registry, &self, on_done, done_));
         open_with(plain);
@@ -296,7 +304,11 @@ static void a_change_of_members_that_fails_is_logged_unless_it_is_tried_again(vo
                 int result;
                 const char *says;
         } rows[] = {
-                { 0, "|add replica 2: " }, { -EBUSY, NULL }, { -EAGAIN, NULL }, { -EREMOTE, NULL }, { -EINVAL, "|cannot add replica 2: Invalid argument" },
+                { 0, "|add replica 2: " },
+                { -EBUSY, NULL },
+                { -EAGAIN, NULL },
+                { -EREMOTE, NULL },
+                { -EINVAL, "|cannot add replica 2: Invalid argument" },
         };
         MembershipOptions options = plain;
 
@@ -337,18 +349,21 @@ static void has_a_second_voter(KvState *state) {
 }
 
 static void has_two_standbys(KvState *state) {
-        has_seats(state, 2, (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
-                                           { .raft_id = 3, .seat = KV_SEAT_STANDBY, .address = THIRD } });
+        has_seats(state, 2,
+                  (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
+                                 { .raft_id = 3, .seat = KV_SEAT_STANDBY, .address = THIRD } });
 }
 
 static void has_a_standby_without_a_host(KvState *state) {
-        has_seats(state, 2, (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
-                                           { .raft_id = 4, .seat = KV_SEAT_STANDBY, .address = "10.0.0.4:2380" } });
+        has_seats(state, 2,
+                  (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
+                                 { .raft_id = 4, .seat = KV_SEAT_STANDBY, .address = "10.0.0.4:2380" } });
 }
 
 static void has_a_voter_at_an_address_that_is_taken(KvState *state) {
-        has_seats(state, 2, (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
-                                           { .raft_id = 4, .seat = KV_SEAT_VOTER, .address = THIRD } });
+        has_seats(state, 2,
+                  (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
+                                 { .raft_id = 4, .seat = KV_SEAT_VOTER, .address = THIRD } });
 }
 
 static void the_store_is_asked_for_the_change_of_members_that_is_due(void **state) {
@@ -356,8 +371,10 @@ static void the_store_is_asked_for_the_change_of_members_that_is_due(void **stat
                 void (*seats)(KvState *state);
                 const char *expected;
         } rows[] = {
-                { has_a_second_voter, "demote 2" }, { has_a_standby_without_a_host, "remove 4" },
-                { has_a_voter_at_an_address_that_is_taken, "vacate 4" }, { has_two_standbys, "promote 2" },
+                { has_a_second_voter, "demote 2" },
+                { has_a_standby_without_a_host, "remove 4" },
+                { has_a_voter_at_an_address_that_is_taken, "vacate 4" },
+                { has_two_standbys, "promote 2" },
         };
         MembershipOptions options = plain;
 
@@ -370,8 +387,8 @@ static void the_store_is_asked_for_the_change_of_members_that_is_due(void **stat
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char message[64];
 
-                snprintf(message, sizeof(message), "|%.*s replica %s: ", (int) strcspn(rows[i].expected, " "), rows[i].expected,
-                         strchr(rows[i].expected, ' ') + 1);
+                snprintf(message, sizeof(message), "|%.*s replica %s: ", (int) strcspn(rows[i].expected, " "),
+                         rows[i].expected, strchr(rows[i].expected, ' ') + 1);
                 state_seen = rows[i].seats;
                 if (i == 2) {
                         have_member(THIRD_ID, 3, THIRD, 0);
@@ -415,8 +432,10 @@ static void the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_hos
                 size_t n_members;
                 unsigned level, expected;
         } rows[] = {
-                { false, KV_ROLE_LEADER, 1, KV_LEVEL_FIRST, 0 }, { true, KV_ROLE_FOLLOWER, 1, KV_LEVEL_FIRST, 0 },
-                { true, KV_ROLE_LEADER, 2, KV_LEVEL_FIRST, 0 },  { true, KV_ROLE_LEADER, 1, KV_LEVEL_MAX, 0 },
+                { false, KV_ROLE_LEADER, 1, KV_LEVEL_FIRST, 0 },
+                { true, KV_ROLE_FOLLOWER, 1, KV_LEVEL_FIRST, 0 },
+                { true, KV_ROLE_LEADER, 2, KV_LEVEL_FIRST, 0 },
+                { true, KV_ROLE_LEADER, 1, KV_LEVEL_MAX, 0 },
                 { true, KV_ROLE_LEADER, 1, KV_LEVEL_FIRST, 1 },
         };
 
@@ -491,18 +510,15 @@ static void view_level(const LevelRow *row, MembershipOptions options) {
 
 static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_enough(void **state) {
         static const LevelRow rows[] = {
-                { 1, 3, -ENOENT, 0, 0, 5000, NOTE, 3 },
-                { 1, 3, 0, 3, 4000, 4999, NOTHING, 0 },
-                { 1, 3, 0, 3, 4000, 5000, RAISE, 3 },
-                { 1, 3, 0, 2, 4000, 9000, NOTE, 3 },
+                { 1, 3, -ENOENT, 0, 0, 5000, NOTE, 3 },    { 1, 3, 0, 3, 4000, 4999, NOTHING, 0 },
+                { 1, 3, 0, 3, 4000, 5000, RAISE, 3 },      { 1, 3, 0, 2, 4000, 9000, NOTE, 3 },
                 { 1, 2, 0, 3, 4000, 9000, NOTE, 2 }, /* a host with a lower level came */
-                { 1, 1, 0, 3, 4000, 9000, NOTE, 1 },
-                { 2, 2, 0, 2, 4000, 9000, NOTHING, 0 },
-                { 1, 1, -ENOENT, 0, 0, 9000, NOTHING, 0 },
-                { 3, 2, 0, 3, 4000, 9000, NOTHING, 0 },
+                { 1, 1, 0, 3, 4000, 9000, NOTE, 1 },       { 2, 2, 0, 2, 4000, 9000, NOTHING, 0 },
+                { 1, 1, -ENOENT, 0, 0, 9000, NOTHING, 0 }, { 3, 2, 0, 3, 4000, 9000, NOTHING, 0 },
                 { 1, 3, -ENOENT, 0, 0, 0, NOTHING, 0 }, /* cluster time has not begun */
         };
-        static const LevelRow early = { 1, 3, 0, 3, 4000, 4000 + DAY_MS - 1, NOTHING, 0 }, due = { 1, 3, 0, 3, 4000, 4000 + DAY_MS, RAISE, 3 };
+        static const LevelRow early = { 1, 3, 0, 3, 4000, 4000 + DAY_MS - 1, NOTHING, 0 },
+                              due = { 1, 3, 0, 3, 4000, 4000 + DAY_MS, RAISE, 3 };
         MembershipOptions options = plain;
 
         state_seen = as_viewed;
@@ -526,7 +542,8 @@ static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_
         assert_int_equal(note_asked.n, 0);
         presence_asked.hold = view.suffers = false;
 
-        /* A day, where nothing else is said. What fails is proposed again; what is under way is forgotten at the end. */
+        /* A day, where nothing else is said. What fails is proposed again; what is under way is forgotten at
+         * the end. */
         view_level(&early, plain);
         view_level(&due, plain);
         raising.done(raising.userdata, &(KvResult) { .status = KV_NO_LEADER });

@@ -25,15 +25,22 @@ static bool is_held(Asked *a, RegistryDone done, void *userdata) {
         return a->hold;
 }
 
-int __real_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata);
-int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata);
-int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
-int __real_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done, void *userdata);
-int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done, void *userdata);
+int __real_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n,
+                             RegistryDone done, void *userdata);
+int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n,
+                             RegistryDone done, void *userdata);
+int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
+                                   void *userdata);
+int __real_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
+                               RegistryDone done, void *userdata);
+int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
+                               RegistryDone done, void *userdata);
 int __real_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
 int __wrap_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
-int __real_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
-int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
+int __real_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata,
+                      uint64_t *ret_number);
+int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata,
+                      uint64_t *ret_number);
 void __real_kv_forget(KvStore *store, uint64_t number);
 void __wrap_kv_forget(KvStore *store, uint64_t number);
 int __real_kv_member_add(KvStore *store, uint64_t raft_id, const char *address);
@@ -43,18 +50,27 @@ ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n)
 const PeerHello *__real_peer_hello(const PeerSession *session);
 const PeerHello *__wrap_peer_hello(const PeerSession *session);
 
-int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata) {
-        return is_held(&presence_asked, done, userdata) ? 0 : __real_registry_presence(r, term, changes, n, done, userdata);
+int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n,
+                             RegistryDone done, void *userdata) {
+        return is_held(&presence_asked, done, userdata) ?
+                       0 :
+                       __real_registry_presence(r, term, changes, n, done, userdata);
 }
 
-int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
-        return is_held(&start_asked, done, userdata) ? 0 : __real_registry_member_started(r, member, done, userdata);
+int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
+                                   void *userdata) {
+        return is_held(&start_asked, done, userdata) ?
+                       0 :
+                       __real_registry_member_started(r, member, done, userdata);
 }
 
-int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done, void *userdata) {
+int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
+                               RegistryDone done, void *userdata) {
         noted_level = level;
         noted_since_ms = since_ms;
-        return is_held(&note_asked, done, userdata) ? 0 : __real_registry_note_level(r, term, level, since_ms, done, userdata);
+        return is_held(&note_asked, done, userdata) ?
+                       0 :
+                       __real_registry_note_level(r, term, level, since_ms, done, userdata);
 }
 
 int __wrap_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms) {
@@ -67,7 +83,8 @@ int __wrap_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_s
         return level_key.error;
 }
 
-int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
+int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata,
+                      uint64_t *ret_number) {
         if (cmd->op != KV_RAISE || !raising.hold)
                 return __real_kv_propose(store, cmd, done, userdata, ret_number);
         raising.n++;
@@ -96,12 +113,12 @@ int __wrap_kv_member_add(KvStore *store, uint64_t raft_id, const char *address) 
         return adding.fake ? adding.result : __real_kv_member_add(store, raft_id, address);
 }
 
-#define PLAYED_CHANGE(change)                                                                              \
-        int __real_kv_member_##change(KvStore *store, uint64_t raft_id);                                   \
-        int __wrap_kv_member_##change(KvStore *store, uint64_t raft_id);                                   \
-        int __wrap_kv_member_##change(KvStore *store, uint64_t raft_id) {                                  \
-                note_change(#change, raft_id, "");                                                         \
-                return adding.fake ? adding.result : __real_kv_member_##change(store, raft_id);            \
+#define PLAYED_CHANGE(change)                                                                   \
+        int __real_kv_member_##change(KvStore *store, uint64_t raft_id);                        \
+        int __wrap_kv_member_##change(KvStore *store, uint64_t raft_id);                        \
+        int __wrap_kv_member_##change(KvStore *store, uint64_t raft_id) {                       \
+                note_change(#change, raft_id, "");                                              \
+                return adding.fake ? adding.result : __real_kv_member_##change(store, raft_id); \
         }
 PLAYED_CHANGE(promote)
 PLAYED_CHANGE(demote)
@@ -161,11 +178,17 @@ unsigned said(const char *part) {
 
 static char other_address[] = OTHER, third_address[] = THIRD;
 static char *addresses[] = { other_address, third_address };
-const Names nobody = {}, other = { .items = addresses, .n = 1, .capacity = 1 }, both = { .items = addresses, .n = 2, .capacity = 2 };
+const Names nobody = {}, other = { .items = addresses, .n = 1, .capacity = 1 },
+            both = { .items = addresses, .n = 2, .capacity = 2 };
 
 /* It gives no seats: the other host plays no replica. */
 const MembershipOptions plain = {
-        .machine_id = STILL_ID, .peer_address = OWN, .name = "alpha", .join = &other, .cluster_file = "", .voters = 1,
+        .machine_id = STILL_ID,
+        .peer_address = OWN,
+        .name = "alpha",
+        .join = &other,
+        .cluster_file = "",
+        .voters = 1,
 };
 
 static void reset(void) {
@@ -210,7 +233,8 @@ int finish(void **state) {
 
 void open_with(MembershipOptions options) {
         h->membership = membership_free(h->membership);
-        assert_int_equal(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &options), 0);
+        assert_int_equal(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &options),
+                         0);
         opened_ms = h->now_ms;
 }
 
@@ -336,8 +360,15 @@ void beat(const char *trouble) {
 
 void say_hello_of(uint64_t cluster_id) {
         _cleanup_writer_ Writer w = {};
-        PeerHello hello = { .machine_id = STILL_OTHER_ID, .boot_id = FOURTH_ID, .nonce = 2, .start_number = 1, .address = OTHER, .name = "beta", .raft_id = 2,
-                            .cluster_id = cluster_id, .lineage = cluster_id };
+        PeerHello hello = { .machine_id = STILL_OTHER_ID,
+                            .boot_id = FOURTH_ID,
+                            .nonce = 2,
+                            .start_number = 1,
+                            .address = OTHER,
+                            .name = "beta",
+                            .raft_id = 2,
+                            .cluster_id = cluster_id,
+                            .lineage = cluster_id };
 
         hello_write(&w, &hello);
         assert_int_equal(w.error, 0);
@@ -355,7 +386,8 @@ void say_join(uint8_t version, const char *address, size_t more) {
         assert_true(still_say(h, PEER_JOIN, w.bytes, w.size));
 }
 
-void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id, size_t more) {
+void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id,
+                size_t more) {
         _cleanup_writer_ Writer w = {};
 
         write_u8(&w, version);
@@ -409,7 +441,8 @@ Joined answer_admission(KvStatus status, const char *sentence) {
         return hear_joined();
 }
 
-/* Frames of that type that the host sent on the session that it dialed, since the last time; and the last one's payload. */
+/* Frames of that type that the host sent on the session that it dialed, since the last time; and the last
+ * one's payload. */
 unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]) {
         unsigned n = 0;
         Frame frame;

@@ -1,5 +1,5 @@
-/* A host with a membership, in virtual time; the other host of its sessions is played. What membership asks of the store and of the registry
- * is done, or held back until the test answers it. */
+/* A host with a membership, in virtual time; the other host of its sessions is played. What membership asks
+ * of the store and of the registry is done, or held back until the test answers it. */
 #pragma once
 
 #include <setjmp.h>
@@ -13,10 +13,10 @@
 #include "tests/lib/still.h"
 #include "tests/unit/membership.h"
 
-#define OWN "10.0.0.1:2380"
-#define OTHER "10.0.0.2:2380"
-#define THIRD "10.0.0.3:2380"
-#define THIRD_ID "cccccccccccccccccccccccccccccccc"
+#define OWN       "10.0.0.1:2380"
+#define OTHER     "10.0.0.2:2380"
+#define THIRD     "10.0.0.3:2380"
+#define THIRD_ID  "cccccccccccccccccccccccccccccccc"
 #define FOURTH_ID "dddddddddddddddddddddddddddddddd"
 
 enum {
@@ -28,7 +28,8 @@ enum {
 extern Still *h;
 
 void __real_kv_state(KvStore *store, KvState *ret); /* without state_seen */
-int __real_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
+int __real_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
+                                   void *userdata);
 
 typedef struct Asked {
         bool hold;
@@ -60,7 +61,8 @@ extern struct Adding {
         char last[128]; /* "promote 2" */
 } adding;
 extern size_t n_many; /* made up machines of the cluster view; 0: as they are */
-extern bool fails_from_hello, fails_from_state; /* allocations fail from the next call of peer_hello(), of kv_state() */
+extern bool fails_from_hello,
+        fails_from_state; /* allocations fail from the next call of peer_hello(), of kv_state() */
 
 /* How often 'part' was logged; a line is "MACHINE|MESSAGE". */
 unsigned said(const char *part);
@@ -117,7 +119,8 @@ extern size_t n_voters, n_reachable; /* by has_voters() */
 void beat(const char *trouble);
 void say_hello_of(uint64_t cluster_id);
 void say_join(uint8_t version, const char *address, size_t more);
-void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id, size_t more);
+void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id,
+                size_t more);
 
 typedef struct Joined {
         unsigned n;
@@ -131,7 +134,8 @@ Joined hear_joined(void);
 Joined ask_to_join(uint8_t version, const char *address, size_t more);
 Joined answer_admission(KvStatus status, const char *sentence);
 
-/* Frames of that type on the session that the host dialed, since the last time; and the last one's payload. */
+/* Frames of that type on the session that the host dialed, since the last time; and the last one's payload.
+ */
 unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]);
 unsigned n_asked(void); /* requests to join, each with this host's address */
 

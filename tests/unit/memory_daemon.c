@@ -1,5 +1,6 @@
-/* Whole daemons in virtual time, with an allocation failing in any room, or all of them for some seconds: who asked is answered or
- * hung up on, nothing is done by half, and once there is memory again all that was asked for happens, without anybody's help. */
+/* Whole daemons in virtual time, with an allocation failing in any room, or all of them for some seconds: who
+ * asked is answered or hung up on, nothing is done by half, and once there is memory again all that was asked
+ * for happens, without anybody's help. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,13 +18,13 @@
 #include "tests/unit/memory.h"
 
 enum {
-        SHORT_MS = 1000,     /* so long memory is short */
+        SHORT_MS = 1000, /* so long memory is short */
         PATIENCE_MS = 120000,
         STEP_MS = 5,
-        BEGINS_MS = 10000,   /* a third of the time between two resyncs of the engine */
-        READS_MS = 1000,     /* twice the pause of an agent that begins again */
-        LINGER_MS = 100,     /* a stream that was finished is closed by then */
-        WRITES = 40,         /* of such a size, after which the log was cut */
+        BEGINS_MS = 10000, /* a third of the time between two resyncs of the engine */
+        READS_MS = 1000,   /* twice the pause of an agent that begins again */
+        LINGER_MS = 100,   /* a stream that was finished is closed by then */
+        WRITES = 40,       /* of such a size, after which the log was cut */
         VALUE_SIZE = 600,
 };
 
@@ -31,7 +32,7 @@ typedef struct Yard {
         World *world;
         SimCluster *cluster;
         SimMachine *first;
-        SimHost *card;     /* a client's */
+        SimHost *card; /* a client's */
         WorldLoop *client;
 } Yard;
 
@@ -39,27 +40,27 @@ static Yard yard;
 static char answer[512]; /* the last one */
 
 /* Memory is there again; what is waited for has to come. */
-#define UNTIL(what, expression)                                                          \
-        do {                                                                             \
-                uint64_t until_ms_ = world_now_ms(yard.world) + PATIENCE_MS;             \
-                                                                                         \
-                alloc_pause(true);                                                       \
-                while (!(expression)) {                                                  \
-                        if (world_now_ms(yard.world) > until_ms_)                        \
+#define UNTIL(what, expression)                                                            \
+        do {                                                                               \
+                uint64_t until_ms_ = world_now_ms(yard.world) + PATIENCE_MS;               \
+                                                                                           \
+                alloc_pause(true);                                                         \
+                while (!(expression)) {                                                    \
+                        if (world_now_ms(yard.world) > until_ms_)                          \
                                 fail_msg("%s: not within %d s", what, PATIENCE_MS / 1000); \
-                        world_run(yard.world, world_now_ms(yard.world) + STEP_MS);       \
-                }                                                                        \
+                        world_run(yard.world, world_now_ms(yard.world) + STEP_MS);         \
+                }                                                                          \
         } while (false)
 
 /* Memory is short until it is true, SHORT_MS at most. */
-#define SHORT_UNTIL(expression)                                                          \
-        do {                                                                             \
-                uint64_t until_ms_ = world_now_ms(yard.world) + SHORT_MS;                \
-                                                                                         \
-                alloc_pause(false);                                                      \
-                while (!(expression) && world_now_ms(yard.world) < until_ms_)            \
-                        world_run(yard.world, world_now_ms(yard.world) + STEP_MS);       \
-                alloc_pause(true);                                                       \
+#define SHORT_UNTIL(expression)                                                    \
+        do {                                                                       \
+                uint64_t until_ms_ = world_now_ms(yard.world) + SHORT_MS;          \
+                                                                                   \
+                alloc_pause(false);                                                \
+                while (!(expression) && world_now_ms(yard.world) < until_ms_)      \
+                        world_run(yard.world, world_now_ms(yard.world) + STEP_MS); \
+                alloc_pause(true);                                                 \
         } while (false)
 
 static bool is_up(const SimMachine *m) {
@@ -159,8 +160,10 @@ static unsigned ask(const char *request) {
 static unsigned ask_for(const char *method, const char *target, const char *type, const char *body) {
         char text[2000];
 
-        snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s", method, target,
-                 type, strlen(body), body);
+        snprintf(text, sizeof(text),
+                 "%s %s HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: "
+                 "%zu\r\n\r\n%s",
+                 method, target, type, strlen(body), body);
         return ask(text);
 }
 
@@ -172,12 +175,15 @@ static void prepare(const char *method, const char *target, const char *type, co
         int error;
 
         alloc_pause(true);
-        snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s", method, target,
-                 type, strlen(body), body);
+        snprintf(text, sizeof(text),
+                 "%s %s HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: "
+                 "%zu\r\n\r\n%s",
+                 method, target, type, strlen(body), body);
         do {
                 UNTIL("a replica that is up", is_up(yard.first));
                 c = (Client) { .request = text };
-                assert_non_null(network->ops->connect(network, "10.0.0.1:80", 5000, client_on_connected, &c, &error));
+                assert_non_null(
+                        network->ops->connect(network, "10.0.0.1:80", 5000, client_on_connected, &c, &error));
                 UNTIL("an answer", c.ended);
         } while (starts_with(c.answer, "HTTP/1.1 503 "));
         assert_true(starts_with(c.answer, "HTTP/1.1 "));
@@ -185,7 +191,9 @@ static void prepare(const char *method, const char *target, const char *type, co
 
 #define FORM "application/x-www-form-urlencoded"
 #define JSON "application/json"
-#define UNIT(state, command) "{\"desiredState\":\"" state "\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]}"
+#define UNIT(state, command)         \
+        "{\"desiredState\":\"" state \
+        "\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]}"
 
 /* A key, and what its value has in it before and after; NULL: it is not there. */
 typedef struct Look {
@@ -249,37 +257,111 @@ static int put_question(void *userdata) {
 
 void a_client_that_writes_is_answered_and_nothing_is_done_by_half(void **state) {
         static const Question questions[] = {
-                { "PUT of a key", { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "PUT", "/v2/keys/a", FORM, "value=two" }, 0, 0, { { "/a", "one", "two" } } },
+                { "PUT of a key",
+                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+                  { "PUT", "/v2/keys/a", FORM, "value=two" },
+                  0,
+                  0,
+                  { { "/a", "one", "two" } } },
                 { "PUT of a key if it is the same",
-                  { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "PUT", "/v2/keys/a?prevValue=one", FORM, "value=two" }, 0, 0, { { "/a", "one", "two" } } },
+                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+                  { "PUT", "/v2/keys/a?prevValue=one", FORM, "value=two" },
+                  0,
+                  0,
+                  { { "/a", "one", "two" } } },
                 { "POST of a key in order",
-                  { { "DELETE", "/v2/keys/q?recursive=true", FORM, "" } }, { "POST", "/v2/keys/q", FORM, "value=one" }, 0, 0, { { "/q", NULL, "" } } },
-                { "DELETE of a directory", { { "PUT", "/v2/keys/d/x", FORM, "value=one" }, { "PUT", "/v2/keys/d/y", FORM, "value=two" } },
-                  { "DELETE", "/v2/keys/d?recursive=true", FORM, "" }, 0, 0, { { "/d", "", NULL }, { "/d/x", "one", NULL }, { "/d/y", "two", NULL } } },
+                  { { "DELETE", "/v2/keys/q?recursive=true", FORM, "" } },
+                  { "POST", "/v2/keys/q", FORM, "value=one" },
+                  0,
+                  0,
+                  { { "/q", NULL, "" } } },
+                { "DELETE of a directory",
+                  { { "PUT", "/v2/keys/d/x", FORM, "value=one" },
+                    { "PUT", "/v2/keys/d/y", FORM, "value=two" } },
+                  { "DELETE", "/v2/keys/d?recursive=true", FORM, "" },
+                  0,
+                  0,
+                  { { "/d", "", NULL }, { "/d/x", "one", NULL }, { "/d/y", "two", NULL } } },
                 { "PATCH of a key, which is refused",
-                  { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "PATCH", "/v2/keys/a", FORM, "value=two" }, 405, 0, { { "/a", "one", "one" } } },
-                { "PUT of a value", { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "PUT", "/fleet/v1/kv/value/a", "", "two" }, 0, 0, { { "/a", "one", "two" } } },
-                { "DELETE of a value", { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "DELETE", "/fleet/v1/kv/value/a", "", "" }, 0, 0, { { "/a", "one", NULL } } },
-                { "POST of a transaction", { { "PUT", "/v2/keys/a", FORM, "value=one" }, { "DELETE", "/v2/keys/t?recursive=true", FORM, "" } },
-                  { "POST", "/fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true}],\"writes\":[{\"action\":\"set\",\"key\":\"/t/x\",\"value\":\"new\"},"
-                    "{\"action\":\"delete\",\"key\":\"/a\"}]}" }, 0, 4, { { "/a", "one", NULL }, { "/t/x", NULL, "new" } } },
-                { "PUT of a new unit", { { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
-                  { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") }, 0, 8,
-                  { { "/_fleet/unit/n.service", NULL, "/bin/one" }, { "/_fleet/target/n.service", NULL, "inactive" } } },
-                { "PUT of what a unit is to be", { { "DELETE", "/fleet/v1/units/n.service", JSON, "" }, { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
-                  { "PUT", "/fleet/v1/units/n.service", JSON, "{\"desiredState\":\"loaded\"}" }, 0, 8,
-                  { { "/_fleet/unit/n.service", "/bin/one", "/bin/one" }, { "/_fleet/target/n.service", "inactive", "loaded" } } },
-                { "DELETE of a unit", { { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
-                  { "DELETE", "/fleet/v1/units/n.service", JSON, "" }, 0, 5,
-                  { { "/_fleet/unit/n.service", "/bin/one", NULL }, { "/_fleet/target/n.service", "", NULL } } },
-                { "POST of a batch", { { "DELETE", "/fleet/v1/units/m.service", JSON, "" }, { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
-                  { "POST", "/fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"m.service\",\"desiredState\":\"inactive\",\"options\":[{\"section\":\"Service\",\"name\":"
-                    "\"ExecStart\",\"value\":\"/bin/one\"}]},{\"name\":\"n.service\",\"desiredState\":\"inactive\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\","
-                    "\"value\":\"/bin/two\"}]}]}" }, 0, 16, { { "/_fleet/unit/m.service", NULL, "/bin/one" }, { "/_fleet/unit/n.service", NULL, "/bin/two" } } },
-                { "PATCH of a machine", { { "PATCH", "/fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"hdd\"}]" } },
-                  { "PATCH", "/fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"ssd\"}]" }, 0, 4,
+                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+                  { "PATCH", "/v2/keys/a", FORM, "value=two" },
+                  405,
+                  0,
+                  { { "/a", "one", "one" } } },
+                { "PUT of a value",
+                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+                  { "PUT", "/fleet/v1/kv/value/a", "", "two" },
+                  0,
+                  0,
+                  { { "/a", "one", "two" } } },
+                { "DELETE of a value",
+                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+                  { "DELETE", "/fleet/v1/kv/value/a", "", "" },
+                  0,
+                  0,
+                  { { "/a", "one", NULL } } },
+                { "POST of a transaction",
+                  { { "PUT", "/v2/keys/a", FORM, "value=one" },
+                    { "DELETE", "/v2/keys/t?recursive=true", FORM, "" } },
+                  { "POST", "/fleet/v1/kv/txn", JSON,
+                    "{\"checks\":[{\"key\":\"/"
+                    "a\",\"exists\":true}],\"writes\":[{\"action\":\"set\",\"key\":\"/t/"
+                    "x\",\"value\":\"new\"},"
+                    "{\"action\":\"delete\",\"key\":\"/a\"}]}" },
+                  0,
+                  4,
+                  { { "/a", "one", NULL }, { "/t/x", NULL, "new" } } },
+                { "PUT of a new unit",
+                  { { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
+                  { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") },
+                  0,
+                  8,
+                  { { "/_fleet/unit/n.service", NULL, "/bin/one" },
+                    { "/_fleet/target/n.service", NULL, "inactive" } } },
+                { "PUT of what a unit is to be",
+                  { { "DELETE", "/fleet/v1/units/n.service", JSON, "" },
+                    { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
+                  { "PUT", "/fleet/v1/units/n.service", JSON, "{\"desiredState\":\"loaded\"}" },
+                  0,
+                  8,
+                  { { "/_fleet/unit/n.service", "/bin/one", "/bin/one" },
+                    { "/_fleet/target/n.service", "inactive", "loaded" } } },
+                { "DELETE of a unit",
+                  { { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
+                  { "DELETE", "/fleet/v1/units/n.service", JSON, "" },
+                  0,
+                  5,
+                  { { "/_fleet/unit/n.service", "/bin/one", NULL },
+                    { "/_fleet/target/n.service", "", NULL } } },
+                { "POST of a batch",
+                  { { "DELETE", "/fleet/v1/units/m.service", JSON, "" },
+                    { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
+                  { "POST", "/fleet/v1/batch", JSON,
+                    "{\"units\":[{\"name\":\"m.service\",\"desiredState\":\"inactive\",\"options\":[{"
+                    "\"section\":\"Service\",\"name\":"
+                    "\"ExecStart\",\"value\":\"/bin/"
+                    "one\"}]},{\"name\":\"n.service\",\"desiredState\":\"inactive\",\"options\":[{"
+                    "\"section\":\"Service\",\"name\":\"ExecStart\","
+                    "\"value\":\"/bin/two\"}]}]}" },
+                  0,
+                  16,
+                  { { "/_fleet/unit/m.service", NULL, "/bin/one" },
+                    { "/_fleet/unit/n.service", NULL, "/bin/two" } } },
+                { "PATCH of a machine",
+                  { { "PATCH", "/fleet/v1/machines", JSON,
+                      "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"hdd\"}]" } },
+                  { "PATCH", "/fleet/v1/machines", JSON,
+                    "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"ssd\"}]" },
+                  0,
+                  4,
                   { { "/_fleet/machine/" ID "/metadata/disk", "hdd", "ssd" } } },
-                { "POST of a plan", {}, { "POST", "/fleet/v1/plan", JSON, "{\"units\":[{\"name\":\"new.service\",\"text\":\"[Service]\\nExecStart=/bin/true\"}]}" }, 0, 4, {} },
+                { "POST of a plan",
+                  {},
+                  { "POST", "/fleet/v1/plan", JSON,
+                    "{\"units\":[{\"name\":\"new.service\",\"text\":\"[Service]\\nExecStart=/bin/true\"}]}" },
+                  0,
+                  4,
+                  {} },
         };
 
         alloc_pause(true);
@@ -315,9 +397,11 @@ static void wish(Wish *w, const char *command, bool remove, TargetState target) 
                 assert_int_equal(unit_parse(unit_name, text, strlen(text), &unit, NULL), 0);
                 change.unit = unit;
         }
-        yard.cluster->units[0].touched_ms = yard.cluster->units[0].stopping_ms = world_now_ms(yard.world) + PATIENCE_MS;
+        yard.cluster->units[0].touched_ms = yard.cluster->units[0].stopping_ms = world_now_ms(yard.world) +
+                                                                                 PATIENCE_MS;
         *w = (Wish) {};
-        assert_int_equal(registry_change_units(daemon_registry(yard.first->daemon), &change, 1, on_wish, w), 0);
+        assert_int_equal(registry_change_units(daemon_registry(yard.first->daemon), &change, 1, on_wish, w),
+                         0);
         unit_free(unit);
 }
 
@@ -326,13 +410,15 @@ static const ClusterUnit *unit(void) {
 }
 
 static bool is_told(const char *active) {
-        const ClusterState *s = cluster_state(registry_cluster(daemon_registry(yard.first->daemon)), yard.first->machine_id, unit_name);
+        const ClusterState *s = cluster_state(registry_cluster(daemon_registry(yard.first->daemon)),
+                                              yard.first->machine_id, unit_name);
 
         return active ? s && streq(s->state.active, active) : !s;
 }
 
 static bool has_order(void) {
-        return cluster_order(registry_cluster(daemon_registry(yard.first->daemon)), yard.first->machine_id, unit_name);
+        return cluster_order(registry_cluster(daemon_registry(yard.first->daemon)), yard.first->machine_id,
+                             unit_name);
 }
 
 /* It runs as people want it, and the cluster knows. */
@@ -476,21 +562,26 @@ void an_engine_that_begins_leaves_out_no_unit(void **state) {
 
 /* Its assignment records name a unit. */
 static int begin_agent(void *userdata) {
-        AgentOptions options = { .machine_id = yard.first->machine_id, .boot_id = yard.first->boot_id, .directory = userdata, .boot_wait_ms = 10000 };
+        AgentOptions options = { .machine_id = yard.first->machine_id,
+                                 .boot_id = yard.first->boot_id,
+                                 .directory = userdata,
+                                 .boot_wait_ms = 10000 };
         Agent *agent = NULL;
         Error err = {};
         int r;
 
         alloc_pause(false);
-        r = agent_new(&agent, world_loop(yard.first->loop), daemon_registry(yard.first->daemon), sim_systemd_attach(yard.first->systemd, yard.first->loop),
-                      &options, &err);
+        r = agent_new(&agent, world_loop(yard.first->loop), daemon_registry(yard.first->daemon),
+                      sim_systemd_attach(yard.first->systemd, yard.first->loop), &options, &err);
         alloc_pause(true);
         agent_free(agent);
         return r;
 }
 
 static int begin_facts(void *userdata) {
-        const Machine machine = { .name = (char *) "alpha", .address = (char *) "10.0.0.1", .version = (char *) "0" };
+        const Machine machine = { .name = (char *) "alpha",
+                                  .address = (char *) "10.0.0.1",
+                                  .version = (char *) "0" };
         Facts *facts = NULL;
         int r;
 

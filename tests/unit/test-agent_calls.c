@@ -1,4 +1,5 @@
-/* What the agent does about calls to systemd that fail, take long or change nothing, and what it makes of what systemd says, in virtual time. */
+/* What the agent does about calls to systemd that fail, take long or change nothing, and what it makes of
+ * what systemd says, in virtual time. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +14,8 @@
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
 
-#define ONE "[Service]\nExecStart=/bin/one\n"
-#define TWO "[Service]\nExecStart=/bin/two\n"
+#define ONE   "[Service]\nExecStart=/bin/one\n"
+#define TWO   "[Service]\nExecStart=/bin/two\n"
 #define TUNED ONE "[X-Fleet]\nConflicts=x*\n"
 
 static void change(Room *room, const char *active, SystemdEnd end) {
@@ -317,7 +318,8 @@ static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_uni
         ended_ms = world_now_ms(room->world);
         job_removed("dependency");
         UNTIL(room, job_is(room, "dependency"));
-        assert_in_range(world_now_ms(room->world) - ended_ms, 0, 1500); /* not with the next round over all units */
+        assert_in_range(world_now_ms(room->world) - ended_ms, 0,
+                        1500); /* not with the next round over all units */
         assert_true(notes_say(room, "\"job\":\"dependency\""));
         run_ms(room, 3000);
         assert_int_equal(vain.n, 1); /* no other unit has stopped it, so that it is not started again */
@@ -355,7 +357,8 @@ static void what_was_not_started_while_the_host_was_stopping_is_started_when_it_
         run_ms(room, 1000);
         assert_int_equal(n_starts, 0);
         stopping = false;
-        events.on_job_removed(events.userdata, "shutdown.target", "canceled"); /* of a unit that is not ours */
+        events.on_job_removed(events.userdata, "shutdown.target",
+                              "canceled"); /* of a unit that is not ours */
         events.on_changed(events.userdata, NULL);
         run_ms(room, 1000);
         assert_int_equal(n_starts, 1);
@@ -435,7 +438,8 @@ static void what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it(void 
         settle(room);
         order_to(room, "web.service", TUNED, ORDER_RUN);
         snprintf(noted, sizeof(noted), "\"unit\":%llu}",
-                 (unsigned long long) cluster_unit(registry_cluster(room->host->registry), "web.service")->index);
+                 (unsigned long long) cluster_unit(registry_cluster(room->host->registry), "web.service")
+                         ->index);
         UNTIL(room, notes_say(room, noted));
         assert_false(notes_say(room, "Boot\":\"b0000000000000000000000000000001\""));
         assert_int_equal(n_starts, 1);
@@ -509,7 +513,9 @@ static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_
         change_note(room, "\"ran\":", "true,\"starting\":true,\"stoppedFor\":true");
         bent.start = start_in_vain;
         vain.unit = "web.service";
-        pretence = (Pretence) { .unit = "web.service", .active = "inactive", .held = true, .change = without_an_invocation };
+        pretence = (Pretence) {
+                .unit = "web.service", .active = "inactive", .held = true, .change = without_an_invocation
+        };
         open_agent(room);
         settle(room);
         run_ms(room, 3000);
@@ -577,7 +583,9 @@ static void the_index_of_an_order_to_stop_is_noted(void **state) {
         run_unit(room, "web.service");
         host_order(room->host, "web.service", ORDER_STOP);
         snprintf(floor, sizeof(floor), "\"floor\":%llu,",
-                 (unsigned long long) cluster_order(registry_cluster(room->host->registry), room->host->id, "web.service")->index);
+                 (unsigned long long) cluster_order(registry_cluster(room->host->registry), room->host->id,
+                                                    "web.service")
+                         ->index);
         UNTIL(room, is_gone(room, "web.service"));
         close_agent(room);
         assert_true(notes_say(room, floor));
@@ -698,11 +706,15 @@ static void a_state_is_published_with_the_time_of_its_last_change(void **state) 
         for (unsigned i = 0; i < 3; i++) { /* each of the three counts */
                 run_ms(room, 2000);
                 settle(room);
-                snprintf(i == 0 ? told.sub : i == 1 ? told.load : told.active, sizeof(told.sub), "%s", i == 2 ? "reloading" : "other");
+                snprintf(i == 0 ? told.sub :
+                         i == 1 ? told.load :
+                                  told.active,
+                         sizeof(told.sub), "%s", i == 2 ? "reloading" : "other");
                 began_ms = loop_wall_ms(world_loop(room->loop));
                 sim_systemd_change(room->systemd, "web.service");
-                UNTIL(room, streq(state_of(room, "web.service")->sub, told.sub) && streq(state_of(room, "web.service")->load, told.load)
-                                    && streq(state_of(room, "web.service")->active, told.active));
+                UNTIL(room, streq(state_of(room, "web.service")->sub, told.sub) &&
+                                    streq(state_of(room, "web.service")->load, told.load) &&
+                                    streq(state_of(room, "web.service")->active, told.active));
                 since_ms = state_of(room, "web.service")->since_ms;
                 assert_in_range(since_ms, began_ms, began_ms + 50);
         }
@@ -720,8 +732,7 @@ static void with_conflict(SystemdUnit *seen) {
         seen->owner = SYSTEMD_CONFLICTING;
 }
 
-static void ignore(void *userdata, int error, const char *sentence) {
-}
+static void ignore(void *userdata, int error, const char *sentence) {}
 
 static int remove_noted(Systemd *s, const char *name) {
         n_removed++;
@@ -749,7 +760,10 @@ static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_nam
                 const char *active;
                 bool conflicting, fails;
                 unsigned n;
-        } rows[] = { { "failed", false, false, 1 }, { "inactive", false, false, 0 }, { "failed", true, false, 0 }, { "failed", false, true, 1 } };
+        } rows[] = { { "failed", false, false, 1 },
+                     { "inactive", false, false, 0 },
+                     { "failed", true, false, 0 },
+                     { "failed", false, true, 1 } };
         Room *room = *state;
 
         bent.reset_failed = reset_counted;
@@ -872,7 +886,8 @@ static void start_by_socket(void *userdata, int error, const SystemdUnit *units,
         pretence = (Pretence) { .unit = "web.service", .active = "active", .change = with_former_invocation };
 }
 
-static int list_before_socket(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+static int list_before_socket(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done,
+                              void *userdata) {
         if (!socket_start.armed || !is_linked)
                 return list_pretended(s, names, n, all, done, userdata);
         socket_start.armed = false;
@@ -974,14 +989,17 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_start_that_was_refused_is_not_noted_as_made),
                 in_a_bent_room(a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended),
                 in_a_bent_room(the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),
-                in_a_bent_room(what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
+                in_a_bent_room(
+                        what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
                 in_a_bent_room(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
                 in_a_bent_room(a_finished_unit_stays_finished_when_our_own_section_is_edited),
                 in_a_bent_room(what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it),
                 in_a_bent_room(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
-                in_a_bent_room(a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
+                in_a_bent_room(
+                        a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
                 in_a_bent_room(a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more),
-                in_a_bent_room(a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost),
+                in_a_bent_room(
+                        a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost),
                 in_a_bent_room(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
                 in_a_bent_room(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
                 in_a_bent_room(a_unit_whose_next_text_there_is_no_space_for_is_not_stopped),

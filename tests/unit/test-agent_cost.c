@@ -1,4 +1,5 @@
-/* What the agent's work costs, in units read and planned, and what it does while its disk takes long, with a systemd in virtual time. */
+/* What the agent's work costs, in units read and planned, and what it does while its disk takes long, with a
+ * systemd in virtual time. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -14,11 +15,11 @@
 #include "tests/lib/side_by_side.h"
 
 enum {
-        OTHERS = 60,       /* units that nothing happens to */
-        SECONDS = 9,       /* less than the agent's period, which goes over all units */
-        READS_MAX = 10,    /* of one unit in a second */
-        BURST = 8,         /* reads in a row */
-        PASS_MS = 5,       /* an answer and the pass after it */
+        OTHERS = 60,    /* units that nothing happens to */
+        SECONDS = 9,    /* less than the agent's period, which goes over all units */
+        READS_MAX = 10, /* of one unit in a second */
+        BURST = 8,      /* reads in a row */
+        PASS_MS = 5,    /* an answer and the pass after it */
 };
 
 static int room_setup(void **state) {
@@ -259,7 +260,8 @@ static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
         UNTIL(room, !world_loop_is_working(room->loop));
         written_ms = world_now_ms(room->world);
         UNTIL(room, is_told_done(room));
-        assert_in_range(world_now_ms(room->world) - written_ms, 0, 1000); /* not with the next round over all units */
+        assert_in_range(world_now_ms(room->world) - written_ms, 0,
+                        1000); /* not with the next round over all units */
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL), 0);
         assert_non_null(strstr(text, "\"done\":true"));
         room->bus->ops = real_ops;
@@ -275,8 +277,10 @@ static void a_daemon_that_stops_in_a_write_leaves_all_that_it_knew(void **state)
         room->agent = agent_free(room->agent);
         assert_true(is_noted(room, "first.service") && is_noted(room, "second.service"));
         run_ms(room, START_MS + 2 * WRITE_MS);
-        assert_false(sim_systemd_runs(room->systemd, "first.service") || sim_systemd_runs(room->systemd, "second.service"));
-        assert_true(is_noted(room, "first.service") && is_noted(room, "second.service")); /* also when that write has ended */
+        assert_false(sim_systemd_runs(room->systemd, "first.service") ||
+                     sim_systemd_runs(room->systemd, "second.service"));
+        assert_true(is_noted(room, "first.service") &&
+                    is_noted(room, "second.service")); /* also when that write has ended */
 }
 
 static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
@@ -315,7 +319,8 @@ static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) 
                 assert_in_range(vain.at_ms[n - 1] - changed_ms, 1000, 1200); /* not in the first second */
                 for (unsigned i = 0; i < (again ? 1 : ELEMENTS(gaps_s)); i++) {
                         until_calls(room, ++n, (gaps_s[i] + 2) * 1000);
-                        assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], gaps_s[i] * 1000, gaps_s[i] * 1000 + 100);
+                        assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], gaps_s[i] * 1000,
+                                        gaps_s[i] * 1000 + 100);
                 }
                 if (again)
                         break;
@@ -360,7 +365,8 @@ static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
 
         /* Success ends it: the next failure is said again, and is repeated as soon as the first one was. */
         vain.unit = NULL;
-        for (uint64_t end_ms = world_now_ms(room->world) + 62000; !sim_systemd_runs(room->systemd, "refused.service"); run_ms(room, 10))
+        for (uint64_t end_ms = world_now_ms(room->world) + 62000;
+             !sim_systemd_runs(room->systemd, "refused.service"); run_ms(room, 10))
                 assert_true(world_now_ms(room->world) < end_ms);
         UNTIL(room, says(room, "refused.service", "active"));
         settle(room);
@@ -464,7 +470,9 @@ static void order_many(Room *room, OrderKind kind) {
                         changes[k].expected_index = there ? there->index : 0;
                         changes[k].unit_index = cluster_unit(c, changes[k].unit)->index;
                 }
-                assert_int_equal(host_wait(room->host, registry_order(room->host->registry, store.term, changes, n, host_on_done, room->host)), KV_OK);
+                assert_int_equal(host_wait(room->host, registry_order(room->host->registry, store.term,
+                                                                      changes, n, host_on_done, room->host)),
+                                 KV_OK);
         }
         free(changes);
 }

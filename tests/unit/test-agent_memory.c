@@ -1,4 +1,5 @@
-/* An allocation of the agent's fails, each in turn: what it was about is done soon after. The time is virtual. */
+/* An allocation of the agent's fails, each in turn: what it was about is done soon after. The time is
+ * virtual. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -85,7 +86,8 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
                         alloc_pause(false);
                         n_late += world_now_ms(room->world) - ordered_ms > SOON_MS + (stop ? START_MS : 0);
                         if (n_unnoted > unnoted && n_said == unsaved)
-                                fail_msg("allocation %u: it was started without a note, and nothing said so", n);
+                                fail_msg("allocation %u: it was started without a note, and nothing said so",
+                                         n);
                 }
         }
         assert_int_equal(n_late, 0);
@@ -178,7 +180,9 @@ static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memor
 /* An agent that was begun has all that it needs. */
 static int begin(void *userdata) {
         Room *room = userdata;
-        AgentOptions options = { .machine_id = room->host->id, .boot_id = "b0000000000000000000000000000001", .directory = room->host->agent_path,
+        AgentOptions options = { .machine_id = room->host->id,
+                                 .boot_id = "b0000000000000000000000000000001",
+                                 .directory = room->host->agent_path,
                                  .boot_wait_ms = 60000 };
         Agent *agent = NULL;
         Error err = {};
@@ -325,7 +329,9 @@ static void notes_are_saved_as_a_whole_or_say_that_they_are_not(void **state) {
 }
 
 static int begin_facts(void *userdata) {
-        const Machine machine = { .name = (char *) "alpha", .address = (char *) "10.0.0.1", .version = (char *) "0" };
+        const Machine machine = { .name = (char *) "alpha",
+                                  .address = (char *) "10.0.0.1",
+                                  .version = (char *) "0" };
         Room *room = userdata;
         Facts *facts = NULL;
         int r;
@@ -345,11 +351,16 @@ static void facts_that_cannot_be_kept_say_so(void **state) {
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(an_order_that_cannot_be_noted_is_reported, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, room_setup,
+                                                room_teardown),
+                cmocka_unit_test_setup_teardown(an_order_that_cannot_be_noted_is_reported, room_setup,
+                                                room_teardown),
                 in_a_bent_room(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
-                cmocka_unit_test_setup_teardown(a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short,
+                        room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, room_setup,
+                                                room_teardown),
                 cmocka_unit_test_setup_teardown(facts_that_cannot_be_kept_say_so, room_setup, room_teardown),
                 cmocka_unit_test(notes_are_saved_as_a_whole_or_say_that_they_are_not),
         };

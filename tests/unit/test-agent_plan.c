@@ -1,5 +1,5 @@
-/* What an agent does next with one unit: each row of the rule, every combination of what it may see, and a whole life of steps
- * with a crash in each of them. */
+/* What an agent does next with one unit: each row of the rule, every combination of what it may see, and a
+ * whole life of steps with a crash in each of them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,11 +8,13 @@
 
 #include "fleetd/agent/plan.h"
 
-static const char boot_now[] = "b0000000000000000000000000000001", boot_before[] = "b0000000000000000000000000000000";
+static const char boot_now[] = "b0000000000000000000000000000001",
+                  boot_before[] = "b0000000000000000000000000000000";
 static const char invocation_old[] = "10000000000000000000000000000000";
 
 static const char text_one[] = "[Service]\nExecStart=/bin/one\n";
-static const char text_tuned[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n"; /* runs the same */
+static const char text_tuned[] =
+        "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n"; /* runs the same */
 static const char text_two[] = "[Service]\nExecStart=/bin/two\n";
 
 /* One view, and what it points to. */
@@ -52,7 +54,8 @@ static int scene_teardown(void **state) {
         return 0;
 }
 
-/* The base of all rows: systemd knows nothing of the unit, there is neither order nor note, the picture is fresh. */
+/* The base of all rows: systemd knows nothing of the unit, there is neither order nor note, the picture is
+ * fresh. */
 static Scene *scene(void **state) {
         Scene *s = *state;
 
@@ -96,12 +99,12 @@ static void owned(Scene *s, const char *boot) {
         snprintf(s->note.owned_boot, sizeof(s->note.owned_boot), "%s", boot);
 }
 
-#define assert_step(s, expected)                                                                          \
-        do {                                                                                              \
-                const char *reason_ = NULL;                                                               \
-                assert_string_equal(agent_step_to_string(agent_plan(&(s)->view, &reason_)),               \
-                                    agent_step_to_string(expected));                                      \
-                assert_non_null(reason_);                                                                 \
+#define assert_step(s, expected)                                                            \
+        do {                                                                                \
+                const char *reason_ = NULL;                                                 \
+                assert_string_equal(agent_step_to_string(agent_plan(&(s)->view, &reason_)), \
+                                    agent_step_to_string(expected));                        \
+                assert_non_null(reason_);                                                   \
         } while (false)
 
 static void assert_reason(const Scene *s, const char *expected) {
@@ -360,7 +363,8 @@ static void a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_go
         assert_step(s, AGENT_OBEYED);
 }
 
-/* An administrator masks the name, or puts a file of their own over ours, and does not restart the unit: what runs is what was started here. */
+/* An administrator masks the name, or puts a file of their own over ours, and does not restart the unit: what
+ * runs is what was started here. */
 static void a_unit_that_runs_on_under_a_taken_name_stays_ours_until_it_has_stopped(void **state) {
         for (unsigned masked = 0; masked < 2; masked++) {
                 Scene *s = scene(state);
@@ -409,10 +413,12 @@ static void a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state(void **
                 { { false, "not-found", "", false }, SYSTEMD_ABSENT },
                 { { false, "loaded", "/run/fleet/units/web.service", true }, SYSTEMD_OURS },
                 { { false, "bad-setting", "/run/systemd/system/web.service", true }, SYSTEMD_OURS },
-                { { false, "error", "", false }, SYSTEMD_ABSENT }, /* so a unit of ours is called whose file vanished while it ran */
+                { { false, "error", "", false },
+                  SYSTEMD_ABSENT }, /* so a unit of ours is called whose file vanished while it ran */
                 { { false, "loaded", "", false }, SYSTEMD_ABSENT },
                 { { false, "loaded", "/usr/lib/systemd/system/web.service", false }, SYSTEMD_CONFLICTING },
-                { { false, "bad-setting", "/usr/lib/systemd/system/web.service", false }, SYSTEMD_CONFLICTING },
+                { { false, "bad-setting", "/usr/lib/systemd/system/web.service", false },
+                  SYSTEMD_CONFLICTING },
                 { { false, "error", "/usr/lib/systemd/system/web.service", false }, SYSTEMD_CONFLICTING },
                 { { false, "masked", "/etc/systemd/system/web.service", false }, SYSTEMD_CONFLICTING },
                 { { false, "masked", "", false }, SYSTEMD_CONFLICTING },
@@ -499,7 +505,8 @@ static void load_writes_and_notes_and_starts_nothing(void **state) {
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTE);
         noted(s, ORDER_LOAD, "");
-        assert_step(s, AGENT_NOTE); /* that its file is in force in this boot: a note of an earlier version does not say so */
+        assert_step(s, AGENT_NOTE); /* that its file is in force in this boot: a note of an earlier version
+                                       does not say so */
         owned(s, boot_before);
         assert_step(s, AGENT_NOTE);
         owned(s, boot_now);
@@ -577,7 +584,8 @@ static void stop_stops_removes_and_reports(void **state) {
 }
 
 /* The call to stop it failed, or was lost: its file is gone, so that the note alone says whose it is. */
-static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_started_or_put_back(void **state) {
+static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_started_or_put_back(
+        void **state) {
         for (unsigned boots = 0; boots < 2; boots++) {
                 Scene *s = scene(state);
 
@@ -600,7 +608,8 @@ static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_s
                 s->note.stopped_for = true;
                 assert_step(s, AGENT_NOTHING);
 
-                /* The order is gone: another daemon reported that it was obeyed, and died before the note was removed. */
+                /* The order is gone: another daemon reported that it was obeyed, and died before the note was
+                 * removed. */
                 s->view.fresh = true;
                 assert_step(s, AGENT_REMOVE);
                 ordered(s, ORDER_STOP);
@@ -704,7 +713,8 @@ static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_aft
         assert_step(s, AGENT_NOTHING);
 }
 
-/* This replica has the order, and lost the cluster before the order was carried out: the unit may run elsewhere by now. */
+/* This replica has the order, and lost the cluster before the order was carried out: the unit may run
+ * elsewhere by now. */
 static void without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_started(void **state) {
         static const OrderKind kinds[] = { ORDER_STOP, ORDER_LOAD };
 
@@ -757,7 +767,8 @@ static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
                 owned(s, boot_now);
                 in_force(s, s->one, kind == ORDER_RUN ? "active" : "inactive");
                 assert_step(s, AGENT_NOTHING);
-                snprintf(s->seen.load, sizeof(s->seen.load), "not-found"); /* somebody took the link, and had systemd read anew */
+                snprintf(s->seen.load, sizeof(s->seen.load),
+                         "not-found"); /* somebody took the link, and had systemd read anew */
                 s->seen.owner = SYSTEMD_ABSENT;
                 s->seen.fragment[0] = 0;
                 assert_step(s, AGENT_WRITE);
@@ -766,7 +777,8 @@ static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
                 if (kind == ORDER_RUN)
                         assert_step(s, AGENT_WRITE);
                 in_force(s, s->one, "inactive");
-                snprintf(s->seen.load, sizeof(s->seen.load), "error"); /* what does not run has another trouble */
+                snprintf(s->seen.load, sizeof(s->seen.load),
+                         "error"); /* what does not run has another trouble */
                 assert_step(s, AGENT_NOTHING);
                 in_force(s, s->one, kind == ORDER_RUN ? "active" : "inactive");
                 s->seen.has_file = false;
@@ -808,11 +820,16 @@ static void what_was_stopped_or_skipped_is_not_finished(void **state) {
                 SystemdEnd end;
                 bool oneshot, held, ran, done;
         } rows[] = {
-                { SYSTEMD_END_ITSELF, false, false, true, true },      { SYSTEMD_END_ITSELF, true, false, false, true },
-                { SYSTEMD_END_STOPPED, false, false, true, false },    { SYSTEMD_END_STOPPED, true, false, true, false },
-                { SYSTEMD_END_STOPPED_FOR, false, true, true, false }, { SYSTEMD_END_SKIPPED, true, false, true, false },
-                { SYSTEMD_END_FAILED, false, false, true, false },     { SYSTEMD_END_FAILED, true, false, true, false },
-                { SYSTEMD_END_UNKNOWN, false, false, true, false }, /* Restart=always, perhaps; a file says nothing of how it ended */
+                { SYSTEMD_END_ITSELF, false, false, true, true },
+                { SYSTEMD_END_ITSELF, true, false, false, true },
+                { SYSTEMD_END_STOPPED, false, false, true, false },
+                { SYSTEMD_END_STOPPED, true, false, true, false },
+                { SYSTEMD_END_STOPPED_FOR, false, true, true, false },
+                { SYSTEMD_END_SKIPPED, true, false, true, false },
+                { SYSTEMD_END_FAILED, false, false, true, false },
+                { SYSTEMD_END_FAILED, true, false, true, false },
+                { SYSTEMD_END_UNKNOWN, false, false, true, false }, /* Restart=always, perhaps; a file says
+                                                                       nothing of how it ended */
                 { SYSTEMD_END_UNKNOWN, true, false, true, true },
                 { SYSTEMD_END_UNKNOWN, true, true, true, false },
                 { SYSTEMD_END_UNKNOWN, true, false, false, false }, /* perhaps it never began */
@@ -893,7 +910,8 @@ static void what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone(v
                 ordered(s, ORDER_RUN);
                 noted(s, ORDER_RUN, boot_now);
                 in_force(s, s->one, "inactive");
-                s->seen.end = (SystemdEnd []) { SYSTEMD_END_UNKNOWN, SYSTEMD_END_SKIPPED, SYSTEMD_END_STOPPED_FOR }[i / 2 % 3];
+                s->seen.end = (SystemdEnd[]) { SYSTEMD_END_UNKNOWN, SYSTEMD_END_SKIPPED,
+                                               SYSTEMD_END_STOPPED_FOR }[i / 2 % 3];
                 snprintf(s->note.job, sizeof(s->note.job), "%s", jobs[i / 6]);
                 s->note.stopped_for = true;
                 assert_step(s, AGENT_NOTHING);
@@ -953,19 +971,37 @@ static SystemdEnd end_of(const SystemdChange *changes, size_t n, bool killed, bo
 }
 
 static void an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop(void **state) {
-        const SystemdChange itself = { .active = "inactive", .checked_us = 100, .left_us = 200, .ended_us = 200, .condition = true };
+        const SystemdChange itself = {
+                .active = "inactive", .checked_us = 100, .left_us = 200, .ended_us = 200, .condition = true
+        };
         const SystemdChange stop[] = {
                 { .active = "deactivating", .job = 7, .checked_us = 100, .left_us = 200, .condition = true },
-                { .active = "inactive", .job = 7, .checked_us = 100, .left_us = 200, .ended_us = 210, .condition = true },
-                { .active = "inactive", .checked_us = 100, .left_us = 200, .ended_us = 210, .condition = true },
+                { .active = "inactive",
+                  .job = 7,
+                  .checked_us = 100,
+                  .left_us = 200,
+                  .ended_us = 210,
+                  .condition = true },
+                { .active = "inactive",
+                  .checked_us = 100,
+                  .left_us = 200,
+                  .ended_us = 210,
+                  .condition = true },
                 { .active = "inactive" }, /* systemd has forgotten it, and read it anew */
         };
         const SystemdChange oneshot[] = {
                 { .active = "activating", .job = 8, .checked_us = 300, .left_us = 0, .condition = true },
                 { .active = "deactivating", .job = 8, .checked_us = 300, .left_us = 0, .condition = true },
-                { .active = "inactive", .job = 8, .checked_us = 300, .left_us = 0, .ended_us = 310, .condition = true },
+                { .active = "inactive",
+                  .job = 8,
+                  .checked_us = 300,
+                  .left_us = 0,
+                  .ended_us = 310,
+                  .condition = true },
         };
-        const SystemdChange again[] = { itself, { .active = "inactive", .job = 9, .checked_us = 400, .left_us = 200, .ended_us = 200 } };
+        const SystemdChange again[] = {
+                itself, { .active = "inactive", .job = 9, .checked_us = 400, .left_us = 200, .ended_us = 200 }
+        };
 
         assert_int_equal(end_of(&itself, 1, false, false), SYSTEMD_END_ITSELF);
         assert_int_equal(end_of(&itself, 1, true, false), SYSTEMD_END_STOPPED);
@@ -978,8 +1014,12 @@ static void an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop(v
 }
 
 static void a_service_that_its_own_command_kept_from_its_start_was_skipped(void **state) {
-        const SystemdChange begins = { .active = "activating", .job = 8, .checked_us = 300, .condition = true };
-        const SystemdChange ends = { .active = "inactive", .job = 8, .checked_us = 300, .ended_us = 310, .condition = true };
+        const SystemdChange begins = {
+                .active = "activating", .job = 8, .checked_us = 300, .condition = true
+        };
+        const SystemdChange ends = {
+                .active = "inactive", .job = 8, .checked_us = 300, .ended_us = 310, .condition = true
+        };
 
         for (unsigned seen = 0; seen < 2; seen++) { /* systemd may tell both at once */
                 SystemdTrace t = {};
@@ -995,7 +1035,9 @@ static void a_service_that_its_own_command_kept_from_its_start_was_skipped(void 
 }
 
 static void a_unit_stopped_before_it_was_active_has_not_ended_by_itself(void **state) {
-        const SystemdChange begins = { .active = "activating", .job = 8, .checked_us = 300, .condition = true };
+        const SystemdChange begins = {
+                .active = "activating", .job = 8, .checked_us = 300, .condition = true
+        };
         const SystemdChange stop[] = {
                 { .active = "deactivating", .job = 9, .checked_us = 300, .condition = true },
                 { .active = "inactive", .checked_us = 300, .ended_us = 310, .condition = true },
@@ -1018,16 +1060,24 @@ static void a_unit_stopped_before_it_was_active_has_not_ended_by_itself(void **s
 
                 /* The next start is another one. */
                 systemd_trace_change(&t, &begins);
-                systemd_trace_change(&t, &(SystemdChange) { .active = "inactive", .job = 10, .checked_us = 300, .ended_us = 410, .condition = true });
+                systemd_trace_change(&t, &(SystemdChange) { .active = "inactive",
+                                                            .job = 10,
+                                                            .checked_us = 300,
+                                                            .ended_us = 410,
+                                                            .condition = true });
                 assert_int_equal(t.end, SYSTEMD_END_ITSELF);
         }
 }
 
 static void a_job_canceled_before_the_unit_was_active_is_no_stop(void **state) {
-        const SystemdChange ends = { .active = "inactive", .job = 10, .checked_us = 100, .ended_us = 410, .condition = true };
+        const SystemdChange ends = {
+                .active = "inactive", .job = 10, .checked_us = 100, .ended_us = 410, .condition = true
+        };
         SystemdTrace t = {};
 
-        systemd_trace_change(&t, &(SystemdChange) { .active = "activating", .job = 8, .checked_us = 100, .condition = true });
+        systemd_trace_change(
+                &t,
+                &(SystemdChange) { .active = "activating", .job = 8, .checked_us = 100, .condition = true });
         systemd_trace_job_canceled(&t, 305);
         systemd_trace_change(&t, &change_runs);
         systemd_trace_change(&t, &ends);
@@ -1035,7 +1085,9 @@ static void a_job_canceled_before_the_unit_was_active_is_no_stop(void **state) {
 }
 
 static void an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_lost(void **state) {
-        const SystemdChange itself = { .active = "inactive", .checked_us = 100, .left_us = 200, .ended_us = 200, .condition = true };
+        const SystemdChange itself = {
+                .active = "inactive", .checked_us = 100, .left_us = 200, .ended_us = 200, .condition = true
+        };
         SystemdTrace t = {};
 
         systemd_trace_change(&t, &change_runs);
@@ -1089,7 +1141,8 @@ static void a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_
         assert_int_equal(t.n_movers, 0);
 }
 
-static void a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone(void **state) {
+static void a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone(
+        void **state) {
         Scene *s = scene(state);
 
         ordered(s, ORDER_RUN);
@@ -1105,7 +1158,8 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
         assert_step(s, AGENT_ADOPT);
 }
 
-/* An edit was taken back before the file that it was about was written, or systemd has read the former text again. */
+/* An edit was taken back before the file that it was about was written, or systemd has read the former text
+ * again. */
 static void what_runs_is_no_former_text_where_another_text_is_wanted_than_was_noted(void **state) {
         Scene *s = scene(state);
 
@@ -1135,7 +1189,8 @@ static bool scene_number(Scene *s, uint64_t n) {
         static const char *const states[] = { "active", "inactive", "failed", "activating" };
         const Unit *texts[] = { s->one, s->tuned, s->two };
         uint64_t number = n;
-        unsigned order = digit(&n, 4), unit = digit(&n, 4), file = digit(&n, 4), note = digit(&n, 3), boot = digit(&n, 3);
+        unsigned order = digit(&n, 4), unit = digit(&n, 4), file = digit(&n, 4), note = digit(&n, 3),
+                 boot = digit(&n, 3);
         const char *active = states[digit(&n, ELEMENTS(states))];
 
         s->order.index = 19 + digit(&n, 3); /* before, of, after the note */
@@ -1149,9 +1204,10 @@ static bool scene_number(Scene *s, uint64_t n) {
         if (digit(&n, 2))
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
         if (order > 0)
-                ordered(s, (OrderKind []) { ORDER_RUN, ORDER_LOAD, ORDER_STOP }[order - 1]);
+                ordered(s, (OrderKind[]) { ORDER_RUN, ORDER_LOAD, ORDER_STOP }[order - 1]);
         if (note > 0)
-                noted(s, note == 1 ? ORDER_RUN : ORDER_LOAD, (const char *[]) { "", boot_before, boot_now }[boot]);
+                noted(s, note == 1 ? ORDER_RUN : ORDER_LOAD,
+                      (const char *[]) { "", boot_before, boot_now }[boot]);
         s->note.starting = digit(&n, 2);
         s->note.done = digit(&n, 2);
         s->seen.need_reload = digit(&n, 2);
@@ -1189,16 +1245,21 @@ static void for_each_scene(void **state, Judge judge) {
 
 static void judge_stop(Scene *s, AgentStep step) {
         bool newer = s->view.note && s->view.order && s->order.index > s->note.index;
-        bool ordered_to_stop = s->view.order && s->order.order == ORDER_STOP && (!s->view.note || s->order.index >= s->note.index);
-        bool changed = s->view.order && s->order.order != ORDER_STOP && s->unit.unit && !streq(s->seen.hash, s->unit.unit->hash)
-                       && (s->view.note ? s->note.replacing || !unit_runs_same(s->note.unit, s->unit.unit) : s->seen.has_file);
-        bool outdated = s->view.note && s->note.replacing && s->view.outdated && s->view.order && s->order.order == ORDER_RUN && s->unit.unit
-                        && unit_runs_same(s->note.unit, s->unit.unit);
+        bool ordered_to_stop = s->view.order && s->order.order == ORDER_STOP &&
+                               (!s->view.note || s->order.index >= s->note.index);
+        bool changed = s->view.order && s->order.order != ORDER_STOP && s->unit.unit &&
+                       !streq(s->seen.hash, s->unit.unit->hash) &&
+                       (s->view.note ? s->note.replacing || !unit_runs_same(s->note.unit, s->unit.unit) :
+                                       s->seen.has_file);
+        bool outdated = s->view.note && s->note.replacing && s->view.outdated && s->view.order &&
+                        s->order.order == ORDER_RUN && s->unit.unit &&
+                        unit_runs_same(s->note.unit, s->unit.unit);
 
         if (step != AGENT_STOP)
                 return;
         assert_true(s->view.fresh);
-        assert_true(ordered_to_stop || changed || outdated || (s->order.order == ORDER_LOAD && (newer || (s->view.note && s->note.stopping))));
+        assert_true(ordered_to_stop || changed || outdated ||
+                    (s->order.order == ORDER_LOAD && (newer || (s->view.note && s->note.stopping))));
 }
 
 static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **state) {
@@ -1206,7 +1267,9 @@ static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **st
 }
 
 static void judge_foreign(Scene *s, AgentStep step) {
-        bool started = s->view.note && (streq(s->note.started_boot, boot_now) || streq(s->note.owned_boot, boot_now)) && agent_is_running(&s->seen);
+        bool started = s->view.note &&
+                       (streq(s->note.started_boot, boot_now) || streq(s->note.owned_boot, boot_now)) &&
+                       agent_is_running(&s->seen);
         bool same = s->seen.invocation_id[0] && streq(s->note.invocation, s->seen.invocation_id);
 
         if (s->seen.owner != SYSTEMD_CONFLICTING)
@@ -1215,10 +1278,12 @@ static void judge_foreign(Scene *s, AgentStep step) {
                 assert_true(step != AGENT_REFUSE && step != AGENT_START);
                 return;
         }
-        assert_true(step == AGENT_NOTHING || step == AGENT_REFUSE || step == AGENT_OBEYED || step == AGENT_REMOVE);
+        assert_true(step == AGENT_NOTHING || step == AGENT_REFUSE || step == AGENT_OBEYED ||
+                    step == AGENT_REMOVE);
         if (step == AGENT_REMOVE)
-                assert_true((s->view.order && s->order.order == ORDER_STOP && (s->view.note || s->seen.has_file))
-                            || (s->view.fresh && s->view.note && s->note.stopping));
+                assert_true((s->view.order && s->order.order == ORDER_STOP &&
+                             (s->view.note || s->seen.has_file)) ||
+                            (s->view.fresh && s->view.note && s->note.stopping));
 }
 
 static void a_unit_of_the_host_is_never_written_started_or_stopped(void **state) {
@@ -1235,8 +1300,9 @@ static void judge_start(Scene *s, AgentStep step) {
         if (s->view.order && (s->view.fresh || s->order.index > s->note.index))
                 assert_int_equal(s->order.order, ORDER_RUN);
         else /* or systemd stopped it in this boot, for another unit's sake */
-                assert_true(s->view.note && s->note.kind == ORDER_RUN
-                            && (s->view.use_saved || s->note.finishing || agent_is_stopped_for(&s->note, &s->seen, boot_now)));
+                assert_true(s->view.note && s->note.kind == ORDER_RUN &&
+                            (s->view.use_saved || s->note.finishing ||
+                             agent_is_stopped_for(&s->note, &s->seen, boot_now)));
         assert_true(s->seen.has_file && !s->seen.need_reload);
 }
 
@@ -1254,7 +1320,8 @@ typedef struct Life {
         unsigned starts, stops, invocations;
 } Life;
 
-/* A step has up to three parts: the note, the call, the answer. 'parts': how many happen before the daemon dies. */
+/* A step has up to three parts: the note, the call, the answer. 'parts': how many happen before the daemon
+ * dies. */
 static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         const Unit *unit = s->unit.unit;
 
@@ -1276,7 +1343,8 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                         l->note.replacing = false;
                         snprintf(l->note.started_boot, sizeof(l->note.started_boot), "%s", boot_now);
                         l->note.starting = step == AGENT_START;
-                        snprintf(l->note.before, sizeof(l->note.before), "%s", step == AGENT_START ? l->seen.invocation_id : "");
+                        snprintf(l->note.before, sizeof(l->note.before), "%s",
+                                 step == AGENT_START ? l->seen.invocation_id : "");
                 }
                 if (step != AGENT_START || parts < 2)
                         return;
@@ -1355,7 +1423,10 @@ static unsigned life_run(Life *l, Scene *s, unsigned crash, unsigned parts) {
 }
 
 static Life life_begin(Scene *s, bool loses_invocations) {
-        Life l = { .seen = s->seen, .note = s->note, .has_note = s->view.note != NULL, .loses_invocations = loses_invocations };
+        Life l = { .seen = s->seen,
+                   .note = s->note,
+                   .has_note = s->view.note != NULL,
+                   .loses_invocations = loses_invocations };
 
         if (streq(l.seen.active, "active"))
                 snprintf(l.seen.invocation_id, sizeof(l.seen.invocation_id), "%032x", ++l.invocations);

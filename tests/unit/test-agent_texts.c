@@ -1,4 +1,5 @@
-/* How one text of a unit takes the place of another one while the unit is started by others, in virtual time. */
+/* How one text of a unit takes the place of another one while the unit is started by others, in virtual time.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,8 +13,7 @@
 #define ONE "[Service]\nExecStart=/bin/one\n"
 #define TWO "[Service]\nExecStart=/bin/two\n"
 
-static void ignore(void *userdata, int error, const char *sentence) {
-}
+static void ignore(void *userdata, int error, const char *sentence) {}
 
 /* As its socket does. */
 static void start_by_others(Room *room) {
@@ -50,7 +50,8 @@ static void on_held(void *userdata, int error, const SystemdUnit *units, size_t 
         held.n = n;
 }
 
-static int list_held(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+static int list_held(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done,
+                     void *userdata) {
         if (!held.armed)
                 return list_pretended(s, names, n, all, done, userdata);
         held.armed = false;
@@ -59,7 +60,8 @@ static int list_held(Systemd *s, const char *const *names, size_t n, bool all, S
         return real_ops->list(s, names, n, all, on_held, NULL);
 }
 
-static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started(void **state) {
+static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started(
+        void **state) {
         Room *room = *state;
 
         memset(&held, 0, sizeof(held));
@@ -91,7 +93,8 @@ static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_t
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                in_a_bent_room(a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started),
+                in_a_bent_room(
+                        a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started),
         };
 
         if (argc > 1)

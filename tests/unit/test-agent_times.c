@@ -57,7 +57,8 @@ static void a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_
         UNTIL(room, runs_with_another_text(room, "web.service", hash));
         settle(room);
 
-        /* It is ordered to stop, and takes its time: that is published when it lasts, though another state was published just now. */
+        /* It is ordered to stop, and takes its time: that is published when it lasts, though another state
+         * was published just now. */
         vain = (Vain) { .unit = "web.service", .held = true };
         host_order(room->host, "web.service", ORDER_STOP);
         until_calls(room, 1, 1000);
@@ -156,8 +157,8 @@ static void nothing_is_published_before_this_host_has_caught_up(void **state) {
 }
 
 static struct {
-        int error;   /* of each one */
-        bool held;   /* without an answer */
+        int error; /* of each one */
+        bool held; /* without an answer */
         unsigned n;
         uint64_t at_ms[20];
         bool early; /* one was made before everything was published */
@@ -183,10 +184,15 @@ static void on_key_written(void *userdata, const KvResult *result) {
 
 /* As fleetd --recover leaves it: the cluster waits until its hosts have published what runs on them. */
 static void write_adopting(Room *room, KvOp op) {
-        KvCommand cmd = { .op = op, .key = kv_string("/_fleet/cluster/adopting"), .value = kv_string(op == KV_SET ? "1" : ""), .internal = true };
+        KvCommand cmd = { .op = op,
+                          .key = kv_string("/_fleet/cluster/adopting"),
+                          .value = kv_string(op == KV_SET ? "1" : ""),
+                          .internal = true };
         uint64_t number;
 
-        assert_int_equal(host_wait(room->host, kv_propose(room->host->store, &cmd, on_key_written, room->host, &number)), KV_OK);
+        assert_int_equal(host_wait(room->host,
+                                   kv_propose(room->host->store, &cmd, on_key_written, room->host, &number)),
+                         KV_OK);
 }
 
 static bool is_reported(Room *room) {
@@ -271,7 +277,10 @@ static void while_a_unit_is_still_to_be_read_nothing_is_reported(void **state) {
 }
 
 static void an_order_for_another_host_costs_no_pass(void **state) {
-        OrderChange change = { .machine = "cccccccccccccccccccccccccccccccc", .order = ORDER_RUN, .unit = "web.service", .reason = "a test says so" };
+        OrderChange change = { .machine = "cccccccccccccccccccccccccccccccc",
+                               .order = ORDER_RUN,
+                               .unit = "web.service",
+                               .reason = "a test says so" };
         Room *room = *state;
         Host *h = room->host;
         uint64_t passes;
@@ -282,7 +291,8 @@ static void an_order_for_another_host_costs_no_pass(void **state) {
         change.unit_index = cluster_unit(registry_cluster(h->registry), "web.service")->index;
         kv_state(h->store, &store);
         passes = agent_counts(room->agent)->passes;
-        assert_int_equal(host_wait(h, registry_order(h->registry, store.term, &change, 1, host_on_done, h)), KV_OK);
+        assert_int_equal(host_wait(h, registry_order(h->registry, store.term, &change, 1, host_on_done, h)),
+                         KV_OK);
         settle(room);
         assert_int_equal(agent_counts(room->agent)->passes, passes);
 }
@@ -309,11 +319,13 @@ static void orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on
         }
         reached_ms = world_now_ms(room->world);
         UNTIL(room, n_stops == 1);
-        assert_in_range(world_now_ms(room->world) - reached_ms, 0, 3200); /* not with the next round over all units */
+        assert_in_range(world_now_ms(room->world) - reached_ms, 0,
+                        3200); /* not with the next round over all units */
         UNTIL(room, !has_order(room, "web.service"));
 }
 
-/* A recovered cluster: its orders count once this host has published for a while what runs, without interruption. */
+/* A recovered cluster: its orders count once this host has published for a while what runs, without
+ * interruption. */
 static void a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute(void **state) {
         static const char former[] = "\"lineage\":\"00000000000000ab\"";
         Room *room = *state;
@@ -347,14 +359,16 @@ static void a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minut
 }
 
 static void the_lineage_of_the_cluster_is_noted_before_any_unit_is(void **state) {
-        UNTIL((Room *) *state, notes_say(*state, "\"lineage\":\"") && !notes_say(*state, "\"lineage\":\"0000000000000000\""));
+        UNTIL((Room *) *state,
+              notes_say(*state, "\"lineage\":\"") && !notes_say(*state, "\"lineage\":\"0000000000000000\""));
 }
 
 /* The unit was assigned to this host in its last boot; no order is about it any more. */
 static void note_of_last_boot(Room *room) {
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
-        scratch_write(path, "{\"units\":[{\"index\":1,\"name\":\"web.service\",\"order\":\"run\",\"startedBoot\":\"b0000000000000000000000000000000\","
+        scratch_write(path, "{\"units\":[{\"index\":1,\"name\":\"web.service\",\"order\":\"run\","
+                            "\"startedBoot\":\"b0000000000000000000000000000000\","
                             "\"text\":\"[Service]\\nExecStart=/bin/one\\n\",\"unit\":1}]}");
 }
 
@@ -399,7 +413,9 @@ static void what_this_host_never_had_is_given_up_and_forgotten(void **state) {
 
         close_agent(room);
         assert_int_equal(unit_state_init(&ghost.state, "loaded", "active", "running", NULL, 1, false), 0);
-        assert_int_equal(host_wait(room->host, registry_publish(room->host->registry, &ghost, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_publish(room->host->registry, &ghost, 1, host_on_done,
+                                                                room->host)),
+                         KV_OK);
         unit_state_done(&ghost.state);
         bent.stop = stop_in_vain;
         bent.unlink = unlink_in_vain;
@@ -428,7 +444,8 @@ static void that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_mo
         pretence = (Pretence) { .unit = "ssh.service", .change = of_the_host };
         count_messages("ssh.service is not run here");
         order(room, "ssh.service");
-        UNTIL(room, state_of(room, "ssh.service") && streq(state_of(room, "ssh.service")->load, STATE_FOREIGN));
+        UNTIL(room,
+              state_of(room, "ssh.service") && streq(state_of(room, "ssh.service")->load, STATE_FOREIGN));
         settle(room);
         sim_systemd_change(room->systemd, "ssh.service");
         run_ms(room, 1000);
@@ -514,7 +531,8 @@ static struct {
         void *userdata;
 } listing;
 
-static int list_held(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+static int list_held(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done,
+                     void *userdata) {
         if (!listing.hold)
                 return list_pretended(s, names, n, all, done, userdata);
         listing.n++;
@@ -551,7 +569,8 @@ static void a_state_is_not_published_while_its_unit_is_to_be_read_again(void **s
                 assert_true(sub_is(room, waits ? "first, again" : "first"));
                 assert_int_equal(listing.n, 1); /* one at a time */
                 listing.hold = false;
-                assert_int_equal(list_pretended(room->bus, &name, 1, false, listing.done, listing.userdata), 0);
+                assert_int_equal(list_pretended(room->bus, &name, 1, false, listing.done, listing.userdata),
+                                 0);
                 UNTIL(room, sub_is(room, "third"));
         }
 }
@@ -643,7 +662,8 @@ static void a_note_whose_folder_is_removed_while_it_is_written_is_written_again_
         agent_state_changed(room->agent);
         removed_ms = world_now_ms(room->world);
         UNTIL(room, says(room, "slow.service", "active"));
-        assert_in_range(world_now_ms(room->world) - removed_ms, WRITE_MS, 2 * WRITE_MS + START_MS); /* not with the next round over all units */
+        assert_in_range(world_now_ms(room->world) - removed_ms, WRITE_MS,
+                        2 * WRITE_MS + START_MS); /* not with the next round over all units */
         assert_int_equal(n_unnoted, 0);
 }
 
@@ -672,8 +692,10 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on),
                 in_a_bent_room(a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute),
                 in_a_bent_room(the_lineage_of_the_cluster_is_noted_before_any_unit_is),
-                in_a_bent_room(what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_has_answered),
-                in_a_bent_room(what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_answers_late),
+                in_a_bent_room(
+                        what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_has_answered),
+                in_a_bent_room(
+                        what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_answers_late),
                 in_a_bent_room(what_this_host_never_had_is_given_up_and_forgotten),
                 in_a_bent_room(that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more),
                 in_a_bent_room(an_agent_that_is_freed_at_any_moment_hears_no_more),

@@ -1,4 +1,5 @@
-/* The HTTP face on real rooms: who may do what at which door, fleet's API of units, and what is said when something is wrong. */
+/* The HTTP face on real rooms: who may do what at which door, fleet's API of units, and what is said when
+ * something is wrong. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,14 +29,22 @@ typedef struct Room {
 } Room;
 
 static void room_open_with(Room *room, ClientAccess access, const ApiLimits *limits, const HttpLimits *http) {
-        ApiOptions options = { .network = room->host->network, .peers = room->host->peers, .store = room->host->store,
-                               .registry = room->host->registry, .machine_id = room->host->id, .name = "alpha", .access = access, .limits = limits, .http = http };
+        ApiOptions options = { .network = room->host->network,
+                               .peers = room->host->peers,
+                               .store = room->host->store,
+                               .registry = room->host->registry,
+                               .machine_id = room->host->id,
+                               .name = "alpha",
+                               .access = access,
+                               .limits = limits,
+                               .http = http };
         Error err = {};
 
         room->api = api_free(room->api);
         assert_int_equal(api_new(&room->api, room->host->loop, &options), 0);
         snprintf(room->tcp, sizeof(room->tcp), "127.0.0.1:%d", scratch_port());
-        if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 || api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
+        if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 ||
+            api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
                 fail_msg("%s", err.message);
 }
 
@@ -105,7 +114,8 @@ static int room_teardown(void **state) {
 /* -- Asking -- */
 
 /* 'head': further lines, each with its end. Returns the status; the answer stays in the room. */
-static unsigned ask(Room *room, ApiDoor door, const char *method, const char *target, const char *head, const char *body) {
+static unsigned ask(Room *room, ApiDoor door, const char *method, const char *target, const char *head,
+                    const char *body) {
         _cleanup_text_ Text t = {};
         unsigned status = 0;
 
@@ -137,7 +147,8 @@ static const char *body_of(const Room *room) {
 
 #define JSON "Content-Type: application/json\r\n"
 #define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
-#define OPTIONS_OF(command) "\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]"
+#define OPTIONS_OF(command) \
+        "\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]"
 
 static unsigned put_unit(Room *room, const char *name, const char *body) {
         _cleanup_text_ Text target = {};
@@ -150,22 +161,34 @@ static unsigned put_unit(Room *room, const char *name, const char *body) {
 
 static void units_are_taken_over_the_socket_only(void **state) {
         static const char *const targets[] = {
-                "/fleet/v1/units", "/fleet/v1/units/a.service", "/fleet/v1/state", "/fleet/v1/machines", "/fleet/v1/cluster", "/fleet/v1/events",
-                "/fleet/v1/journal/a.service", "/fleet/v1/kill/a.service", "/fleet/v1/whatever", "/fleet/v1", "/v1-alpha/units",
+                "/fleet/v1/units",
+                "/fleet/v1/units/a.service",
+                "/fleet/v1/state",
+                "/fleet/v1/machines",
+                "/fleet/v1/cluster",
+                "/fleet/v1/events",
+                "/fleet/v1/journal/a.service",
+                "/fleet/v1/kill/a.service",
+                "/fleet/v1/whatever",
+                "/fleet/v1",
+                "/v1-alpha/units",
         };
         static const char *const methods[] = { "GET", "PUT", "POST", "DELETE", "PATCH", "HEAD" };
         Room *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(targets); i++)
                 for (size_t m = 0; m < ELEMENTS(methods); m++)
-                        assert_int_equal(ask(room, API_LOOPBACK, methods[m], targets[i], JSON, "{" OPTIONS_OF("/bin/true") "}"), 403);
+                        assert_int_equal(ask(room, API_LOOPBACK, methods[m], targets[i], JSON,
+                                             "{" OPTIONS_OF("/bin/true") "}"),
+                                         403);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
         assert_string_equal(body_of(room), "{}");
 }
 
 static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **state) {
         enum { LISTERS = 200 };
-        static const char list[] = "GET /v2/keys/dir HTTP/1.1\r\nHost: localhost\r\n\r\n", get[] = "GET /v2/keys/dir/0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        static const char list[] = "GET /v2/keys/dir HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                          get[] = "GET /v2/keys/dir/0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
         Room *room = *state;
         char answer[16];
         int fds[LISTERS + 1];
@@ -183,7 +206,8 @@ static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **st
                 fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
                 assert_int_equal(connect(fds[i], (struct sockaddr *) &a, sizeof(a)), 0);
         }
-        /* Connections are accepted in order, some versions of libuv accept one in a turn: who is answered on a later one has all accepted. */
+        /* Connections are accepted in order, some versions of libuv accept one in a turn: who is answered on
+         * a later one has all accepted. */
         assert_int_equal(ask(room, API_SOCKET, "GET", "/version", "", NULL), 200);
         for (unsigned i = 0; i <= LISTERS; i++) {
                 const char *request = i < LISTERS ? list : get;
@@ -205,14 +229,17 @@ static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **st
 enum { MANY = 2500 };
 
 static void fill(Room *room, const char *dir) {
-        unsigned at_once = strlen(dir) > 480 ? 4 : 100; /* each long key is counted beside those that share its beginning */
+        unsigned at_once = strlen(dir) > 480 ?
+                                   4 :
+                                   100; /* each long key is counted beside those that share its beginning */
 
         for (unsigned i = 0; i < MANY;) {
                 _cleanup_text_ Text t = {};
 
                 text_append(&t, "{\"writes\":[");
                 for (unsigned n = 0; n < at_once && i < MANY; n++, i++)
-                        text_printf(&t, "%s{\"action\":\"set\",\"key\":\"%s/%04u\",\"value\":\"v\"}", n > 0 ? "," : "", dir, i);
+                        text_printf(&t, "%s{\"action\":\"set\",\"key\":\"%s/%04u\",\"value\":\"v\"}",
+                                    n > 0 ? "," : "", dir, i);
                 text_append(&t, "]}");
                 assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, t.chars), 200);
         }
@@ -260,7 +287,9 @@ static void endless_free(void *userdata) {
         e->freed = true;
 }
 
-static const KvLargeReadOps endless_ops = { .read = endless_read, .done = endless_done, .free = endless_free };
+static const KvLargeReadOps endless_ops = { .read = endless_read,
+                                            .done = endless_done,
+                                            .free = endless_free };
 
 static void a_large_answer_is_made_off_the_loop_and_is_whole(void **state) {
         static const struct {
@@ -287,7 +316,9 @@ static void a_large_answer_is_made_off_the_loop_and_is_whole(void **state) {
         assert_int_equal(ask(room, API_LOOPBACK, "HEAD", "/v2/keys/dir", "", NULL), 200);
         assert_string_equal(body_of(room), "");
 
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/list?prefix=/dir&limit=2000&values=false", "", NULL), 200);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET",
+                             "/fleet/v1/kv/list?prefix=/dir&limit=2000&values=false", "", NULL),
+                         200);
         assert_null(strstr(room->answer, "\"value\""));
 }
 
@@ -306,7 +337,8 @@ static void a_long_key_is_sorted_off_the_loop(void **state) {
 }
 
 static void the_third_large_answer_at_a_time_is_503_and_may_be_asked_again(void **state) {
-        static const char *const targets[] = { "/v2/keys/dir", "/v2/keys/?recursive=true&quorum=true", "/fleet/v1/kv/list?prefix=/dir&limit=2000" };
+        static const char *const targets[] = { "/v2/keys/dir", "/v2/keys/?recursive=true&quorum=true",
+                                               "/fleet/v1/kv/list?prefix=/dir&limit=2000" };
         Endless reads[KV_LARGE_READS_MAX] = {}, more = {};
         KvLargeRead *handles[KV_LARGE_READS_MAX], *none;
         Room *room = *state;
@@ -363,7 +395,9 @@ static void a_store_closes_while_large_answers_are_made(void **state) {
 }
 
 static int connect_and_send(Room *room, const char *request) {
-        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(atoi(strchr(room->tcp, ':') + 1)) };
+        struct sockaddr_in a = { .sin_family = AF_INET,
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                 .sin_port = htons(atoi(strchr(room->tcp, ':') + 1)) };
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
@@ -379,10 +413,13 @@ static void leave(int fd) {
         close(fd);
 }
 
-/* Reads that a majority confirms together are no new requests: they share the turn's work by what they move, however few their nodes. */
+/* Reads that a majority confirms together are no new requests: they share the turn's work by what they move,
+ * however few their nodes. */
 static void listings_of_large_values_share_the_work_of_a_turn(void **state) {
-        static const char *const requests[] = { "GET /v2/keys/large?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n",
-                                                "GET /fleet/v1/kv/list?prefix=/large&quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n" };
+        static const char *const requests[] = {
+                "GET /v2/keys/large?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET /fleet/v1/kv/list?prefix=/large&quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        };
         enum { VALUE = 200 * 1024, VALUES = 4, CLIENTS = 30 };
         _cleanup_free_ char *value = NEW0(char, sizeof("value=") + VALUE);
         const Turns *turns;
@@ -427,7 +464,10 @@ static void release_thread(void *userdata) {
 }
 
 static void a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_behind(void **state) {
-        static const char *const requests[] = { "GET /v2/keys/dir HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /fleet/v1/kv/list?prefix=/dir&limit=2000 HTTP/1.1\r\nHost: localhost\r\n\r\n" };
+        static const char *const requests[] = {
+                "GET /v2/keys/dir HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET /fleet/v1/kv/list?prefix=/dir&limit=2000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        };
         enum { THREADS = 4 }; /* of the pool */
         Endless holds[THREADS] = {};
         Work works[THREADS] = {};
@@ -445,7 +485,8 @@ static void a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_b
                 HOST_UNTIL(room->host, room->host->store->n_large == under_way + 1);
                 leave(fd);
         }
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/v2/keys/dir/0000", "", NULL), 200); /* and the loop has heard of it */
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/v2/keys/dir/0000", "", NULL),
+                         200); /* and the loop has heard of it */
         assert_int_equal(room->host->store->n_large, 2);
         for (unsigned i = 0; i < THREADS; i++)
                 holds[i].stops = true;
@@ -456,7 +497,10 @@ static void a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_b
 
 /* Without a leader its read waits for a majority, and then finds nobody to answer. */
 static void a_client_that_leaves_while_its_quorum_read_waits_is_not_answered(void **state) {
-        static const char *const requests[] = { "GET /v2/keys/a?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /fleet/v1/kv/list?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n" };
+        static const char *const requests[] = {
+                "GET /v2/keys/a?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "GET /fleet/v1/kv/list?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        };
         Room *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(requests); i++) {
@@ -475,40 +519,65 @@ static void beyond_a_limit_each_door_answers_in_its_way(void **state) {
                 unsigned status;
                 const char *words;
         } rows[] = {
-                { "PUT", "/v2/keys/123456789012", FORM, "value=1", 400, "the key is longer than 12 bytes or deeper than 512 levels" },
+                { "PUT", "/v2/keys/123456789012", FORM, "value=1", 400,
+                  "the key is longer than 12 bytes or deeper than 512 levels" },
                 { "GET", "/v2/keys/123456789012", "", NULL, 400, "the key is longer than 12 bytes" },
                 { "PUT", "/v2/keys/k", FORM, "value=12345", 400, "the value is longer than 4 bytes" },
                 { "POST", "/v2/keys/k?value=12345", "", NULL, 400, "the value is longer than 4 bytes" },
-                { "PUT", "/v2/keys/k", FORM, "value=12345678901234567890", 413, "the body is limited to 20 bytes" },
-                { "GET", "/v2/keys/dir", "", NULL, 400, "the answer would be more than 2 nodes or 32 MiB: list the directories in it one by one" },
+                { "PUT", "/v2/keys/k", FORM, "value=12345678901234567890", 413,
+                  "the body is limited to 20 bytes" },
+                { "GET", "/v2/keys/dir", "", NULL, 400,
+                  "the answer would be more than 2 nodes or 32 MiB: list the directories in it one by one" },
                 { "GET", "/v2/keys/?recursive=true", "", NULL, 400, "the answer would be more than 2 nodes" },
-                { "GET", "/v2/keys/12345678901?wait=true&stream=true&recursive=false&sorted=true&x=12345678901234567890", "", NULL, 414, "the request line is limited to 80 bytes" },
-                { "GET", "/v2/keys/k", "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", NULL, 431, "a request may have 5 fields" },
+                { "GET",
+                  "/v2/keys/"
+                  "12345678901?wait=true&stream=true&recursive=false&sorted=true&x=12345678901234567890",
+                  "", NULL, 414, "the request line is limited to 80 bytes" },
+                { "GET", "/v2/keys/k", "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", NULL, 431,
+                  "a request may have 5 fields" },
                 { "GET", "/v2/keys/k?wait=true", "", NULL, 500, "too many watches" },
         };
-        const ApiLimits limits = { .key_size = 12, .value_size = 4, .body_size = 20, .answer_nodes = 2, .answer_size = 32 << 20, .watches = 0 };
+        const ApiLimits limits = { .key_size = 12,
+                                   .value_size = 4,
+                                   .body_size = 20,
+                                   .answer_nodes = 2,
+                                   .answer_size = 32 << 20,
+                                   .watches = 0 };
         const HttpLimits http = { .line_size = 80, .fields = 5 };
         Room *room = *state;
 
         for (size_t i = 0; i < 3; i++)
-                assert_int_equal(ask(room, API_LOOPBACK, "PUT", (const char *[]) { "/v2/keys/dir/a", "/v2/keys/dir/b", "/v2/keys/dir/c" }[i], FORM, "value=1"), 201);
+                assert_int_equal(
+                        ask(room, API_LOOPBACK, "PUT",
+                            (const char *[]) { "/v2/keys/dir/a", "/v2/keys/dir/b", "/v2/keys/dir/c" }[i],
+                            FORM, "value=1"),
+                        201);
         room_open_with(room, CLIENT_READ_WRITE, &limits, &http);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, rows[i].method, rows[i].target, rows[i].head, rows[i].body), rows[i].status);
+                assert_int_equal(
+                        ask(room, API_LOOPBACK, rows[i].method, rows[i].target, rows[i].head, rows[i].body),
+                        rows[i].status);
                 assert_says(room, rows[i].words);
                 assert_says(room, "{\"errorCode\":");
                 assert_says(room, "Content-Type: application/json\r\n");
         }
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", NULL), 431);
-        assert_string_equal(body_of(room), "{\"error\":{\"code\":431,\"message\":\"a request may have 5 fields\"}}");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", JSON, "{" OPTIONS_OF("/bin/true") "}"), 413);
+        assert_int_equal(
+                ask(room, API_SOCKET, "GET", "/fleet/v1/units", "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", NULL),
+                431);
+        assert_string_equal(body_of(room),
+                            "{\"error\":{\"code\":431,\"message\":\"a request may have 5 fields\"}}");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", JSON,
+                             "{" OPTIONS_OF("/bin/true") "}"),
+                         413);
         assert_says(room, "{\"error\":{\"code\":413,");
         /* At the limit all is well. */
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/12345678901", FORM, "value=1234"), 201);
 }
 
 static void what_is_no_route_is_no_page_at_either_door(void **state) {
-        static const char *const targets[] = { "/v2", "/v2/", "/v2/keysx", "/v2/nope", "/metrics", "/fleet", "/fleet/v2/units", "/fleet/v1x", "/v3/kv/put" };
+        static const char *const targets[] = { "/v2",       "/v2/",   "/v2/keysx",       "/v2/nope",
+                                               "/metrics",  "/fleet", "/fleet/v2/units", "/fleet/v1x",
+                                               "/v3/kv/put" };
         Room *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(targets); i++)
@@ -530,7 +599,8 @@ static void the_socket_answers_as_fleets_server(void **state) {
         assert_says(room, "Server: fleetd/" PACKAGE_VERSION "\r\n");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1//units", "", NULL), 301);
         assert_says(room, "Location: /fleet/v1/units\r\n");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/..%2F..%2Fetc%2Fpasswd", "", NULL), 404);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/..%2F..%2Fetc%2Fpasswd", "", NULL),
+                         404);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/x/../units?a=b", "", NULL), 301);
         assert_says(room, "Location: /fleet/v1/units?a=b\r\n");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/v2/keys/", "", NULL), 200);
@@ -551,13 +621,16 @@ static void a_nul_does_not_end_what_a_client_says(void **state) {
                 { "GET", "/v2/keys%00", "", NULL, 404, "404 page not found" },
                 { "GET", "/version%00", "", NULL, 404, "404 page not found" },
                 { "PUT", "/v2/keys/a", "Content-Type: \r\n", "value=1", 201, "\"value\":\"\"" },
-                { "PUT", "/v2/keys/a", "Content-Type: application/x-www-form-urlencoded; x\r\n", "value=1", 400, "mime: invalid media parameter" },
+                { "PUT", "/v2/keys/a", "Content-Type: application/x-www-form-urlencoded; x\r\n", "value=1",
+                  400, "mime: invalid media parameter" },
                 { "OPTIONS", "/nope", "", NULL, 200, "Content-Length: 0" },
         };
         Room *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, cases[i].method, cases[i].target, cases[i].type, cases[i].body), cases[i].status);
+                assert_int_equal(ask(room, API_LOOPBACK, cases[i].method, cases[i].target, cases[i].type,
+                                     cases[i].body),
+                                 cases[i].status);
                 assert_says(room, cases[i].said);
         }
 }
@@ -576,29 +649,46 @@ static void a_fixed_page_is_as_long_as_its_text(void **state) {
 }
 
 static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
-        static const char *const others[] = { "http://localhost:1", "http://localhost", "http://127.0.0.1:1", "http://127.0.0.1", "http://[::1]:1", "http://", "file://" };
+        static const char *const others[] = { "http://localhost:1",
+                                              "http://localhost",
+                                              "http://127.0.0.1:1",
+                                              "http://127.0.0.1",
+                                              "http://[::1]:1",
+                                              "http://",
+                                              "file://" };
         Room *room = *state;
         char own[160];
 
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "Host: evil.example\r\n", NULL), 403);
         assert_says(room, "a name that points here is not enough");
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: evil.example:2379\r\n" FORM, "value=1"), 403);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost.evil.example\r\n" FORM, "value=1"), 403);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: 127.0.0.1.evil.example\r\n" FORM, "value=1"), 403);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: http://evil.example\r\n" FORM, "value=1"), 403);
+        assert_int_equal(
+                ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: evil.example:2379\r\n" FORM, "value=1"),
+                403);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost.evil.example\r\n" FORM,
+                             "value=1"),
+                         403);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: 127.0.0.1.evil.example\r\n" FORM,
+                             "value=1"),
+                         403);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: http://evil.example\r\n" FORM,
+                             "value=1"),
+                         403);
         assert_says(room, "requests of web pages from elsewhere (Origin: http://evil.example) are refused");
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: null\r\n" FORM, "value=1"), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: null\r\n" FORM, "value=1"),
+                         403);
         for (size_t i = 0; i < ELEMENTS(others); i++) { /* whoever may listen there */
                 snprintf(own, sizeof(own), "Origin: %s\r\n" FORM, others[i]);
                 assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", own, "value=1"), 403);
         }
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
 
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost\r\n" FORM, "value=1"), 201);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost\r\n" FORM, "value=1"),
+                         201);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "Host: [::1]:2379\r\n", NULL), 200);
         snprintf(own, sizeof(own), "Origin: http://%s\r\n", room->tcp);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", own, NULL), 200);
-        snprintf(own, sizeof(own), "Host: localhost%s\r\nOrigin: http://localhost%s\r\n", strchr(room->tcp, ':'), strchr(room->tcp, ':'));
+        snprintf(own, sizeof(own), "Host: localhost%s\r\nOrigin: http://localhost%s\r\n",
+                 strchr(room->tcp, ':'), strchr(room->tcp, ':'));
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", own, NULL), 200);
 }
 
@@ -627,9 +717,14 @@ static void a_second_listener_on_the_same_door_is_refused_with_a_sentence(void *
 /* -- Fleet's own keys -- */
 
 static void the_registry_is_not_seen_over_tcp(void **state) {
-        static const char *const targets[] = { "/v2/keys/_fleet", "/v2/keys/_fleet/unit", "/v2/keys/_fleet/unit/a.service", "/v2/keys/%5ffleet/unit/a.service",
-                                               "/v2/keys/_fleet?recursive=true&quorum=true", "/v2/keys/_fleet/",
-                                               "/v2/keys/_fleet/unit/a.service/x", "/v2/keys/_fleet/none/b.service/x" };
+        static const char *const targets[] = { "/v2/keys/_fleet",
+                                               "/v2/keys/_fleet/unit",
+                                               "/v2/keys/_fleet/unit/a.service",
+                                               "/v2/keys/%5ffleet/unit/a.service",
+                                               "/v2/keys/_fleet?recursive=true&quorum=true",
+                                               "/v2/keys/_fleet/",
+                                               "/v2/keys/_fleet/unit/a.service/x",
+                                               "/v2/keys/_fleet/none/b.service/x" };
         Room *room = *state;
 
         host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
@@ -645,10 +740,14 @@ static void the_registry_is_not_seen_over_tcp(void **state) {
 
 static void the_registry_is_not_written_over_tcp(void **state) {
         static const char *const writes[][3] = {
-                { "PUT", "/v2/keys/_fleet/unit/a.service", "value=1" },    { "PUT", "/v2/keys/_fleet", "value=1" },
-                { "PUT", "/v2/keys/_fleet/new", "dir=true" },              { "POST", "/v2/keys/_fleet/unit", "value=1" },
-                { "POST", "/v2/keys/_fleet", "value=1" },                  { "DELETE", "/v2/keys/_fleet?recursive=true", NULL },
-                { "DELETE", "/v2/keys/_fleet/unit/a.service", NULL },      { "PUT", "/v2/keys/%5Ffleet/unit/a.service", "value=1" },
+                { "PUT", "/v2/keys/_fleet/unit/a.service", "value=1" },
+                { "PUT", "/v2/keys/_fleet", "value=1" },
+                { "PUT", "/v2/keys/_fleet/new", "dir=true" },
+                { "POST", "/v2/keys/_fleet/unit", "value=1" },
+                { "POST", "/v2/keys/_fleet", "value=1" },
+                { "DELETE", "/v2/keys/_fleet?recursive=true", NULL },
+                { "DELETE", "/v2/keys/_fleet/unit/a.service", NULL },
+                { "PUT", "/v2/keys/%5Ffleet/unit/a.service", "value=1" },
                 { "PUT", "/v2/keys/_fleet/unit/a.service", "value=1&prevExist=true" },
                 { "PUT", "/v2/keys/_fleet/unit/a.service", "ttl=1&refresh=true&prevExist=true" },
                 { "DELETE", "/v2/keys/_fleet/unit/a.service?prevIndex=1", NULL },
@@ -659,7 +758,8 @@ static void the_registry_is_not_written_over_tcp(void **state) {
         host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
         index = kv_index(room->host->store);
         for (size_t i = 0; i < ELEMENTS(writes); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, writes[i][0], writes[i][1], FORM, writes[i][2]), 401);
+                assert_int_equal(ask(room, API_LOOPBACK, writes[i][0], writes[i][1], FORM, writes[i][2]),
+                                 401);
                 assert_says(room, "\"errorCode\":110");
         }
         assert_int_equal(kv_index(room->host->store), index);
@@ -672,7 +772,8 @@ static void the_registry_is_not_written_over_tcp(void **state) {
 
 static void fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_is(void **state) {
         static const char txn[] = "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"value\":\"1\"}]}";
-        static const char ours[] = "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/a\",\"value\":\"1\"}]}";
+        static const char ours[] =
+                "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/a\",\"value\":\"1\"}]}";
         Room *room = *state;
 
         host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
@@ -683,7 +784,8 @@ static void fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_
                 assert_string_equal(body_of(room), "2");
                 assert_int_equal(ask(room, door, "POST", "/fleet/v1/kv/txn", JSON, ours), 403);
                 assert_int_equal(ask(room, door, "PUT", "/fleet/v1/kv/value/_fleet/a", "", "2"), 403);
-                assert_int_equal(ask(room, door, "DELETE", "/fleet/v1/kv/value/_fleet?recursive=true", "", NULL), 403);
+                assert_int_equal(
+                        ask(room, door, "DELETE", "/fleet/v1/kv/value/_fleet?recursive=true", "", NULL), 403);
                 assert_int_equal(ask(room, door, "GET", "/fleet/v1/kv/list", "", NULL), 200);
                 assert_null(strstr(body_of(room), "_fleet"));
         }
@@ -693,8 +795,11 @@ static void fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_
         assert_says(room, "\"nodes\":[]");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/kv/value/_fleet", "", NULL), 409);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/value/_fleet", "", NULL), 404);
-        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Host: evil\r\n" JSON, txn), 403);
-        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Origin: http://evil\r\n" JSON, txn), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Host: evil\r\n" JSON, txn),
+                         403);
+        assert_int_equal(
+                ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Origin: http://evil\r\n" JSON, txn),
+                403);
         assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "", txn), 415);
         room_open(room, CLIENT_READ_ONLY);
         assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, txn), 403);
@@ -710,8 +815,10 @@ static void a_body_that_is_not_declared_as_json_is_415(void **state) {
         assert_says(room, "expected 1 Content-Type, got 2");
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", FORM, "{}"), 415);
         assert_says(room, "only acceptable Content-Type is application/json");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", "Content-Type: application/json ; charset=utf-8\r\n",
-                             "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/true") "}"), 201);
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service",
+                             "Content-Type: application/json ; charset=utf-8\r\n",
+                             "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/true") "}"),
+                         201);
 }
 
 static void a_broken_body_is_400_with_its_reason(void **state) {
@@ -719,10 +826,13 @@ static void a_broken_body_is_400_with_its_reason(void **state) {
                 { "", "unable to decode body: " },
                 { "{", "unable to decode body: " },
                 { "[]", "unable to decode body: " },
-                { "{\"name\":\"b.service\"}", "name in URL \\\"a.service\\\" differs from unit name in request body \\\"b.service\\\"" },
+                { "{\"name\":\"b.service\"}",
+                  "name in URL \\\"a.service\\\" differs from unit name in request body \\\"b.service\\\"" },
                 { "{\"options\":5}", "unable to decode body: " },
                 { "{\"desiredState\":\"flying\"," OPTIONS_OF("/bin/true") "}", "flying" },
-                { "{\"options\":[{\"section\":\"X-Fleet\",\"name\":\"MachineID\",\"value\":\"x\"},{\"section\":\"X-Fleet\",\"name\":\"Global\",\"value\":\"true\"}]}", "Global" },
+                { "{\"options\":[{\"section\":\"X-Fleet\",\"name\":\"MachineID\",\"value\":\"x\"},{"
+                  "\"section\":\"X-Fleet\",\"name\":\"Global\",\"value\":\"true\"}]}",
+                  "Global" },
         };
         Room *room = *state;
 
@@ -734,11 +844,14 @@ static void a_broken_body_is_400_with_its_reason(void **state) {
 }
 
 static void a_bad_name_is_400_and_what_is_no_name_404(void **state) {
-        static const char *const names[] = { "a", "a.nothing", "a%2Fb.service", "a.service%00b", "a%0ab.service", "%ff.service", ".service" };
+        static const char *const names[] = {
+                "a", "a.nothing", "a%2Fb.service", "a.service%00b", "a%0ab.service", "%ff.service", ".service"
+        };
         Room *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
-                assert_true(put_unit(room, names[i], "{" OPTIONS_OF("/bin/true") "}") == (i == 2 || i == 3 ? 404 : 400));
+                assert_true(put_unit(room, names[i], "{" OPTIONS_OF("/bin/true") "}") ==
+                            (i == 2 || i == 3 ? 404 : 400));
         assert_int_equal(registry_cluster(room->host->registry)->units ? 1 : 0, 0);
 }
 
@@ -763,15 +876,18 @@ static void a_unit_is_created_replaced_wanted_and_destroyed(void **state) {
 
         assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"launched\"}"), 409);
         assert_says(room, "unit does not exist and options field empty");
-        assert_int_equal(put_unit(room, "a.service", "{\"name\":\"a.service\"," OPTIONS_OF("/bin/one") "}"), 201);
+        assert_int_equal(put_unit(room, "a.service", "{\"name\":\"a.service\"," OPTIONS_OF("/bin/one") "}"),
+                         201);
         assert_string_equal(body_of(room), "");
         assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_INACTIVE);
-        assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"launched\",\"name\":\"a.service\"}"), 204);
+        assert_int_equal(
+                put_unit(room, "a.service", "{\"desiredState\":\"launched\",\"name\":\"a.service\"}"), 204);
         assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
         assert_int_equal(put_unit(room, "a.service", "{}"), 409);
         assert_says(room, "must provide DesiredState to update existing unit");
         assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/one") "}"), 409);
-        assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/one") "}"), 204);
+        assert_int_equal(
+                put_unit(room, "a.service", "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/one") "}"), 204);
         assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LOADED);
         assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/two") "}"), 201);
         assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_INACTIVE);
@@ -833,7 +949,8 @@ static unsigned put_text(Room *room, const char *name, const char *text, TargetS
 }
 
 static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(void **state) {
-        static const char *const sentences[] = { "names in Alias= and Also=", "Conflicts= has patterns with", "too many names and patterns", "the file is too large" };
+        static const char *const sentences[] = { "names in Alias= and Also=", "Conflicts= has patterns with",
+                                                 "too many names and patterns", "the file is too large" };
         Room *room = *state;
         const Cluster *c = registry_cluster(room->host->registry);
 
@@ -846,12 +963,17 @@ static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(voi
                 text_beyond_a_limit(&text, limit);
                 assert_int_equal(unit_read("a.service", text.chars, text.size, &stored, NULL), 0);
                 change.unit = stored;
-                assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, &change, 1, host_on_done, room->host)), KV_OK);
+                assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, &change, 1,
+                                                                             host_on_done, room->host)),
+                                 KV_OK);
                 assert_int_equal(put_text(room, "a.service", text.chars, TARGET_LOADED), 204);
                 assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LOADED);
                 assert_int_equal(put_text(room, "a.service", text.chars, _TARGET_INVALID), 409);
                 assert_says(room, "must provide DesiredState to update existing unit");
-                units[0] = (ApiUnit) { .name = "a.service", .text = text.chars, .desired_state = TARGET_LAUNCHED, .current_state = _TARGET_INVALID,
+                units[0] = (ApiUnit) { .name = "a.service",
+                                       .text = text.chars,
+                                       .desired_state = TARGET_LAUNCHED,
+                                       .current_state = _TARGET_INVALID,
                                        .expected_state = _TARGET_INVALID };
                 api_units_page_write(&batch, units, 1, NULL);
                 assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, batch.chars), 204);
@@ -888,7 +1010,8 @@ static void what_a_folder_owns_is_changed_in_the_folder(void **state) {
         assert_int_equal(unit_parse("a.service", text, strlen(text), &unit, NULL), 0);
         assert_int_equal(unit_set_owner(unit, h->id, path), 0);
         change.unit = unit;
-        assert_int_equal(host_wait(h, registry_change_units(h->registry, &change, 1, host_on_done, h)), KV_OK);
+        assert_int_equal(host_wait(h, registry_change_units(h->registry, &change, 1, host_on_done, h)),
+                         KV_OK);
         unit_free(unit);
 
         assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 409);
@@ -904,7 +1027,8 @@ static void what_a_folder_owns_is_changed_in_the_folder(void **state) {
 static unsigned patch(Room *room, const char *op, const char *path, const char *value) {
         _cleanup_text_ Text body = {};
 
-        text_printf(&body, "[{\"op\":\"%s\",\"path\":\"%s\"%s%s}]", op, path, *value ? ",\"value\":" : "", value);
+        text_printf(&body, "[{\"op\":\"%s\",\"path\":\"%s\"%s%s}]", op, path, *value ? ",\"value\":" : "",
+                    value);
         return ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", body.chars);
 }
 
@@ -925,7 +1049,8 @@ static void a_machines_metadata_are_patched(void **state) {
                 { "add", PATH, "\"x\"", 400, "machine metadata path invalid" },
                 { "add", PATH "a/b", "\"x\"", 400, "machine metadata path invalid" },
                 { "add", PATH "..", "\"x\"", 400, "machine metadata path invalid" },
-                { "add", PATH "gpu", "{\"value\":\"\"}", 400, "invalid value: add and replace require a value" },
+                { "add", PATH "gpu", "{\"value\":\"\"}", 400,
+                  "invalid value: add and replace require a value" },
                 { "add", PATH "gpu", "", 400, "invalid value: add and replace require a value" },
                 { "add", PATH "gpu", "\"a\\u0007b\"", 400, "control character" },
         };
@@ -937,7 +1062,9 @@ static void a_machines_metadata_are_patched(void **state) {
         snprintf(facts.id, sizeof(facts.id), "%s", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
         assert_int_equal(machine_metadata_parse("zone=a,disk=hdd", &own, NULL), 0);
         facts.metadata = own;
-        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &facts, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &facts,
+                                                                      host_on_done, room->host)),
+                         KV_OK);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 assert_int_equal(patch(room, rows[i].op, rows[i].path, rows[i].value), rows[i].status);
                 assert_says(room, rows[i].says);
@@ -954,7 +1081,9 @@ static void a_machines_metadata_are_patched(void **state) {
 
         /* All or nothing. */
         assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "",
-                             "[{\"op\":\"remove\",\"path\":\"" PATH "gpu\"},{\"op\":\"remove\",\"path\":\"x\"}]"), 400);
+                             "[{\"op\":\"remove\",\"path\":\"" PATH
+                             "gpu\"},{\"op\":\"remove\",\"path\":\"x\"}]"),
+                         400);
         assert_string_equal(pairs_get(&m->metadata, "gpu"), "two");
 #undef PATH
 }
@@ -962,7 +1091,8 @@ static void a_machines_metadata_are_patched(void **state) {
 /* An operation for each of 'n' keys of a machine, the keys 'of' in turn; 0: all different. */
 static void add_operations(Text *t, const char *id, size_t n, size_t of) {
         for (size_t i = 0; i < n; i++)
-                text_printf(t, "%s{\"op\":\"add\",\"path\":\"/%s/metadata/k%zu\",\"value\":\"v\"}", t->size > 1 ? "," : "[", id, of > 0 ? i % of : i);
+                text_printf(t, "%s{\"op\":\"add\",\"path\":\"/%s/metadata/k%zu\",\"value\":\"v\"}",
+                            t->size > 1 ? "," : "[", id, of > 0 ? i % of : i);
 }
 
 static unsigned n_pairs_get, n_pairs_set;
@@ -988,12 +1118,13 @@ static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
                 struct {
                         const char *id;
                         size_t n;
-                } parts[3]; /* one after the other, in one request */
+                } parts[3];       /* one after the other, in one request */
                 const char *says; /* NULL: 204 */
         } rows[] = {
                 { { { B, 129 } }, "machine " B " would have more than 128 metadata keys" },
                 { { { C, 1 }, { B, 128 }, { C, 128 } }, "machine " C " would have" },
-                { { { C, 1 }, { B, 129 }, { C, 128 } }, "machine " C " would have" }, /* the one that is named first */
+                { { { C, 1 }, { B, 129 }, { C, 128 } },
+                  "machine " C " would have" }, /* the one that is named first */
                 { { { B, 1 }, { C, 129 }, { B, 1 } }, "machine " C " would have" },
                 { { { B, 128 } }, NULL },
                 { { { B, 128 }, { C, 128 } }, NULL },
@@ -1008,7 +1139,8 @@ static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
                 for (size_t k = 0; k < ELEMENTS(rows[i].parts) && rows[i].parts[k].id; k++)
                         add_operations(&body, rows[i].parts[k].id, rows[i].parts[k].n, 0);
                 text_append_char(&body, ']');
-                assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", body.chars), rows[i].says ? 400 : 204);
+                assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", body.chars),
+                                 rows[i].says ? 400 : 204);
                 assert_says(room, rows[i].says ?: "");
         }
 }
@@ -1043,11 +1175,14 @@ static void publish_machine(Room *room, const char *id, const char *name, const 
         snprintf(up.machine, sizeof(up.machine), "%s", id);
         assert_int_equal(machine_metadata_parse(metadata, &own, NULL), 0);
         facts.metadata = own;
-        assert_int_equal(host_wait(room->host, registry_publish_facts(r, &facts, host_on_done, room->host)), KV_OK);
-        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &up, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_publish_facts(r, &facts, host_on_done, room->host)),
+                         KV_OK);
+        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &up, 1, host_on_done, room->host)),
+                         KV_OK);
 }
 
-static const JsonValue *item_of(const JsonValue *root, const char *list, const char *member, const char *value) {
+static const JsonValue *item_of(const JsonValue *root, const char *list, const char *member,
+                                const char *value) {
         const JsonValue *all = json_value_member(root, list);
 
         for (size_t i = 0; i < json_value_count(all); i++)
@@ -1062,17 +1197,28 @@ static const char *text_of(const JsonValue *v, const char *member) {
 }
 
 static void a_batch_is_one_transaction(void **state) {
-        static const char two[] = "{\"units\":[{\"name\":\"a.service\",\"desiredState\":\"launched\"," OPTIONS_OF("/bin/true") "},"
-                                  "{\"name\":\"b.service\"," OPTIONS_OF("/bin/true") "}]}";
+        static const char two[] =
+                "{\"units\":[{\"name\":\"a.service\",\"desiredState\":\"launched\"," OPTIONS_OF(
+                        "/bin/true") "},"
+                                     "{\"name\":\"b.service\"," OPTIONS_OF("/bin/true") "}]}";
         static const struct {
                 const char *body, *says;
                 unsigned status;
         } rows[] = {
-                { "{\"units\":[{\"name\":\"c.service\"," OPTIONS_OF("/bin/true") "},{\"name\":\"a b\"," OPTIONS_OF("/bin/true") "}]}", "a b: ", 400 },
-                { "{\"units\":[{\"name\":\"c.service\"," OPTIONS_OF("/bin/true") "},{\"name\":\"d.service\",\"desiredState\":\"loaded\"}]}", "d.service: unit does not exist", 409 },
-                { "{\"units\":[{\"name\":\"c.service\"," OPTIONS_OF("/bin/true") "},{\"name\":\"c.service\"," OPTIONS_OF("/bin/true") "}]}", "c.service: named twice", 400 },
-                { "{\"units\":[{\"name\":\"a.service\",\"replace\":false," OPTIONS_OF("/bin/false") "}]}", "a.service: unit exists", 409 },
-                { "{\"units\":[{\"name\":\"t@.service\",\"desiredState\":\"launched\"," OPTIONS_OF("/bin/true") "}]}", "cannot activate template", 400 },
+                { "{\"units\":[{\"name\":\"c.service\"," OPTIONS_OF(
+                          "/bin/true") "},{\"name\":\"a b\"," OPTIONS_OF("/bin/true") "}]}",
+                  "a b: ", 400 },
+                { "{\"units\":[{\"name\":\"c.service\"," OPTIONS_OF(
+                          "/bin/true") "},{\"name\":\"d.service\",\"desiredState\":\"loaded\"}]}",
+                  "d.service: unit does not exist", 409 },
+                { "{\"units\":[{\"name\":\"c.service\"," OPTIONS_OF(
+                          "/bin/true") "},{\"name\":\"c.service\"," OPTIONS_OF("/bin/true") "}]}",
+                  "c.service: named twice", 400 },
+                { "{\"units\":[{\"name\":\"a.service\",\"replace\":false," OPTIONS_OF("/bin/false") "}]}",
+                  "a.service: unit exists", 409 },
+                { "{\"units\":[{\"name\":\"t@.service\",\"desiredState\":\"launched\"," OPTIONS_OF(
+                          "/bin/true") "}]}",
+                  "cannot activate template", 400 },
                 { "[]", "unable to decode body", 400 },
         };
         Room *room = *state;
@@ -1085,7 +1231,8 @@ static void a_batch_is_one_transaction(void **state) {
         assert_says(room, "\"desiredState\":\"inactive\"");
         index = kv_index(room->host->store);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, rows[i].body), rows[i].status);
+                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, rows[i].body),
+                                 rows[i].status);
                 assert_says(room, rows[i].says);
         }
         assert_int_equal(kv_index(room->host->store), index);
@@ -1101,11 +1248,16 @@ static void a_body_of_too_much_is_refused_unread(void **state) {
                 const char *method, *target, *before, *item, *after, *says;
                 size_t n; /* so many are refused, one less is not for that reason */
         } rows[] = {
-                { "POST", "/fleet/v1/batch", "{\"units\":[", "1", "]}", "\"more than 1000 units in one batch\"", 1001 },
-                { "POST", "/fleet/v1/plan", "{\"units\":[", "1", "]}", "\"more than 1000 units in one plan\"", 1001 },
-                { "PUT", "/fleet/v1/units/a.service", "{\"options\":[", "[]", "]}", "\"unable to decode body: more than 4096 objects and arrays in ", 4095 },
-                { "PUT", "/fleet/v1/units/a.service", "{", "\"a\":0", "}", "\"unable to decode body: more than 1000 members in one object\"", 1001 },
-                { "PATCH", "/fleet/v1/machines", "[", "{}", "]", "\"unable to decode body: more than 4096 objects and arrays in ", 4096 },
+                { "POST", "/fleet/v1/batch", "{\"units\":[", "1", "]}",
+                  "\"more than 1000 units in one batch\"", 1001 },
+                { "POST", "/fleet/v1/plan", "{\"units\":[", "1", "]}", "\"more than 1000 units in one plan\"",
+                  1001 },
+                { "PUT", "/fleet/v1/units/a.service", "{\"options\":[", "[]", "]}",
+                  "\"unable to decode body: more than 4096 objects and arrays in ", 4095 },
+                { "PUT", "/fleet/v1/units/a.service", "{", "\"a\":0", "}",
+                  "\"unable to decode body: more than 1000 members in one object\"", 1001 },
+                { "PATCH", "/fleet/v1/machines", "[", "{}", "]",
+                  "\"unable to decode body: more than 4096 objects and arrays in ", 4096 },
         };
         Room *room = *state;
 
@@ -1117,7 +1269,8 @@ static void a_body_of_too_much_is_refused_unread(void **state) {
                         for (size_t k = 0; k < rows[i].n - less; k++)
                                 text_printf(&body, "%s%s", k > 0 ? "," : "", rows[i].item);
                         text_append(&body, rows[i].after);
-                        assert_int_equal(ask(room, API_SOCKET, rows[i].method, rows[i].target, JSON, body.chars), 400);
+                        assert_int_equal(
+                                ask(room, API_SOCKET, rows[i].method, rows[i].target, JSON, body.chars), 400);
                         if (!!strstr(room->answer, rows[i].says) != (less == 0))
                                 fail_msg("%s of %zu: %s", rows[i].target, rows[i].n - less, room->answer);
                 }
@@ -1132,8 +1285,11 @@ static void why_names_the_rule_that_excluded_each_machine(void **state) {
         publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "gpu=no");
         publish_machine(room, "cccccccccccccccccccccccccccccccc", "gamma", "gpu=yes");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 404);
-        assert_int_equal(put_unit(room, "a.service", "{\"text\":\"[Service]\\nExecStart=/bin/true\\n[X-Fleet]\\nMachineMetadata=gpu=yes\\n\","
-                                                     "\"desiredState\":\"launched\"}"), 201);
+        assert_int_equal(put_unit(room, "a.service",
+                                  "{\"text\":\"[Service]\\nExecStart=/bin/"
+                                  "true\\n[X-Fleet]\\nMachineMetadata=gpu=yes\\n\","
+                                  "\"desiredState\":\"launched\"}"),
+                         201);
         assert_int_equal(put_unit(room, "idle.service", unit), 201);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
         assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
@@ -1165,8 +1321,14 @@ static bool is_unreadable(Room *room, const char *unit) {
 /* As a host of a later version would have written it. */
 static void a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed(void **state) {
         static const char unit[] = "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}";
-        const KvCommand text = { .op = KV_SET, .internal = true, .key = kv_string("/_fleet/unit/a.service"), .value = kv_string("{}") };
-        const KvCommand target = { .op = KV_SET, .internal = true, .key = kv_string("/_fleet/target/b.service"), .value = kv_string("paused") };
+        const KvCommand text = { .op = KV_SET,
+                                 .internal = true,
+                                 .key = kv_string("/_fleet/unit/a.service"),
+                                 .value = kv_string("{}") };
+        const KvCommand target = { .op = KV_SET,
+                                   .internal = true,
+                                   .key = kv_string("/_fleet/target/b.service"),
+                                   .value = kv_string("paused") };
         Room *room = *state;
         uint64_t number;
 
@@ -1194,9 +1356,11 @@ static void a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed
         assert_says(room, CLUSTER_UNREADABLE);
 }
 
-/* Units are told as the engine judges them: what has finished is not moved, and a name that is taken is no free place. */
+/* Units are told as the engine judges them: what has finished is not moved, and a name that is taken is no
+ * free place. */
 static void why_tells_what_has_finished_and_whose_name_is_taken(void **state) {
-        static const char alpha[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", beta[] = "cccccccccccccccccccccccccccccccc";
+        static const char alpha[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                          beta[] = "cccccccccccccccccccccccccccccccc";
         static const char unit[] = "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}";
         Room *room = *state;
         Registry *r = room->host->registry;
@@ -1214,20 +1378,33 @@ static void why_tells_what_has_finished_and_whose_name_is_taken(void **state) {
         snprintf(taken, sizeof(taken), "/_fleet/state/named.service/%s", beta);
 
         const KvCommand writes[] = {
-                { .op = KV_SET, .internal = true, .key = kv_string(order), .value = kv_string("{\"order\":\"run\",\"reason\":\"because\"}") },
-                { .op = KV_SET, .internal = true, .key = kv_string(done), .value = kv_string("{\"load\":\"loaded\",\"active\":\"inactive\",\"sub\":\"dead\",\"done\":true}") },
-                { .op = KV_SET, .internal = true, .key = kv_string(taken), .value = kv_string("{\"load\":\"foreign\"}") },
+                { .op = KV_SET,
+                  .internal = true,
+                  .key = kv_string(order),
+                  .value = kv_string("{\"order\":\"run\",\"reason\":\"because\"}") },
+                { .op = KV_SET,
+                  .internal = true,
+                  .key = kv_string(done),
+                  .value = kv_string(
+                          "{\"load\":\"loaded\",\"active\":\"inactive\",\"sub\":\"dead\",\"done\":true}") },
+                { .op = KV_SET,
+                  .internal = true,
+                  .key = kv_string(taken),
+                  .value = kv_string("{\"load\":\"foreign\"}") },
         };
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                assert_int_equal(kv_propose(room->host->store, &writes[i], on_adopting_set, NULL, &number), 0);
+                assert_int_equal(kv_propose(room->host->store, &writes[i], on_adopting_set, NULL, &number),
+                                 0);
         HOST_UNTIL(room->host, cluster_state(registry_cluster(r), beta, "named.service"));
 
         snprintf(lost.machine, sizeof(lost.machine), "%s", alpha);
         lost.expected_index = cluster_machine(registry_cluster(r), alpha)->presence_index;
-        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &lost, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &lost, 1, host_on_done, room->host)),
+                         KV_OK);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/once.service", "", NULL), 200);
         assert_says(room, "\"finished\":true");
-        assert_says(room, "\"reason\":\"finished on beta: it has ended as it should, and is not run again\"}");
+        assert_says(room,
+                    "\"reason\":\"finished on beta: it has ended as it should, and is not run again\"}");
 
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/named.service", "", NULL), 200);
         assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
@@ -1237,11 +1414,18 @@ static void why_tells_what_has_finished_and_whose_name_is_taken(void **state) {
 }
 
 static void a_plan_says_where_units_would_go_and_changes_nothing(void **state) {
-#define UNIT(name, options) "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n[X-Fleet]\\n" options "\\n\"}"
-        static const char units[] = "{\"units\":[" UNIT("a.service", "Conflicts=b.service") "," UNIT("b.service", "MachineMetadata=gpu=yes") ","
-                UNIT("c.service", "MachineOf=b.service") "," UNIT("d.service", "MachineMetadata=gpu=maybe") "," UNIT("g.service", "Global=true") ","
+/* clang-format off */
+#define UNIT(name, options) \
+        "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n[X-Fleet]\\n" options "\\n\"}"
+        static const char units[] = "{\"units\":["
+                UNIT("a.service", "Conflicts=b.service") ","
+                UNIT("b.service", "MachineMetadata=gpu=yes") ","
+                UNIT("c.service", "MachineOf=b.service") ","
+                UNIT("d.service", "MachineMetadata=gpu=maybe") ","
+                UNIT("g.service", "Global=true") ","
                 UNIT("t@.service", "") "]}";
         static const char broken[] = "{\"units\":[" UNIT("a.service", "MachineMetadata=gpu") "]}";
+        /* clang-format on */
         _cleanup_json_ JsonValue *root = NULL;
         Room *room = *state;
         uint64_t index;
@@ -1276,7 +1460,8 @@ static void a_plan_that_compares_too_much_is_refused(void **state) {
                 const char *says;
         } rows[] = {
                 { 1, 200, "\"action\":\"place\"" },
-                { 128, 400, "\"the plan compares too much (more than 2000000 steps): ask for fewer units at once\"" },
+                { 128, 400,
+                  "\"the plan compares too much (more than 2000000 steps): ask for fewer units at once\"" },
         };
         Room *room = *state;
 
@@ -1285,13 +1470,15 @@ static void a_plan_that_compares_too_much_is_refused(void **state) {
                 _cleanup_text_ Text t = {};
 
                 for (size_t k = 0; k < 250; k++) {
-                        text_printf(&t, "%s{\"name\":\"%zu.service\",\"text\":\"[X-Fleet]\\nConflicts=", k > 0 ? "," : "{\"units\":[", k);
+                        text_printf(&t, "%s{\"name\":\"%zu.service\",\"text\":\"[X-Fleet]\\nConflicts=",
+                                    k > 0 ? "," : "{\"units\":[", k);
                         for (size_t n = 0; n < rows[i].n_patterns; n++)
                                 text_printf(&t, "x%zu* ", n);
                         text_append(&t, "\"}");
                 }
                 text_append(&t, "]}");
-                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, t.chars), rows[i].status);
+                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, t.chars),
+                                 rows[i].status);
                 assert_says(room, rows[i].says);
         }
 }
@@ -1303,8 +1490,10 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
                 size_t n;
                 unsigned status;
         } rows[] = {
-                { "/fleet/v1/plan", 1, 200 },  { "/fleet/v1/plan", 2, 400 },
-                { "/fleet/v1/batch", 2, 400 }, { "/fleet/v1/batch", 1, 204 },
+                { "/fleet/v1/plan", 1, 200 },
+                { "/fleet/v1/plan", 2, 400 },
+                { "/fleet/v1/batch", 2, 400 },
+                { "/fleet/v1/batch", 1, 204 },
         };
         static const char *const names[] = { "a.service", "b.service" };
         _cleanup_text_ Text text = {};
@@ -1322,9 +1511,11 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
                         units[k].text = text.chars;
                 }
                 api_units_page_write(&t, units, rows[i].n, NULL);
-                assert_int_equal(ask(room, API_SOCKET, "POST", rows[i].target, JSON, t.chars), rows[i].status);
+                assert_int_equal(ask(room, API_SOCKET, "POST", rows[i].target, JSON, t.chars),
+                                 rows[i].status);
                 if (rows[i].status == 400)
-                        assert_says(room, "\"b.service: the units of one request have too many names and patterns to compare");
+                        assert_says(room, "\"b.service: the units of one request have too many names and "
+                                          "patterns to compare");
         }
         /* A single one that takes more is told so: to send fewer would not help. */
         for (size_t i = 1; i < 3; i++) {
@@ -1336,7 +1527,9 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
                 alone.text = large.chars;
                 api_units_page_write(&t, &alone, 1, NULL);
                 assert_int_equal(ask(room, API_SOCKET, "POST", rows[i].target, JSON, t.chars), 400);
-                assert_says(room, "\"a.service: MachineOf= and Conflicts= have too many names and patterns to compare");
+                assert_says(
+                        room,
+                        "\"a.service: MachineOf= and Conflicts= have too many names and patterns to compare");
         }
         assert_int_equal(put_text(room, "b.service", text.chars, TARGET_INACTIVE), 201);
 }
@@ -1353,7 +1546,8 @@ static void the_discovery_document_names_every_method(void **state) {
                 { "UnitState", "Get", "fleet.UnitState.Get", "state/{unitName}" },
                 { "UnitState", "List", "fleet.UnitState.List", "state" },
         };
-        static const char *const schemas[] = { "Machine", "MachinePage", "UnitOption", "Unit", "UnitPage", "UnitState", "UnitStatePage" };
+        static const char *const schemas[] = { "Machine",  "MachinePage", "UnitOption",   "Unit",
+                                               "UnitPage", "UnitState",   "UnitStatePage" };
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *v;
         Room *room = *state;
@@ -1364,7 +1558,8 @@ static void the_discovery_document_names_every_method(void **state) {
         for (size_t i = 0; i < ELEMENTS(schemas); i++)
                 assert_non_null(json_value_member(json_value_member(root, "schemas"), schemas[i]));
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                v = json_value_member(json_value_member(json_value_member(root, "resources"), rows[i].resource), "methods");
+                v = json_value_member(
+                        json_value_member(json_value_member(root, "resources"), rows[i].resource), "methods");
                 v = json_value_member(v, rows[i].method);
                 assert_string_equal(json_value_string(json_value_member(v, "id")), rows[i].id);
                 assert_string_equal(json_value_string(json_value_member(v, "path")), rows[i].path);
@@ -1375,8 +1570,10 @@ static void the_discovery_document_names_every_method(void **state) {
 
 static void a_method_that_a_resource_does_not_know_is_405(void **state) {
         static const char *const rows[][2] = {
-                { "POST", "/fleet/v1/units" }, { "DELETE", "/fleet/v1/units" },    { "POST", "/fleet/v1/units/a.service" }, { "PUT", "/fleet/v1/state" },
-                { "PUT", "/fleet/v1/cluster" }, { "DELETE", "/fleet/v1/machines" }, { "POST", "/fleet/v1/events" },          { "GET", "/fleet/v1" },
+                { "POST", "/fleet/v1/units" },           { "DELETE", "/fleet/v1/units" },
+                { "POST", "/fleet/v1/units/a.service" }, { "PUT", "/fleet/v1/state" },
+                { "PUT", "/fleet/v1/cluster" },          { "DELETE", "/fleet/v1/machines" },
+                { "POST", "/fleet/v1/events" },          { "GET", "/fleet/v1" },
         };
         Room *room = *state;
 
@@ -1401,7 +1598,8 @@ static void read_until(Room *room, int fd, Text *t, const char *end) {
 }
 
 static void events_with_details_begin_in_the_past_and_go_on(void **state) {
-        static const char request[] = "GET /fleet/v1/events?details=true&after=0 HTTP/1.1\r\nHost: fleet\r\n\r\n";
+        static const char request[] =
+                "GET /fleet/v1/events?details=true&after=0 HTTP/1.1\r\nHost: fleet\r\n\r\n";
         struct sockaddr_un a = { .sun_family = AF_UNIX };
         _cleanup_close_ int fd = -1;
         _cleanup_text_ Text t = {};
@@ -1470,7 +1668,8 @@ static void page_tokens_are_those_of_fleet(void **state) {
 
         for (size_t c = 0; c < ELEMENTS(collections); c++)
                 for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                        snprintf(target, sizeof(target), "/fleet/v1/%s?nextPageToken=%s", collections[c], rows[i].token);
+                        snprintf(target, sizeof(target), "/fleet/v1/%s?nextPageToken=%s", collections[c],
+                                 rows[i].token);
                         assert_int_equal(ask(room, API_SOCKET, "GET", target, "", NULL), rows[i].status);
                         assert_says(room, rows[i].says);
                 }
@@ -1484,11 +1683,16 @@ static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **stat
 
         for (unsigned i = 0; i < 101; i++) {
                 snprintf(name, sizeof(name), "u%03u.service", i);
-                assert_int_equal(unit_parse(name, "[Service]\nExecStart=/bin/true\n", 30, &units[i], NULL), 0);
+                assert_int_equal(unit_parse(name, "[Service]\nExecStart=/bin/true\n", 30, &units[i], NULL),
+                                 0);
                 changes[i] = (UnitChange) { .unit = units[i] };
         }
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, changes, 50, host_on_done, room->host)), KV_OK);
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, changes + 50, 51, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, changes, 50,
+                                                                     host_on_done, room->host)),
+                         KV_OK);
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, changes + 50, 51,
+                                                                     host_on_done, room->host)),
+                         KV_OK);
         for (unsigned i = 0; i < 101; i++)
                 unit_free(units[i]);
 
@@ -1496,7 +1700,8 @@ static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **stat
         assert_says(room, "\"nextPageToken\":\"ZAACAA==\"");
         assert_says(room, "u099.service");
         assert_null(strstr(room->answer, "u100.service"));
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAA==", "", NULL), 200);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAA==", "", NULL),
+                         200);
         assert_says(room, "u100.service");
         assert_null(strstr(room->answer, "u099.service"));
         assert_null(strstr(room->answer, "nextPageToken"));
@@ -1528,12 +1733,14 @@ static void a_page_of_large_units_ends_early_and_the_next_one_begins_there(void 
 
         /* No text of a page before moves it. */
         host_unit(room->host, "u00.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAAkAAAA=", "", NULL), 200);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAAkAAAA=", "", NULL),
+                         200);
         assert_says(room, "u09.service");
         assert_says(room, "u11.service");
         assert_null(strstr(room->answer, "u08.service"));
         assert_null(strstr(room->answer, "nextPageToken"));
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAADAP____8=", "", NULL), 200);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAADAP____8=", "", NULL),
+                         200);
         assert_null(strstr(room->answer, "service"));
 }
 
@@ -1582,7 +1789,8 @@ static void a_page_ends_where_its_reasons_are_much_work(void **state) {
                         n++;
                 token = strstr(room->answer, "\"nextPageToken\":\"");
                 if (token)
-                        snprintf(name, sizeof(name), "/fleet/v1/units?nextPageToken=%.12s", token + strlen("\"nextPageToken\":\""));
+                        snprintf(name, sizeof(name), "/fleet/v1/units?nextPageToken=%.12s",
+                                 token + strlen("\"nextPageToken\":\""));
         }
         assert_int_equal(n, 20);
         assert_in_range(n_pages, 3, 19);
@@ -1596,17 +1804,20 @@ static void a_host_in_no_cluster_yet_says_so_at_every_path(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
                 assert_int_equal(ask(room, API_SOCKET, "GET", paths[i], "", NULL), 503);
-                assert_string_equal(body_of(room), "{\"error\":{\"code\":503,\"message\":\"fleet server unable to communicate with etcd\"}}");
+                assert_string_equal(body_of(room), "{\"error\":{\"code\":503,\"message\":\"fleet server "
+                                                   "unable to communicate with etcd\"}}");
                 assert_null(strstr(room->answer, "Server:"));
         }
 }
 
 static void a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_nothing_yet(void **state) {
-        static const char *const paths[] = { "/v2/keys/", "/v2/keys/a", "/v2/keys/a?wait=true", "/fleet/v1/kv/list", "/fleet/v1/kv/value/a" };
+        static const char *const paths[] = { "/v2/keys/", "/v2/keys/a", "/v2/keys/a?wait=true",
+                                             "/fleet/v1/kv/list", "/fleet/v1/kv/value/a" };
         Room *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, "GET", paths[i], "", NULL), starts_with(paths[i], "/v2/") ? 500 : 503);
+                assert_int_equal(ask(room, API_LOOPBACK, "GET", paths[i], "", NULL),
+                                 starts_with(paths[i], "/v2/") ? 500 : 503);
                 assert_says(room, "this host has not yet received all that its cluster holds");
                 assert_says(room, "waits to be let into a cluster");
         }
@@ -1624,7 +1835,9 @@ static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
         assert_says(room, "\"errorCode\":300");
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
         assert_says(room, "\"errorCode\":100");
-        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true}]}"), 503);
+        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON,
+                             "{\"checks\":[{\"key\":\"/a\",\"exists\":true}]}"),
+                         503);
         assert_says(room, "nothing has changed");
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/fleet/v1/kv/value/a", "", "1"), 503);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/value/a?quorum=true", "", NULL), 503);
@@ -1654,7 +1867,8 @@ static void health_is_confirmed_by_a_majority(void **state) {
         kv_state(room->host->store, &now);
         assert_true(now.ready);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 503);
-        assert_string_equal(body_of(room), "{\"health\":\"false\",\"reason\":\"no majority of the voters answers\"}");
+        assert_string_equal(body_of(room),
+                            "{\"health\":\"false\",\"reason\":\"no majority of the voters answers\"}");
 
         other->role = RAFT_ROLE_STANDBY;
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 200);
@@ -1668,9 +1882,12 @@ static void statistics_count_what_users_did_and_not_what_we_did(void **state) {
 
         host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/stats/store", "", NULL), 200);
-        assert_string_equal(body_of(room), "{\"getsSuccess\":0,\"getsFail\":0,\"setsSuccess\":0,\"setsFail\":0,\"deleteSuccess\":0,\"deleteFail\":0,"
-                                           "\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,\"createFail\":0,\"compareAndSwapSuccess\":0,"
-                                           "\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":0,\"expireCount\":0,\"watchers\":0}");
+        assert_string_equal(body_of(room), "{\"getsSuccess\":0,\"getsFail\":0,\"setsSuccess\":0,\"setsFail\":"
+                                           "0,\"deleteSuccess\":0,\"deleteFail\":0,"
+                                           "\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,"
+                                           "\"createFail\":0,\"compareAndSwapSuccess\":0,"
+                                           "\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,"
+                                           "\"compareAndDeleteFail\":0,\"expireCount\":0,\"watchers\":0}");
 
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", FORM, "value=1"), 201);
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a/b", FORM, "value=1"), 400);
@@ -1686,21 +1903,31 @@ static void statistics_count_what_users_did_and_not_what_we_did(void **state) {
         HOST_UNTIL(room->host, (kv_counts(room->host->store, &now), now.done[KV_ACTION_EXPIRE] > 0));
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/stats/store", "", NULL), 200);
         assert_says(room, "\"getsSuccess\":1,\"getsFail\":1,");
-        assert_says(room, "\"setsSuccess\":2,\"setsFail\":1,\"deleteSuccess\":0,\"deleteFail\":1,\"updateSuccess\":1,\"updateFail\":0,"
-                          "\"createSuccess\":0,\"createFail\":1,\"compareAndSwapSuccess\":1,\"compareAndSwapFail\":1,"
-                          "\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":1,\"expireCount\":1,");
+        assert_says(
+                room,
+                "\"setsSuccess\":2,\"setsFail\":1,\"deleteSuccess\":0,\"deleteFail\":1,\"updateSuccess\":1,"
+                "\"updateFail\":0,"
+                "\"createSuccess\":0,\"createFail\":1,\"compareAndSwapSuccess\":1,\"compareAndSwapFail\":1,"
+                "\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":1,\"expireCount\":1,");
 }
 
-static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up(void **state) {
+static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up(
+        void **state) {
         Room *room = *state;
         Registry *r = room->host->registry;
-        ClusterMachine other = { .id = "00000000000000000000000000000002", .raft_id = 2, .peer = "10.0.0.2:2380", .start_number = 1 };
+        ClusterMachine other = { .id = "00000000000000000000000000000002",
+                                 .raft_id = 2,
+                                 .peer = "10.0.0.2:2380",
+                                 .start_number = 1 };
         PresenceChange presence = { .machine = "00000000000000000000000000000002", .presence = PRESENCE_UP };
         char own[128];
         KvState now;
 
-        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)), KV_OK);
-        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &presence, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)),
+                         KV_OK);
+        assert_int_equal(
+                host_wait(room->host, registry_presence(r, 0, &presence, 1, host_on_done, room->host)),
+                KV_OK);
         assert_int_equal(kv_member_add(room->host->store, 2, "10.0.0.2:2380"), 0);
         HOST_UNTIL(room->host, (kv_state(room->host->store, &now), now.n_members == 2));
         snprintf(own, sizeof(own), "http://%s", room->tcp);
@@ -1711,24 +1938,33 @@ static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked
 
         presence.presence = PRESENCE_LOST;
         presence.expected_index = cluster_machine(registry_cluster(r), other.id)->presence_index;
-        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &presence, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(
+                host_wait(room->host, registry_presence(r, 0, &presence, 1, host_on_done, room->host)),
+                KV_OK);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
         assert_says(room, "\"clientURLs\":[]");
 
         snprintf(other.client, sizeof(other.client), "http://10.0.0.2:2379"); /* with an agent or without */
-        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)),
+                         KV_OK);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
-        assert_says(room, "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
+        assert_says(room,
+                    "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
 }
 
 static void another_hosts_url_is_the_one_it_advertises(void **state) {
         Room *room = *state;
         char own[128];
         KvState now;
-        Machine other = { .id = "00000000000000000000000000000002", .name = (char *) "beta", .client = (char *) "http://10.0.0.2:2379", .raft_id = 2 };
+        Machine other = { .id = "00000000000000000000000000000002",
+                          .name = (char *) "beta",
+                          .client = (char *) "http://10.0.0.2:2379",
+                          .raft_id = 2 };
 
         /* It has said so, and is no member: it is in nobody's list. */
-        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &other, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &other,
+                                                                      host_on_done, room->host)),
+                         KV_OK);
         snprintf(own, sizeof(own), "http://%s", room->tcp);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/machines", "", NULL), 200);
         assert_string_equal(body_of(room), own);
@@ -1740,7 +1976,8 @@ static void another_hosts_url_is_the_one_it_advertises(void **state) {
         assert_says(room, "http://10.0.0.2:2379");
         assert_says(room, own);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
-        assert_says(room, "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
+        assert_says(room,
+                    "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
 }
 
 static void members_are_not_changed_here_and_the_reason_is_said(void **state) {
@@ -1755,11 +1992,17 @@ static void members_are_not_changed_here_and_the_reason_is_said(void **state) {
         assert_int_equal(ask(room, API_LOOPBACK, "GET", target.chars, "", NULL), 200);
         assert_int_equal(ask(room, API_LOOPBACK, "DELETE", target.chars, "", NULL), 409);
         assert_says(room, "Join=");
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"), 409);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"10.0.0.9\"]}"), 400);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"http://a:x\"]}"), 400);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON,
+                             "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"),
+                         409);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"10.0.0.9\"]}"),
+                         400);
+        assert_int_equal(
+                ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"http://a:x\"]}"), 400);
         assert_says(room, "invalid port");
-        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/v2/members", JSON, "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"), 409);
+        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/v2/members", JSON,
+                             "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"),
+                         409);
         assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/members", "", NULL), 405);
         assert_null(strstr(room->answer, "Allow:"));
         assert_says(room, "X-Etcd-Cluster-Id: ");
@@ -1810,7 +2053,8 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":4}"), 409);
         assert_says(room, "this fleetd knows 3 at most");
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
+                         403);
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 204);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
         assert_says(room, "\"level\":2,");
@@ -1819,7 +2063,10 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
 }
 
 static void who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order(void **state) {
-        const KvCommand begin = { .op = KV_SET, .internal = true, .key = kv_string("/_fleet/cluster/adopting"), .value = kv_string("100000000000") };
+        const KvCommand begin = { .op = KV_SET,
+                                  .internal = true,
+                                  .key = kv_string("/_fleet/cluster/adopting"),
+                                  .value = kv_string("100000000000") };
         Room *room = *state;
         uint64_t number;
 
@@ -1877,7 +2124,9 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_store_closes_while_large_answers_are_made),
                 in_a_room(listings_of_large_values_share_the_work_of_a_turn),
                 in_a_room(a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_behind),
-                cmocka_unit_test_setup_teardown(a_client_that_leaves_while_its_quorum_read_waits_is_not_answered, lonely_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_client_that_leaves_while_its_quorum_read_waits_is_not_answered, lonely_setup,
+                        room_teardown),
                 in_a_room(beyond_a_limit_each_door_answers_in_its_way),
                 in_a_room(what_is_no_route_is_no_page_at_either_door),
                 in_a_room(the_socket_answers_as_fleets_server),
@@ -1916,18 +2165,30 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_page_ends_by_its_size_as_json),
                 in_a_room(a_page_ends_where_its_reasons_are_much_work),
                 in_a_room(statistics_count_what_users_did_and_not_what_we_did),
-                in_a_room(a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up),
+                in_a_room(
+                        a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up),
                 in_a_room(another_hosts_url_is_the_one_it_advertises),
                 in_a_room(members_are_not_changed_here_and_the_reason_is_said),
-                cmocka_unit_test_setup_teardown(a_host_in_no_cluster_yet_says_so_at_every_path, joining_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_nothing_yet, joining_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(without_a_leader_for_three_seconds_answers_are_marked_as_old, lonely_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(the_feature_level_is_raised_by_order_and_never_too_far, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(a_host_that_knows_less_is_named_by_who_would_raise_the_level, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(a_host_that_was_further_answers_nothing_from_before, fallen_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_host_in_no_cluster_yet_says_so_at_every_path, joining_setup,
+                                                room_teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_nothing_yet,
+                        joining_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup,
+                                                room_teardown),
+                cmocka_unit_test_setup_teardown(without_a_leader_for_three_seconds_answers_are_marked_as_old,
+                                                lonely_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, room_setup,
+                                                room_teardown),
+                cmocka_unit_test_setup_teardown(the_feature_level_is_raised_by_order_and_never_too_far,
+                                                room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(
+                        who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order, room_setup,
+                        room_teardown),
+                cmocka_unit_test_setup_teardown(a_host_that_knows_less_is_named_by_who_would_raise_the_level,
+                                                room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_host_that_was_further_answers_nothing_from_before,
+                                                fallen_setup, room_teardown),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

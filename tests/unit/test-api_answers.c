@@ -35,15 +35,22 @@ static void write_metrics(void *userdata, Text *t) {
 }
 
 static void room_open(Room *room, const ApiLimits *limits) {
-        ApiOptions options = { .network = room->host->network, .peers = room->host->peers, .store = room->host->store,
-                               .registry = room->host->registry, .machine_id = room->host->id, .name = "alpha", .access = CLIENT_READ_WRITE,
-                               .limits = limits, .metrics = write_metrics };
+        ApiOptions options = { .network = room->host->network,
+                               .peers = room->host->peers,
+                               .store = room->host->store,
+                               .registry = room->host->registry,
+                               .machine_id = room->host->id,
+                               .name = "alpha",
+                               .access = CLIENT_READ_WRITE,
+                               .limits = limits,
+                               .metrics = write_metrics };
         Error err = {};
 
         room->api = api_free(room->api);
         assert_int_equal(api_new(&room->api, room->host->loop, &options), 0);
         snprintf(room->tcp, sizeof(room->tcp), "127.0.0.1:%d", scratch_port());
-        if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 || api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
+        if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 ||
+            api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
                 fail_msg("%s", err.message);
         room->base = kv_index(room->host->store);
 }
@@ -84,10 +91,11 @@ static int room_teardown(void **state) {
 
 /* -- Answers that are expected -- */
 
-/* In what is expected these stand for what differs from run to run: "@3" for the index at which the test began and 3, "#3" for it in 20
- * digits, "~100" for up to 60 seconds less than 100, "$A" for the address of the door, "$C" for the cluster's id, "$I" for this member's,
- * "$T" for the term, "$R" for an index of the log, "$S" for a number, "$D" for the time, "$E100;" for the time 100 seconds from now, "$J"
- * for words of the JSON library. */
+/* In what is expected these stand for what differs from run to run: "@3" for the index at which the test
+ * began and 3, "#3" for it in 20 digits, "~100" for up to 60 seconds less than 100, "$A" for the address of
+ * the door, "$C" for the cluster's id, "$I" for this member's,
+ * "$T" for the term, "$R" for an index of the log, "$S" for a number, "$D" for the time, "$E100;" for the
+ * time 100 seconds from now, "$J" for words of the JSON library. */
 static bool fits(const Room *room, const char *expected, const char *answer) {
         KvPosition now;
         KvState state;
@@ -100,8 +108,8 @@ static bool fits(const Room *room, const char *expected, const char *answer) {
                 char *end, *end_given;
                 struct tm tm = {};
 
-                if (*expected == '$' ? !strchr("ACDEIJRSTU", expected[1]) : !strchr("@#~",
-                    *expected) || expected[1] < '0' || expected[1] > '9') {
+                if (*expected == '$' ? !strchr("ACDEIJRSTU", expected[1]) :
+                                       !strchr("@#~", *expected) || expected[1] < '0' || expected[1] > '9') {
                         if (*expected++ != *answer++)
                                 return false;
                         continue;
@@ -113,7 +121,9 @@ static bool fits(const Room *room, const char *expected, const char *answer) {
                                 return false;
                         answer = end_given;
                 } else if (starts_with(expected, "$R") || starts_with(expected, "$S")) {
-                        if (strtoull(answer, &end_given, 10) > (expected[1] == 'R' ? now.raft_index : UINT64_MAX) || end_given == answer)
+                        if (strtoull(answer, &end_given, 10) >
+                                    (expected[1] == 'R' ? now.raft_index : UINT64_MAX) ||
+                            end_given == answer)
                                 return false;
                         answer = end_given;
                 } else if (starts_with(expected, "$J")) {
@@ -130,7 +140,8 @@ static bool fits(const Room *room, const char *expected, const char *answer) {
                         end += *end == ';';
                 } else {
                         if (*expected == '@' || *expected == '#')
-                                snprintf(text, sizeof(text), *expected == '@' ? "%" PRIu64 : "%020" PRIu64, room->base + wanted);
+                                snprintf(text, sizeof(text), *expected == '@' ? "%" PRIu64 : "%020" PRIu64,
+                                         room->base + wanted);
                         else if (starts_with(expected, "$A"))
                                 snprintf(text, sizeof(text), "%s", room->tcp);
                         else if (starts_with(expected, "$C"))
@@ -150,19 +161,20 @@ static bool fits(const Room *room, const char *expected, const char *answer) {
         return *answer == 0;
 }
 
-#define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
-#define JSON "Content-Type: application/json\r\n"
-#define CLUSTER "X-Etcd-Cluster-Id: $C\r\n"
-#define KEYS(index) JSON CLUSTER "X-Etcd-Index: " index "\r\nX-Raft-Index: $R\r\nX-Raft-Term: $T\r\n"
+#define FORM           "Content-Type: application/x-www-form-urlencoded\r\n"
+#define JSON           "Content-Type: application/json\r\n"
+#define CLUSTER        "X-Etcd-Cluster-Id: $C\r\n"
+#define KEYS(index)    JSON CLUSTER "X-Etcd-Index: " index "\r\nX-Raft-Index: $R\r\nX-Raft-Term: $T\r\n"
 #define REFUSED(index) JSON CLUSTER "X-Etcd-Index: " index "\r\n"
-#define TEXT "Content-Type: text/plain; charset=utf-8\r\n"
-#define NOSNIFF "X-Content-Type-Options: nosniff\r\n"
-#define SERVER "Server: fleetd/" PACKAGE_VERSION "\r\n"
+#define TEXT           "Content-Type: text/plain; charset=utf-8\r\n"
+#define NOSNIFF        "X-Content-Type-Options: nosniff\r\n"
+#define SERVER         "Server: fleetd/" PACKAGE_VERSION "\r\n"
 
 typedef struct Row {
         const char *request, *fields, *body; /* "METHOD TARGET"; 'fields' with the end of each line */
         unsigned status;
-        const char *head, *answer; /* 'head': all fields but the length, the date and the end of the connection */
+        const char *head,
+                *answer; /* 'head': all fields but the length, the date and the end of the connection */
 } Row;
 
 static void send_row(Room *room, ApiDoor door, const Row *row) {
@@ -194,7 +206,8 @@ static void join_chunks(char *body) {
         *to = 0;
 }
 
-/* Cuts what no row says out of the last answer, and returns its body; 'ret_length' is what it says of its length, -1 for nothing. */
+/* Cuts what no row says out of the last answer, and returns its body; 'ret_length' is what it says of its
+ * length, -1 for nothing. */
 static char *split(Room *room, int *ret_length) {
         char *body = strstr(room->answer, "\r\n\r\n"), *from;
 
@@ -203,8 +216,10 @@ static char *split(Room *room, int *ret_length) {
                 fail_msg("no answer: %s", room->answer);
         body[2] = 0;
         for (size_t i = 0; i < 4; i++) {
-                static const char *const cut[] = { "\r\nDate: ", "\r\nConnection: close\r\n", "\r\nContent-Length: ", "\r\n"
-                    "Transfer-Encoding: " };
+                static const char *const cut[] = { "\r\nDate: ", "\r\nConnection: close\r\n",
+                                                   "\r\nContent-Length: ",
+                                                   "\r\n"
+                                                   "Transfer-Encoding: " };
                 char *end;
 
                 from = strstr(room->answer, cut[i]);
@@ -229,10 +244,12 @@ static void play(Room *room, ApiDoor door, const Row *rows, size_t n) {
                 send_row(room, door, &rows[i]);
                 body = split(room, &length);
                 (void) sscanf(room->answer, "HTTP/1.1 %u %*[^\r]\r\n%n", &status, &at);
-                if (status != rows[i].status || !fits(room, rows[i].head, room->answer + at) || !fits(room, rows[i].answer, body)) {
-                        fprintf(stderr, "%s %s\n is answered with %u\n%s\n%s\ninstead of %u\n%s\n%s\n", rows[i].request,
-                    rows[i].body ?: "", status,
-                                room->answer + at, body, rows[i].status, rows[i].head, rows[i].answer); /* longer than what cmocka prints */
+                if (status != rows[i].status || !fits(room, rows[i].head, room->answer + at) ||
+                    !fits(room, rows[i].answer, body)) {
+                        fprintf(stderr, "%s %s\n is answered with %u\n%s\n%s\ninstead of %u\n%s\n%s\n",
+                                rows[i].request, rows[i].body ?: "", status, room->answer + at, body,
+                                rows[i].status, rows[i].head,
+                                rows[i].answer); /* longer than what cmocka prints */
                         fail();
                 }
                 if (length >= 0 && !starts_with(rows[i].request, "HEAD") && (size_t) length != strlen(body))
@@ -244,30 +261,40 @@ static void play(Room *room, ApiDoor door, const Row *rows, size_t n) {
 
 static void a_value_is_set_read_and_removed(void **state) {
         static const Row rows[] = {
-                { "GET /v2/keys", NULL, NULL, 200, KEYS("0"), "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
-                { "GET /v2/keys/", NULL, NULL, 200, KEYS("0"), "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
+                { "GET /v2/keys", NULL, NULL, 200, KEYS("0"),
+                  "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
+                { "GET /v2/keys/", NULL, NULL, 200, KEYS("0"),
+                  "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
                 { "OPTIONS /v2/keys/a", NULL, NULL, 200, "", "" },
                 { "OPTIONS /v2/keys//a", NULL, NULL, 200, "", "" },
-                { "PATCH /v2/keys/a", NULL, NULL, 405, TEXT "Allow: HEAD,GET,PUT,POST,DELETE\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "PATCH /v2/keys/a", NULL, NULL, 405, TEXT "Allow: HEAD,GET,PUT,POST,DELETE\r\n" NOSNIFF,
+                  "Method Not Allowed\n" },
                 { "GET /v2/keys/a", NULL, NULL, 404, REFUSED("0"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
                 { "GET /v2/keys/x/y/z", NULL, NULL, 404, REFUSED("0"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/x\",\"index\":0}\n" },
                 { "PUT /v2/keys/a", FORM, "value=1", 201, KEYS("@1"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a", FORM, "value=2", 200, KEYS("@2"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/a", NULL, NULL, 200, KEYS("@2"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "GET /v2/keys/a/", NULL, NULL, 200, KEYS("@2"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "HEAD /v2/keys/a", NULL, NULL, 200, KEYS("@2"), "" },
                 { "GET /v2/keys/a?quorum=true", NULL, NULL, 200, KEYS("@2"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "HEAD /v2/keys/a?quorum=true", NULL, NULL, 200, KEYS("@2"), "" },
                 { "GET /v2/keys/a?quorum=true&wait=true", NULL, NULL, 200, KEYS("@2"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "GET /v2/keys/b?quorum=true", NULL, NULL, 404, REFUSED("@2"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/b\",\"index\":@2}\n" },
                 { "GET /v2/keys/a/b", NULL, NULL, 400, REFUSED("@2"),
@@ -279,39 +306,63 @@ static void a_value_is_set_read_and_removed(void **state) {
                 { "POST /v2/keys/a", FORM, "value=1", 400, REFUSED("@2"),
                   "{\"errorCode\":104,\"message\":\"Not a directory\",\"cause\":\"/a\",\"index\":@2}\n" },
                 { "PUT /v2/keys/a?value=3", NULL, NULL, 200, KEYS("@3"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/a?value=query", FORM, "value=body", 200, KEYS("@4"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
                 { "PUT /v2/keys/a", FORM, "value=first&value=second", 200, KEYS("@5"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"first\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"first\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4}}\n" },
                 { "PUT /v2/keys/a", FORM, "value=%22%5C%0A%C3%A4&x=y", 200, KEYS("@6"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\\\"\\\\\\nä\",\"modifiedIndex\":@6,"
-                  "\"createdIndex\":@6},\"prevNode\":{\"key\":\"/a\",\"value\":\"first\",\"modifiedIndex\":@5,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"\\\"\\\\\\nä\",\"modifiedIndex\":@6,"
+                  "\"createdIndex\":@6},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"first\",\"modifiedIndex\":@5,"
                   "\"createdIndex\":@5}}\n" },
                 { "PUT /v2/keys/a", NULL, "value=not+a+form", 200, KEYS("@7"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\\\"\\\\\\nä\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\\\"\\\\\\nä\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
                 { "PUT /v2/keys/a", JSON, "value=not+a+form", 200, KEYS("@8"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
-                { "PUT /v2/keys/a", "Content-Type: APPLICATION/X-WWW-FORM-URLENCODED; charset=utf-8\r\n", "value=form", 200, KEYS("@9"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"form\",\"modifiedIndex\":@9,\"createdIndex\":@9},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8}}\n" },
-                { "PUT /v2/keys/a", "Content-Type: application/x-www-form-urlencode\r\n", "value=none", 200, KEYS("@10"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@10,\"createdIndex\":@10},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"form\",\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
-                { "PUT /v2/keys/a", "Content-Type: application/x-www-form-urlencoded; x\r\n", "value=1", 400, REFUSED("0"),
-                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"mime: invalid media parameter\",\"index\":0}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
+                { "PUT /v2/keys/a", "Content-Type: APPLICATION/X-WWW-FORM-URLENCODED; charset=utf-8\r\n",
+                  "value=form", 200, KEYS("@9"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"form\",\"modifiedIndex\":@9,\"createdIndex\":@9},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8}}\n" },
+                { "PUT /v2/keys/a", "Content-Type: application/x-www-form-urlencode\r\n", "value=none", 200,
+                  KEYS("@10"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@10,\"createdIndex\":@10},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"form\",\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
+                { "PUT /v2/keys/a", "Content-Type: application/x-www-form-urlencoded; x\r\n", "value=1", 400,
+                  REFUSED("0"),
+                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"mime: invalid media "
+                  "parameter\",\"index\":0}\n" },
                 { "PUT /v2/keys/a", FORM, "value=%4", 400, REFUSED("0"),
-                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"invalid URL escape \\\"%4\\\"\",\"index\":0}\n" },
+                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"invalid URL escape "
+                  "\\\"%4\\\"\",\"index\":0}\n" },
                 { "GET /v2/keys/a?value=%4", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"invalid URL escape \\\"%4\\\"\",\"index\":0}\n" },
+                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"invalid URL escape "
+                  "\\\"%4\\\"\",\"index\":0}\n" },
                 { "DELETE /v2/keys/a", FORM, "prevValue=no+body+is+read", 200, KEYS("@11"),
-                  "{\"action\":\"delete\",\"node\":{\"key\":\"/a\",\"modifiedIndex\":@11,\"createdIndex\":@10},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/"
+                  "a\",\"modifiedIndex\":@11,\"createdIndex\":@10},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
                 { "DELETE /v2/keys/a", NULL, NULL, 404, REFUSED("@11"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":@11}\n" },
                 { "PUT /v2/keys/", FORM, "value=1", 400, REFUSED("@11"),
@@ -323,10 +374,12 @@ static void a_value_is_set_read_and_removed(void **state) {
                 { "DELETE /v2/keys/?recursive=true", NULL, NULL, 400, REFUSED("@11"),
                   "{\"errorCode\":107,\"message\":\"Root is read only\",\"cause\":\"/\",\"index\":@11}\n" },
                 { "PUT /v2/keys/%3Ca%3E%22%5C", FORM, "value=<&>", 201, KEYS("@12"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,"
                   "\"createdIndex\":@12}}\n" },
                 { "GET /v2/keys/%3Ca%3E%22%5C", NULL, NULL, 200, KEYS("@12"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,"
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,"
                   "\"createdIndex\":@12}}\n" },
         };
 
@@ -336,113 +389,164 @@ static void a_value_is_set_read_and_removed(void **state) {
 static void directories_are_made_listed_and_removed(void **state) {
         static const Row rows[] = {
                 { "PUT /v2/keys/d", FORM, "dir=true", 201, KEYS("@1"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/d", FORM, "dir=true", 403, REFUSED("@1"),
                   "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/d\",\"index\":@1}\n" },
                 { "PUT /v2/keys/d", FORM, "value=1", 403, REFUSED("@1"),
                   "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/d\",\"index\":@1}\n" },
                 { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@1"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/d/x", FORM, "value=1", 201, KEYS("@2"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/d/e/y", FORM, "value=2", 201, KEYS("@3"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/e/y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/e/"
+                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
                 { "PUT /v2/keys/d/e/z", FORM, "value=3", 201, KEYS("@4"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/e/z\",\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/e/"
+                  "z\",\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}}\n" },
                 { "PUT /v2/keys/d/f", FORM, "dir=true", 201, KEYS("@5"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
                 { "PUT /v2/keys/d/_hidden", FORM, "value=4", 201, KEYS("@6"),
                   "{\"action\":\"set\",\"node\":{\"key\":\"/d/_hidden\",\"value\":\"4\",\"modifiedIndex\":@6,"
                   "\"createdIndex\":@6}}\n" },
                 { "PUT /v2/keys/d/_secret/k", FORM, "value=5", 201, KEYS("@7"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/_secret/k\",\"value\":\"5\",\"modifiedIndex\":@7,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/_secret/"
+                  "k\",\"value\":\"5\",\"modifiedIndex\":@7,"
                   "\"createdIndex\":@7}}\n" },
                 { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@7"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
-                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,"
-                  "\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
+                  "e\",\"dir\":true,"
+                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,"
+                  "\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
                   "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?sorted=true", NULL, NULL, 200, KEYS("@7"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
-                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,"
-                  "\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
+                  "e\",\"dir\":true,"
+                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,"
+                  "\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
                   "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?recursive=true", NULL, NULL, 200, KEYS("@7"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
-                  "\"nodes\":[{\"key\":\"/d/e/y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/z\","
-                  "\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,\"createdIndex\":@3},"
-                  "{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\","
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
+                  "e\",\"dir\":true,"
+                  "\"nodes\":[{\"key\":\"/d/e/"
+                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/z\","
+                  "\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@3},"
+                  "{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\","
                   "\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?recursive=true&sorted=true&quorum=true", NULL, NULL, 200, KEYS("@7"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
-                  "\"nodes\":[{\"key\":\"/d/e/y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/z\","
-                  "\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,\"createdIndex\":@3},"
-                  "{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\","
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
+                  "e\",\"dir\":true,"
+                  "\"nodes\":[{\"key\":\"/d/e/"
+                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/z\","
+                  "\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@3},"
+                  "{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\","
                   "\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?recursive=false", NULL, NULL, 200, KEYS("@7"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
-                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,"
-                  "\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
+                  "e\",\"dir\":true,"
+                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,"
+                  "\"createdIndex\":@5},{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
                   "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "HEAD /v2/keys/d", NULL, NULL, 200, KEYS("@7"), "" },
                 { "GET /v2/keys/?recursive=true", NULL, NULL, 200, KEYS("@7"),
-                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\","
-                  "\"dir\":true,\"nodes\":[{\"key\":\"/d/e/y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},"
-                  "{\"key\":\"/d/e/z\",\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
-                  "\"createdIndex\":@3},{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/x\","
-                  "\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,\"createdIndex\":@1}]}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/"
+                  "d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\","
+                  "\"dir\":true,\"nodes\":[{\"key\":\"/d/e/"
+                  "y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},"
+                  "{\"key\":\"/d/e/"
+                  "z\",\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@3},{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/x\","
+                  "\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}]}}\n" },
                 { "GET /v2/keys/d/_hidden", NULL, NULL, 200, KEYS("@7"),
                   "{\"action\":\"get\",\"node\":{\"key\":\"/d/_hidden\",\"value\":\"4\",\"modifiedIndex\":@6,"
                   "\"createdIndex\":@6}}\n" },
                 { "GET /v2/keys/d/_secret", NULL, NULL, 200, KEYS("@7"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d/_secret\",\"dir\":true,\"nodes\":[{\"key\":\"/d/_secret/k\","
-                  "\"value\":\"5\",\"modifiedIndex\":@7,\"createdIndex\":@7}],\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d/_secret\",\"dir\":true,\"nodes\":[{\"key\":\"/"
+                  "d/_secret/k\","
+                  "\"value\":\"5\",\"modifiedIndex\":@7,\"createdIndex\":@7}],\"modifiedIndex\":@7,"
+                  "\"createdIndex\":@7}}\n" },
                 { "DELETE /v2/keys/d", NULL, NULL, 403, REFUSED("@7"),
                   "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/d\",\"index\":@7}\n" },
                 { "DELETE /v2/keys/d?dir=true", NULL, NULL, 403, REFUSED("@7"),
                   "{\"errorCode\":108,\"message\":\"Directory not empty\",\"cause\":\"/d\",\"index\":@7}\n" },
                 { "DELETE /v2/keys/d/f?dir=true", NULL, NULL, 200, KEYS("@8"),
-                  "{\"action\":\"delete\",\"node\":{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@8,\"createdIndex\":@5},"
-                  "\"prevNode\":{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@8,\"createdIndex\":@5},"
+                  "\"prevNode\":{\"key\":\"/d/"
+                  "f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
                 { "DELETE /v2/keys/d/x?dir=true", NULL, NULL, 200, KEYS("@9"),
-                  "{\"action\":\"delete\",\"node\":{\"key\":\"/d/x\",\"modifiedIndex\":@9,\"createdIndex\":@2},"
-                  "\"prevNode\":{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/d/"
+                  "x\",\"modifiedIndex\":@9,\"createdIndex\":@2},"
+                  "\"prevNode\":{\"key\":\"/d/"
+                  "x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/d?dir=true&prevExist=true", FORM, "ttl=1000", 200, KEYS("@10"),
-                  "{\"action\":\"update\",\"node\":{\"key\":\"/d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"modifiedIndex\":@10,\"createdIndex\":@1},\"prevNode\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@1,"
+                  "{\"action\":\"update\",\"node\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@10,\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"modifiedIndex\":@1,"
                   "\"createdIndex\":@1}}\n" },
                 { "DELETE /v2/keys/d?recursive=true", NULL, NULL, 200, KEYS("@11"),
-                  "{\"action\":\"delete\",\"node\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@11,\"createdIndex\":@1},"
-                  "\"prevNode\":{\"key\":\"/d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,"
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"modifiedIndex\":@11,\"createdIndex\":@1},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,"
                   "\"createdIndex\":@1}}\n" },
                 { "DELETE /v2/keys/d?recursive=true", NULL, NULL, 404, REFUSED("@11"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/d\",\"index\":@11}\n" },
                 { "PUT /v2/keys/file", FORM, "value=1", 201, KEYS("@12"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/file\",\"value\":\"1\",\"modifiedIndex\":@12,\"createdIndex\":@12}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "file\",\"value\":\"1\",\"modifiedIndex\":@12,\"createdIndex\":@12}}\n" },
                 { "PUT /v2/keys/file", FORM, "dir=true", 200, KEYS("@13"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/file\",\"dir\":true,\"modifiedIndex\":@13,\"createdIndex\":@13},"
-                  "\"prevNode\":{\"key\":\"/file\",\"value\":\"1\",\"modifiedIndex\":@12,\"createdIndex\":@12}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "file\",\"dir\":true,\"modifiedIndex\":@13,\"createdIndex\":@13},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "file\",\"value\":\"1\",\"modifiedIndex\":@12,\"createdIndex\":@12}}\n" },
                 { "POST /v2/keys/q", FORM, "value=1", 201, KEYS("@14"),
                   "{\"action\":\"create\",\"node\":{\"key\":\"/q/#14\",\"value\":\"1\",\"modifiedIndex\":@14,"
                   "\"createdIndex\":@14}}\n" },
                 { "POST /v2/keys/q", FORM, "value=2&ttl=1000", 201, KEYS("@15"),
-                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/"
+                  "#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
                   "\"modifiedIndex\":@15,\"createdIndex\":@15}}\n" },
                 { "POST /v2/keys/q?dir=true", NULL, NULL, 201, KEYS("@16"),
-                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/#16\",\"dir\":true,\"modifiedIndex\":@16,\"createdIndex\":@16}}\n" },
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/"
+                  "#16\",\"dir\":true,\"modifiedIndex\":@16,\"createdIndex\":@16}}\n" },
                 { "POST /v2/keys/q?prevIndex=1&prevValue=x&prevExist=true", FORM, "value=4", 201, KEYS("@17"),
                   "{\"action\":\"create\",\"node\":{\"key\":\"/q/#17\",\"value\":\"4\",\"modifiedIndex\":@17,"
                   "\"createdIndex\":@17}}\n" },
-                { "POST /v2/keys/q?noValueOnSuccess=true", FORM, "value=5", 201, KEYS("@18"), "{\"action\":\"create\"}\n" },
+                { "POST /v2/keys/q?noValueOnSuccess=true", FORM, "value=5", 201, KEYS("@18"),
+                  "{\"action\":\"create\"}\n" },
                 { "POST /v2/keys/", FORM, "value=root", 201, KEYS("@19"),
-                  "{\"action\":\"create\",\"node\":{\"key\":\"/#19\",\"value\":\"root\",\"modifiedIndex\":@19,"
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/"
+                  "#19\",\"value\":\"root\",\"modifiedIndex\":@19,"
                   "\"createdIndex\":@19}}\n" },
                 { "GET /v2/keys/q?recursive=true&sorted=true", NULL, NULL, 200, KEYS("@19"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/q\",\"dir\":true,\"nodes\":[{\"key\":\"/q/#14\",\"value\":\"1\","
-                  "\"modifiedIndex\":@14,\"createdIndex\":@14},{\"key\":\"/q/#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\","
-                  "\"ttl\":~1000,\"modifiedIndex\":@15,\"createdIndex\":@15},{\"key\":\"/q/#16\",\"dir\":true,"
-                  "\"modifiedIndex\":@16,\"createdIndex\":@16},{\"key\":\"/q/#17\",\"value\":\"4\",\"modifiedIndex\":@17,"
-                  "\"createdIndex\":@17},{\"key\":\"/q/#18\",\"value\":\"5\",\"modifiedIndex\":@18,\"createdIndex\":@18}],"
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/q\",\"dir\":true,\"nodes\":[{\"key\":\"/q/"
+                  "#14\",\"value\":\"1\","
+                  "\"modifiedIndex\":@14,\"createdIndex\":@14},{\"key\":\"/q/"
+                  "#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\","
+                  "\"ttl\":~1000,\"modifiedIndex\":@15,\"createdIndex\":@15},{\"key\":\"/q/"
+                  "#16\",\"dir\":true,"
+                  "\"modifiedIndex\":@16,\"createdIndex\":@16},{\"key\":\"/q/"
+                  "#17\",\"value\":\"4\",\"modifiedIndex\":@17,"
+                  "\"createdIndex\":@17},{\"key\":\"/q/"
+                  "#18\",\"value\":\"5\",\"modifiedIndex\":@18,\"createdIndex\":@18}],"
                   "\"modifiedIndex\":@14,\"createdIndex\":@14}}\n" },
         };
 
@@ -458,55 +562,79 @@ static void conditions_decide_about_a_write(void **state) {
                 { "PUT /v2/keys/a?prevValue=1", FORM, "value=1", 404, REFUSED("0"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
                 { "PUT /v2/keys/a?prevExist=false&prevIndex=5&prevValue=x", FORM, "value=1", 201, KEYS("@1"),
-                  "{\"action\":\"create\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevExist=false", FORM, "value=2", 412, REFUSED("@1"),
                   "{\"errorCode\":105,\"message\":\"Key already exists\",\"cause\":\"/a\",\"index\":@1}\n" },
                 { "PUT /v2/keys/a?prevExist=true", FORM, "value=2", 200, KEYS("@2"),
-                  "{\"action\":\"update\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@1},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"update\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@1},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevExist=true&prevValue=1", FORM, "value=3", 412, REFUSED("@2"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1 != 2]\",\"index\":@2}\n" },
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1 != "
+                  "2]\",\"index\":@2}\n" },
                 { "PUT /v2/keys/a?prevExist=true&prevValue=2", FORM, "value=3", 200, KEYS("@3"),
-                  "{\"action\":\"compareAndSwap\",\"node\":{\"key\":\"/a\",\"value\":\"3\",\"modifiedIndex\":@3,"
-                  "\"createdIndex\":@1},\"prevNode\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"compareAndSwap\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"3\",\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevValue=3", FORM, "value=4", 200, KEYS("@4"),
-                  "{\"action\":\"compareAndSwap\",\"node\":{\"key\":\"/a\",\"value\":\"4\",\"modifiedIndex\":@4,"
-                  "\"createdIndex\":@1},\"prevNode\":{\"key\":\"/a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"compareAndSwap\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"4\",\"modifiedIndex\":@4,"
+                  "\"createdIndex\":@1},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevIndex=1000", FORM, "value=5", 412, REFUSED("@4"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != @4]\",\"index\":@4}\n" },
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != "
+                  "@4]\",\"index\":@4}\n" },
                 { "PUT /v2/keys/a?prevIndex=1000&prevValue=4", FORM, "value=5", 412, REFUSED("@4"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != @4]\",\"index\":@4}\n" },
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != "
+                  "@4]\",\"index\":@4}\n" },
                 { "PUT /v2/keys/a?prevIndex=1000&prevValue=5", FORM, "value=5", 412, REFUSED("@4"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[5 != 4] [1000 != @4]\",\"index\":@4}\n" },
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[5 != 4] [1000 != "
+                  "@4]\",\"index\":@4}\n" },
                 { "PUT /v2/keys/a?prevIndex=0", FORM, "value=5", 200, KEYS("@5"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"5\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"4\",\"modifiedIndex\":@4,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"5\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"4\",\"modifiedIndex\":@4,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevIndex=18446744073709551615", FORM, "value=6", 412, REFUSED("@5"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[18446744073709551615 != @5]\",\"index\":@5}\n" },
-                { "PUT /v2/keys/a?noValueOnSuccess=true", FORM, "value=6", 200, KEYS("@6"), "{\"action\":\"set\"}\n" },
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[18446744073709551615 != "
+                  "@5]\",\"index\":@5}\n" },
+                { "PUT /v2/keys/a?noValueOnSuccess=true", FORM, "value=6", 200, KEYS("@6"),
+                  "{\"action\":\"set\"}\n" },
                 { "PUT /v2/keys/a?noValueOnSuccess=true&prevValue=x", FORM, "value=7", 412, REFUSED("@6"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[x != 6]\",\"index\":@6}\n" },
-                { "PUT /v2/keys/n?noValueOnSuccess=true&prevExist=false", FORM, "value=7", 201, KEYS("@7"), "{\"action\":\"create\"}\n" },
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[x != "
+                  "6]\",\"index\":@6}\n" },
+                { "PUT /v2/keys/n?noValueOnSuccess=true&prevExist=false", FORM, "value=7", 201, KEYS("@7"),
+                  "{\"action\":\"create\"}\n" },
                 { "DELETE /v2/keys/a?prevValue=x", NULL, NULL, 412, REFUSED("@7"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[x != 6]\",\"index\":@7}\n" },
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[x != "
+                  "6]\",\"index\":@7}\n" },
                 { "DELETE /v2/keys/a?prevIndex=1000", NULL, NULL, 412, REFUSED("@7"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != @6]\",\"index\":@7}\n" },
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != "
+                  "@6]\",\"index\":@7}\n" },
                 { "DELETE /v2/keys/none?prevIndex=1", NULL, NULL, 404, REFUSED("@7"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/none\",\"index\":@7}\n" },
                 { "DELETE /v2/keys/a?prevValue=6&noValueOnSuccess=true", NULL, NULL, 200, KEYS("@8"),
-                  "{\"action\":\"compareAndDelete\",\"node\":{\"key\":\"/a\",\"modifiedIndex\":@8,\"createdIndex\":@6},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"6\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
+                  "{\"action\":\"compareAndDelete\",\"node\":{\"key\":\"/"
+                  "a\",\"modifiedIndex\":@8,\"createdIndex\":@6},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"6\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
                 { "DELETE /v2/keys/n?noValueOnSuccess=true&prevExist=false", NULL, NULL, 200, KEYS("@9"),
                   "{\"action\":\"delete\",\"node\":{\"key\":\"/n\",\"modifiedIndex\":@9,\"createdIndex\":@7},"
-                  "\"prevNode\":{\"key\":\"/n\",\"value\":\"7\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
+                  "\"prevNode\":{\"key\":\"/"
+                  "n\",\"value\":\"7\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
                 { "PUT /v2/keys/dir", FORM, "dir=true", 201, KEYS("@10"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/dir\",\"dir\":true,\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "dir\",\"dir\":true,\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
                 { "PUT /v2/keys/dir?prevValue=1", FORM, "value=1", 403, REFUSED("@10"),
                   "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/dir\",\"index\":@10}\n" },
                 { "DELETE /v2/keys/dir?prevValue=1&recursive=true", NULL, NULL, 403, REFUSED("@10"),
                   "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/dir\",\"index\":@10}\n" },
                 { "GET /v2/keys/", NULL, NULL, 200, KEYS("@10"),
-                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/dir\",\"dir\":true,\"modifiedIndex\":@10,"
+                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/"
+                  "dir\",\"dir\":true,\"modifiedIndex\":@10,"
                   "\"createdIndex\":@10}]}}\n" },
         };
 
@@ -516,49 +644,65 @@ static void conditions_decide_about_a_write(void **state) {
 static void a_time_to_live_is_set_renewed_and_taken_away(void **state) {
         static const Row rows[] = {
                 { "PUT /v2/keys/a", FORM, "value=1&ttl=1000", 201, KEYS("@1"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
                   "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/a", NULL, NULL, 200, KEYS("@1"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
                   "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=2000", 200, KEYS("@2"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E2000;Z\",\"ttl\":~2000,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"expiration\":\"$E2000;Z\",\"ttl\":~2000,"
                   "\"modifiedIndex\":@2,\"createdIndex\":@2},\"prevNode\":{\"key\":\"/a\",\"value\":\"1\","
                   "\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=3000&prevExist=true", 200, KEYS("@3"),
-                  "{\"action\":\"update\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E3000;Z\",\"ttl\":~3000,"
+                  "{\"action\":\"update\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"expiration\":\"$E3000;Z\",\"ttl\":~3000,"
                   "\"modifiedIndex\":@3,\"createdIndex\":@2},\"prevNode\":{\"key\":\"/a\",\"value\":\"1\","
                   "\"expiration\":\"$E2000;Z\",\"ttl\":~2000,\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/a", FORM, "refresh=true", 400, REFUSED("0"),
-                  "{\"errorCode\":212,\"message\":\"A TTL must be provided on refresh\",\"cause\":\"No TTL value set\","
+                  "{\"errorCode\":212,\"message\":\"A TTL must be provided on refresh\",\"cause\":\"No TTL "
+                  "value set\","
                   "\"index\":0}\n" },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=", 400, REFUSED("0"),
-                  "{\"errorCode\":212,\"message\":\"A TTL must be provided on refresh\",\"cause\":\"No TTL value set\","
+                  "{\"errorCode\":212,\"message\":\"A TTL must be provided on refresh\",\"cause\":\"No TTL "
+                  "value set\","
                   "\"index\":0}\n" },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=10&value=1", 400, REFUSED("0"),
-                  "{\"errorCode\":211,\"message\":\"Value provided on refresh\",\"cause\":\"A value was provided on a refresh\","
+                  "{\"errorCode\":211,\"message\":\"Value provided on refresh\",\"cause\":\"A value was "
+                  "provided on a refresh\","
                   "\"index\":0}\n" },
                 { "PUT /v2/keys/a", FORM, "refresh=true&ttl=4000&value=", 200, KEYS("@4"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E4000;Z\",\"ttl\":~4000,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"expiration\":\"$E4000;Z\",\"ttl\":~4000,"
                   "\"modifiedIndex\":@4,\"createdIndex\":@4},\"prevNode\":{\"key\":\"/a\",\"value\":\"1\","
                   "\"expiration\":\"$E3000;Z\",\"ttl\":~3000,\"modifiedIndex\":@3,\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/none", FORM, "refresh=true&ttl=10&prevExist=true", 404, REFUSED("@4"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/none\",\"index\":@4}\n" },
                 { "PUT /v2/keys/a", FORM, "ttl=&value=2", 200, KEYS("@5"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E4000;Z\",\"ttl\":~4000,\"modifiedIndex\":@4,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"2\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"expiration\":\"$E4000;Z\",\"ttl\":~4000,\"modifiedIndex\":@4,"
                   "\"createdIndex\":@4}}\n" },
                 { "PUT /v2/keys/a", FORM, "ttl=31536000000", 200, KEYS("@6"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"expiration\":\"$E31536000000;Z\","
-                  "\"ttl\":~31536000000,\"modifiedIndex\":@6,\"createdIndex\":@6},\"prevNode\":{\"key\":\"/a\",\"value\":\"2\","
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"expiration\":\"$E31536000000;Z\","
+                  "\"ttl\":~31536000000,\"modifiedIndex\":@6,\"createdIndex\":@6},\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"2\","
                   "\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
                 { "PUT /v2/keys/a", FORM, "ttl=31536000001", 200, KEYS("@7"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"expiration\":\"$E31536000000;Z\",\"ttl\":~31536000000,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"expiration\":\"$E31536000000;Z\",\"ttl\":~31536000000,"
                   "\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
                 { "PUT /v2/keys/a", FORM, "ttl=18446744073709551615", 200, KEYS("@8"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},"
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
                 { "PUT /v2/keys/a", FORM, "ttl=18446744073709551616", 400, REFUSED("0"),
                   "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
                   "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
@@ -572,14 +716,18 @@ static void a_time_to_live_is_set_renewed_and_taken_away(void **state) {
                   "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
                   "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
                 { "PUT /v2/keys/d", FORM, "dir=true&ttl=1000", 201, KEYS("@9"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
                   "\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
                 { "PUT /v2/keys/d/k", FORM, "value=1&ttl=500", 201, KEYS("@10"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"1\",\"expiration\":\"$E500;Z\",\"ttl\":~500,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "k\",\"value\":\"1\",\"expiration\":\"$E500;Z\",\"ttl\":~500,"
                   "\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
                 { "GET /v2/keys/d?recursive=true", NULL, NULL, 200, KEYS("@10"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
-                  "\"nodes\":[{\"key\":\"/d/k\",\"value\":\"1\",\"expiration\":\"$E500;Z\",\"ttl\":~500,\"modifiedIndex\":@10,"
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"nodes\":[{\"key\":\"/d/"
+                  "k\",\"value\":\"1\",\"expiration\":\"$E500;Z\",\"ttl\":~500,\"modifiedIndex\":@10,"
                   "\"createdIndex\":@10}],\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
                 { "POST /v2/keys/d", FORM, "value=1&ttl=31536000001", 201, KEYS("@11"),
                   "{\"action\":\"create\",\"node\":{\"key\":\"/d/#11\",\"value\":\"1\",\"modifiedIndex\":@11,"
@@ -592,25 +740,34 @@ static void a_time_to_live_is_set_renewed_and_taken_away(void **state) {
 static void each_wrong_parameter_is_named(void **state) {
         static const Row rows[] = {
                 { "GET /v2/keys/?recursive=yes", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"recursive\\\"\","
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "\\\"recursive\\\"\","
                   "\"index\":0}\n" },
                 { "GET /v2/keys/?sorted=", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"sorted\\\"\",\"index\":0}\n" },
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "\\\"sorted\\\"\",\"index\":0}\n" },
                 { "GET /v2/keys/?wait=tRue", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"wait\\\"\",\"index\":0}\n" },
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "\\\"wait\\\"\",\"index\":0}\n" },
                 { "GET /v2/keys/?dir=2", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"dir\\\"\",\"index\":0}\n" },
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "\\\"dir\\\"\",\"index\":0}\n" },
                 { "GET /v2/keys/?quorum=fALSE", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"quorum\\\"\",\"index\":0}\n" },
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "\\\"quorum\\\"\",\"index\":0}\n" },
                 { "GET /v2/keys/?stream=on", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"stream\\\"\",\"index\":0}\n" },
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "\\\"stream\\\"\",\"index\":0}\n" },
                 { "GET /v2/keys/?noValueOnSuccess=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"noValueOnSuccess\\\"\","
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "\\\"noValueOnSuccess\\\"\","
                   "\"index\":0}\n" },
                 { "GET /v2/keys/?prevExist=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for prevExist\",\"index\":0}\n" },
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "prevExist\",\"index\":0}\n" },
                 { "GET /v2/keys/?refresh=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for refresh\",\"index\":0}\n" },
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "refresh\",\"index\":0}\n" },
                 { "GET /v2/keys/?prevIndex=", NULL, NULL, 400, REFUSED("0"),
                   "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
                   "\"cause\":\"invalid value for \\\"prevIndex\\\"\",\"index\":0}\n" },
@@ -628,22 +785,30 @@ static void each_wrong_parameter_is_named(void **state) {
                   "\"cause\":\"\\\"prevValue\\\" cannot be empty\",\"index\":0}\n" },
                 { "HEAD /v2/keys/?wait=true", NULL, NULL, 400, REFUSED("0"), "" },
                 { "PUT /v2/keys/a?wait=true", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"\\\"wait\\\" can only be used with GET requests\","
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"\\\"wait\\\" can only be "
+                  "used with GET requests\","
                   "\"index\":0}\n" },
                 { "DELETE /v2/keys/a?wait=1", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"\\\"wait\\\" can only be used with GET requests\","
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"\\\"wait\\\" can only be "
+                  "used with GET requests\","
                   "\"index\":0}\n" },
-                { "PUT /v2/keys/a?wait=false&sorted=0&stream=f&quorum=F&recursive=FALSE&dir=False", FORM, "value=1", 201, KEYS("@1"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/a?wait=false&sorted=0&stream=f&quorum=F&recursive=FALSE&dir=False", FORM,
+                  "value=1", 201, KEYS("@1"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/a?recursive=1&sorted=t&quorum=T", NULL, NULL, 200, KEYS("@1"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
-                { "GET /v2/keys/a?recursive=TRUE&sorted=True&quorum=true&unknown=x", NULL, NULL, 200, KEYS("@1"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/a?recursive=TRUE&sorted=True&quorum=true&unknown=x", NULL, NULL, 200,
+                  KEYS("@1"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/?prevIndex=x&recursive=x", NULL, NULL, 400, REFUSED("0"),
                   "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
                   "\"cause\":\"invalid value for \\\"prevIndex\\\"\",\"index\":0}\n" },
                 { "GET /v2/keys/?recursive=x&sorted=y", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"recursive\\\"\","
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "\\\"recursive\\\"\","
                   "\"index\":0}\n" },
                 { "PUT /v2/keys/a?prevValue=&noValueOnSuccess=x", NULL, NULL, 400, REFUSED("0"),
                   "{\"errorCode\":201,\"message\":\"PrevValue is Required in POST form\","
@@ -652,7 +817,8 @@ static void each_wrong_parameter_is_named(void **state) {
                   "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
                   "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
                 { "PUT /v2/keys/a?prevExist=x&refresh=x", NULL, NULL, 400, REFUSED("0"),
-                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for prevExist\",\"index\":0}\n" },
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for "
+                  "prevExist\",\"index\":0}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -660,32 +826,39 @@ static void each_wrong_parameter_is_named(void **state) {
 
 static void a_path_with_dots_or_doubled_slashes_leads_to_the_clean_one(void **state) {
         static const Row rows[] = {
-                { "GET /v2/keys//a", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a\r\n",
+                { "GET /v2/keys//a", NULL, NULL, 301,
+                  "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a\r\n",
                   "<a href=\"/v2/keys/a\">Moved Permanently</a>.\n\n" },
-                { "HEAD /v2/keys/a//", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a/\r\n", "" },
+                { "HEAD /v2/keys/a//", NULL, NULL, 301,
+                  "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a/\r\n", "" },
                 { "PUT /v2/keys/a/../b/", FORM, "value=1", 301, "Location: /v2/keys/b/\r\n", "" },
-                { "GET /v2/keys/./a?quorum=true&x=%20", NULL, NULL,
-                  301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a?quorum=true&x=%20\r\n",
+                { "GET /v2/keys/./a?quorum=true&x=%20", NULL, NULL, 301,
+                  "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a?quorum=true&x=%20\r\n",
                   "<a href=\"/v2/keys/a?quorum=true&amp;x=%20\">Moved Permanently</a>.\n\n" },
-                { "GET /v2/keys/a/.", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a\r\n",
+                { "GET /v2/keys/a/.", NULL, NULL, 301,
+                  "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a\r\n",
                   "<a href=\"/v2/keys/a\">Moved Permanently</a>.\n\n" },
-                { "GET /v2/keys/a/..", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys\r\n",
+                { "GET /v2/keys/a/..", NULL, NULL, 301,
+                  "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys\r\n",
                   "<a href=\"/v2/keys\">Moved Permanently</a>.\n\n" },
                 { "GET /v2/keys/a/...", NULL, NULL, 404, REFUSED("0"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
                 { "GET /v2/keys/.a", NULL, NULL, 404, REFUSED("0"),
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/.a\",\"index\":0}\n" },
-                { "GET /v2/keys//%3C%26%3E%22'%20%25%C3%A4", NULL, NULL,
-                  301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/%3C&%3E%22%27%20%25%C3%A4\r\n",
+                { "GET /v2/keys//%3C%26%3E%22'%20%25%C3%A4", NULL, NULL, 301,
+                  "Content-Type: text/html; charset=utf-8\r\nLocation: "
+                  "/v2/keys/%3C&%3E%22%27%20%25%C3%A4\r\n",
                   "<a href=\"/v2/keys/%3C&amp;%3E%22%27%20%25%C3%A4\">Moved Permanently</a>.\n\n" },
                 { "GET /..", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /\r\n",
                   "<a href=\"/\">Moved Permanently</a>.\n\n" },
                 { "GET //", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /\r\n",
                   "<a href=\"/\">Moved Permanently</a>.\n\n" },
-                { "GET /nope/.", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /nope\r\n",
+                { "GET /nope/.", NULL, NULL, 301,
+                  "Content-Type: text/html; charset=utf-8\r\nLocation: /nope\r\n",
                   "<a href=\"/nope\">Moved Permanently</a>.\n\n" },
                 { "OPTIONS /nope/.", NULL, NULL, 200, "", "" },
-                { "GET /%2e%2e/version", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /version\r\n",
+                { "GET /%2e%2e/version", NULL, NULL, 301,
+                  "Content-Type: text/html; charset=utf-8\r\nLocation: /version\r\n",
                   "<a href=\"/version\">Moved Permanently</a>.\n\n" },
                 { "OPTIONS *", NULL, NULL, 200, "", "" },
                 { "GET *", NULL, NULL, 400, "", "" },
@@ -698,29 +871,39 @@ static void a_path_with_dots_or_doubled_slashes_leads_to_the_clean_one(void **st
 static void a_watch_answers_with_the_first_change_from_its_index_on(void **state) {
         static const Row rows[] = {
                 { "PUT /v2/keys/a", FORM, "value=1", 201, KEYS("@1"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/d/k", FORM, "value=2&ttl=1000", 201, KEYS("@2"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
                   "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "PUT /v2/keys/d/_h", FORM, "value=3", 201, KEYS("@3"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/_h\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "_h\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
                 { "DELETE /v2/keys/a", NULL, NULL, 200, KEYS("@4"),
                   "{\"action\":\"delete\",\"node\":{\"key\":\"/a\",\"modifiedIndex\":@4,\"createdIndex\":@1},"
-                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "\"prevNode\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/a?wait=true&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/?wait=true&waitIndex=1&recursive=true", NULL, NULL, 200, KEYS("@4"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
                 { "GET /v2/keys/d?wait=true&waitIndex=1&recursive=true", NULL, NULL, 200, KEYS("@4"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
                   "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "GET /v2/keys/d/k?wait=true&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
                   "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
                 { "GET /v2/keys/d/_h?wait=true&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/_h\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "_h\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
                 { "GET /v2/keys/d/k?wait=1&quorum=false&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
-                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                  "k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
                   "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
         };
 
@@ -731,27 +914,35 @@ static void a_watch_answers_with_the_first_change_from_its_index_on(void **state
 
 static void a_value_is_its_bytes_with_its_indexes_beside_it(void **state) {
         static const Row rows[] = {
-                { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON, "{\"error\":{\"code\":404,\"message\":\"key not found\"}}\n" },
+                { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"key not found\"}}\n" },
                 { "PUT /fleet/v1/kv/value/a", NULL, "one", 201, JSON,
-                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@1}}\n" },
+                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@1}}\n" },
                 { "PUT /fleet/v1/kv/value/a?ttl=1000", NULL, "two", 200, JSON,
-                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@2,"
-                  "\"ttl\":~1000},\"prevNode\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@1}}\n" },
-                { "GET /fleet/v1/kv/value/a", NULL, NULL,
-                  200, "Content-Type: application/octet-stream\r\nX-Fleet-Index: @2\r\nX-Fleet-Modified-Index: @2\r\n"
-                    "X-Fleet-Created-Index: @2\r\n" NOSNIFF "X-Fleet-TTL: ~1000\r\n",
+                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@2,"
+                  "\"ttl\":~1000},\"prevNode\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@1}}\n" },
+                { "GET /fleet/v1/kv/value/a", NULL, NULL, 200,
+                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: @2\r\nX-Fleet-Modified-Index: "
+                  "@2\r\n"
+                  "X-Fleet-Created-Index: @2\r\n" NOSNIFF "X-Fleet-TTL: ~1000\r\n",
                   "two" },
-                { "HEAD /fleet/v1/kv/value/a?quorum=true", NULL, NULL,
-                  200, "Content-Type: application/octet-stream\r\nX-Fleet-Index: @2\r\nX-Fleet-Modified-Index: @2\r\n"
-                    "X-Fleet-Created-Index: @2\r\n" NOSNIFF "X-Fleet-TTL: ~1000\r\n",
+                { "HEAD /fleet/v1/kv/value/a?quorum=true", NULL, NULL, 200,
+                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: @2\r\nX-Fleet-Modified-Index: "
+                  "@2\r\n"
+                  "X-Fleet-Created-Index: @2\r\n" NOSNIFF "X-Fleet-TTL: ~1000\r\n",
                   "" },
                 { "PUT /fleet/v1/kv/value/a?prevExist=true", NULL, "three", 200, JSON,
-                  "{\"action\":\"update\",\"index\":@3,\"node\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@3},"
+                  "{\"action\":\"update\",\"index\":@3,\"node\":{\"createdIndex\":@2,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@3},"
                   "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@2,\"ttl\":~1000}}\n" },
                 { "PUT /fleet/v1/kv/value/a?prevExist=false", NULL, "four", 412, JSON,
                   "{\"error\":{\"code\":412,\"message\":\"key already exists: /a\"},\"index\":@3}\n" },
                 { "PUT /fleet/v1/kv/value/a?prevExist=false&prevIndex=1", NULL, "four", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: what must not exist has none; leave out prevIndex or prevExist"
+                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: what must not exist has none; leave out "
+                  "prevIndex or prevExist"
                   "\"}}\n" },
                 { "PUT /fleet/v1/kv/value/a?prevIndex=1000", NULL, "four", 412, JSON,
                   "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != @3]\"},\"index\":@3}\n" },
@@ -760,25 +951,30 @@ static void a_value_is_its_bytes_with_its_indexes_beside_it(void **state) {
                 { "PUT /fleet/v1/kv/value/none?prevExist=true", NULL, "four", 404, JSON,
                   "{\"error\":{\"code\":404,\"message\":\"key not found: /none\"},\"index\":@3}\n" },
                 { "PUT /fleet/v1/kv/value/new?prevExist=false", NULL, "", 201, JSON,
-                  "{\"action\":\"create\",\"index\":@4,\"node\":{\"createdIndex\":@4,\"key\":\"/new\",\"modifiedIndex\":@4}}\n" },
-                { "GET /fleet/v1/kv/value/new", NULL, NULL,
-                  200, "Content-Type: application/octet-stream\r\nX-Fleet-Index: @4\r\nX-Fleet-Modified-Index: @4\r\n"
-                    "X-Fleet-Created-Index: @4\r\n" NOSNIFF,
+                  "{\"action\":\"create\",\"index\":@4,\"node\":{\"createdIndex\":@4,\"key\":\"/"
+                  "new\",\"modifiedIndex\":@4}}\n" },
+                { "GET /fleet/v1/kv/value/new", NULL, NULL, 200,
+                  "Content-Type: application/octet-stream\r\nX-Fleet-Index: @4\r\nX-Fleet-Modified-Index: "
+                  "@4\r\n"
+                  "X-Fleet-Created-Index: @4\r\n" NOSNIFF,
                   "" },
                 { "PUT /fleet/v1/kv/value/a", FORM, "value=1", 415, JSON,
                   "{\"error\":{\"code\":415,\"message\":\"the body is the value itself,"
                   " of type application/octet-stream: curl -T FILE\"}}\n" },
                 { "PUT /fleet/v1/kv/value/a", "Content-Type: text/plain\r\n", "five", 200, JSON,
-                  "{\"action\":\"set\",\"index\":@5,\"node\":{\"createdIndex\":@5,\"key\":\"/a\",\"modifiedIndex\":@5},"
+                  "{\"action\":\"set\",\"index\":@5,\"node\":{\"createdIndex\":@5,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@5},"
                   "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@3}}\n" },
                 { "PUT /fleet/v1/kv/value/a/b", NULL, "1", 409, JSON,
                   "{\"error\":{\"code\":409,\"message\":\"not a directory: /a\"},\"index\":@5}\n" },
                 { "PUT /fleet/v1/kv/value/d/k", NULL, "1", 201, JSON,
-                  "{\"action\":\"set\",\"index\":@6,\"node\":{\"createdIndex\":@6,\"key\":\"/d/k\",\"modifiedIndex\":@6}}\n" },
+                  "{\"action\":\"set\",\"index\":@6,\"node\":{\"createdIndex\":@6,\"key\":\"/d/"
+                  "k\",\"modifiedIndex\":@6}}\n" },
                 { "PUT /fleet/v1/kv/value/d", NULL, "1", 409, JSON,
                   "{\"error\":{\"code\":409,\"message\":\"not a file: /d\"},\"index\":@6}\n" },
                 { "GET /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
-                  "{\"error\":{\"code\":409,\"message\":\"it is a directory: GET /fleet/v1/kv/list?prefix=KEY\"},\"index\":@6}\n" },
+                  "{\"error\":{\"code\":409,\"message\":\"it is a directory: GET "
+                  "/fleet/v1/kv/list?prefix=KEY\"},\"index\":@6}\n" },
                 { "DELETE /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
                   "{\"error\":{\"code\":409,\"message\":\"not a file: /d\"},\"index\":@6}\n" },
                 { "DELETE /fleet/v1/kv/value/d?dir=true", NULL, NULL, 409, JSON,
@@ -786,18 +982,22 @@ static void a_value_is_its_bytes_with_its_indexes_beside_it(void **state) {
                 { "DELETE /fleet/v1/kv/value/a?prevIndex=1000", NULL, NULL, 412, JSON,
                   "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != @5]\"},\"index\":@6}\n" },
                 { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 200, JSON,
-                  "{\"action\":\"delete\",\"index\":@7,\"node\":{\"createdIndex\":@5,\"key\":\"/a\",\"modifiedIndex\":@7},"
+                  "{\"action\":\"delete\",\"index\":@7,\"node\":{\"createdIndex\":@5,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@7},"
                   "\"prevNode\":{\"createdIndex\":@5,\"key\":\"/a\",\"modifiedIndex\":@5}}\n" },
                 { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
                   "{\"error\":{\"code\":404,\"message\":\"key not found: /a\"},\"index\":@7}\n" },
                 { "DELETE /fleet/v1/kv/value/d?recursive=true", NULL, NULL, 200, JSON,
-                  "{\"action\":\"delete\",\"index\":@8,\"node\":{\"createdIndex\":@6,\"dir\":true,\"key\":\"/d\","
-                  "\"modifiedIndex\":@8},\"prevNode\":{\"createdIndex\":@6,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@6}}\n" },
+                  "{\"action\":\"delete\",\"index\":@8,\"node\":{\"createdIndex\":@6,\"dir\":true,\"key\":\"/"
+                  "d\","
+                  "\"modifiedIndex\":@8},\"prevNode\":{\"createdIndex\":@6,\"dir\":true,\"key\":\"/"
+                  "d\",\"modifiedIndex\":@6}}\n" },
                 { "PUT /fleet/v1/kv/value/", NULL, "1", 403, JSON,
                   "{\"error\":{\"code\":403,\"message\":\"root is read only: /\"},\"index\":@8}\n" },
                 { "DELETE /fleet/v1/kv/value/", NULL, NULL, 403, JSON,
                   "{\"error\":{\"code\":403,\"message\":\"root is read only: /\"},\"index\":@8}\n" },
-                { "GET /fleet/v1/kv/value", NULL, NULL, 400, JSON, "{\"error\":{\"code\":400,\"message\":\"a key begins with '/'\"}}\n" },
+                { "GET /fleet/v1/kv/value", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"a key begins with '/'\"}}\n" },
                 { "GET /fleet/v1/kv/value//a", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"a key has no empty part, none of '.' and '..',"
                   " and no '/' at its end\"}}\n" },
@@ -812,10 +1012,13 @@ static void a_value_is_its_bytes_with_its_indexes_beside_it(void **state) {
                 { "GET /fleet/v1/kv/value/_fleet", NULL, NULL, 404, JSON,
                   "{\"error\":{\"code\":404,\"message\":\"key not found\"},\"index\":@8}\n" },
                 { "PUT /fleet/v1/kv/value/f?ttl=31536000001", NULL, "1", 201, JSON,
-                  "{\"action\":\"set\",\"index\":@9,\"node\":{\"createdIndex\":@9,\"key\":\"/f\",\"modifiedIndex\":@9}}\n" },
+                  "{\"action\":\"set\",\"index\":@9,\"node\":{\"createdIndex\":@9,\"key\":\"/"
+                  "f\",\"modifiedIndex\":@9}}\n" },
                 { "PUT /fleet/v1/kv/value/f?ttl=31536000000", NULL, "1", 200, JSON,
-                  "{\"action\":\"set\",\"index\":@10,\"node\":{\"createdIndex\":@10,\"key\":\"/f\",\"modifiedIndex\":@10,"
-                  "\"ttl\":~31536000000},\"prevNode\":{\"createdIndex\":@9,\"key\":\"/f\",\"modifiedIndex\":@9}}\n" },
+                  "{\"action\":\"set\",\"index\":@10,\"node\":{\"createdIndex\":@10,\"key\":\"/"
+                  "f\",\"modifiedIndex\":@10,"
+                  "\"ttl\":~31536000000},\"prevNode\":{\"createdIndex\":@9,\"key\":\"/"
+                  "f\",\"modifiedIndex\":@9}}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -824,22 +1027,29 @@ static void a_value_is_its_bytes_with_its_indexes_beside_it(void **state) {
 static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/kv", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
+                  "/value/KEY\"}}\n" },
                 { "GET /fleet/v1/kv/", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
+                  "/value/KEY\"}}\n" },
                 { "GET /fleet/v1/kv/lists", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
+                  "/value/KEY\"}}\n" },
                 { "GET /fleet/v1/kv/list/a", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
+                  "/value/KEY\"}}\n" },
                 { "GET /fleet/v1/kv/list%00", NULL, NULL, 404, JSON,
-                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and "
+                  "/value/KEY\"}}\n" },
                 { "PUT /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
-                  "{\"error\":{\"code\":405,\"message\":\"PUT is not for this path; it takes GET,HEAD\"}}\n" },
+                  "{\"error\":{\"code\":405,\"message\":\"PUT is not for this path; it takes "
+                  "GET,HEAD\"}}\n" },
                 { "HEAD /fleet/v1/kv/changes", NULL, NULL, 405, JSON "Allow: GET\r\n", "" },
                 { "GET /fleet/v1/kv/txn", NULL, NULL, 405, JSON "Allow: POST\r\n",
                   "{\"error\":{\"code\":405,\"message\":\"GET is not for this path; it takes POST\"}}\n" },
                 { "POST /fleet/v1/kv/value/a", NULL, "1", 405, JSON "Allow: GET,HEAD,PUT,DELETE\r\n",
-                  "{\"error\":{\"code\":405,\"message\":\"POST is not for this path; it takes GET,HEAD,PUT,DELETE\"}}\n" },
+                  "{\"error\":{\"code\":405,\"message\":\"POST is not for this path; it takes "
+                  "GET,HEAD,PUT,DELETE\"}}\n" },
                 { "POST /fleet/v1/kv/txn?quorum=true", JSON, "{}", 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"quorum: this takes no parameters\"}}\n" },
                 { "GET /fleet/v1/kv/value/a?prevIndex=1", NULL, NULL, 400, JSON,
@@ -857,11 +1067,14 @@ static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state
                 { "GET /fleet/v1/kv/value/a?x=%4", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
                 { "PUT /fleet/v1/kv/value/a?prevIndex=0", NULL, "1", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: expected a number from 1 to 18446744073709551615\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: expected a number from 1 to "
+                  "18446744073709551615\"}}\n" },
                 { "PUT /fleet/v1/kv/value/a?prevIndex=18446744073709551616", NULL, "1", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: expected a number from 1 to 18446744073709551615\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: expected a number from 1 to "
+                  "18446744073709551615\"}}\n" },
                 { "PUT /fleet/v1/kv/value/a?ttl=-1", NULL, "1", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"ttl: expected a number from 0 to 18446744073709551615\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"ttl: expected a number from 0 to "
+                  "18446744073709551615\"}}\n" },
                 { "PUT /fleet/v1/kv/value/a?quorum=true", NULL, "1", 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"quorum: this takes prevExist prevIndex ttl\"}}\n" },
                 { "DELETE /fleet/v1/kv/value/a?ttl=1", NULL, NULL, 400, JSON,
@@ -876,30 +1089,37 @@ static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state
                 { "GET /fleet/v1/kv/list?prefix=", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"prefix: a key begins with '/'\"}}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/a/", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key has no empty part, none of '.' and '..',"
+                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key has no empty part, none of '.' and "
+                  "'..',"
                   " and no '/' at its end\"}}\n" },
                 { "GET /fleet/v1/kv/list?nextPageToken=x", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the answer before,"
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the "
+                  "answer before,"
                   " with the same prefix\"}}\n" },
                 { "GET /fleet/v1/kv/list?nextPageToken=", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the answer before,"
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the "
+                  "answer before,"
                   " with the same prefix\"}}\n" },
                 { "GET /fleet/v1/kv/list?nextPageToken=YQ", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the answer before,"
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the "
+                  "answer before,"
                   " with the same prefix\"}}\n" },
                 { "GET /fleet/v1/kv/list?values=no&recursive=x", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"recursive: expected true or false\"}}\n" },
                 { "GET /fleet/v1/kv/changes?after=18446744073709551615", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"after: expected a number from 0 to 18446744073709551614\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"after: expected a number from 0 to "
+                  "18446744073709551614\"}}\n" },
                 { "GET /fleet/v1/kv/changes?progress=3601", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"progress: expected a number from 0 to 3600\"}}\n" },
                 { "GET /fleet/v1/kv/changes?limit=1", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"limit: this takes after prefix progress\"}}\n" },
                 { "GET /fleet/v1/kv/changes?prefix=//", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key has no empty part, none of '.' and '..',"
+                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key has no empty part, none of '.' and "
+                  "'..',"
                   " and no '/' at its end\"}}\n" },
                 { "OPTIONS /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
-                  "{\"error\":{\"code\":405,\"message\":\"OPTIONS is not for this path; it takes GET,HEAD\"}}\n" },
+                  "{\"error\":{\"code\":405,\"message\":\"OPTIONS is not for this path; it takes "
+                  "GET,HEAD\"}}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -909,55 +1129,84 @@ static void a_list_comes_in_pages(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON, "{\"nodes\":[]}\n" },
                 { "PUT /fleet/v1/kv/value/d/a", NULL, "1", 201, JSON,
-                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/a\",\"modifiedIndex\":@1}}\n" },
+                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/"
+                  "a\",\"modifiedIndex\":@1}}\n" },
                 { "PUT /fleet/v1/kv/value/d/e/b?ttl=1000", NULL, "2", 201, JSON,
-                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/e/b\",\"modifiedIndex\":@2,"
+                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/e/"
+                  "b\",\"modifiedIndex\":@2,"
                   "\"ttl\":~1000}}\n" },
                 { "PUT /fleet/v1/kv/value/d/_h", NULL, "3", 201, JSON,
-                  "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3}}\n" },
+                  "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\",\"modifiedIndex\":@3}}\n" },
                 { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@1},"
-                  "{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,"
-                  "\"key\":\"/d/a\",\"modifiedIndex\":@1,\"value\":\"1\"},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\","
-                  "\"modifiedIndex\":@2},{\"createdIndex\":@2,\"key\":\"/d/e/b\",\"modifiedIndex\":@2,\"ttl\":~1000,"
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/"
+                  "d\",\"modifiedIndex\":@1},"
+                  "{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,"
+                  "\"key\":\"/d/"
+                  "a\",\"modifiedIndex\":@1,\"value\":\"1\"},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/"
+                  "e\","
+                  "\"modifiedIndex\":@2},{\"createdIndex\":@2,\"key\":\"/d/e/"
+                  "b\",\"modifiedIndex\":@2,\"ttl\":~1000,"
                   "\"value\":\"2\"}]}\n" },
                 { "HEAD /fleet/v1/kv/list", NULL, NULL, 200, JSON, "" },
                 { "GET /fleet/v1/kv/list?recursive=false&values=false", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@1}]}\n" },
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/"
+                  "d\",\"modifiedIndex\":@1}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&recursive=false&quorum=true", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@1},"
-                  "{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,"
-                  "\"key\":\"/d/a\",\"modifiedIndex\":@1,\"value\":\"1\"},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\","
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/"
+                  "d\",\"modifiedIndex\":@1},"
+                  "{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,"
+                  "\"key\":\"/d/"
+                  "a\",\"modifiedIndex\":@1,\"value\":\"1\"},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/"
+                  "e\","
                   "\"modifiedIndex\":@2}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d/a", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"key\":\"/d/a\",\"modifiedIndex\":@1,\"value\":\"1\"}]}\n" },
-                { "GET /fleet/v1/kv/list?prefix=/d/a/b", NULL, NULL, 200, JSON, "{\"index\":@3,\"nodes\":[]}\n" },
-                { "GET /fleet/v1/kv/list?prefix=/none", NULL, NULL, 200, JSON, "{\"index\":@3,\"nodes\":[]}\n" },
-                { "GET /fleet/v1/kv/list?prefix=/_fleet", NULL, NULL, 200, JSON, "{\"index\":@3,\"nodes\":[]}\n" },
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"key\":\"/d/"
+                  "a\",\"modifiedIndex\":@1,\"value\":\"1\"}]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/d/a/b", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nodes\":[]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/none", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nodes\":[]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/_fleet", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nodes\":[]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&limit=5&values=false", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@1},"
-                  "{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,\"key\":\"/d/a\","
-                  "\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\",\"modifiedIndex\":@2},"
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/"
+                  "d\",\"modifiedIndex\":@1},"
+                  "{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,\"key\":\"/d/a\","
+                  "\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/"
+                  "e\",\"modifiedIndex\":@2},"
                   "{\"createdIndex\":@2,\"key\":\"/d/e/b\",\"modifiedIndex\":@2,\"ttl\":~1000}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&limit=4&values=false", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nextPageToken\":\"L2U\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\","
-                  "\"modifiedIndex\":@1},{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,"
+                  "{\"index\":@3,\"nextPageToken\":\"L2U\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,"
+                  "\"key\":\"/d\","
+                  "\"modifiedIndex\":@1},{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,"
                   "\"key\":\"/d/a\",\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\","
                   "\"modifiedIndex\":@2}]}\n" },
                 { "GET /fleet/v1/kv/list?prefix=/d&limit=1&values=false", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nextPageToken\":\"Lw\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\","
+                  "{\"index\":@3,\"nextPageToken\":\"Lw\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,"
+                  "\"key\":\"/d\","
                   "\"modifiedIndex\":@1}]}\n" },
-                { "GET /fleet/v1/kv/list?prefix=/d&limit=1&values=false&nextPageToken=Lw", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nextPageToken\":\"L19o\",\"nodes\":[{\"createdIndex\":@3,\"key\":\"/d/_h\","
+                { "GET /fleet/v1/kv/list?prefix=/d&limit=1&values=false&nextPageToken=Lw", NULL, NULL, 200,
+                  JSON,
+                  "{\"index\":@3,\"nextPageToken\":\"L19o\",\"nodes\":[{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\","
                   "\"modifiedIndex\":@3}]}\n" },
-                { "GET /fleet/v1/kv/list?prefix=/d&limit=2&values=false&nextPageToken=L19o", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nextPageToken\":\"L2U\",\"nodes\":[{\"createdIndex\":@1,\"key\":\"/d/a\",\"modifiedIndex\":@1},"
+                { "GET /fleet/v1/kv/list?prefix=/d&limit=2&values=false&nextPageToken=L19o", NULL, NULL, 200,
+                  JSON,
+                  "{\"index\":@3,\"nextPageToken\":\"L2U\",\"nodes\":[{\"createdIndex\":@1,\"key\":\"/d/"
+                  "a\",\"modifiedIndex\":@1},"
                   "{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\",\"modifiedIndex\":@2}]}\n" },
                 { "GET /fleet/v1/kv/list?limit=1", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nextPageToken\":\"L2Q\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\","
+                  "{\"index\":@3,\"nextPageToken\":\"L2Q\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,"
+                  "\"key\":\"/d\","
                   "\"modifiedIndex\":@1}]}\n" },
                 { "GET /fleet/v1/kv/list?limit=1&nextPageToken=L2Q", NULL, NULL, 200, JSON,
-                  "{\"index\":@3,\"nextPageToken\":\"L2QvX2g\",\"nodes\":[{\"createdIndex\":@3,\"key\":\"/d/_h\","
+                  "{\"index\":@3,\"nextPageToken\":\"L2QvX2g\",\"nodes\":[{\"createdIndex\":@3,\"key\":\"/d/"
+                  "_h\","
                   "\"modifiedIndex\":@3,\"value\":\"3\"}]}\n" },
         };
 
@@ -966,93 +1215,147 @@ static void a_list_comes_in_pages(void **state) {
 
 static void a_transaction_says_what_it_wrote_or_what_refused_it(void **state) {
         static const Row rows[] = {
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":false}],\"writes\":[{\"action\":\"create\","
-                    "\"key\":\"/a\",\"value\":\"1\"},"
-                    "{\"action\":\"set\",\"key\":\"/d/k\",\"value64\":\"AP8=\",\"ttl\":1000},{\"action\":\"set\",\"key\":\"/e\","
-                    "\"dir\":true}]}",
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"checks\":[{\"key\":\"/a\",\"exists\":false}],\"writes\":[{\"action\":\"create\","
+                  "\"key\":\"/a\",\"value\":\"1\"},"
+                  "{\"action\":\"set\",\"key\":\"/d/"
+                  "k\",\"value64\":\"AP8=\",\"ttl\":1000},{\"action\":\"set\",\"key\":\"/e\","
+                  "\"dir\":true}]}",
                   200, JSON,
-                  "{\"index\":@3,\"writes\":[{\"action\":\"create\",\"node\":{\"createdIndex\":@1,\"key\":\"/a\","
-                  "\"modifiedIndex\":@1,\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\","
-                  "\"modifiedIndex\":@2,\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@3,"
+                  "{\"index\":@3,\"writes\":[{\"action\":\"create\",\"node\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\","
+                  "\"modifiedIndex\":@1,\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@2,"
+                  "\"key\":\"/d/k\","
+                  "\"modifiedIndex\":@2,\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"set\",\"node\":{"
+                  "\"createdIndex\":@3,"
                   "\"dir\":true,\"key\":\"/e\",\"modifiedIndex\":@3}}]}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"value\":\"1\"},{\"key\":\"/d\",\"exists\":true}],"
-                    "\"writes\":[{\"action\":\"update\",\"key\":\"/a\",\"value\":\"2\"},"
-                    "{\"action\":\"set\",\"key\":\"/d/k\",\"refresh\":true,\"ttl\":2000},{\"action\":\"delete\",\"key\":\"/e\","
-                    "\"dir\":true}]}",
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"checks\":[{\"key\":\"/a\",\"value\":\"1\"},{\"key\":\"/d\",\"exists\":true}],"
+                  "\"writes\":[{\"action\":\"update\",\"key\":\"/a\",\"value\":\"2\"},"
+                  "{\"action\":\"set\",\"key\":\"/d/"
+                  "k\",\"refresh\":true,\"ttl\":2000},{\"action\":\"delete\",\"key\":\"/e\","
+                  "\"dir\":true}]}",
                   200, JSON,
-                  "{\"index\":@6,\"writes\":[{\"action\":\"update\",\"node\":{\"createdIndex\":@1,\"key\":\"/a\","
-                  "\"modifiedIndex\":@4,\"value\":\"2\"},\"prevNode\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@1,"
-                  "\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@5,\"key\":\"/d/k\",\"modifiedIndex\":@5,"
-                  "\"ttl\":~2000,\"value64\":\"AP8=\"},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@2,"
-                  "\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"delete\",\"node\":{\"createdIndex\":@3,\"dir\":true,"
-                  "\"key\":\"/e\",\"modifiedIndex\":@6},\"prevNode\":{\"createdIndex\":@3,\"dir\":true,\"key\":\"/e\","
+                  "{\"index\":@6,\"writes\":[{\"action\":\"update\",\"node\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\","
+                  "\"modifiedIndex\":@4,\"value\":\"2\"},\"prevNode\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@1,"
+                  "\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@5,\"key\":\"/d/"
+                  "k\",\"modifiedIndex\":@5,"
+                  "\"ttl\":~2000,\"value64\":\"AP8=\"},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/"
+                  "k\",\"modifiedIndex\":@2,"
+                  "\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"delete\",\"node\":{\"createdIndex\":@3,"
+                  "\"dir\":true,"
+                  "\"key\":\"/"
+                  "e\",\"modifiedIndex\":@6},\"prevNode\":{\"createdIndex\":@3,\"dir\":true,\"key\":\"/e\","
                   "\"modifiedIndex\":@3}}]}\n" },
                 { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true}]}", 200, JSON,
                   "{\"index\":@6,\"writes\":[]}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true},{\"key\":\"/a\",\"exists\":false}],"
-                    "\"writes\":[{\"action\":\"delete\",\"key\":\"/a\"}]}",
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"checks\":[{\"key\":\"/a\",\"exists\":true},{\"key\":\"/a\",\"exists\":false}],"
+                  "\"writes\":[{\"action\":\"delete\",\"key\":\"/a\"}]}",
                   412, JSON,
                   "{\"error\":{\"at\":\"checks[1]\",\"code\":412,\"message\":\"checks[1]: the key exists\"},"
-                  "\"found\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"exists\":true}]}", 412, JSON,
-                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the key does not exist\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"value\":\"\"}]}", 412, JSON,
-                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the key does not exist\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"modifiedIndex\":7}]}", 412, JSON,
-                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the key does not exist\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"modifiedIndex\":1000}]}", 412, JSON,
-                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the modified index is @4, not 1000\"},"
-                  "\"found\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"value\":\"1\"}]}", 412, JSON,
-                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the value is another one\"},"
-                  "\"found\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/d\",\"value\":\"1\"}]}", 412, JSON,
-                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: it is a directory, and has no value\"},"
-                  "\"found\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@2},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/b\"},{\"action\":\"update\","
-                    "\"key\":\"/none\",\"value\":\"1\"}]}",
-                  404, JSON,
-                  "{\"error\":{\"at\":\"writes[1]\",\"code\":404,\"message\":\"writes[1]: key not found: /none\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true}],\"writes\":[{\"action\":\"create\","
-                    "\"key\":\"/a\"}]}",
+                  "\"found\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"exists\":true}]}", 412,
+                  JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the key does not "
+                  "exist\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"value\":\"\"}]}", 412,
+                  JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the key does not "
+                  "exist\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"modifiedIndex\":7}]}",
                   412, JSON,
-                  "{\"error\":{\"at\":\"writes[0]\",\"code\":412,\"message\":\"writes[0]: key already exists: /a\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\"}]}", 409, JSON,
-                  "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: not a file: /d\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\",\"dir\":true}]}", 409, JSON,
-                  "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: directory not empty: /d\"},"
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the key does not "
+                  "exist\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"modifiedIndex\":1000}]}",
+                  412, JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the modified index "
+                  "is @4, not 1000\"},"
+                  "\"found\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"value\":\"1\"}]}", 412, JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the value is "
+                  "another one\"},"
+                  "\"found\":{\"createdIndex\":@1,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/d\",\"value\":\"1\"}]}", 412, JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: it is a directory, "
+                  "and has no value\"},"
+                  "\"found\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/"
+                  "d\",\"modifiedIndex\":@2},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"writes\":[{\"action\":\"set\",\"key\":\"/b\"},{\"action\":\"update\","
+                  "\"key\":\"/none\",\"value\":\"1\"}]}",
+                  404, JSON,
+                  "{\"error\":{\"at\":\"writes[1]\",\"code\":404,\"message\":\"writes[1]: key not found: "
+                  "/none\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"checks\":[{\"key\":\"/a\",\"exists\":true}],\"writes\":[{\"action\":\"create\","
+                  "\"key\":\"/a\"}]}",
+                  412, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":412,\"message\":\"writes[0]: key already "
+                  "exists: /a\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\"}]}", 409,
+                  JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: not a file: "
+                  "/d\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\",\"dir\":true}]}", 409, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: directory not "
+                  "empty: /d\"},"
                   "\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/a/b\"}]}", 409, JSON,
-                  "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: not a directory: /a\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"delete\",\"key\":\"/\",\"recursive\":true}]}", 403, JSON,
-                  "{\"error\":{\"at\":\"writes[0]\",\"code\":403,\"message\":\"writes[0]: root is read only: /\"},\"index\":@6}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/unit/a.service\"}]}", 403, JSON,
-                  "{\"error\":{\"at\":\"writes[0]\",\"code\":403,\"message\":\"writes[0]: key: what is below /_fleet is fleet's own"
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/a/b\"}]}", 409,
+                  JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: not a directory: "
+                  "/a\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"writes\":[{\"action\":\"delete\",\"key\":\"/\",\"recursive\":true}]}", 403, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":403,\"message\":\"writes[0]: root is read only: "
+                  "/\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/unit/a.service\"}]}", 403, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":403,\"message\":\"writes[0]: key: what is below "
+                  "/_fleet is fleet's own"
                   "\"}}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/ok\"},{\"action\":\"post\",\"key\":\"/b\"}]}",
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"writes\":[{\"action\":\"set\",\"key\":\"/ok\"},{\"action\":\"post\",\"key\":\"/b\"}]}",
                   400, JSON,
-                  "{\"error\":{\"at\":\"writes[1]\",\"code\":400,\"message\":\"writes[1]: action: expected set, create,"
+                  "{\"error\":{\"at\":\"writes[1]\",\"code\":400,\"message\":\"writes[1]: action: expected "
+                  "set, create,"
                   " update or delete\"}}\n" },
                 { "POST /fleet/v1/kv/txn", JSON, "{}", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nothing to check and nothing to write: {\\\"checks\\\": [...],"
+                  "{\"error\":{\"code\":400,\"message\":\"nothing to check and nothing to write: "
+                  "{\\\"checks\\\": [...],"
                   " \\\"writes\\\": [...]}\"}}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "[]", 400, JSON, "{\"error\":{\"code\":400,\"message\":\"expected an object\"}}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{", 400, JSON, "{\"error\":{\"code\":400,\"message\":\"$J\"}}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "", 400, JSON, "{\"error\":{\"code\":400,\"message\":\"$J\"}}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "[]", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"expected an object\"}}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"$J\"}}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"$J\"}}\n" },
                 { "POST /fleet/v1/kv/txn", NULL, "{}", 415, JSON,
                   "{\"error\":{\"code\":415,\"message\":\"only an application/json body is taken\"}}\n" },
                 { "POST /fleet/v1/kv/txn", "Content-Type: application/jsonx\r\n", "{}", 415, JSON,
                   "{\"error\":{\"code\":415,\"message\":\"only an application/json body is taken\"}}\n" },
-                { "POST /fleet/v1/kv/txn", "Content-Type: Application/JSON; charset=utf-8\r\n", "{}", 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nothing to check and nothing to write: {\\\"checks\\\": [...],"
+                { "POST /fleet/v1/kv/txn", "Content-Type: Application/JSON; charset=utf-8\r\n", "{}", 400,
+                  JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"nothing to check and nothing to write: "
+                  "{\\\"checks\\\": [...],"
                   " \\\"writes\\\": [...]}\"}}\n" },
                 { "POST /fleet/v1/kv/txn", "Content-Type: text/plain\r\n", "{}", 415, JSON,
                   "{\"error\":{\"code\":415,\"message\":\"only an application/json body is taken\"}}\n" },
-                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\",\"recursive\":true}]}", 200, JSON,
-                  "{\"index\":@7,\"writes\":[{\"action\":\"delete\",\"node\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d\","
-                  "\"modifiedIndex\":@7},\"prevNode\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@2}}]}\n" },
+                { "POST /fleet/v1/kv/txn", JSON,
+                  "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\",\"recursive\":true}]}", 200, JSON,
+                  "{\"index\":@7,\"writes\":[{\"action\":\"delete\",\"node\":{\"createdIndex\":@2,\"dir\":"
+                  "true,\"key\":\"/d\","
+                  "\"modifiedIndex\":@7},\"prevNode\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/"
+                  "d\",\"modifiedIndex\":@2}}]}\n" },
                 { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON,
-                  "{\"index\":@7,\"nodes\":[{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@4,\"value\":\"2\"}]}\n" },
+                  "{\"index\":@7,\"nodes\":[{\"createdIndex\":@1,\"key\":\"/"
+                  "a\",\"modifiedIndex\":@4,\"value\":\"2\"}]}\n" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -1062,7 +1365,8 @@ static void a_transaction_says_what_it_wrote_or_what_refused_it(void **state) {
 
 static void clients_of_etcd_find_version_health_members_and_rights(void **state) {
         static const Row rows[] = {
-                { "GET /version", NULL, NULL, 200, JSON, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "GET /version", NULL, NULL, 200, JSON,
+                  "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "PUT /version", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "Method Not Allowed\n" },
                 { "GET /health", NULL, NULL, 200, TEXT, "{\"health\":\"true\"}" },
                 { "HEAD /health", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "" },
@@ -1071,40 +1375,52 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                 { "GET /v2/nope", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /v2/machines", NULL, NULL, 200, TEXT, "http://$A" },
                 { "HEAD /v2/machines", NULL, NULL, 200, TEXT, "" },
-                { "POST /v2/machines", NULL, NULL, 405, TEXT "Allow: GET,HEAD\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "POST /v2/machines", NULL, NULL, 405, TEXT "Allow: GET,HEAD\r\n" NOSNIFF,
+                  "Method Not Allowed\n" },
                 { "GET /v2/machines/", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /v2/members/1", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"Not found\"}" },
                 { "GET /v2/members/x", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"Not found\"}" },
-                { "PATCH /v2/members", NULL, NULL, 405, TEXT "Allow: GET,POST,DELETE,PUT\r\n" NOSNIFF, "Method Not Allowed\n" },
-                { "PUT /v2/members", JSON, "{\"peerURLs\":[\"http://a:1\"]}", 405, TEXT CLUSTER NOSNIFF, "Method Not Allowed\n" },
+                { "PATCH /v2/members", NULL, NULL, 405, TEXT "Allow: GET,POST,DELETE,PUT\r\n" NOSNIFF,
+                  "Method Not Allowed\n" },
+                { "PUT /v2/members", JSON, "{\"peerURLs\":[\"http://a:1\"]}", 405, TEXT CLUSTER NOSNIFF,
+                  "Method Not Allowed\n" },
                 { "DELETE /v2/members/", NULL, NULL, 405, TEXT CLUSTER NOSNIFF, "Method Not Allowed\n" },
-                { "DELETE /v2/members/x", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"No such member: x\"}" },
-                { "DELETE /v2/members/0012", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"No such member: 12\"}" },
-                { "DELETE /v2/members/000", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"No such member: 0\"}" },
+                { "DELETE /v2/members/x", NULL, NULL, 404, JSON CLUSTER,
+                  "{\"message\":\"No such member: x\"}" },
+                { "DELETE /v2/members/0012", NULL, NULL, 404, JSON CLUSTER,
+                  "{\"message\":\"No such member: 12\"}" },
+                { "DELETE /v2/members/000", NULL, NULL, 404, JSON CLUSTER,
+                  "{\"message\":\"No such member: 0\"}" },
                 { "DELETE /v2/members/0123456789abcdef", NULL, NULL, 404, JSON CLUSTER,
                   "{\"message\":\"No such member: 123456789abcdef\"}" },
                 { "DELETE /v2/members/0ffffffffffffffff", NULL, NULL, 404, JSON CLUSTER,
                   "{\"message\":\"No such member: ffffffffffffffff\"}" },
                 { "DELETE /v2/members/1ffffffffffffffff", NULL, NULL, 404, JSON CLUSTER,
                   "{\"message\":\"No such member: 1ffffffffffffffff\"}" },
-                { "PUT /v2/members/1", NULL, "{}", 415, JSON CLUSTER, "{\"message\":\"Bad Content-Type , accept application/json\"}" },
+                { "PUT /v2/members/1", NULL, "{}", 415, JSON CLUSTER,
+                  "{\"message\":\"Bad Content-Type , accept application/json\"}" },
                 { "PUT /v2/members/1", JSON, "{\"peerURLs\":[\"http://a:1\"]}", 404, JSON CLUSTER,
                   "{\"message\":\"No such member: 1\"}" },
-                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a:1\",\"https://b:2\",\"unix://c\",\"unixs://d\"]}",
-                  409, JSON CLUSTER,
+                { "POST /v2/members", JSON,
+                  "{\"peerURLs\":[\"http://a:1\",\"https://b:2\",\"unix://c\",\"unixs://d\"]}", 409,
+                  JSON CLUSTER,
                   "{\"message\":\"members come by Join= in their own fleetd.conf,"
                   " and go with their state; they are not changed here\"}" },
-                { "POST /v2/members", "Content-Type: application/json; charset=utf-8\r\n", "{\"peerURLs\":[\"http://a:1\"]}",
-                  409, JSON CLUSTER,
+                { "POST /v2/members", "Content-Type: application/json; charset=utf-8\r\n",
+                  "{\"peerURLs\":[\"http://a:1\"]}", 409, JSON CLUSTER,
                   "{\"message\":\"members come by Join= in their own fleetd.conf,"
                   " and go with their state; they are not changed here\"}" },
-                { "POST /v2/members", "Content-Type: text/plain; x\r\n", "{\"peerURLs\":[\"http://a:1\"]}", 415, JSON CLUSTER,
+                { "POST /v2/members", "Content-Type: text/plain; x\r\n", "{\"peerURLs\":[\"http://a:1\"]}",
+                  415, JSON CLUSTER,
                   "{\"message\":\"Bad Content-Type text/plain, accept application/json\"}" },
                 { "POST /v2/members", NULL, "{\"peerURLs\":[\"http://a:1\"]}", 415, JSON CLUSTER,
                   "{\"message\":\"Bad Content-Type , accept application/json\"}" },
-                { "POST /v2/members", JSON, "{\"peerURLs\":[]}", 400, JSON CLUSTER, "{\"message\":\"no valid URLs given\"}" },
-                { "POST /v2/members", JSON, "{}", 400, JSON CLUSTER, "{\"message\":\"no valid URLs given\"}" },
-                { "POST /v2/members", JSON, "[]", 400, JSON CLUSTER, "{\"message\":\"expected an object with \\\"peerURLs\\\"\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[]}", 400, JSON CLUSTER,
+                  "{\"message\":\"no valid URLs given\"}" },
+                { "POST /v2/members", JSON, "{}", 400, JSON CLUSTER,
+                  "{\"message\":\"no valid URLs given\"}" },
+                { "POST /v2/members", JSON, "[]", 400, JSON CLUSTER,
+                  "{\"message\":\"expected an object with \\\"peerURLs\\\"\"}" },
                 { "POST /v2/members", JSON, "{\"peerURLs\":1}", 400, JSON CLUSTER,
                   "{\"message\":\"peerURLs: expected a list of strings\"}" },
                 { "POST /v2/members", JSON, "{\"peerURLs\":[1]}", 400, JSON CLUSTER,
@@ -1122,64 +1438,86 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                   "{\"message\":\"parse \\\"http://a:1b/\\\": invalid port \\\":1b/\\\" after host\"}" },
                 { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a:1/b\"]}", 400, JSON CLUSTER,
                   "{\"message\":\"URL must not contain a path: http://a:1/b\"}" },
-                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a:1\",\"ftp://a:1\"]}", 400, JSON CLUSTER,
+                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a:1\",\"ftp://a:1\"]}", 400,
+                  JSON CLUSTER,
                   "{\"message\":\"URL scheme must be http, https, unix, or unixs: ftp://a:1\"}" },
                 { "GET /v2/auth/users", NULL, NULL, 200, JSON CLUSTER, "{\"users\":null}\n" },
                 { "HEAD /v2/auth/roles", NULL, NULL, 200, JSON CLUSTER, "" },
                 { "GET /v2/auth/roles", NULL, NULL, 200, JSON CLUSTER, "{\"roles\":null}\n" },
-                { "PUT /v2/auth/users", NULL, NULL, 405, TEXT "Allow: GET,HEAD\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "PUT /v2/auth/users", NULL, NULL, 405, TEXT "Allow: GET,HEAD\r\n" NOSNIFF,
+                  "Method Not Allowed\n" },
                 { "GET /v2/auth/users/root", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /v2/auth/enable", NULL, NULL, 200, JSON CLUSTER, "{\"enabled\":false}\n" },
                 { "PUT /v2/auth/enable", NULL, NULL, 409, JSON CLUSTER,
                   "{\"message\":\"auth: there are no users here: rights go with the door (fleet-api(7))\"}" },
-                { "DELETE /v2/auth/enable", NULL, NULL, 409, JSON CLUSTER, "{\"message\":\"auth: already disabled\"}" },
-                { "POST /v2/auth/enable", NULL, NULL, 405, TEXT "Allow: GET,PUT,DELETE\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "DELETE /v2/auth/enable", NULL, NULL, 409, JSON CLUSTER,
+                  "{\"message\":\"auth: already disabled\"}" },
+                { "POST /v2/auth/enable", NULL, NULL, 405, TEXT "Allow: GET,PUT,DELETE\r\n" NOSNIFF,
+                  "Method Not Allowed\n" },
                 { "GET /v2/members", NULL, NULL, 200, JSON CLUSTER,
-                  "{\"members\":[{\"id\":\"$I\",\"name\":\"alpha\",\"peerURLs\":[],\"clientURLs\":[\"http://$A\"]}]}\n" },
+                  "{\"members\":[{\"id\":\"$I\",\"name\":\"alpha\",\"peerURLs\":[],\"clientURLs\":[\"http://"
+                  "$A\"]}]}\n" },
                 { "GET /v2/members/leader", NULL, NULL, 200, JSON CLUSTER,
                   "{\"id\":\"$I\",\"name\":\"alpha\",\"peerURLs\":[],\"clientURLs\":[\"http://$A\"]}\n" },
                 { "GET /v2/stats/self", NULL, NULL, 200, JSON,
                   "{\"name\":\"alpha\",\"id\":\"$I\",\"state\":\"StateLeader\",\"startTime\":\"$DZ\","
-                  "\"leaderInfo\":{\"leader\":\"$I\",\"uptime\":\"$S.$Ss\",\"startTime\":\"$DZ\"},\"recvAppendRequestCnt\":0,"
+                  "\"leaderInfo\":{\"leader\":\"$I\",\"uptime\":\"$S.$Ss\",\"startTime\":\"$DZ\"},"
+                  "\"recvAppendRequestCnt\":0,"
                   "\"sendAppendRequestCnt\":0}" },
                 { "GET /v2/stats/leader", NULL, NULL, 200, JSON, "{\"leader\":\"$I\",\"followers\":{}}" },
                 { "GET /v2/stats/store", NULL, NULL, 200, JSON,
-                  "{\"getsSuccess\":0,\"getsFail\":0,\"setsSuccess\":0,\"setsFail\":0,\"deleteSuccess\":0,\"deleteFail\":0,"
-                  "\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,\"createFail\":0,\"compareAndSwapSuccess\":0,"
-                  "\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":0,\"expireCount\":0,"
+                  "{\"getsSuccess\":0,\"getsFail\":0,\"setsSuccess\":0,\"setsFail\":0,\"deleteSuccess\":0,"
+                  "\"deleteFail\":0,"
+                  "\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,\"createFail\":0,"
+                  "\"compareAndSwapSuccess\":0,"
+                  "\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":0,"
+                  "\"expireCount\":0,"
                   "\"watchers\":0}" },
-                { "POST /v2/stats/store", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "POST /v2/stats/store", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF,
+                  "Method Not Allowed\n" },
                 { "GET /v2/stats/nope", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /metrics", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "OPTIONS /metrics", NULL, NULL, 200, "", "" },
                 { "GET /fleet/v1/units", NULL, NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: /run/fleet.sock\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: "
+                  "/run/fleet.sock\"}}" },
                 { "OPTIONS /fleet/v1/units", NULL, NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: /run/fleet.sock\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: "
+                  "/run/fleet.sock\"}}" },
                 { "GET /fleet/v1x", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /version", "Host: [::1\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1' is not this door: a name that points here is not enough\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1' is not this door: a name that points "
+                  "here is not enough\"}}" },
                 { "GET /version", "Host: localhost:12a\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host 'localhost:12a' is not this door: a name that points here is not eno"
+                  "{\"error\":{\"code\":403,\"message\":\"Host 'localhost:12a' is not this door: a name that "
+                  "points here is not eno"
                   "ugh\"}}" },
-                { "GET /version", "Host: LOCALHOST:12\r\n", NULL, 200, JSON, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
-                { "GET /version", "Host: [::1]:12\r\n", NULL, 200, JSON, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "GET /version", "Host: LOCALHOST:12\r\n", NULL, 200, JSON,
+                  "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "GET /version", "Host: [::1]:12\r\n", NULL, 200, JSON,
+                  "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: [::1]x\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1]x' is not this door: a name that points here is not enough\"}}" },
-                { "GET /version", "Host: 127.1.2.3\r\n", NULL, 200, JSON, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1]x' is not this door: a name that points "
+                  "here is not enough\"}}" },
+                { "GET /version", "Host: 127.1.2.3\r\n", NULL, 200, JSON,
+                  "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: 127.1.2.3x\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '127.1.2.3x' is not this door: a name that points here is not enough"
+                  "{\"error\":{\"code\":403,\"message\":\"Host '127.1.2.3x' is not this door: a name that "
+                  "points here is not enough"
                   "\"}}" },
                 { "GET /version", "Host: 128.1.2.3\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '128.1.2.3' is not this door: a name that points here is not enough"
+                  "{\"error\":{\"code\":403,\"message\":\"Host '128.1.2.3' is not this door: a name that "
+                  "points here is not enough"
                   "\"}}" },
                 { "GET /version", "Host: localhost\r\nOrigin: http://localhost\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: localhost\r\nOrigin: https://localhost\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: https://localhost) are refu"
+                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: "
+                  "https://localhost) are refu"
                   "sed\"}}" },
                 { "GET /version", "Host: localhost\r\nOrigin: http://elsewhere\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: http://elsewhere) are refus"
+                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: "
+                  "http://elsewhere) are refus"
                   "ed\"}}" },
         };
 
@@ -1188,10 +1526,10 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
 
 /* -- /fleet/v1, over the socket -- */
 
-#define BETA "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define BETA  "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define GAMMA "cccccccccccccccccccccccccccccccc"
 #define DELTA "dddddddddddddddddddddddddddddddd"
-#define ETA "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
+#define ETA   "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
 
 typedef struct Record {
         const char *key, *value; /* below /_fleet/ */
@@ -1214,13 +1552,15 @@ static void write_records(Room *room, const Record *records, size_t n) {
                 cmd.key = (KvBytes) { key.chars, key.size };
                 assert_int_equal(kv_propose(room->host->store, &cmd, on_written, NULL, &number), 0);
         }
-        HOST_UNTIL(room->host, kv_index(room->host->store) == room->base + n && registry_cluster(r)->index == room->base + n);
+        HOST_UNTIL(room->host, kv_index(room->host->store) == room->base + n &&
+                                       registry_cluster(r)->index == room->base + n);
         room->base += n;
 }
 
 static const Record hosts[] = {
-        { "machine/" BETA "/facts", "{\"address\":\"10.0.0.2\",\"metadata\":{\"gpu\":\"no\",\"zone\":\"a\"},\"name\":\"beta\","
-                    "\"version\":\"7\"}" },
+        { "machine/" BETA "/facts",
+          "{\"address\":\"10.0.0.2\",\"metadata\":{\"gpu\":\"no\",\"zone\":\"a\"},\"name\":\"beta\","
+          "\"version\":\"7\"}" },
         { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":5000}" },
         { "machine/" BETA "/metadata/gpu", "yes" },
         { "machine/" GAMMA "/facts", "{\"name\":\"gamma\"}" },
@@ -1233,17 +1573,24 @@ static const Record hosts[] = {
 #define UNIT_TEXT(more) "\"text\":\"[Service]\\nExecStart=/bin/true\\n" more "\""
 
 static const Record units[] = {
-        { "unit/a.service", "{\"hash\":\"0000000000000000000000000000000000000001\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+        { "unit/a.service", "{\"hash\":\"0000000000000000000000000000000000000001\",\"text\":\"[Service]"
+                            "\\nExecStart=/bin/a\\n\"}" },
         { "target/a.service", "launched" },
-        { "machine/" BETA "/unit/a.service", "{\"order\":\"run\",\"reason\":\"it has the fewest units\",\"since\":1,\"term\":1}" },
-        { "state/a.service/" BETA, "{\"active\":\"active\",\"hash\":\"0000000000000000000000000000000000000001\",\"load\":\"loaded\","
-                    "\"since\":1500,\"sub\":\"running\"}" },
-        { "state/a.service/" GAMMA, "{\"active\":\"failed\",\"job\":\"dependency\",\"load\":\"loaded\",\"sub\":\"dead\"}" },
-        { "state/b.service/" BETA, "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":\"dead\"}" },
+        { "machine/" BETA "/unit/a.service",
+          "{\"order\":\"run\",\"reason\":\"it has the fewest units\",\"since\":1,\"term\":1}" },
+        { "state/a.service/" BETA,
+          "{\"active\":\"active\",\"hash\":\"0000000000000000000000000000000000000001\",\"load\":\"loaded\","
+          "\"since\":1500,\"sub\":\"running\"}" },
+        { "state/a.service/" GAMMA,
+          "{\"active\":\"failed\",\"job\":\"dependency\",\"load\":\"loaded\",\"sub\":\"dead\"}" },
+        { "state/b.service/" BETA,
+          "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":\"dead\"}" },
         { "state/b.service/" DELTA, "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
-        { "unit/w.service", "{\"text\":\"[Service]\\nExecStart=/bin/w\\n[X-Fleet]\\nMachineMetadata=gpu=maybe\\n\"}" },
+        { "unit/w.service",
+          "{\"text\":\"[Service]\\nExecStart=/bin/w\\n[X-Fleet]\\nMachineMetadata=gpu=maybe\\n\"}" },
         { "target/w.service", "launched" },
-        { "unit/g.service", "{\"text\":\"[Service]\\nExecStart=/bin/g\\n[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=yes\\n\"}" },
+        { "unit/g.service", "{\"text\":\"[Service]\\nExecStart=/bin/"
+                            "g\\n[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=yes\\n\"}" },
         { "target/g.service", "launched" },
         { "machine/" BETA "/unit/g.service", "{\"order\":\"load\"}" },
 };
@@ -1251,73 +1598,93 @@ static const Record units[] = {
 static void machines_are_listed_and_their_metadata_changed(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/machines", NULL, NULL, 200, JSON SERVER,
-                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"metadata\":{\"gpu\":\"yes\","
-                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}]}" },
+                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"metadata\":{\"gpu\":\"yes\","
+                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
+                  "\"7\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}"
+                  "]}" },
                 { "GET /fleet/v1/machines?all=true", NULL, NULL, 200, JSON SERVER,
-                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"metadata\":{\"gpu\":\"yes\","
-                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"},"
+                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"metadata\":{\"gpu\":\"yes\","
+                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
+                  "\"7\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}"
+                  ","
                   "{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\",\"presence\":\"lost\","
                   "\"primaryIP\":\"10.0.0.4\"}]}" },
                 { "GET /fleet/v1/machines?all=1", NULL, NULL, 200, JSON SERVER,
-                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"metadata\":{\"gpu\":\"yes\","
-                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}]}" },
+                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"metadata\":{\"gpu\":\"yes\","
+                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":"
+                  "\"7\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}"
+                  "]}" },
                 { "GET /fleet/v1/machines?nextPageToken=x", NULL, NULL, 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"illegal base64 data at input byte 0\"}}" },
                 { "PUT /fleet/v1/machines", JSON, "{}", 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET and PATCH supported against this resource\"}}" },
-                { "GET /fleet/v1/machines/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"},"
-                    "{\"op\":\"remove\",\"path\":\"/" BETA "/metadata/zone\"}]",
-                  204, JSON SERVER,
-                  "" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"replace\",\"path\":\"/" GAMMA "/metadata/l\",\"value\":{\"value\":\"w\"}}]",
-                  204, JSON SERVER,
-                  "" },
+                  "{\"error\":{\"code\":405,\"message\":\"only GET and PATCH supported against this "
+                  "resource\"}}" },
+                { "GET /fleet/v1/machines/", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"},"
+                  "{\"op\":\"remove\",\"path\":\"/" BETA "/metadata/zone\"}]",
+                  204, JSON SERVER, "" },
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"replace\",\"path\":\"/" GAMMA "/metadata/l\",\"value\":{\"value\":\"w\"}}]",
+                  204, JSON SERVER, "" },
                 { "PATCH /fleet/v1/machines", JSON, "[]", 204, JSON SERVER, "" },
                 { "PATCH /fleet/v1/machines", JSON, "{}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: expected an array of operations\"}}" },
+                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: expected an array of "
+                  "operations\"}}" },
                 { "PATCH /fleet/v1/machines", JSON, "[", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"move\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"}]",
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"move\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"}]",
                   400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/k\"}]", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid value: add and replace require a value\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"replace\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"\"}]",
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/k\"}]",
                   400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"invalid value: add and replace require a value\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"" GAMMA "/metadata/k\",\"value\":\"v\"}]",
-                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid value: add and replace require a "
+                  "value\"}}" },
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"replace\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"\"}]", 400,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid value: add and replace require a "
+                  "value\"}}" },
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"" GAMMA "/metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/meta/k\",\"value\":\"v\"}]",
-                  400, JSON SERVER,
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/" GAMMA "/meta/k\",\"value\":\"v\"}]", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/\",\"value\":\"v\"}]",
-                  400, JSON SERVER,
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/\",\"value\":\"v\"}]", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/.\",\"value\":\"v\"}]",
-                  400, JSON SERVER,
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/.\",\"value\":\"v\"}]", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/..\",\"value\":\"v\"}]",
-                  400, JSON SERVER,
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/..\",\"value\":\"v\"}]", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"//metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"//metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/nobody/metadata/k\",\"value\":\"v\"}]",
-                  204, JSON SERVER,
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/nobody/metadata/k\",\"value\":\"v\"}]", 204, JSON SERVER,
                   "" },
-                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "0/metadata/k\",\"value\":\"v\"}]",
-                  204, JSON SERVER,
+                { "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/" GAMMA "0/metadata/k\",\"value\":\"v\"}]", 204, JSON SERVER,
                   "" },
                 { "GET /fleet/v1/machines", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"metadata\":{\"gpu\":\"yes\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"metadata\":{\"k\":\"v\",\"l\":\"w\"},"
+                  "\"metadata\":{\"gpu\":\"yes\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":"
+                  "5000,\"version\":\"7\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"metadata\":{\"k\":"
+                  "\"v\",\"l\":\"w\"},"
                   "\"presence\":\"away\"}]}" },
         };
         Room *room = *state;
@@ -1331,55 +1698,82 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                 { "GET /fleet/v1/state", NULL, NULL, 200, JSON SERVER,
                   "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
                   "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
-                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"},"
-                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},"
-                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\","
-                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"running\"},"
+                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
+                  "service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"dead\"},"
+                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
+                  "service\","
+                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"dead\"}]}" },
                 { "GET /fleet/v1/state?unitName=a.service", NULL, NULL, 200, JSON SERVER,
                   "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
                   "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
-                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"},"
-                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"running\"},"
+                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
+                  "service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"dead\"}]}" },
                 { "GET /fleet/v1/state?unitName=", NULL, NULL, 200, JSON SERVER,
                   "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
                   "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
-                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"},"
-                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},"
-                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\","
-                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"running\"},"
+                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
+                  "service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"dead\"},"
+                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
+                  "service\","
+                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"dead\"}]}" },
                 { "GET /fleet/v1/state?machineID=" GAMMA, NULL, NULL, 200, JSON SERVER,
-                  "{\"states\":[{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                  "{\"states\":[{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\","
+                  "\"name\":\"a.service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"dead\"}]}" },
                 { "GET /fleet/v1/state?machineID=" DELTA, NULL, NULL, 200, JSON SERVER, "{}" },
                 { "GET /fleet/v1/state?machineID=&unitName=b.service", NULL, NULL, 200, JSON SERVER,
-                  "{\"states\":[{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\","
-                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                  "{\"states\":[{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"b.service\","
+                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"dead\"}]}" },
                 { "GET /fleet/v1/state/a.service", NULL, NULL, 200, JSON SERVER,
-                  "{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"a.service\",\"since\":1500,\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\","
+                  "{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"a.service\",\"since\":1500,\"systemdActiveState\":\"active\","
+                  "\"systemdLoadState\":\"loaded\","
                   "\"systemdSubState\":\"running\"}" },
                 { "GET /fleet/v1/state/a.service?machineID=" GAMMA, NULL, NULL, 200, JSON SERVER,
-                  "{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"a.service\",\"since\":1500,\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\","
+                  "{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"a.service\",\"since\":1500,\"systemdActiveState\":\"active\","
+                  "\"systemdLoadState\":\"loaded\","
                   "\"systemdSubState\":\"running\"}" },
                 { "GET /fleet/v1/state/none.service", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"unit state does not exist\"}}" },
-                { "GET /fleet/v1/state/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/state/", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
                 { "PUT /fleet/v1/state", JSON, "{}", 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
-                { "GET /fleet/v1/state?nextPageToken=ZAABAA==&nextPageToken=ZAABAA==", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"too many values for page token\"}}" },
+                { "GET /fleet/v1/state?nextPageToken=ZAABAA==&nextPageToken=ZAABAA==", NULL, NULL, 400,
+                  JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"too many values for page token\"}}" },
                 { "GET /fleet/v1/state?nextPageToken=ZAABAA==", NULL, NULL, 200, JSON SERVER,
                   "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
                   "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
-                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"},"
-                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
-                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},"
-                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\","
-                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"running\"},"
+                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
+                  "service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"dead\"},"
+                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
+                  "service\","
+                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"dead\"}]}" },
                 { "GET /fleet/v1/state?nextPageToken=ZAACAA==", NULL, NULL, 200, JSON SERVER, "{}" },
         };
         Room *room = *state;
@@ -1394,65 +1788,103 @@ static void why_and_plan_tell_each_machines_part(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/why/a.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"machines\":[{\"chosen\":true,\"fits\":true,\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"machines\":[{\"chosen\":true,\"fits\":true,\"hostname\":\"beta\",\"id\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                   "\"order\":\"run\",\"presence\":\"up\",\"reason\":\"it has the fewest units\",\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
-                  "\"reason\":\"its fleetd does not answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
-                  "\"presence\":\"lost\",\"reason\":\"it is lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it is\"}],\"name\":\"a.service\","
+                  "\"reason\":\"its fleetd does not "
+                  "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"presence\":\"lost\",\"reason\":\"it is "
+                  "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
+                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it "
+                  "is\"}],\"name\":\"a.service\","
                   "\"reason\":\"it has the fewest units\"}" },
                 { "GET /fleet/v1/why/w.service", NULL, NULL, 200, JSON SERVER,
-                  "{\"desiredState\":\"launched\",\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"presence\":\"up\",\"reason\":\"MachineMetadata=gpu=maybe, and it has gpu=yes\",\"rule\":\"MachineMetadata\","
-                  "\"units\":2},{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
-                  "\"reason\":\"its fleetd does not answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
-                  "\"presence\":\"lost\",\"reason\":\"it is lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it is\"}],\"name\":\"w.service\","
-                  "\"reason\":\"gamma: its fleetd does not answer; delta: it is lost; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not "
+                  "{\"desiredState\":\"launched\",\"machines\":[{\"hostname\":\"beta\",\"id\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"presence\":\"up\",\"reason\":\"MachineMetadata=gpu=maybe, and it has "
+                  "gpu=yes\",\"rule\":\"MachineMetadata\","
+                  "\"units\":2},{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\","
+                  "\"presence\":\"away\","
+                  "\"reason\":\"its fleetd does not "
+                  "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"presence\":\"lost\",\"reason\":\"it is "
+                  "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
+                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it "
+                  "is\"}],\"name\":\"w.service\","
+                  "\"reason\":\"gamma: its fleetd does not answer; delta: it is lost; "
+                  "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not "
                   "said yet what it is; beta: MachineMetadata=gpu=maybe, and it has gpu=yes\"}" },
                 { "GET /fleet/v1/why/g.service", NULL, NULL, 200, JSON SERVER,
-                  "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"fits\":true,\"hostname\":\"beta\","
-                  "\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"load\",\"presence\":\"up\",\"units\":2},"
+                  "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"fits\":true,\"hostname\":"
+                  "\"beta\","
+                  "\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"load\",\"presence\":\"up\","
+                  "\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
-                  "\"reason\":\"its fleetd does not answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
-                  "\"presence\":\"lost\",\"reason\":\"it is lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it is\"}],\"name\":\"g.service\"}" },
+                  "\"reason\":\"its fleetd does not "
+                  "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"presence\":\"lost\",\"reason\":\"it is "
+                  "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
+                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it "
+                  "is\"}],\"name\":\"g.service\"}" },
                 { "GET /fleet/v1/why/b.service", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
-                { "GET /fleet/v1/why/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1/why", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/why/", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/why", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
                 { "PUT /fleet/v1/why/a.service", JSON, "{}", 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a.service", "") "," PLANNED("n.service", "") ","
-                    PLANNED("g.service", "[X-Fleet]\\nGlobal=true\\n") "]}",
+                { "POST /fleet/v1/plan", JSON,
+                  "{\"units\":[" PLANNED("a.service", "") "," PLANNED("n.service", "") "," PLANNED(
+                          "g.service", "[X-Fleet]\\nGlobal=true\\n") "]}",
                   200, JSON SERVER,
-                  "{\"units\":[{\"action\":\"stay\",\"hostname\":\"beta\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"a.service\",\"reason\":\"beta has it, and still qualifies\"},{\"action\":\"place\","
-                  "\"hostname\":\"beta\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"n.service\","
-                  "\"reason\":\"beta is the only machine that qualifies\"},{\"action\":\"stay\",\"hostname\":\"beta\","
-                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":\"global\"}]}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a.service", "[X-Fleet]\\nMachineMetadata=gpu=none\\n") "]}",
+                  "{\"units\":[{\"action\":\"stay\",\"hostname\":\"beta\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"a.service\",\"reason\":\"beta has it, and still "
+                  "qualifies\"},{\"action\":\"place\","
+                  "\"hostname\":\"beta\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"n."
+                  "service\","
+                  "\"reason\":\"beta is the only machine that "
+                  "qualifies\"},{\"action\":\"stay\",\"hostname\":\"beta\","
+                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":"
+                  "\"global\"}]}" },
+                { "POST /fleet/v1/plan", JSON,
+                  "{\"units\":[" PLANNED("a.service", "[X-Fleet]\\nMachineMetadata=gpu=none\\n") "]}", 200,
+                  JSON SERVER,
+                  "{\"units\":[{\"action\":\"wait\",\"name\":\"a.service\",\"reason\":\"gamma: its fleetd "
+                  "does not answer; delta: i"
+                  "t is lost; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not said yet what it is; beta: it is "
+                  "there\"}]}" },
+                { "POST /fleet/v1/plan", JSON,
+                  "{\"units\":[" PLANNED("n.service",
+                                         "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
                   200, JSON SERVER,
-                  "{\"units\":[{\"action\":\"wait\",\"name\":\"a.service\",\"reason\":\"gamma: its fleetd does not answer; delta: i"
-                  "t is lost; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not said yet what it is; beta: it is there\"}]}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("n.service",
-                    "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
+                  "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"it has not said yet "
+                  "what it is\"}]}" },
+                { "POST /fleet/v1/plan", JSON,
+                  "{\"units\":[" PLANNED("t@.service", "") "," PLANNED(
+                          "n.service", "[X-Fleet]\\nConflicts=a.service\\n") "]}",
                   200, JSON SERVER,
-                  "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"it has not said yet what it is\"}]}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("t@.service", "") "," PLANNED("n.service",
-                    "[X-Fleet]\\nConflicts=a.service\\n") "]}",
-                  200, JSON SERVER,
-                  "{\"units\":[{\"action\":\"keep\",\"name\":\"t@.service\",\"reason\":\"a template runs nowhere; its instances do"
-                  "\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"gamma: its fleetd does not answer; delta: it is los"
-                  "t; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not said yet what it is; beta: Conflicts=a.service,"
+                  "{\"units\":[{\"action\":\"keep\",\"name\":\"t@.service\",\"reason\":\"a template runs "
+                  "nowhere; its instances do"
+                  "\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"gamma: its fleetd does not "
+                  "answer; delta: it is los"
+                  "t; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not said yet what it is; beta: "
+                  "Conflicts=a.service,"
                   " and a.service runs there\"}]}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", "") "]}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to fleet itself\"}}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", "") "]}", 400,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to "
+                  "fleet itself\"}}" },
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a", "") "]}", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"a: unit name must contain \\\".\\\"\"}}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[{\"name\":\"a.service\",\"text\":\"[Service\"}]}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"a.service: line 1: unable to find end of section\"}}" },
-                { "POST /fleet/v1/plan", JSON, "{\"units\":[{\"text\":\"[Service]\\nExecStart=/bin/true\\n\"}]}", 400, JSON SERVER,
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[{\"name\":\"a.service\",\"text\":\"[Service\"}]}",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"a.service: line 1: unable to find end of "
+                  "section\"}}" },
+                { "POST /fleet/v1/plan", JSON,
+                  "{\"units\":[{\"text\":\"[Service]\\nExecStart=/bin/true\\n\"}]}", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\": unit name cannot be empty\"}}" },
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[]}", 200, JSON SERVER, "{\"units\":[]}" },
                 { "POST /fleet/v1/plan", JSON, "{}", 200, JSON SERVER, "{\"units\":[]}" },
@@ -1471,60 +1903,87 @@ static void why_and_plan_tell_each_machines_part(void **state) {
 
 static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
         static const Record problems[] = {
-                { "machine/" BETA "/problem/z.service", "{\"kind\":\"held\",\"text\":\"too many are gone\",\"unit\":3}" },
-                { "machine/" BETA "/problem/a.service", "{\"kind\":\"taken\",\"text\":\"its name is taken\"}" },
+                { "machine/" BETA "/problem/z.service",
+                  "{\"kind\":\"held\",\"text\":\"too many are gone\",\"unit\":3}" },
+                { "machine/" BETA "/problem/a.service",
+                  "{\"kind\":\"taken\",\"text\":\"its name is taken\"}" },
                 { "machine/" DELTA "/problem/r.service", "{\"kind\":\"refused\",\"text\":\"no unit\"}" },
-                { "machine/" DELTA "/problem/q.service", "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"asked\"}" },
+                { "machine/" DELTA "/problem/q.service",
+                  "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"asked\"}" },
         };
         static const Row rows[] = {
                 { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER,
-                  "{\"problems\":[{\"kind\":\"taken\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\","
-                  "\"reason\":\"its name is taken\"},{\"kind\":\"held\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"z.service\",\"reason\":\"too many are gone\"},{\"confirmed\":true,\"kind\":\"held\","
-                  "\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"q.service\",\"reason\":\"asked\"},"
-                  "{\"kind\":\"refused\",\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"r.service\","
+                  "{\"problems\":[{\"kind\":\"taken\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"a.service\","
+                  "\"reason\":\"its name is "
+                  "taken\"},{\"kind\":\"held\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"z.service\",\"reason\":\"too many are "
+                  "gone\"},{\"confirmed\":true,\"kind\":\"held\","
+                  "\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"q.service\",\"reason\":"
+                  "\"asked\"},"
+                  "{\"kind\":\"refused\",\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"r."
+                  "service\","
                   "\"reason\":\"no unit\"}]}" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}",
-                  204, SERVER,
+                { "POST /fleet/v1/directory", JSON,
+                  "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}", 204, SERVER,
                   "" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"a.service\"]}",
-                  204, SERVER,
+                { "POST /fleet/v1/directory", JSON,
+                  "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"a.service\"]}", 204, SERVER,
                   "" },
                 { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER,
-                  "{\"problems\":[{\"confirmed\":true,\"kind\":\"taken\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"name\":\"a.service\",\"reason\":\"its name is taken\"},{\"confirmed\":true,\"kind\":\"held\","
-                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"z.service\",\"reason\":\"too many are gone\"},"
-                  "{\"confirmed\":true,\"kind\":\"held\",\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"q.service\","
-                  "\"reason\":\"asked\"},{\"kind\":\"refused\",\"machineID\":\"dddddddddddddddddddddddddddddddd\","
+                  "{\"problems\":[{\"confirmed\":true,\"kind\":\"taken\",\"machineID\":"
+                  "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"a.service\",\"reason\":\"its name is "
+                  "taken\"},{\"confirmed\":true,\"kind\":\"held\","
+                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"z.service\",\"reason\":"
+                  "\"too many are gone\"},"
+                  "{\"confirmed\":true,\"kind\":\"held\",\"machineID\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"name\":\"q.service\","
+                  "\"reason\":\"asked\"},{\"kind\":\"refused\",\"machineID\":"
+                  "\"dddddddddddddddddddddddddddddddd\","
                   "\"name\":\"r.service\",\"reason\":\"no unit\"}]}" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}",
-                  404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of beta has nothing to ask about it\"}}" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"refused\",\"machineID\":\"" DELTA "\",\"names\":[\"r.service\"]}",
+                { "POST /fleet/v1/directory", JSON,
+                  "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}", 404,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of beta has nothing to "
+                  "ask about it\"}}" },
+                { "POST /fleet/v1/directory", JSON,
+                  "{\"kind\":\"refused\",\"machineID\":\"" DELTA "\",\"names\":[\"r.service\"]}", 400,
+                  JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"kind: expected held or taken\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"machineID\":\"" BETA "\",\"names\":[\"a.service\"]}",
                   400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"kind: expected held or taken\"}}" },
-                { "POST /fleet/v1/directory", JSON, "{\"machineID\":\"" BETA "\",\"names\":[\"a.service\"]}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"kind: expected held or taken\"}}" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[]}", 400, JSON SERVER,
+                { "POST /fleet/v1/directory", JSON,
+                  "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[]}", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\"}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\","
-                    "\"none.service\"]}",
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\"}", 400,
+                  JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" },
+                { "POST /fleet/v1/directory", JSON,
+                  "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\","
+                  "\"none.service\"]}",
                   404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"none.service: the directory of beta has nothing to ask about it\"}}" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" GAMMA "\",\"names\":[\"z.service\"]}",
-                  404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of gamma has nothing to ask about it\"}}" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"names\":[\"z.service\"]}", 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of  has nothing to ask about it\"}}" },
-                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[1]}", 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\": the directory of beta has nothing to ask about it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\"none.service: the directory of beta has nothing to "
+                  "ask about it\"}}" },
+                { "POST /fleet/v1/directory", JSON,
+                  "{\"kind\":\"held\",\"machineID\":\"" GAMMA "\",\"names\":[\"z.service\"]}", 404,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of gamma has nothing to "
+                  "ask about it\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"names\":[\"z.service\"]}", 404,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of  has nothing to ask "
+                  "about it\"}}" },
+                { "POST /fleet/v1/directory", JSON,
+                  "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[1]}", 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\": the directory of beta has nothing to ask about "
+                  "it\"}}" },
                 { "POST /fleet/v1/directory", JSON, "{", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
                 { "DELETE /fleet/v1/directory", NULL, NULL, 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET and POST supported against this resource\"}}" },
-                { "GET /fleet/v1/directory/x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                  "{\"error\":{\"code\":405,\"message\":\"only GET and POST supported against this "
+                  "resource\"}}" },
+                { "GET /fleet/v1/directory/x", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
         };
         Room *room = *state;
 
@@ -1536,81 +1995,107 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
 static void units_are_changed_one_by_one_and_many_at_once(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/units", NULL, NULL, 200, JSON SERVER, "{}" },
-                { "GET /fleet/v1/units/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/units/", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
                 { "GET /fleet/v1/units/u.service", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
                 { "POST /fleet/v1/units", JSON, "{}", 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
                 { "POST /fleet/v1/units/u.service", JSON, "{}", 405, JSON SERVER,
-                  "{\"error\":{\"code\":405,\"message\":\"only GET, PUT and DELETE supported against this resource\"}}" },
-                { "PUT /fleet/v1/units/", JSON, "{}", 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                  "{\"error\":{\"code\":405,\"message\":\"only GET, PUT and DELETE supported against this "
+                  "resource\"}}" },
+                { "PUT /fleet/v1/units/", JSON, "{}", 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
                 { "PUT /fleet/v1/units/u.service", JSON, "{}", 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"unit does not exist and options field empty\"}}" },
                 { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"launched\"}", 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"unit does not exist and options field empty\"}}" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"\"," UNIT_TEXT("") "}", 201, SERVER, "" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"u.service\"," UNIT_TEXT("") "}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing unit\"}}" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}", 204, SERVER, "" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"replace\":false," UNIT_TEXT("# 2\\n") "}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"unit exists\"}}" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\",\"expectedHash\":\"0123456789\"," UNIT_TEXT("# "
-                    "2\\n") "}",
-                  409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"the unit was changed meanwhile: its hash is 86943ac, not 0123456\"}}" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\",\"expectedState\":\"launched\"," UNIT_TEXT("# "
-                    "2\\n") "}",
-                  409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"the unit was changed meanwhile: its target state is loaded,"
-                  " not launched\"}}" },
-                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"launched\",\"expectedState\":\"loaded\"," UNIT_TEXT("# "
-                    "2\\n") "}",
-                  204, SERVER,
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"\"," UNIT_TEXT("") "}", 201, SERVER,
                   "" },
-                { "PUT /fleet/v1/units/v.service", JSON, "{\"expectedState\":\"loaded\"," UNIT_TEXT("# 2\\n") "}", 409, JSON SERVER,
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"u.service\"," UNIT_TEXT("") "}", 409,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing "
+                  "unit\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}",
+                  204, SERVER, "" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"replace\":false," UNIT_TEXT("# 2\\n") "}", 409,
+                  JSON SERVER, "{\"error\":{\"code\":409,\"message\":\"unit exists\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON,
+                  "{\"desiredState\":\"loaded\",\"expectedHash\":\"0123456789\"," UNIT_TEXT("# "
+                                                                                            "2\\n") "}",
+                  409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"the unit was changed meanwhile: its hash is "
+                  "86943ac, not 0123456\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON,
+                  "{\"desiredState\":\"loaded\",\"expectedState\":\"launched\"," UNIT_TEXT("# "
+                                                                                           "2\\n") "}",
+                  409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"the unit was changed meanwhile: its target state "
+                  "is loaded,"
+                  " not launched\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON,
+                  "{\"desiredState\":\"launched\",\"expectedState\":\"loaded\"," UNIT_TEXT("# "
+                                                                                           "2\\n") "}",
+                  204, SERVER, "" },
+                { "PUT /fleet/v1/units/v.service", JSON,
+                  "{\"expectedState\":\"loaded\"," UNIT_TEXT("# 2\\n") "}", 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"unit does not exist any longer\"}}" },
                 { "PUT /fleet/v1/units/u.service", JSON, "{\"destroy\":true}", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"destroy is for a batch: use DELETE\"}}" },
-                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}", 400, JSON SERVER,
+                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}",
+                  400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"cannot activate template \\\"t@.service\\\"\"}}" },
                 { "PUT /fleet/v1/units/t@.service", JSON, "{" UNIT_TEXT("") "}", 201, SERVER, "" },
                 { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"launched\"}", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"cannot activate template \\\"t@.service\\\"\"}}" },
-                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"inactive\"}", 204, SERVER, "" },
+                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"inactive\"}", 204, SERVER,
+                  "" },
                 { "PUT /fleet/v1/units/fleetd.service", JSON, "{" UNIT_TEXT("") "}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to fleet itself\"}}" },
+                  "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to "
+                  "fleet itself\"}}" },
                 { "PUT /fleet/v1/units/u.service", NULL, "{}", 415, JSON SERVER,
                   "{\"error\":{\"code\":415,\"message\":\"expected 1 Content-Type, got 0\"}}" },
-                { "PUT /fleet/v1/units/u.service", "Content-Type: application/json;x\r\n", "{}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing unit\"}}" },
-                { "PUT /fleet/v1/units/u.service", "Content-Type: application/json \t; x\r\n", "{}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing unit\"}}" },
-                { "PUT /fleet/v1/units/u.service", "Content-Type: application/jso\r\n", "{}", 415, JSON SERVER,
-                  "{\"error\":{\"code\":415,\"message\":\"only acceptable Content-Type is application/json\"}}" },
+                { "PUT /fleet/v1/units/u.service", "Content-Type: application/json;x\r\n", "{}", 409,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing "
+                  "unit\"}}" },
+                { "PUT /fleet/v1/units/u.service", "Content-Type: application/json \t; x\r\n", "{}", 409,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing "
+                  "unit\"}}" },
+                { "PUT /fleet/v1/units/u.service", "Content-Type: application/jso\r\n", "{}", 415,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":415,\"message\":\"only acceptable Content-Type is "
+                  "application/json\"}}" },
                 { "GET /fleet/v1/batch", NULL, NULL, 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
                 { "POST /fleet/v1/batch", FORM, "{}", 415, JSON SERVER,
-                  "{\"error\":{\"code\":415,\"message\":\"only acceptable Content-Type is application/json\"}}" },
+                  "{\"error\":{\"code\":415,\"message\":\"only acceptable Content-Type is "
+                  "application/json\"}}" },
                 { "POST /fleet/v1/batch", JSON, "{", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
-                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"launched\"},"
-                    "{\"name\":\"x.service\"," UNIT_TEXT("") "}]}",
-                  204, SERVER,
-                  "" },
-                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"loaded\"},"
-                    "{\"name\":\"u.service\",\"desiredState\":\"launched\"}]}",
-                  400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"u.service: named twice\"}}" },
-                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"x.service\",\"destroy\":true},{\"name\":\"y.service\","
-                    "\"destroy\":true}]}",
+                { "POST /fleet/v1/batch", JSON,
+                  "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"launched\"},"
+                  "{\"name\":\"x.service\"," UNIT_TEXT("") "}]}",
+                  204, SERVER, "" },
+                { "POST /fleet/v1/batch", JSON,
+                  "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"loaded\"},"
+                  "{\"name\":\"u.service\",\"desiredState\":\"launched\"}]}",
+                  400, JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"u.service: named twice\"}}" },
+                { "POST /fleet/v1/batch", JSON,
+                  "{\"units\":[{\"name\":\"x.service\",\"destroy\":true},{\"name\":\"y.service\","
+                  "\"destroy\":true}]}",
                   404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"y.service: unit does not exist\"}}" },
-                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"x.service\",\"destroy\":true,\"expectedHash\":\"1\"}]}",
-                  409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"x.service: the unit was changed meanwhile: its hash is 86943ac, not 1\"}}" },
-                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"x.service\",\"destroy\":true}]}", 204, SERVER, "" },
-                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"desiredState\":\"loaded\"}]}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\": unit name cannot be empty\"}}" },
+                { "POST /fleet/v1/batch", JSON,
+                  "{\"units\":[{\"name\":\"x.service\",\"destroy\":true,\"expectedHash\":\"1\"}]}", 409,
+                  JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"x.service: the unit was changed meanwhile: its "
+                  "hash is 86943ac, not 1\"}}" },
+                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"x.service\",\"destroy\":true}]}",
+                  204, SERVER, "" },
+                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"desiredState\":\"loaded\"}]}", 400,
+                  JSON SERVER, "{\"error\":{\"code\":400,\"message\":\": unit name cannot be empty\"}}" },
                 { "POST /fleet/v1/batch", JSON, "{}", 204, SERVER, "" },
                 { "DELETE /fleet/v1/units/u.service", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/units/u.service", NULL, NULL, 404, JSON SERVER,
@@ -1623,33 +2108,47 @@ static void units_are_changed_one_by_one_and_many_at_once(void **state) {
 
 static void the_socket_has_routes_of_its_own(void **state) {
         static const Row rows[] = {
-                { "GET /metrics", NULL, NULL, 200, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" SERVER,
-                  "fleetd_figure 1\n" },
+                { "GET /metrics", NULL, NULL, 200,
+                  "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" SERVER, "fleetd_figure 1\n" },
                 { "PUT /metrics", NULL, NULL, 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
-                { "GET /version", NULL, NULL, 200, JSON SERVER, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "GET /version", NULL, NULL, 200, JSON SERVER,
+                  "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "OPTIONS /version", NULL, NULL, 200, SERVER, "" },
-                { "OPTIONS /nope", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "OPTIONS /nope", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
                 { "GET /", NULL, NULL, 405, JSON SERVER, "{\"error\":{\"code\":405,\"message\":\"\"}}" },
                 { "GET /x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1", NULL, NULL, 405, JSON SERVER, "{\"error\":{\"code\":405,\"message\":\"\"}}" },
-                { "GET /fleet/v1/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1/x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"\"}}" },
+                { "GET /fleet/v1/", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/x", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1x", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
                 { "GET /v1-alpha/state", NULL, NULL, 200, JSON SERVER, "{}" },
-                { "GET /v1-alphax/state", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
-                { "GET /fleet/v1/units%00", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /v1-alphax/state", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/units%00", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
                 { "GET /fleet/v1/units?a=%4", NULL, NULL, 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
                 { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
-                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},\"level\":1,"
-                  "\"levelKnown\":3,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,"
-                  "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
+                  "\"alpha\"},\"level\":1,"
+                  "\"levelKnown\":3,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"raftIndex\":$R,"
+                  "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
+                  "\"name\":\"alpha\","
                   "\"reachable\":true,\"seat\":\"voter\"}]}" },
                 { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
-                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},\"level\":1,"
-                  "\"levelKnown\":3,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,"
-                  "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":"
+                  "\"alpha\"},\"level\":1,"
+                  "\"levelKnown\":3,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"raftIndex\":$R,"
+                  "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
+                  "\"name\":\"alpha\","
                   "\"reachable\":true,\"seat\":\"voter\"}]}" },
                 { "PUT /fleet/v1/cluster", JSON, "{}", 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
@@ -1662,31 +2161,38 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":0}", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":\"1\"}", 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a whole number\"}}" },
+                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a "
+                  "whole number\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd knows 3 at most\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd knows 3 at "
+                  "most\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"the feature level is 2, and does not go back\"}}" },
                 { "GET /v2/members", NULL, NULL, 200, JSON CLUSTER,
-                  "{\"members\":[{\"id\":\"$I\",\"name\":\"alpha\",\"peerURLs\":[],\"clientURLs\":[\"http://$A\"]}]}\n" },
+                  "{\"members\":[{\"id\":\"$I\",\"name\":\"alpha\",\"peerURLs\":[],\"clientURLs\":[\"http://"
+                  "$A\"]}]}\n" },
                 { "GET /fleet/v1/cluster/adopting", NULL, NULL, 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only DELETE supported against this resource\"}}" },
                 { "DELETE /fleet/v1/cluster/adopting", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"no host is waited for\"}}" },
                 { "PUT /fleet/v1/discovery", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"only HTTP GET supported against this resource\"}}" },
+                  "{\"error\":{\"code\":400,\"message\":\"only HTTP GET supported against this "
+                  "resource\"}}" },
                 { "PUT /fleet/v1/events", NULL, NULL, 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
                 { "GET /fleet/v1/events?x=1", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"x: this takes details=BOOL, and then after=INDEX\"}}" },
+                  "{\"error\":{\"code\":400,\"message\":\"x: this takes details=BOOL, and then "
+                  "after=INDEX\"}}" },
                 { "GET /fleet/v1/events?details=x", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"details: this takes details=BOOL, and then after=INDEX\"}}" },
+                  "{\"error\":{\"code\":400,\"message\":\"details: this takes details=BOOL, and then "
+                  "after=INDEX\"}}" },
                 { "GET /fleet/v1/events?after=1", NULL, NULL, 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"after: only with details=true\"}}" },
                 { "GET /fleet/v1/events?details=true&after=x", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"after: this takes details=BOOL, and then after=INDEX\"}}" },
+                  "{\"error\":{\"code\":400,\"message\":\"after: this takes details=BOOL, and then "
+                  "after=INDEX\"}}" },
                 { "GET /fleet/v1/journal/a.service", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
                 { "POST /fleet/v1/journal/a.service", NULL, NULL, 405, JSON SERVER,
@@ -1695,9 +2201,11 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
                 { "GET /fleet/v1/kill/a.service", NULL, NULL, 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
-                { "GET /fleet/v1//x", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /fleet/v1/x\r\n" SERVER,
+                { "GET /fleet/v1//x", NULL, NULL, 301,
+                  "Content-Type: text/html; charset=utf-8\r\nLocation: /fleet/v1/x\r\n" SERVER,
                   "<a href=\"/fleet/v1/x\">Moved Permanently</a>.\n\n" },
-                { "GET /%2e%2e/x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /%2e%2e/x", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"\"}}" },
                 { "PUT /v2/keys/_fleet/unit/a.service", FORM, "value=1", 401, REFUSED("0"),
                   "{\"errorCode\":110,\"message\":\"The request requires user authentication\","
                   "\"cause\":\"Insufficient credentials\",\"index\":0}\n" },
@@ -1734,8 +2242,13 @@ void __wrap_kv_counts(const KvStore *store, KvCounts *ret) {
 
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret);
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret) {
-        *ret = (EngineCounts) { .leader_since_s = 1, .passes = 2, .pass_failures = 3, .scheduled = 4, .schedule_failures = 5,
-                                .unscheduled = 6, .unschedule_failures = 7 };
+        *ret = (EngineCounts) { .leader_since_s = 1,
+                                .passes = 2,
+                                .pass_failures = 3,
+                                .scheduled = 4,
+                                .schedule_failures = 5,
+                                .unscheduled = 6,
+                                .unschedule_failures = 7 };
 }
 
 static const RegistryCounts *played_counts(void) {
@@ -1753,13 +2266,17 @@ const RegistryCounts *__wrap_registry_counts(const Registry *r) {
 static void each_figure_is_written_under_its_own_name(void **state) {
         static const Row rows[] = {
                 { "GET /v2/stats/store", NULL, NULL, 200, JSON,
-                  "{\"getsSuccess\":11,\"getsFail\":12,\"setsSuccess\":101,\"setsFail\":201,\"deleteSuccess\":106,\"deleteFail\":206,"
-                  "\"updateSuccess\":103,\"updateFail\":203,\"createSuccess\":102,\"createFail\":202,\"compareAndSwapSuccess\":104,"
-                  "\"compareAndSwapFail\":204,\"compareAndDeleteSuccess\":105,\"compareAndDeleteFail\":205,\"expireCount\":107,"
+                  "{\"getsSuccess\":11,\"getsFail\":12,\"setsSuccess\":101,\"setsFail\":201,"
+                  "\"deleteSuccess\":106,\"deleteFail\":206,"
+                  "\"updateSuccess\":103,\"updateFail\":203,\"createSuccess\":102,\"createFail\":202,"
+                  "\"compareAndSwapSuccess\":104,"
+                  "\"compareAndSwapFail\":204,\"compareAndDeleteSuccess\":105,\"compareAndDeleteFail\":205,"
+                  "\"expireCount\":107,"
                   "\"watchers\":13}" },
         };
         static const char figures[] =
-                "# HELP fleet_engine_leader_start_time When this host's engine began to place units, in seconds since 1970; 0: "
+                "# HELP fleet_engine_leader_start_time When this host's engine began to place units, in "
+                "seconds since 1970; 0: "
                 "it does not.\n"
                 "# TYPE fleet_engine_leader_start_time gauge\n"
                 "fleet_engine_leader_start_time 1\n"
@@ -1767,7 +2284,8 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "# TYPE fleet_engine_task_count_total counter\n"
                 "fleet_engine_task_count_total{type=\"attemptscheduleunit\"} 4\n"
                 "fleet_engine_task_count_total{type=\"unscheduleunit\"} 6\n"
-                "# HELP fleet_engine_task_failure_count_total Orders that were overtaken, and planned again.\n"
+                "# HELP fleet_engine_task_failure_count_total Orders that were overtaken, and planned "
+                "again.\n"
                 "# TYPE fleet_engine_task_failure_count_total counter\n"
                 "fleet_engine_task_failure_count_total{type=\"attemptscheduleunit\"} 5\n"
                 "fleet_engine_task_failure_count_total{type=\"unscheduleunit\"} 7\n"
@@ -1780,7 +2298,8 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "# HELP fleet_registry_operation_count_total Transactions of the registry.\n"
                 "# TYPE fleet_registry_operation_count_total counter\n"
                 "fleet_registry_operation_count_total{type=\"set\"} 401\n"
-                "# HELP fleet_registry_operation_failed_count_total Those that were refused, overtaken, or whose outcome is unknown.\n"
+                "# HELP fleet_registry_operation_failed_count_total Those that were refused, overtaken, or "
+                "whose outcome is unknown.\n"
                 "# TYPE fleet_registry_operation_failed_count_total counter\n"
                 "fleet_registry_operation_failed_count_total{type=\"set\"} 402\n"
                 "# HELP fleet_units Units of the cluster.\n"
@@ -1885,8 +2404,12 @@ static void each_figure_is_written_under_its_own_name(void **state) {
         room->api->n_watching = 0;
 
         turns = loop->turns;
-        loop->turns = (Turns) { .n = 1000, .cpu_ns = 2500000000, .cpu_max_ns = 1500000, .wall_max_ns = 3000000,
-                                .total = { .nodes = 21, .bytes = 22 }, .most = { .nodes = 23, .bytes = 24 } };
+        loop->turns = (Turns) { .n = 1000,
+                                .cpu_ns = 2500000000,
+                                .cpu_max_ns = 1500000,
+                                .wall_max_ns = 3000000,
+                                .total = { .nodes = 21, .bytes = 22 },
+                                .most = { .nodes = 23, .bytes = 24 } };
         for (size_t i = 0; i < TURN_BUCKETS; i++)
                 loop->turns.buckets[i] = i + 1;
         metrics_write(&t, loop, room->host->store, room->host->registry, (const Engine *) room);
@@ -1899,10 +2422,10 @@ static void each_figure_is_written_under_its_own_name(void **state) {
         }
 
         text_clear(&t);
-        metrics_write(&t, loop, room->host->store, room->host->registry, NULL); /* of a host without an engine */
+        metrics_write(&t, loop, room->host->store, room->host->registry,
+                      NULL); /* of a host without an engine */
         assert_non_null(strstr(t.chars, "\nfleet_engine_leader_start_time 0\n"));
 }
-
 
 /* -- Streams -- */
 
@@ -1920,8 +2443,8 @@ static int connect_to(const Room *room, ApiDoor door) {
 
         snprintf(local.sun_path, sizeof(local.sun_path), "%s", room->socket);
         tcp.sin_port = htons(atoi(strchr(room->tcp, ':') + 1));
-        r = door == API_SOCKET ? connect(fd, (struct sockaddr *) &local, sizeof(local))
-                               : connect(fd, (struct sockaddr *) &tcp, sizeof(tcp));
+        r = door == API_SOCKET ? connect(fd, (struct sockaddr *) &local, sizeof(local)) :
+                                 connect(fd, (struct sockaddr *) &tcp, sizeof(tcp));
         assert_int_equal(r, 0);
         return fd;
 }
@@ -1961,7 +2484,8 @@ static void stream_says(Room *room, StreamReader *s, const char *expected) {
                 lines = 0;
                 (void) stream_has(s, NULL);
                 text_clear(&t);
-                for (const char *p = s->text; (size = strtoul(p, (char **) &data, 16)) > 0 && strlen(data) >= size + 4;
+                for (const char *p = s->text;
+                     (size = strtoul(p, (char **) &data, 16)) > 0 && strlen(data) >= size + 4;
                      p = data + 2 + size + 2)
                         text_append_bytes(&t, data + 2, size);
                 for (const char *p = t.chars; p && *p; p++)
@@ -1972,7 +2496,8 @@ static void stream_says(Room *room, StreamReader *s, const char *expected) {
                         break;
         }
         if (!fits(room, expected, t.chars)) {
-                fprintf(stderr, "said:\n%sinstead of:\n%s", t.chars, expected); /* longer than what cmocka prints */
+                fprintf(stderr, "said:\n%sinstead of:\n%s", t.chars,
+                        expected); /* longer than what cmocka prints */
                 fail();
         }
         s->size = 0;
@@ -2014,7 +2539,8 @@ static void put(Room *room, const char *target, const char *form) {
 static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
         static const Row rows[] = {
                 { "GET /v2/keys/other?wait=true", NULL, NULL, 500, REFUSED("0"),
-                  "{\"errorCode\":300,\"message\":\"Raft Internal Error\",\"cause\":\"too many watches\",\"index\":0}\n" },
+                  "{\"errorCode\":300,\"message\":\"Raft Internal Error\",\"cause\":\"too many "
+                  "watches\",\"index\":0}\n" },
         };
         ApiLimits limits = api_limits_default;
         Room *room = *state;
@@ -2033,11 +2559,16 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
         put(room, "PUT /v2/keys/d/k", "value=1");
         put(room, "PUT /v2/keys/d/k", "value=2");
         put(room, "DELETE /v2/keys/d?recursive=true", "");
-        stream_says(room, &s, "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n"
-                              "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"modifiedIndex\":@4,\"createdIndex\":@4},"
-                              "\"prevNode\":{\"key\":\"/d/k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n"
-                              "{\"action\":\"delete\",\"node\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":$R},"
-                              "\"prevNode\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":$R,\"createdIndex\":$R}}\n");
+        stream_says(
+                room, &s,
+                "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                "k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n"
+                "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
+                "k\",\"value\":\"2\",\"modifiedIndex\":@4,\"createdIndex\":@4},"
+                "\"prevNode\":{\"key\":\"/d/k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n"
+                "{\"action\":\"delete\",\"node\":{\"key\":\"/"
+                "d\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":$R},"
+                "\"prevNode\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":$R,\"createdIndex\":$R}}\n");
         leave(s.fd);
         HOST_UNTIL(room->host, room->api->n_watching == 0);
 
@@ -2047,7 +2578,8 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
         put(room, "PUT /v2/keys/other", "value=1");
         HOST_UNTIL(room->host, stream_has(&s, "0\r\n\r\n"));
         assert_int_equal(room->api->n_watching, 0);
-        stream_says(room, &s, "{\"action\":\"set\",\"node\":{\"key\":\"/other\",\"value\":\"1\",\"modifiedIndex\":@6,"
+        stream_says(room, &s,
+                    "{\"action\":\"set\",\"node\":{\"key\":\"/other\",\"value\":\"1\",\"modifiedIndex\":@6,"
                     "\"createdIndex\":@6}}\n");
         close(s.fd);
 }
@@ -2056,7 +2588,8 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
 static void a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/kv/changes?after=1", NULL, NULL, 410, JSON,
-                  "{\"error\":{\"code\":410,\"message\":\"changes between index 1 and @51 are forgotten: list again, and go on after that "
+                  "{\"error\":{\"code\":410,\"message\":\"changes between index 1 and @51 are forgotten: "
+                  "list again, and go on after that "
                   "answer's index\"},\"index\":@1,\"oldest\":@51}\n" },
         };
         Room *room = *state;
@@ -2070,14 +2603,19 @@ static void a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten(
         stream_says(room, &changes, "{\"index\":@1}\n");
         hub_cleared(kv_hub(room->host->store), room->base + 50);
         HOST_UNTIL(room->host, stream_has(&watch, "0\r\n\r\n") && stream_has(&changes, "0\r\n\r\n"));
-        stream_says(room, &watch, "{\"errorCode\":400,\"message\":\"watcher is cleared due to etcd recovery\",\"index\":@50}\n");
-        stream_says(room, &changes, "{\"error\":{\"code\":410,\"message\":\"changes between index @1 and @51 are forgotten: list "
-                    "again, and go on after "
-                                    "that answer's index\"},\"index\":@50,\"oldest\":@51}\n");
+        stream_says(room, &watch,
+                    "{\"errorCode\":400,\"message\":\"watcher is cleared due to etcd "
+                    "recovery\",\"index\":@50}\n");
+        stream_says(
+                room, &changes,
+                "{\"error\":{\"code\":410,\"message\":\"changes between index @1 and @51 are forgotten: list "
+                "again, and go on after "
+                "that answer's index\"},\"index\":@50,\"oldest\":@51}\n");
         assert_int_equal(room->api->n_watching, 0);
         close(watch.fd);
         close(changes.fd);
-        play(room, API_LOOPBACK, rows, ELEMENTS(rows)); /* who asks for them is refused, and does not count as one that waits */
+        play(room, API_LOOPBACK, rows,
+             ELEMENTS(rows)); /* who asks for them is refused, and does not count as one that waits */
         assert_int_equal(room->api->n_watching, 0);
 }
 
@@ -2092,35 +2630,46 @@ static void changes_are_told_with_what_was_there_before(void **state) {
         put(room, "PUT /v2/keys/e", "value=1");
         put(room, "PUT /v2/keys/d/k?prevValue=1", "value=2");
         put(room, "DELETE /v2/keys/d/k", "");
-        stream_says(room, &s, "{\"index\":@0}\n"
-                              "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/k\",\"modifiedIndex\":@1,"
-                    "\"value\":\"1\"}}\n"
-                              "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@2,"
-                    "\"ttl\":~1000,\"value\":\"1\"},"
-                              "\"prevNode\":{\"createdIndex\":@1,\"key\":\"/d/k\",\"modifiedIndex\":@1,\"value\":\"1\"},\"refresh\":true}\n"
-                              "{\"action\":\"compareAndSwap\",\"index\":@4,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\","
-                    "\"modifiedIndex\":@4,\"value\":\"2\"},"
-                              "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"1\"}}\n"
-                              "{\"action\":\"delete\",\"index\":@5,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@5},"
-                              "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@4,\"value\":\"2\"}}\n");
+        stream_says(
+                room, &s,
+                "{\"index\":@0}\n"
+                "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@1,"
+                "\"value\":\"1\"}}\n"
+                "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@2,"
+                "\"ttl\":~1000,\"value\":\"1\"},"
+                "\"prevNode\":{\"createdIndex\":@1,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@1,\"value\":\"1\"},\"refresh\":true}\n"
+                "{\"action\":\"compareAndSwap\",\"index\":@4,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\","
+                "\"modifiedIndex\":@4,\"value\":\"2\"},"
+                "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"1\"}}\n"
+                "{\"action\":\"delete\",\"index\":@5,\"node\":{\"createdIndex\":@2,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@5},"
+                "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/"
+                "k\",\"modifiedIndex\":@4,\"value\":\"2\"}}\n");
         assert_int_equal(room->api->n_watching, 1);
         leave(s.fd);
         HOST_UNTIL(room->host, room->api->n_watching == 0);
 
         stream_open(room, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?after=0&progress=1&prefix=/e");
         stream_begins(room, &s, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
-        stream_says(room, &s, "{\"index\":0}\n"
-                              "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/e\",\"modifiedIndex\":@3,"
+        stream_says(room, &s,
+                    "{\"index\":0}\n"
+                    "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/"
+                    "e\",\"modifiedIndex\":@3,"
                     "\"value\":\"1\"}}\n"
-                              "{\"index\":@5}\n"
-                              "{\"index\":@5}\n");
+                    "{\"index\":@5}\n"
+                    "{\"index\":@5}\n");
         leave(s.fd);
         HOST_UNTIL(room->host, room->api->n_watching == 0);
 }
 
 static void events_name_what_has_changed_and_with_details_how(void **state) {
         static const Record later[] = {
-                { "machine/" BETA "/problem/z.service", "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"too many are gone\"}" },
+                { "machine/" BETA "/problem/z.service",
+                  "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"too many are gone\"}" },
                 { "machine/" BETA "/presence", "{\"state\":\"lost\",\"reason\":\"it is silent\"}" },
                 { "target/a.service", "loaded" },
         };
@@ -2131,55 +2680,65 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
         StreamReader plain, details;
 
         stream_open(room, &plain, API_SOCKET, "GET /fleet/v1/events");
-        stream_begins(room, &plain, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" SERVER CHUNKED);
+        stream_begins(room, &plain,
+                      "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" SERVER CHUNKED);
         write_records(room, hosts, 3);
         write_records(room, units, 4);
         write_records(room, later, ELEMENTS(later));
         room->base -= 10;
-        stream_says(room, &plain, "{}\n"
-                                  "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
-                                  "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
-                                  "{\"index\":@3,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
-                                  "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\"}\n"
-                                  "{\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\"}\n"
-                                  "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA "\",\"name\":\"a.service\"}\n"
-                                  "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA "\",\"name\":\"a.service\"}\n"
-                                  "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA "\",\"name\":\"z.service\"}\n"
-                                  "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
-                                  "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\"}\n");
+        stream_says(room, &plain,
+                    "{}\n"
+                    "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
+                    "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
+                    "{\"index\":@3,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
+                    "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\"}\n"
+                    "{\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\"}\n"
+                    "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA "\",\"name\":\"a.service\"}\n"
+                    "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA "\",\"name\":\"a.service\"}\n"
+                    "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA "\",\"name\":\"z.service\"}\n"
+                    "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
+                    "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\"}\n");
         close(plain.fd);
         HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
         play(room, API_SOCKET, rows, ELEMENTS(rows));
 
         stream_open(room, &details, API_SOCKET, "GET /fleet/v1/events?details=true&after=0");
         stream_begins(room, &details, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
-        stream_says(room, &details,
-                    "{\"index\":0}\n"
-                    "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA "\",\"time\":$S,\"hostname\":\"beta\",\"version\":\"7\"}\n"
-                    "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA "\",\"time\":$S,\"presence\":\"up\"}\n"
-                    "{\"index\":@3,\"kind\":\"metadata\",\"machine\":\"" BETA "\",\"name\":\"gpu\",\"time\":$S,\"value\":\"yes\"}\n"
-                    "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\",\"time\":$S,"
-                    "\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}\n"
-                    "{\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"launched\"}\n"
-                    "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA "\",\"name\":\"a.service\",\"time\":$S,\"order\":\"run\","
-                    "\"reason\":\"it has the fewest units\",\"term\":1}\n"
-                    "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA "\",\"name\":\"a.service\",\"time\":$S,"
-                    "\"active\":\"active\",\"load\":\"loaded\",\"since\":1500,\"sub\":\"running\"}\n"
-                    "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA "\",\"name\":\"z.service\",\"time\":$S,"
-                    "\"confirmed\":true,\"problem\":\"held\",\"reason\":\"too many are gone\"}\n"
-                    "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\",\"time\":$S,\"presence\":\"lost\",\"reason\":\"it "
-                    "is silent\",\"was\":{\"presence\":\"up\"}}\n"
-                    "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"loaded\","
-                    "\"was\":{\"value\":\"launched\"}}\n"
-                    "{\"index\":@11,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
-                    "\"was\":{\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}}\n"
-                    "{\"index\":@12,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
-                    "\"was\":{\"value\":\"loaded\"}}\n"
-                    "{\"index\":@12}\n");
+        stream_says(
+                room, &details,
+                "{\"index\":0}\n"
+                "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA
+                "\",\"time\":$S,\"hostname\":\"beta\",\"version\":\"7\"}\n"
+                "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA
+                "\",\"time\":$S,\"presence\":\"up\"}\n"
+                "{\"index\":@3,\"kind\":\"metadata\",\"machine\":\"" BETA
+                "\",\"name\":\"gpu\",\"time\":$S,\"value\":\"yes\"}\n"
+                "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\",\"time\":$S,"
+                "\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}\n"
+                "{\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"launched\"}"
+                "\n"
+                "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA
+                "\",\"name\":\"a.service\",\"time\":$S,\"order\":\"run\","
+                "\"reason\":\"it has the fewest units\",\"term\":1}\n"
+                "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA
+                "\",\"name\":\"a.service\",\"time\":$S,"
+                "\"active\":\"active\",\"load\":\"loaded\",\"since\":1500,\"sub\":\"running\"}\n"
+                "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA
+                "\",\"name\":\"z.service\",\"time\":$S,"
+                "\"confirmed\":true,\"problem\":\"held\",\"reason\":\"too many are gone\"}\n"
+                "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA
+                "\",\"time\":$S,\"presence\":\"lost\",\"reason\":\"it "
+                "is silent\",\"was\":{\"presence\":\"up\"}}\n"
+                "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"loaded\","
+                "\"was\":{\"value\":\"launched\"}}\n"
+                "{\"index\":@11,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
+                "\"was\":{\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}}\n"
+                "{\"index\":@12,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
+                "\"was\":{\"value\":\"loaded\"}}\n"
+                "{\"index\":@12}\n");
         leave(details.fd);
         HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
 }
-
 
 /* -- Requests that end before their answer -- */
 
@@ -2205,7 +2764,9 @@ static void release_thread(void *userdata) {
 /* Nothing is written to the log before release(). */
 static void hold_log(Room *room, Hold holds[static THREADS]) {
         for (unsigned i = 0; i < THREADS; i++) {
-                holds[i] = (Hold) { .work = { .work = hold_thread, .done = release_thread, .userdata = &holds[i] } };
+                holds[i] = (Hold) {
+                        .work = { .work = hold_thread, .done = release_thread, .userdata = &holds[i] }
+                };
                 assert_int_equal(sem_init(&holds[i].release, 0, 0), 0);
                 assert_int_equal(loop_work(room->host->loop, &holds[i].work), 0);
         }
@@ -2227,7 +2788,8 @@ static int begin(Room *room, ApiDoor door, const char *request, const char *fiel
         int fd = connect_to(room, door);
         _cleanup_text_ Text t = {};
 
-        text_printf(&t, "%s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %zu\r\n\r\n%s", request, room->tcp, fields, strlen(body), body);
+        text_printf(&t, "%s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %zu\r\n\r\n%s", request, room->tcp,
+                    fields, strlen(body), body);
         assert_int_equal(send(fd, t.chars, t.size, MSG_NOSIGNAL), t.size);
         HOST_UNTIL(room->host, is_pending(room));
         return fd;
@@ -2240,17 +2802,21 @@ static void a_change_goes_on_when_its_client_has_left_or_the_api_is_closed(void 
         } rows[] = {
                 { API_LOOPBACK, "PUT /v2/keys/a", FORM, "value=1" },
                 { API_LOOPBACK, "PUT /fleet/v1/kv/value/b", "", "1" },
-                { API_LOOPBACK, "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/c\",\"value\":\"1\"}]}" },
+                { API_LOOPBACK, "POST /fleet/v1/kv/txn", JSON,
+                  "{\"writes\":[{\"action\":\"set\",\"key\":\"/c\",\"value\":\"1\"}]}" },
                 { API_SOCKET, "PUT /fleet/v1/units/u.service", JSON, "{" UNIT_TEXT("") "}" },
-                { API_SOCKET, "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" BETA "/metadata/k\",\"value\":\"v\"}]" },
+                { API_SOCKET, "PATCH /fleet/v1/machines", JSON,
+                  "[{\"op\":\"add\",\"path\":\"/" BETA "/metadata/k\",\"value\":\"v\"}]" },
                 { API_SOCKET, "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}" },
         };
         static const Row there[] = {
                 { "GET /v2/keys/?sorted=true", NULL, NULL, 200, KEYS("@6"),
-                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,"
-                    "\"createdIndex\":@1},"
-                  "{\"key\":\"/b\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2},{\"key\":\"/c\",\"value\":\"1\","
-                    "\"modifiedIndex\":@3,"
+                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/"
+                  "a\",\"value\":\"1\",\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1},"
+                  "{\"key\":\"/b\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2},{\"key\":\"/"
+                  "c\",\"value\":\"1\","
+                  "\"modifiedIndex\":@3,"
                   "\"createdIndex\":@3}]}}\n" },
         };
         Room *room = *state;
@@ -2299,12 +2865,14 @@ static void a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered(vo
 static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(void **state) {
         static const Row fits_in[] = {
                 { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@0"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/a\",\"value\":\"1\","
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/"
+                  "a\",\"value\":\"1\","
                   "\"modifiedIndex\":@0,\"createdIndex\":@0}],\"modifiedIndex\":@0,\"createdIndex\":@0}}\n" },
         };
         static const Row refused[] = {
                 { "GET /v2/keys/d", NULL, NULL, 400, REFUSED("@1"),
-                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"the answer would be more than 1 nodes or 32 MiB: "
+                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"the answer would be more "
+                  "than 1 nodes or 32 MiB: "
                   "list the directories in it one by one\",\"index\":@1}\n" },
         };
         ApiLimits limits = api_limits_default;
@@ -2319,9 +2887,15 @@ static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(v
 
         for (unsigned n = 100; n <= 101; n++) {
                 _cleanup_text_ Text body = {};
-                Row row = { "POST /fleet/v1/directory", JSON, NULL, n == 100 ? 404 : 400, JSON SERVER,
-                            n == 100 ? "{\"error\":{\"code\":404,\"message\":\"x: the directory of  has nothing to ask about it\"}}"
-                                     : "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" };
+                Row row = { "POST /fleet/v1/directory",
+                            JSON,
+                            NULL,
+                            n == 100 ? 404 : 400,
+                            JSON SERVER,
+                            n == 100 ?
+                                    "{\"error\":{\"code\":404,\"message\":\"x: the directory of  has nothing "
+                                    "to ask about it\"}}" :
+                                    "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" };
 
                 text_append(&body, "{\"kind\":\"held\",\"names\":[\"x\"");
                 for (unsigned i = 1; i < n; i++)
@@ -2336,29 +2910,34 @@ static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(v
 
 static void without_a_leader_reads_say_how_old_they_are(void **state) {
         static const Row rows[] = {
-                { "GET /v2/keys/a", NULL, NULL, 404, JSON "X-Etcd-Cluster-Id: 0\r\nX-Etcd-Index: 0\r\nX-Fleet-Stale: $S\r\n",
+                { "GET /v2/keys/a", NULL, NULL, 404,
+                  JSON "X-Etcd-Cluster-Id: 0\r\nX-Etcd-Index: 0\r\nX-Fleet-Stale: $S\r\n",
                   "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
-                { "GET /v2/keys/", NULL, NULL,
-                  200, JSON "X-Etcd-Cluster-Id: 0\r\nX-Etcd-Index: 0\r\nX-Raft-Index: $R\r\nX-Raft-Term: $T\r\nX-Fleet-Stale: $S\r\n",
+                { "GET /v2/keys/", NULL, NULL, 200,
+                  JSON "X-Etcd-Cluster-Id: 0\r\nX-Etcd-Index: 0\r\nX-Raft-Index: $R\r\nX-Raft-Term: "
+                       "$T\r\nX-Fleet-Stale: $S\r\n",
                   "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
                 { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON "X-Fleet-Stale: $S\r\n",
                   "{\"error\":{\"code\":404,\"message\":\"key not found\"}}\n" },
-                { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON "X-Fleet-Stale: $S\r\n", "{\"nodes\":[]}\n" },
+                { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON "X-Fleet-Stale: $S\r\n",
+                  "{\"nodes\":[]}\n" },
                 { "GET /health", NULL, NULL, 503, TEXT "X-Fleet-Stale: $S\r\nRetry-After: 1\r\n",
                   "{\"health\":\"false\",\"reason\":\"this host waits to be let into a cluster\"}" },
                 { "GET /v2/machines", NULL, NULL, 200, TEXT, "http://$A" },
                 { "GET /v2/members", NULL, NULL, 200, JSON "X-Etcd-Cluster-Id: 0\r\n", "{\"members\":[]}\n" },
-                { "GET /v2/members/leader", NULL, NULL, 503, JSON "X-Etcd-Cluster-Id: 0\r\nRetry-After: 1\r\n",
-                  "{\"message\":\"During election\"}" },
+                { "GET /v2/members/leader", NULL, NULL, 503,
+                  JSON "X-Etcd-Cluster-Id: 0\r\nRetry-After: 1\r\n", "{\"message\":\"During election\"}" },
                 { "GET /v2/stats/leader", NULL, NULL, 403, JSON, "{\"message\":\"not current leader\"}" },
                 { "GET /v2/stats/self", NULL, NULL, 200, JSON,
                   "{\"name\":\"alpha\",\"id\":\"0\",\"state\":\"StateFollower\",\"startTime\":\"$DZ\","
-                  "\"leaderInfo\":{\"leader\":\"0\",\"uptime\":\"$S.$Ss\",\"startTime\":\"$DZ\"},\"recvAppendRequestCnt\":0,"
+                  "\"leaderInfo\":{\"leader\":\"0\",\"uptime\":\"$S.$Ss\",\"startTime\":\"$DZ\"},"
+                  "\"recvAppendRequestCnt\":0,"
                   "\"sendAppendRequestCnt\":0}" },
         };
         Room *room = *state;
 
-        room->host->store->leaderless_ms = loop_now_ms(room->host->loop) - KV_STALE_MS; /* as if it had waited */
+        room->host->store->leaderless_ms = loop_now_ms(room->host->loop) -
+                                           KV_STALE_MS; /* as if it had waited */
         play(room, API_LOOPBACK, rows, ELEMENTS(rows));
 }
 
@@ -2391,9 +2970,11 @@ int main(void) {
                 in_a_room(events_name_what_has_changed_and_with_details_how),
                 in_a_room(a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit),
                 in_a_room(a_change_goes_on_when_its_client_has_left_or_the_api_is_closed),
-                cmocka_unit_test_setup_teardown(a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered, joining_setup,
+                cmocka_unit_test_setup_teardown(
+                        a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered, joining_setup,
+                        room_teardown),
+                cmocka_unit_test_setup_teardown(without_a_leader_reads_say_how_old_they_are, lonely_setup,
                                                 room_teardown),
-                cmocka_unit_test_setup_teardown(without_a_leader_reads_say_how_old_they_are, lonely_setup, room_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

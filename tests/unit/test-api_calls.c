@@ -1,5 +1,6 @@
-/* Journals and commands about units, between a client, this host and another one: what is run, how much of it at a time, and how a reader that
- * is slow holds up its own child and nothing else. Children and the other host are played. */
+/* Journals and commands about units, between a client, this host and another one: what is run, how much of it
+ * at a time, and how a reader that is slow holds up its own child and nothing else. Children and the other
+ * host are played. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,8 @@
 #include "units/json.h"
 
 enum {
-        JOURNALS = 32, COMMANDS = 8,
+        JOURNALS = 32,
+        COMMANDS = 8,
         WINDOW = 256 * 1024,
         PIECE = 32 * 1024,
         CHILDREN_MAX = 64,
@@ -37,8 +39,10 @@ UvLoop *__wrap_loop_uv(Loop *base) {
         return NULL;
 }
 
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err);
-int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err) {
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                       void *userdata, Error *err);
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
+                       void *userdata, Error *err) {
         Child *c = &children[n_children++];
 
         assert_true(n_children <= CHILDREN_MAX);
@@ -78,14 +82,14 @@ static void on_done(void *userdata, KvStatus status, const char *sentence, uint6
         *(KvStatus *) userdata = status;
 }
 
-#define assert_done(h, call)                                \
-        do {                                                \
-                KvStatus status_ = KV_UNKNOWN;              \
-                void *done_ = &status_;                     \
-                assert_int_equal(call, 0);                  \
+#define assert_done(h, call)                                                   \
+        do {                                                                   \
+                KvStatus status_ = KV_UNKNOWN;                                 \
+                void *done_ = &status_;                                        \
+                assert_int_equal(call, 0);                                     \
                 for (unsigned i_ = 0; i_ < 100 && status_ == KV_UNKNOWN; i_++) \
-                        still_pass(h, 10);                  \
-                assert_int_equal(status_, KV_OK);           \
+                        still_pass(h, 10);                                     \
+                assert_int_equal(status_, KV_OK);                              \
         } while (false)
 
 static void have_machine(Still *h, const char *id, const char *name) {
@@ -131,10 +135,10 @@ static const char *ask(Still *h, const char *method, const char *target) {
         return (const char *) still_ask(h, API_SOCKET, request, strlen(request))->bytes;
 }
 
-#define assert_says(text, part)                                              \
-        do {                                                                 \
-                if (!strstr(text, part))                                     \
-                        fail_msg("\"%s\" is not said in: %s", part, text);   \
+#define assert_says(text, part)                                            \
+        do {                                                               \
+                if (!strstr(text, part))                                   \
+                        fail_msg("\"%s\" is not said in: %s", part, text); \
         } while (false)
 
 /* -- The other host asks -- */
@@ -193,7 +197,8 @@ static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
                 assert_says(answer, "own.service on this machine is a unit of the host");
                 peer_calls(h, i, kinds[i], "own.service", false);
                 assert_int_equal(peer_hears(h, &said), 1);
-                assert_string_equal(said.chars, "own.service on this machine is a unit of the host, not the cluster's: it is left alone\n");
+                assert_string_equal(said.chars, "own.service on this machine is a unit of the host, not the "
+                                                "cluster's: it is left alone\n");
                 assert_int_equal(n_children, 0);
         }
         assert_says(ask(h, "POST", "/fleet/v1/kill/web.service?machine=" STILL_ID), "HTTP/1.1 200");
@@ -420,20 +425,25 @@ static void have_unit(Still *h, const char *name) {
 
 static void what_is_wrong_with_a_call_is_said(void **state) {
 #define WEB "/fleet/v1/journal/web.service?machine=" STILL_ID
-#define ERROR(status, message) "HTTP/1.1 " status, "{\"error\":{\"code\":" status ",\"message\":\"" message "\"}}"
+#define ERROR(status, message) \
+        "HTTP/1.1 " status, "{\"error\":{\"code\":" status ",\"message\":\"" message "\"}}"
         static const struct {
                 const char *method, *target, *status, *body;
         } rows[] = {
                 { "POST", WEB, ERROR("405", "only GET supported against this resource") },
-                { "GET", "/fleet/v1/reload/web.service", ERROR("405", "only POST supported against this resource") },
+                { "GET", "/fleet/v1/reload/web.service",
+                  ERROR("405", "only POST supported against this resource") },
                 { "GET", "/fleet/v1/journal/none.service", ERROR("404", "unit does not exist") },
                 { "GET", "/fleet/v1/journal/none.service?machine=x", ERROR("404", "unit does not exist") },
-                { "GET", "/fleet/v1/journal/idle.service?machine=x", ERROR("404", "machine x does not exist") },
+                { "GET", "/fleet/v1/journal/idle.service?machine=x",
+                  ERROR("404", "machine x does not exist") },
                 { "GET", "/fleet/v1/journal/idle.service", ERROR("404", "idle.service is on no machine") },
-                { "GET", "/fleet/v1/journal/x?machine=" STILL_ID, ERROR("400", "unit name must contain \\\".\\\"") },
+                { "GET", "/fleet/v1/journal/x?machine=" STILL_ID,
+                  ERROR("400", "unit name must contain \\\".\\\"") },
                 { "GET", WEB "&output=0123456789012345678901234567890",
                   ERROR("400", "output: journalctl has no format '0123456789012345678901234567890'") },
-                { "GET", WEB "&output=01234567890123456789012345678901", ERROR("400", "output: longer than 31 bytes") },
+                { "GET", WEB "&output=01234567890123456789012345678901",
+                  ERROR("400", "output: longer than 31 bytes") },
                 { "GET", WEB "&since=01234567890123456789012345678901234567890123456789012345678901234",
                   ERROR("400", "since: longer than 63 bytes") },
                 { "GET", WEB "&until=%21", ERROR("400", "until: expected a time as journalctl(1) takes it") },
@@ -463,8 +473,8 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
 
         still_part(h);
         assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID), "HTTP/1.1 503");
-        assert_says((const char *) h->client.said.bytes,
-                    "\"web.service is on beta, which cannot be reached from here (Transport endpoint is not connected)\"");
+        assert_says((const char *) h->client.said.bytes, "\"web.service is on beta, which cannot be reached "
+                                                         "from here (Transport endpoint is not connected)\"");
 }
 
 static void what_a_client_asks_for_is_what_is_run(void **state) {
@@ -473,8 +483,10 @@ static void what_a_client_asks_for_is_what_is_run(void **state) {
         } rows[] = {
                 { "GET", "journal/web.service?machine=" STILL_ID,
                   "journalctl --no-pager --quiet --lines=10 --output=short --merge --unit web.service " },
-                { "GET", "journal/web.service?lines=100000&follow=true&output=cat&since=1&until=2&machine=" STILL_ID,
-                  "journalctl --no-pager --quiet --lines=100000 --output=cat --since=1 --until=2 --merge --follow --unit web.service " },
+                { "GET",
+                  "journal/web.service?lines=100000&follow=true&output=cat&since=1&until=2&machine=" STILL_ID,
+                  "journalctl --no-pager --quiet --lines=100000 --output=cat --since=1 --until=2 --merge "
+                  "--follow --unit web.service " },
                 { "GET", "status/web.service?machine=" STILL_ID,
                   "systemctl --no-pager status --full --lines=10 -- web.service " },
                 { "GET", "show/web.service?properties=Id,Names&machine=" STILL_ID,
@@ -551,7 +563,8 @@ static void a_host_that_cancels_or_is_lost_ends_its_own_calls_alone(void **state
         write_u8(&cancel, 99); /* a question in a form that is not known */
         assert_true(still_say(h, PEER_CALL, cancel.bytes, cancel.size));
         assert_int_equal(peer_hears(h, &said), 1);
-        assert_string_equal(said.chars, "the other host does not understand the question: another version?\n");
+        assert_string_equal(said.chars,
+                            "the other host does not understand the question: another version?\n");
         assert_int_equal(n_children, 3);
 }
 

@@ -76,7 +76,11 @@ static KvResult set(Fixture *f, const char *key, const char *value) {
 }
 
 static KvResult set_for(Fixture *f, const char *key, const char *value, uint64_t ttl_ms) {
-        return apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value), .has_ttl = true, .ttl_ms = ttl_ms });
+        return apply(f, (KvCommand) { .op = KV_SET,
+                                      .key = kv_string(key),
+                                      .value = kv_string(value),
+                                      .has_ttl = true,
+                                      .ttl_ms = ttl_ms });
 }
 
 static KvResult make_dir(Fixture *f, const char *key) {
@@ -163,10 +167,14 @@ static void a_file_in_the_way_is_named(void **state) {
 
         set(f, "/a/file", "v");
         assert_refused(f, set(f, "/a/file/b/c", "v"), KV_NOT_DIR, "/a/file");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a/file/b") }), KV_NOT_DIR, "/a/file");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a/file/b") }), KV_NOT_DIR, "/a/file");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a/file/b") }), KV_NOT_DIR, "/a/file");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/a/file") }), KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a/file/b") }),
+                       KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a/file/b") }),
+                       KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a/file/b") }),
+                       KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/a/file") }), KV_NOT_DIR,
+                       "/a/file");
         assert_false(exists(f, "/a/file/b"));
 }
 
@@ -174,16 +182,21 @@ static void the_first_missing_node_is_named(void **state) {
         Fixture *f = *state;
 
         set(f, "/a/b", "v");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a/x/y/z") }), KV_NOT_FOUND, "/a/x");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/x") }), KV_NOT_FOUND, "/x");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/x/y"), .prev_index = 1 }), KV_NOT_FOUND, "/x");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a/x/y/z") }),
+                       KV_NOT_FOUND, "/a/x");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/x") }), KV_NOT_FOUND,
+                       "/x");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/x/y"), .prev_index = 1 }),
+                       KV_NOT_FOUND, "/x");
 }
 
 static void create_refuses_what_exists(void **state) {
         Fixture *f = *state;
 
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d/a") }).action, KV_ACTION_CREATE);
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d/a") }), KV_EXISTS, "/d/a");
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d/a") }).action,
+                         KV_ACTION_CREATE);
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d/a") }), KV_EXISTS,
+                       "/d/a");
         assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d") }), KV_EXISTS, "/d");
 }
 
@@ -208,21 +221,25 @@ static void updating_a_directory_changes_its_ttl_but_not_its_stored_index(void *
         KvNode node;
 
         make_dir(f, "/d");
-        result = apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 700 });
+        result = apply(
+                f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 700 });
         assert_int_equal(result.status, KV_OK);
         assert_int_equal(result.node.modified, 2);
         assert_true(result.node.dir);
         assert_true(node_of(f, "/d", &node) && node.dir);
         assert_int_equal(node.modified, 1);
         assert_int_equal(node.expires_ms, 700);
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/d"), .value = kv_string("v") }),
-                       KV_NOT_FILE, "/d");
+        assert_refused(
+                f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/d"), .value = kv_string("v") }),
+                KV_NOT_FILE, "/d");
 }
 
 static void a_comparison_that_fails_says_what_it_found(void **state) {
         Fixture *f = *state;
         KvCommand swap = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("new"), .prev_index = 9 };
-        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("x") };
+        KvCommand remove = {
+                .op = KV_DELETE, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("x")
+        };
 
         set(f, "/a", "v");
         assert_refused(f, apply(f, swap), KV_COMPARE_FAILED, "[9 != 1]");
@@ -241,8 +258,12 @@ static void a_comparison_that_holds_swaps_or_deletes(void **state) {
         KvNode node;
 
         set(f, "/a", "v");
-        result = apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("w"), .prev_index = 1,
-                                        .has_prev_value = true, .prev_value = kv_string("v") });
+        result = apply(f, (KvCommand) { .op = KV_SET,
+                                        .key = kv_string("/a"),
+                                        .value = kv_string("w"),
+                                        .prev_index = 1,
+                                        .has_prev_value = true,
+                                        .prev_value = kv_string("v") });
         assert_int_equal(result.action, KV_ACTION_CAS);
         assert_bytes(result.prev.value, "v");
         assert_true(node_of(f, "/a", &node));
@@ -265,7 +286,8 @@ static void an_in_order_child_is_named_after_the_next_index(void **state) {
         result = apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/") });
         assert_bytes(result.node.key, "/00000000000000000002");
         set(f, "/q/00000000000000000004", "in the way");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/q") }), KV_EXISTS, "/q/00000000000000000004");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/q") }), KV_EXISTS,
+                       "/q/00000000000000000004");
 }
 
 static void a_directory_goes_only_when_it_is_asked_for(void **state) {
@@ -292,23 +314,31 @@ static void the_root_is_read_only(void **state) {
         Fixture *f = *state;
 
         assert_refused(f, set(f, "/", "v"), KV_ROOT_READ_ONLY, "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/") }), KV_ROOT_READ_ONLY, "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/") }), KV_ROOT_READ_ONLY, "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/"), .prev_index = 1 }), KV_ROOT_READ_ONLY, "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/"), .recursive = true }), KV_ROOT_READ_ONLY, "/");
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/"), .prev_index = 1 }), KV_NOT_FILE, "");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/") }), KV_ROOT_READ_ONLY,
+                       "/");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/") }), KV_ROOT_READ_ONLY,
+                       "/");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/"), .prev_index = 1 }),
+                       KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/"), .recursive = true }),
+                       KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/"), .prev_index = 1 }),
+                       KV_NOT_FILE, "");
 }
 
 static void a_refresh_keeps_the_value_and_is_marked_for_the_watchers(void **state) {
         Fixture *f = *state;
-        KvCommand refresh = { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 900 };
+        KvCommand refresh = {
+                .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 900
+        };
         KvResult result;
 
         set(f, "/a", "v");
         result = apply(f, refresh);
         assert_bytes(result.node.value, "v");
         assert_int_equal(result.node.created, 1);
-        assert_string_equal(f->events.chars, "update 2 refresh key=/a value=v file 1/2/900 <- key=/a value=v file 1/1/0\n");
+        assert_string_equal(f->events.chars,
+                            "update 2 refresh key=/a value=v file 1/2/900 <- key=/a value=v file 1/1/0\n");
         refresh.op = KV_SET;
         result = apply(f, refresh);
         assert_bytes(result.node.value, "v");
@@ -325,16 +355,18 @@ static void what_is_due_goes_in_order_of_time_one_event_each(void **state) {
         set_for(f, "/b", "", 500);
         set_for(f, "/a", "", 500);
         set_for(f, "/now", "", 0);
-        apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/d"), .dir = true, .has_ttl = true, .ttl_ms = 600 });
+        apply(f, (KvCommand) {
+                         .op = KV_SET, .key = kv_string("/d"), .dir = true, .has_ttl = true, .ttl_ms = 600 });
         set(f, "/d/x/y", "");
 
         expire(f, 999, 100);
         assert_int_equal(f->events.size, 0);
         expire(f, 1700, 100);
-        assert_string_equal(f->events.chars, "expire 7 key=/now value= file 4/7/0 <- key=/now value= file 4/4/1000\n"
-                                             "expire 8 key=/b value= file 2/8/0 <- key=/b value= file 2/2/1500\n"
-                                             "expire 9 key=/a value= file 3/9/0 <- key=/a value= file 3/3/1500\n"
-                                             "expire 10 key=/d value= dir 5/10/0 <- key=/d value= dir 5/5/1600\n");
+        assert_string_equal(f->events.chars,
+                            "expire 7 key=/now value= file 4/7/0 <- key=/now value= file 4/4/1000\n"
+                            "expire 8 key=/b value= file 2/8/0 <- key=/b value= file 2/2/1500\n"
+                            "expire 9 key=/a value= file 3/9/0 <- key=/a value= file 3/3/1500\n"
+                            "expire 10 key=/d value= dir 5/10/0 <- key=/d value= dir 5/5/1600\n");
         assert_false(exists(f, "/d/x/y"));
         assert_true(exists(f, "/late"));
 }
@@ -416,10 +448,13 @@ static void a_check_of_a_value_holds_for_a_file_with_these_very_bytes(void **sta
         assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/a");
         set(f, "/a/below", "");
         check.value = kv_string("");
-        assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/a"); /* a directory has none, not an empty one */
+        assert_refused(f, apply(f, txn), KV_COMPARE_FAILED,
+                       "/a"); /* a directory has none, not an empty one */
         check.key = kv_string("/a/below");
         assert_int_equal(apply(f, txn).status, KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/c"), .value = { "a\0c", 3 } }).status, KV_OK);
+        assert_int_equal(
+                apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/c"), .value = { "a\0c", 3 } }).status,
+                KV_OK);
         check = (KvCheck) { .kind = KV_CHECK_VALUE, .key = kv_string("/c"), .value = { "a\0b", 3 } };
         assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/c");
         check.value.data = "a\0c";
@@ -443,7 +478,8 @@ static void a_transaction_answers_for_each_of_its_writes_or_for_what_refused_it(
         set(f, "/b", "found");
         result = apply(f, txn);
         assert_int_equal(result.refused_at, 2);
-        assert_true(result.has_found && kv_bytes_equal(result.found.value, kv_string("found")) && result.found.modified == 1);
+        assert_true(result.has_found && kv_bytes_equal(result.found.value, kv_string("found")) &&
+                    result.found.modified == 1);
         checks[1].index = 1;
         writes[2].key = kv_string("/gone");
         result = apply(f, txn);
@@ -469,7 +505,11 @@ static void the_answer_to_a_transaction_is_bounded_whatever_it_takes_away(void *
 
         for (unsigned i = 0; i < 6; i++) {
                 snprintf(keys[i], sizeof(keys[i]), "/%u", i);
-                assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(keys[i]), .value = { large, KV_VALUE_MAX } }).status, KV_OK);
+                assert_int_equal(apply(f, (KvCommand) { .op = KV_SET,
+                                                        .key = kv_string(keys[i]),
+                                                        .value = { large, KV_VALUE_MAX } })
+                                         .status,
+                                 KV_OK);
                 writes[i] = (KvCommand) { .op = KV_DELETE, .key = kv_string(keys[i]) };
         }
         result = apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 6 });
@@ -483,12 +523,22 @@ static void a_transaction_sees_its_own_writes(void **state) {
         Fixture *f = *state;
         KvCommand writes[] = {
                 { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("2"), .has_prev_value = true, .prev_value = kv_string("1") },
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("3"), .has_prev_value = true, .prev_value = kv_string("1") },
+                { .op = KV_SET,
+                  .key = kv_string("/a"),
+                  .value = kv_string("2"),
+                  .has_prev_value = true,
+                  .prev_value = kv_string("1") },
+                { .op = KV_SET,
+                  .key = kv_string("/a"),
+                  .value = kv_string("3"),
+                  .has_prev_value = true,
+                  .prev_value = kv_string("1") },
         };
 
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 3 }), KV_COMPARE_FAILED, "/a");
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 2 }).status, KV_OK);
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 3 }),
+                       KV_COMPARE_FAILED, "/a");
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 2 }).status,
+                         KV_OK);
         assert_value(f, "/a", "2");
 }
 
@@ -496,8 +546,10 @@ static void an_order_of_an_older_term_changes_nothing(void **state) {
         Fixture *f = *state;
 
         f->term = 5;
-        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .term = 4 }), KV_TERM_CHANGED, "");
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .term = 5 }).status, KV_OK);
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .term = 4 }),
+                       KV_TERM_CHANGED, "");
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .term = 5 }).status,
+                         KV_OK);
 }
 
 static void fleets_own_keys_are_written_by_fleet_alone(void **state) {
@@ -507,8 +559,12 @@ static void fleets_own_keys_are_written_by_fleet_alone(void **state) {
         assert_int_equal(apply(f, write).status, KV_OK);
         write.internal = false;
         assert_int_equal(apply(f, write).status, KV_FORBIDDEN);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_TXN, .writes = &write, .n_writes = 1 }).status, KV_FORBIDDEN);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/_fleet"), .recursive = true }).status, KV_FORBIDDEN);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_TXN, .writes = &write, .n_writes = 1 }).status,
+                         KV_FORBIDDEN);
+        assert_int_equal(
+                apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/_fleet"), .recursive = true })
+                        .status,
+                KV_FORBIDDEN);
         assert_true(exists(f, "/_fleet/unit/a"));
         assert_int_equal(set(f, "/_fleetwood", "").status, KV_OK);
 }
@@ -526,7 +582,12 @@ static void a_quota_of_nodes_refuses_new_ones_and_not_changes(void **state) {
         assert_int_equal(refused.status, KV_TOO_LARGE);
         assert_bytes(refused.cause, "the quota of 2 nodes (QuotaKeys=) for users' keys is used up");
         assert_int_equal(set(f, "/b", "2").status, KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/_fleet/unit/x"), .value = kv_string("1"), .internal = true }).status, KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET,
+                                                .key = kv_string("/_fleet/unit/x"),
+                                                .value = kv_string("1"),
+                                                .internal = true })
+                                 .status,
+                         KV_OK);
         assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") }).status, KV_OK);
         assert_int_equal(set(f, "/c", "1").status, KV_OK);
 }
@@ -538,8 +599,14 @@ static int apply_raise_in_batch(Fixture *f, unsigned head_level, uint64_t raise_
 
         assert_int_equal(kv_command_encode(&cmd, &command), 0);
         kv_batch_begin(&b, &batch, &(KvBatchHead) { .level = head_level, .quota_nodes = 77 });
-        kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 1, .number = f->meta.applied + 1, .floor = 1, .command = command.bytes, .command_size = command.size });
-        return apply_batch(f->txn, f->meta.applied + 1, 1, batch.bytes, batch.size, &(ApplySink) { .level_max = level_max });
+        kv_batch_add(&b, &batch,
+                     &(KvBatchItem) { .origin = 1,
+                                      .number = f->meta.applied + 1,
+                                      .floor = 1,
+                                      .command = command.bytes,
+                                      .command_size = command.size });
+        return apply_batch(f->txn, f->meta.applied + 1, 1, batch.bytes, batch.size,
+                           &(ApplySink) { .level_max = level_max });
 }
 
 static void the_feature_level_goes_up_and_never_down_and_batches_follow_it(void **state) {
@@ -555,7 +622,8 @@ static void the_feature_level_goes_up_and_never_down_and_batches_follow_it(void 
         assert_int_equal(tree_meta(f->txn, &meta), 0);
         assert_int_equal(meta.level, 2);
         assert_int_equal(meta.quota_nodes, 77);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_RAISE, .limit = 2 }).status, KV_FORBIDDEN); /* a user's */
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_RAISE, .limit = 2 }).status,
+                         KV_FORBIDDEN); /* a user's */
 }
 
 static void a_program_that_knows_less_stops_and_skips_nothing(void **state) {
@@ -570,7 +638,9 @@ static void a_program_that_knows_less_stops_and_skips_nothing(void **state) {
 
 static void a_full_quota_refuses_users_and_not_fleet(void **state) {
         Fixture *f = *state;
-        KvCommand ours = { .op = KV_SET, .key = kv_string("/_fleet/a"), .internal = true, .value = kv_string("v") };
+        KvCommand ours = {
+                .op = KV_SET, .key = kv_string("/_fleet/a"), .internal = true, .value = kv_string("v")
+        };
         char value[201] = "";
         KvResult result;
 
@@ -588,7 +658,10 @@ static void a_full_quota_refuses_users_and_not_fleet(void **state) {
         f->meta.quota = 100;
         assert_int_equal(set(f, "/a", "v").status, KV_OK);
         assert_int_equal(set(f, "/a", "vv").status, KV_TOO_LARGE);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("vv") }).status, KV_TOO_LARGE);
+        assert_int_equal(
+                apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("vv") })
+                        .status,
+                KV_TOO_LARGE);
         assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/b") }).status, KV_OK);
 }
 
@@ -599,7 +672,8 @@ static void too_large_a_directory_is_not_deleted_at_once_but_expires_in_pages(vo
         KvNode node = { .dir = true, .created = 1, .modified = 1 };
         char path[64];
 
-        apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/d"), .dir = true, .has_ttl = true, .ttl_ms = 10 });
+        apply(f, (KvCommand) {
+                         .op = KV_SET, .key = kv_string("/d"), .dir = true, .has_ttl = true, .ttl_ms = 10 });
         for (unsigned i = 0; i <= APPLY_SUBTREE_MAX; i++) {
                 snprintf(path, sizeof(path), i % 1000 == 0 ? "/d/%03u" : "/d/%03u/%03u", i / 1000, i % 1000);
                 node.key = kv_string(path);
@@ -630,8 +704,9 @@ static const KvNode before[] = {
 };
 
 static int print_short(void *userdata, const KvNode *node) {
-        text_printf(userdata, "%.*s%s%.*s %llu/%llu/%llu, ", (int) node->key.size, (const char *) node->key.data, node->dir ? "/" : "=",
-                    (int) node->value.size, (const char *) node->value.data, (unsigned long long) node->created,
+        text_printf(userdata, "%.*s%s%.*s %llu/%llu/%llu, ", (int) node->key.size,
+                    (const char *) node->key.data, node->dir ? "/" : "=", (int) node->value.size,
+                    (const char *) node->value.data, (unsigned long long) node->created,
                     (unsigned long long) node->modified, (unsigned long long) node->expires_ms);
         return 1;
 }
@@ -655,7 +730,8 @@ static void print_answer(Text *t, const KvResult *r) {
         }
 }
 
-/* What stands in kvstore/cost.h, of a command that looks up, passes, makes directories and changes so much. */
+/* What stands in kvstore/cost.h, of a command that looks up, passes, makes directories and changes so much.
+ */
 static void each_command_answers_changes_and_costs_what_is_written_here(void **state) {
         KvCommand writes[] = {
                 { .op = KV_SET, .key = kv_string("/n"), .value = kv_string("1") },
@@ -675,223 +751,319 @@ static void each_command_answers_changes_and_costs_what_is_written_here(void **s
                 const char *answer, *events, *tree; /* NULL: as before */
                 uint64_t cost;
         } table[] = {
-                { { .op = KV_SET, .key = kv_string("/n/m/o"), .value = kv_string("1"), .has_ttl = true, .ttl_ms = 50 },
+                { { .op = KV_SET,
+                    .key = kv_string("/n/m/o"),
+                    .value = kv_string("1"),
+                    .has_ttl = true,
+                    .ttl_ms = 50 },
                   "ok set 11 cause= key=/n/m/o value=1 file 11/11/1050 at 1000",
                   "set 11 key=/n/m/o value=1 file 11/11/1050\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n/ 11/11/0, "
-                  "/n/m/ 11/11/0, /n/m/o=1 11/11/1050, ", 17717 },
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n/ "
+                  "11/11/0, "
+                  "/n/m/ 11/11/0, /n/m/o=1 11/11/1050, ",
+                  17717 },
                 { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("new") },
                   "ok set 11 cause= key=/a value=new file 11/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "set 11 key=/a value=new file 11/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/a=new 11/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8988 },
+                  "/a=new 11/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8988 },
                 { { .op = KV_SET, .key = kv_string("/a"), .dir = true },
                   "ok set 11 cause= key=/a value= dir 11/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "set 11 key=/a value= dir 11/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/a/ 11/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                  "/a/ 11/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8976 },
                 { { .op = KV_SET, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 70 },
                   "ok set 11 cause= key=/a value=v file 11/11/1070 <- key=/a value=v file 3/4/5000 at 1000",
                   "set 11 refresh key=/a value= file 11/11/1070 <- key=/a value= file 3/4/5000\n",
-                  "/a=v 11/11/1070, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 10766 },
+                  "/a=v 11/11/1070, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  10766 },
                 { { .op = KV_SET, .key = kv_string("/d/y"), .refresh = true, .has_ttl = true },
                   "key not found get 10 cause=/d/y at 1000",
                   "",
-                  NULL, 3594 },
+                  NULL,
+                  3594 },
                 { { .op = KV_SET, .key = kv_string("/d"), .value = kv_string("1") },
                   "not a file get 10 cause=/d at 1000",
                   "",
-                  NULL, 2562 },
+                  NULL,
+                  2562 },
                 { { .op = KV_SET, .key = kv_string("/a/b/c") },
                   "not a directory get 10 cause=/a at 1000",
                   "",
-                  NULL, 3596 },
+                  NULL,
+                  3596 },
                 { { .op = KV_SET, .key = kv_string("/") },
                   "root is read only get 10 cause=/ at 1000",
                   "",
-                  NULL, 2048 },
+                  NULL,
+                  2048 },
                 { { .op = KV_SET, .key = kv_string("/a"), .term = 8 },
                   "term has changed get 10 cause= at 1000",
                   "",
-                  NULL, 2048 },
+                  NULL,
+                  2048 },
                 { { .op = KV_CREATE, .key = kv_string("/d/y"), .value = kv_string("1") },
                   "ok create 11 cause= key=/d/y value=1 file 11/11/0 at 1000",
                   "create 11 key=/d/y value=1 file 11/11/0\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /d/y=1 11/11/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 7706 },
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /d/y=1 11/11/0, /due=z 6/8/900, /due2/ 7/7/1000, "
+                  "/e/ 5/5/0, ",
+                  7706 },
                 { { .op = KV_CREATE, .key = kv_string("/a"), .value = kv_string("1") },
                   "key already exists get 10 cause=/a at 1000",
                   "",
-                  NULL, 2562 },
+                  NULL,
+                  2562 },
                 { { .op = KV_CREATE, .key = kv_string("/n"), .dir = true, .has_ttl = true, .ttl_ms = 9 },
                   "ok create 11 cause= key=/n value= dir 11/11/1009 at 1000",
                   "create 11 key=/n value= dir 11/11/1009\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n/ 11/11/1009, ", 9483 },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("new"), .has_ttl = true, .ttl_ms = 3 },
-                  "ok update 11 cause= key=/a value=new file 3/11/1003 <- key=/a value=v file 3/4/5000 at 1000",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n/ "
+                  "11/11/1009, ",
+                  9483 },
+                { { .op = KV_UPDATE,
+                    .key = kv_string("/a"),
+                    .value = kv_string("new"),
+                    .has_ttl = true,
+                    .ttl_ms = 3 },
+                  "ok update 11 cause= key=/a value=new file 3/11/1003 <- key=/a value=v file 3/4/5000 at "
+                  "1000",
                   "update 11 key=/a value=new file 3/11/1003 <- key=/a value=v file 3/4/5000\n",
-                  "/a=new 3/11/1003, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 10780 },
+                  "/a=new 3/11/1003, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  10780 },
                 { { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true },
                   "ok update 11 cause= key=/a value=v file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "update 11 refresh key=/a value= file 3/11/0 <- key=/a value= file 3/4/5000\n",
-                  "/a=v 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8974 },
+                  "/a=v 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8974 },
                 { { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 3 },
                   "ok update 11 cause= key=/d value= dir 1/11/1003 <- key=/d value= dir 1/1/0 at 1000",
                   "update 11 key=/d value= dir 1/11/1003 <- key=/d value= dir 1/1/0\n",
-                  "/a=v 3/4/5000, /d/ 1/1/1003, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8970 },
+                  "/a=v 3/4/5000, /d/ 1/1/1003, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8970 },
                 { { .op = KV_UPDATE, .key = kv_string("/d"), .value = kv_string("1") },
                   "not a file get 10 cause=/d at 1000",
                   "",
-                  NULL, 2562 },
+                  NULL,
+                  2562 },
                 { { .op = KV_UPDATE, .key = kv_string("/d/n/m") },
                   "key not found get 10 cause=/d/n at 1000",
                   "",
-                  NULL, 3596 },
+                  NULL,
+                  3596 },
                 { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("new"), .prev_index = 4 },
-                  "ok compareAndSwap 11 cause= key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "ok compareAndSwap 11 cause= key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000 "
+                  "at 1000",
                   "compareAndSwap 11 key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/a=new 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8988 },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("new"), .has_prev_value = true,
+                  "/a=new 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8988 },
+                { { .op = KV_UPDATE,
+                    .key = kv_string("/a"),
+                    .value = kv_string("new"),
+                    .has_prev_value = true,
                     .prev_value = kv_string("v") },
-                  "ok compareAndSwap 11 cause= key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "ok compareAndSwap 11 cause= key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000 "
+                  "at 1000",
                   "compareAndSwap 11 key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/a=new 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8988 },
+                  "/a=new 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8988 },
                 { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 3 },
                   "compare failed get 10 cause=[3 != 4] at 1000",
                   "",
-                  NULL, 2562 },
-                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("w"), .prev_index = 4 },
+                  NULL,
+                  2562 },
+                { { .op = KV_SET,
+                    .key = kv_string("/a"),
+                    .has_prev_value = true,
+                    .prev_value = kv_string("w"),
+                    .prev_index = 4 },
                   "compare failed get 10 cause=[w != v] at 1000",
                   "",
-                  NULL, 2570 },
+                  NULL,
+                  2570 },
                 { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_index = 5 },
                   "compare failed get 10 cause=[ != v] [5 != 4] at 1000",
                   "",
-                  NULL, 2566 },
+                  NULL,
+                  2566 },
                 { { .op = KV_SET, .key = kv_string("/d"), .prev_index = 1 },
                   "not a file get 10 cause=/d at 1000",
                   "",
-                  NULL, 2562 },
+                  NULL,
+                  2562 },
                 { { .op = KV_POST, .key = kv_string("/d"), .value = kv_string("1") },
                   "ok create 11 cause= key=/d/00000000000000000011 value=1 file 11/11/0 at 1000",
                   "create 11 key=/d/00000000000000000011 value=1 file 11/11/0\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/00000000000000000011=1 11/11/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ "
-                  "7/7/1000, /e/ 5/5/0, ", 7801 },
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/00000000000000000011=1 11/11/0, /d/x=w 2/2/0, /due=z "
+                  "6/8/900, /due2/ "
+                  "7/7/1000, /e/ 5/5/0, ",
+                  7801 },
                 { { .op = KV_POST, .key = kv_string("/") },
                   "ok create 11 cause= key=/00000000000000000011 value= file 11/11/0 at 1000",
                   "create 11 key=/00000000000000000011 value= file 11/11/0\n",
-                  "/00000000000000000011= 11/11/0, /a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ "
-                  "7/7/1000, /e/ 5/5/0, ", 7786 },
+                  "/00000000000000000011= 11/11/0, /a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, "
+                  "/due2/ "
+                  "7/7/1000, /e/ 5/5/0, ",
+                  7786 },
                 { { .op = KV_POST, .key = kv_string("/a") },
                   "not a directory get 10 cause=/a at 1000",
                   "",
-                  NULL, 3097 },
+                  NULL,
+                  3097 },
                 { { .op = KV_DELETE, .key = kv_string("/a") },
                   "ok delete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "delete 11 key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8976 },
                 { { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true },
                   "ok delete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
                   "delete 11 key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8976 },
                 { { .op = KV_DELETE, .key = kv_string("/a"), .prev_index = 4 },
-                  "ok compareAndDelete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "ok compareAndDelete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 "
+                  "at 1000",
                   "compareAndDelete 11 key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000\n",
-                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
-                { { .op = KV_DELETE, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("w") },
+                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8976 },
+                { { .op = KV_DELETE,
+                    .key = kv_string("/a"),
+                    .has_prev_value = true,
+                    .prev_value = kv_string("w") },
                   "compare failed get 10 cause=[w != v] at 1000",
                   "",
-                  NULL, 2570 },
+                  NULL,
+                  2570 },
                 { { .op = KV_DELETE, .key = kv_string("/e") },
                   "not a file get 10 cause=/e at 1000",
                   "",
-                  NULL, 2562 },
+                  NULL,
+                  2562 },
                 { { .op = KV_DELETE, .key = kv_string("/e"), .dir = true },
                   "ok delete 11 cause= key=/e value= dir 5/11/0 <- key=/e value= dir 5/5/0 at 1000",
                   "delete 11 key=/e value= dir 5/11/0 <- key=/e value= dir 5/5/0\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, ", 7178 },
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, ",
+                  7178 },
                 { { .op = KV_DELETE, .key = kv_string("/d"), .dir = true },
                   "directory not empty get 10 cause=/d at 1000",
                   "",
-                  NULL, 2690 },
+                  NULL,
+                  2690 },
                 { { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
                   "ok delete 11 cause= key=/d value= dir 1/11/0 <- key=/d value= dir 1/1/0 at 1000",
                   "delete 11 key=/d value= dir 1/11/0 <- key=/d value= dir 1/1/0\n",
-                  "/a=v 3/4/5000, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 7567 },
+                  "/a=v 3/4/5000, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  7567 },
                 { { .op = KV_DELETE, .key = kv_string("/d/y") },
                   "key not found get 10 cause=/d/y at 1000",
                   "",
-                  NULL, 3078 },
+                  NULL,
+                  3078 },
                 { { .op = KV_DELETE, .key = kv_string("/"), .recursive = true },
                   "root is read only get 10 cause=/ at 1000",
                   "",
-                  NULL, 2048 },
+                  NULL,
+                  2048 },
                 { { .op = KV_EXPIRE, .internal = true, .limit = 1 },
                   "ok expire 11 cause= at 1000",
                   "expire 11 key=/due value= file 6/11/0 <- key=/due value=z file 6/8/900\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due2/ 7/7/1000, /e/ 5/5/0, ", 8986 },
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  8986 },
                 { { .op = KV_EXPIRE, .internal = true, .limit = 9 },
                   "ok expire 12 cause= at 1000",
                   "expire 11 key=/due value= file 6/11/0 <- key=/due value=z file 6/8/900\n"
                   "expire 12 key=/due2 value= dir 7/12/0 <- key=/due2 value= dir 7/7/1000\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /e/ 5/5/0, ", 15923 },
-                { { .op = KV_EXPIRE, .internal = true, .limit = 9, .has_ttl = true, .ttl_ms = 900, .prev_index = 6 },
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /e/ 5/5/0, ",
+                  15923 },
+                { { .op = KV_EXPIRE,
+                    .internal = true,
+                    .limit = 9,
+                    .has_ttl = true,
+                    .ttl_ms = 900,
+                    .prev_index = 6 },
                   "ok expire 11 cause= at 1000",
                   "expire 11 key=/due value= file 6/11/0 <- key=/due value=z file 6/8/900\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due2/ 7/7/1000, /e/ 5/5/0, ", 9503 },
-                { { .op = KV_EXPIRE, .internal = true, .limit = 9, .has_ttl = true, .ttl_ms = 900, .prev_index = 7 },
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due2/ 7/7/1000, /e/ 5/5/0, ",
+                  9503 },
+                { { .op = KV_EXPIRE,
+                    .internal = true,
+                    .limit = 9,
+                    .has_ttl = true,
+                    .ttl_ms = 900,
+                    .prev_index = 7 },
                   "ok expire 10 cause= at 1000",
                   "",
-                  NULL, 2564 },
-                { { .op = KV_EXPIRE, .internal = true, .limit = 9, .has_ttl = true, .ttl_ms = 901, .prev_index = 6 },
+                  NULL,
+                  2564 },
+                { { .op = KV_EXPIRE,
+                    .internal = true,
+                    .limit = 9,
+                    .has_ttl = true,
+                    .ttl_ms = 901,
+                    .prev_index = 6 },
                   "ok expire 10 cause= at 1000",
                   "",
-                  NULL, 2564 },
+                  NULL,
+                  2564 },
                 { { .op = KV_EXPIRE, .limit = 9 },
                   "not permitted get 10 cause=expiry and feature level are fleet's to order at 1000",
                   "",
-                  NULL, 2048 },
+                  NULL,
+                  2048 },
                 { { .op = KV_TXN, .checks = checks, .n_checks = 2, .writes = writes, .n_writes = 3 },
-                  "ok set 13 cause= at 1000 set /n=1 11/11/0,  delete /d/ 1/12/0, <- /d/ 1/1/0,  compareAndSwap /a=2 "
+                  "ok set 13 cause= at 1000 set /n=1 11/11/0,  delete /d/ 1/12/0, <- /d/ 1/1/0,  "
+                  "compareAndSwap /a=2 "
                   "3/13/0, <- /a=v 3/4/5000, ",
                   "set 11 key=/n value=1 file 11/11/0\n"
                   "delete 12 key=/d value= dir 1/12/0 <- key=/d value= dir 1/1/0\n"
                   "compareAndSwap 13 key=/a value=2 file 3/13/0 <- key=/a value=v file 3/4/5000\n",
-                  "/a=2 3/13/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n=1 11/11/0, ", 37561 },
+                  "/a=2 3/13/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n=1 11/11/0, ",
+                  37561 },
                 { { .op = KV_TXN, .checks = checks, .n_checks = 2, .writes = writes, .n_writes = 1 },
                   "ok set 11 cause= at 1000 set /n=1 11/11/0, ",
                   "set 11 key=/n value=1 file 11/11/0\n",
-                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n=1 11/11/0, ", 8726 },
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n=1 "
+                  "11/11/0, ",
+                  8726 },
                 { { .op = KV_TXN, .checks = checks, .n_checks = 1 },
                   "ok set 10 cause= at 1000",
                   "",
-                  NULL, 2562 },
+                  NULL,
+                  2562 },
                 { { .op = KV_TXN, .checks = checks, .n_checks = 3, .writes = writes, .n_writes = 3 },
                   "compare failed get 10 cause=/d/x at 1000 refused 3 found /d/x=w 2/2/0, ",
                   "",
-                  NULL, 3611 },
+                  NULL,
+                  3611 },
                 { { .op = KV_TXN, .checks = checks + 3, .n_checks = 1, .writes = writes, .n_writes = 3 },
                   "compare failed get 10 cause=/none at 1000 refused 1",
                   "",
-                  NULL, 2565 },
+                  NULL,
+                  2565 },
                 { { .op = KV_TXN, .checks = checks, .n_checks = 2, .writes = writes, .n_writes = 4 },
                   "compare failed get 10 cause=/n at 1000 refused 6",
                   "",
-                  NULL, 38079 },
+                  NULL,
+                  38079 },
                 { { .op = KV_TXN, .writes = writes + 4, .n_writes = 1 },
                   "key already exists get 10 cause=/e at 1000 refused 1",
                   "",
-                  NULL, 2562 },
+                  NULL,
+                  2562 },
                 { { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = 2 },
                   "ok set 12 cause= at 1000",
                   "set 11 key=/n value=1 file 11/11/0\n"
                   "delete 12 key=/d value= dir 1/12/0 <- key=/d value= dir 1/1/0\n",
-                  "/a=v 3/4/5000, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n=1 11/11/0, ", 29598 },
+                  "/a=v 3/4/5000, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n=1 11/11/0, ",
+                  29598 },
                 { { .op = KV_RAISE, .internal = true, .limit = 2 },
                   "ok set 10 cause= at 1000",
                   "",
-                  NULL, 2048 },
+                  NULL,
+                  2048 },
         };
         Fixture *f = *state;
         TreeTxn *outer = f->txn;
-        static const char unchanged[] = "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ";
+        static const char unchanged[] =
+                "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ";
 
         for (size_t i = 0; i < ELEMENTS(before); i++)
                 assert_int_equal(tree_put(outer, &before[i]), 0);
@@ -904,15 +1076,16 @@ static void each_command_answers_changes_and_costs_what_is_written_here(void **s
                 text_clear(&f->events);
                 f->meta = (TreeMeta) { .index = 10, .cluster_ms = 1000, .level = KV_LEVEL_COST };
                 assert_int_equal(tree_begin_nested(outer, &f->txn), 0);
-                assert_int_equal(apply_command(f->txn, &f->meta, &table[i].cmd, 7, &f->arena, &sink, &result), 0);
+                assert_int_equal(apply_command(f->txn, &f->meta, &table[i].cmd, 7, &f->arena, &sink, &result),
+                                 0);
                 print_answer(&answer, &result);
                 assert_int_equal(tree_walk(f->txn, kv_string("/"), true, print_short, &tree), 0);
                 tree_abort(f->txn);
                 f->txn = outer;
                 if (!streq(answer.chars, table[i].answer) || !streq(f->events.chars ?: "", table[i].events) ||
                     !streq(tree.chars, table[i].tree ?: unchanged) || cost.total != table[i].cost)
-                        fail_msg("command %zu: %s\n%s%s\n%llu", i, answer.chars, f->events.chars ?: "", tree.chars,
-                                 (unsigned long long) cost.total);
+                        fail_msg("command %zu: %s\n%s%s\n%llu", i, answer.chars, f->events.chars ?: "",
+                                 tree.chars, (unsigned long long) cost.total);
                 assert_int_equal(f->meta.index, result.index);
         }
 }
@@ -927,12 +1100,25 @@ static void the_room_of_a_quota_ends_where_its_last_byte_is_used(void **state) {
                 const KvNode *prev;
                 uint64_t weight; /* 0: it takes no room */
         } table[] = {
-                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789") }, NULL, 100 + 14 + 3 * APPLY_NODE_WEIGHT },
-                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789") }, &there, 100 + 6 + 2 * APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789") },
+                  NULL,
+                  100 + 14 + 3 * APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789") },
+                  &there,
+                  100 + 6 + 2 * APPLY_NODE_WEIGHT },
                 { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123") }, &there, 0 },
                 { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0") }, &there, 0 },
-                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789"), .refresh = true }, &there, 0 },
-                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789"), .refresh = true }, NULL,
+                { { .op = KV_SET,
+                    .key = kv_string("/abc"),
+                    .value = kv_string("0123456789"),
+                    .refresh = true },
+                  &there,
+                  0 },
+                { { .op = KV_SET,
+                    .key = kv_string("/abc"),
+                    .value = kv_string("0123456789"),
+                    .refresh = true },
+                  NULL,
                   100 + 14 + 3 * APPLY_NODE_WEIGHT },
         };
         TreeMeta full = { .n_bytes = APPLY_QUOTA - APPLY_NODE_WEIGHT - 14 };
@@ -968,21 +1154,33 @@ static void a_quota_is_used_up_to_its_last_byte(void **state) {
                 KvCommand cmd;
                 uint64_t weight; /* of its owner's nodes afterwards; 0: it takes no room */
         } table[] = {
-                { { .op = KV_SET, .key = kv_string("/b"), .value = kv_string("12") }, 6 + 4 + 2 * APPLY_NODE_WEIGHT },
-                { { .op = KV_CREATE, .key = kv_string("/b/c/d"), .value = kv_string("12") }, 6 + 2 + 4 + 8 + 4 * APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/b"), .value = kv_string("12") },
+                  6 + 4 + 2 * APPLY_NODE_WEIGHT },
+                { { .op = KV_CREATE, .key = kv_string("/b/c/d"), .value = kv_string("12") },
+                  6 + 2 + 4 + 8 + 4 * APPLY_NODE_WEIGHT },
                 { { .op = KV_POST, .key = kv_string("/b") }, 6 + 2 + 23 + 3 * APPLY_NODE_WEIGHT },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("12345") }, 7 + APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("12345") },
+                  7 + APPLY_NODE_WEIGHT },
                 { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("4321") }, 0 },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("12345") }, 7 + APPLY_NODE_WEIGHT },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("12345"), .refresh = true }, 0 },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("12345") },
+                  7 + APPLY_NODE_WEIGHT },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("12345"), .refresh = true },
+                  0 },
                 { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("4321") }, 0 },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("12345"), .prev_index = 1 }, 7 + APPLY_NODE_WEIGHT },
-                { { .op = KV_SET, .key = kv_string("/_fleet/a"), .value = kv_string("12345"), .internal = true },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("12345"), .prev_index = 1 },
+                  7 + APPLY_NODE_WEIGHT },
+                { { .op = KV_SET,
+                    .key = kv_string("/_fleet/a"),
+                    .value = kv_string("12345"),
+                    .internal = true },
                   7 + 9 + 5 + 2 * APPLY_NODE_WEIGHT },
-                { { .op = KV_SET, .key = kv_string("/_fleet/b"), .internal = true }, 7 + 13 + 9 + 3 * APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/_fleet/b"), .internal = true },
+                  7 + 13 + 9 + 3 * APPLY_NODE_WEIGHT },
                 { { .op = KV_DELETE, .key = kv_string("/a") }, 0 },
         };
-        KvCommand own = { .op = KV_SET, .key = kv_string("/_fleet/a"), .value = kv_string("1234"), .internal = true };
+        KvCommand own = {
+                .op = KV_SET, .key = kv_string("/_fleet/a"), .value = kv_string("1234"), .internal = true
+        };
         Fixture *f = *state;
         TreeTxn *outer = f->txn;
 
@@ -998,11 +1196,12 @@ static void a_quota_is_used_up_to_its_last_byte(void **state) {
                 assert_int_equal(tree_begin_nested(outer, &f->txn), 0);
                 result = apply(f, table[i / 2].cmd);
                 if (weight > 0 && i % 2) {
-                        snprintf(cause, sizeof(cause), "the quota of %llu bytes for %s is used up", (unsigned long long) quota,
-                                 ours ? "/_fleet" : "users' keys");
+                        snprintf(cause, sizeof(cause), "the quota of %llu bytes for %s is used up",
+                                 (unsigned long long) quota, ours ? "/_fleet" : "users' keys");
                         assert_refused(f, result, KV_TOO_LARGE, cause);
                 } else if (result.status != KV_OK) {
-                        fail_msg("command %zu: %.*s", i / 2, (int) result.cause.size, (const char *) result.cause.data);
+                        fail_msg("command %zu: %.*s", i / 2, (int) result.cause.size,
+                                 (const char *) result.cause.data);
                 }
                 tree_abort(f->txn);
                 f->txn = outer;
@@ -1031,7 +1230,12 @@ static void batch_add(KvBatch *b, Writer *w, uint64_t number, KvCommand cmd) {
         _cleanup_writer_ Writer bytes = {};
 
         assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
-        kv_batch_add(b, w, &(KvBatchItem) { .origin = 1, .number = number, .floor = 1, .command = bytes.bytes, .command_size = bytes.size });
+        kv_batch_add(b, w,
+                     &(KvBatchItem) { .origin = 1,
+                                      .number = number,
+                                      .floor = 1,
+                                      .command = bytes.bytes,
+                                      .command_size = bytes.size });
 }
 
 static void keep_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
@@ -1047,9 +1251,11 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         KvBatch b;
 
         kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000, .quota = 1000 });
-        batch_add(&b, &batch, 10, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") });
+        batch_add(&b, &batch, 10,
+                  (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") });
         batch_add(&b, &batch, 11, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a") });
-        batch_add(&b, &batch, 12, (KvCommand) { .op = KV_SET, .key = kv_string("/b"), .has_ttl = true, .ttl_ms = 1000 });
+        batch_add(&b, &batch, 12,
+                  (KvCommand) { .op = KV_SET, .key = kv_string("/b"), .has_ttl = true, .ttl_ms = 1000 });
         assert_int_equal(apply_batch(f->txn, 77, 3, batch.bytes, batch.size, &sink), 0);
 
         assert_int_equal(answers.n, 3);
@@ -1087,16 +1293,26 @@ static void a_refused_command_says_what_it_was_to_do(void **state) {
                 KvStatus status;
                 KvAction action;
         } table[] = {
-                { { .op = KV_SET, .key = kv_string("/file"), .value = kv_string("v") }, KV_OK, KV_ACTION_SET },
+                { { .op = KV_SET, .key = kv_string("/file"), .value = kv_string("v") },
+                  KV_OK,
+                  KV_ACTION_SET },
                 { { .op = KV_SET, .key = kv_string("/file/x") }, KV_NOT_DIR, KV_ACTION_SET },
-                { { .op = KV_SET, .key = kv_string("/file"), .prev_index = 9 }, KV_COMPARE_FAILED, KV_ACTION_CAS },
-                { { .op = KV_SET, .key = kv_string("/file"), .has_prev_value = true }, KV_COMPARE_FAILED, KV_ACTION_CAS },
+                { { .op = KV_SET, .key = kv_string("/file"), .prev_index = 9 },
+                  KV_COMPARE_FAILED,
+                  KV_ACTION_CAS },
+                { { .op = KV_SET, .key = kv_string("/file"), .has_prev_value = true },
+                  KV_COMPARE_FAILED,
+                  KV_ACTION_CAS },
                 { { .op = KV_CREATE, .key = kv_string("/file") }, KV_EXISTS, KV_ACTION_CREATE },
                 { { .op = KV_POST, .key = kv_string("/file") }, KV_NOT_DIR, KV_ACTION_CREATE },
                 { { .op = KV_UPDATE, .key = kv_string("/none") }, KV_NOT_FOUND, KV_ACTION_UPDATE },
                 { { .op = KV_DELETE, .key = kv_string("/none") }, KV_NOT_FOUND, KV_ACTION_DELETE },
-                { { .op = KV_DELETE, .key = kv_string("/file"), .prev_index = 9 }, KV_COMPARE_FAILED, KV_ACTION_CAD },
-                { { .op = KV_DELETE, .key = kv_string("/file"), .has_prev_value = true }, KV_COMPARE_FAILED, KV_ACTION_CAD },
+                { { .op = KV_DELETE, .key = kv_string("/file"), .prev_index = 9 },
+                  KV_COMPARE_FAILED,
+                  KV_ACTION_CAD },
+                { { .op = KV_DELETE, .key = kv_string("/file"), .has_prev_value = true },
+                  KV_COMPARE_FAILED,
+                  KV_ACTION_CAD },
                 { { .op = KV_EXPIRE }, KV_FORBIDDEN, KV_ACTION_EXPIRE },
                 { { .op = KV_TXN, .writes = &write, .n_writes = 1 }, KV_NOT_DIR, KV_ACTION_SET },
         };
@@ -1112,7 +1328,8 @@ static void a_refused_command_says_what_it_was_to_do(void **state) {
                 batch_add(&b, &batch, i + 1, table[i].cmd);
                 assert_int_equal(apply_batch(f->txn, 70 + i, 3, batch.bytes, batch.size, &sink), 0);
                 if (result.status != table[i].status || result.action != table[i].action)
-                        fail_msg("command %zu: %s, %s", i, kv_status_name(result.status), kv_action_name(result.action));
+                        fail_msg("command %zu: %s, %s", i, kv_status_name(result.status),
+                                 kv_action_name(result.action));
                 assert_int_equal(result.index, 1);
                 assert_int_equal(result.now_ms, 5000 + i);
                 assert_int_equal(result.raft_index, 70 + i);
@@ -1135,8 +1352,13 @@ static void a_command_that_comes_again_is_answered_and_not_done_again(void **sta
 
                 sink.forgetful = i == 2;
                 kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000 });
-                kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 1, .number = 1, .floor = 1, .deadline_ms = 9000,
-                                                          .command = command.bytes, .command_size = command.size });
+                kv_batch_add(&b, &batch,
+                             &(KvBatchItem) { .origin = 1,
+                                              .number = 1,
+                                              .floor = 1,
+                                              .deadline_ms = 9000,
+                                              .command = command.bytes,
+                                              .command_size = command.size });
                 assert_int_equal(apply_batch(f->txn, 70 + i, 3 + i, batch.bytes, batch.size, &sink), 0);
                 assert_int_equal(result.status, KV_OK);
                 assert_int_equal(result.again, i == 1);
@@ -1152,7 +1374,9 @@ static void an_entry_that_cannot_be_read_stops_the_replica(void **state) {
         KvBatch b;
 
         kv_batch_begin(&b, &batch, &(KvBatchHead) {});
-        kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 1, .number = 1, .floor = 1, .command = "\2new", .command_size = 4 });
+        kv_batch_add(&b, &batch,
+                     &(KvBatchItem) {
+                             .origin = 1, .number = 1, .floor = 1, .command = "\2new", .command_size = 4 });
         assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size, NULL), -ENOTSUP);
         assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size - 1, NULL), -EBADMSG);
         assert_int_equal(apply_batch(f->txn, 1, 1, "\1", 1, NULL), -EBADMSG);
@@ -1198,8 +1422,9 @@ static KvCommand random_write(Random *random, char *key, size_t size, const Mode
         if (cmd.has_ttl)
                 cmd.ttl_ms = random_below(random, 50);
         if (random_below(random, 5) == 0)
-                cmd.prev_index = random_below(random, 2) || model->n == 0 ? random_below(random, model->index + 2)
-                                                                           : model->nodes[random_below(random, model->n)].modified;
+                cmd.prev_index = random_below(random, 2) || model->n == 0 ?
+                                         random_below(random, model->index + 2) :
+                                         model->nodes[random_below(random, model->n)].modified;
         if (random_below(random, 5) == 0) {
                 cmd.has_prev_value = true;
                 cmd.prev_value = kv_string(values[random_below(random, ELEMENTS(values))]);
@@ -1216,7 +1441,8 @@ static KvCommand random_write(Random *random, char *key, size_t size, const Mode
 }
 
 static KvCommand random_command(Random *random, Story *story, const Model *model) {
-        static const KvOp ops[] = { KV_SET, KV_SET, KV_SET, KV_CREATE, KV_UPDATE, KV_POST, KV_DELETE, KV_TXN, KV_EXPIRE };
+        static const KvOp ops[] = { KV_SET,  KV_SET,    KV_SET, KV_CREATE, KV_UPDATE,
+                                    KV_POST, KV_DELETE, KV_TXN, KV_EXPIRE };
         static const KvOp writes[] = { KV_SET, KV_CREATE, KV_UPDATE, KV_DELETE };
         KvOp op = ops[random_below(random, ELEMENTS(ops))];
         KvCommand cmd = { .op = op, .internal = true, .checks = story->checks, .writes = story->writes };
@@ -1253,8 +1479,8 @@ static int print_node(void *userdata, const KvNode *node) {
 
 static void assert_same_text(uint64_t seed, unsigned step, const char *what, Text *ours, Text *models) {
         if (!streq(ours->chars ?: "", models->chars ?: ""))
-                fail_msg("seed %llu, step %u: %s differ: ours\n%s\nthe model's\n%s", (unsigned long long) seed, step, what,
-                         ours->chars ?: "", models->chars ?: "");
+                fail_msg("seed %llu, step %u: %s differ: ours\n%s\nthe model's\n%s",
+                         (unsigned long long) seed, step, what, ours->chars ?: "", models->chars ?: "");
 }
 
 static void run_story(uint64_t seed, unsigned steps, Fixture *f) {

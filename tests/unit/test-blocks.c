@@ -1,4 +1,5 @@
-/* Memory of a queue: pieces lie together, keep their bytes, and give their blocks back. malloc() and free() of the product are counted. */
+/* Memory of a queue: pieces lie together, keep their bytes, and give their blocks back. malloc() and free()
+ * of the product are counted. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -45,7 +46,8 @@ static void assert_filled(const uint8_t *piece, size_t size, size_t seed) {
 }
 
 static void a_queue_takes_few_blocks_and_gives_them_back_from_its_front(void **state) {
-        size_t before = n_allocated, most = PIECES * (PIECE_SIZE + sizeof(uint64_t)) / (BLOCKS_SIZE / 4 * 3) + 1;
+        size_t before = n_allocated,
+               most = PIECES * (PIECE_SIZE + sizeof(uint64_t)) / (BLOCKS_SIZE / 4 * 3) + 1;
         Blocks blocks = {};
         void *pieces[PIECES];
 
@@ -84,7 +86,8 @@ static void a_short_queue_stays_in_its_block(void **state) {
 static void a_large_piece_has_a_block_of_its_own(void **state) {
         size_t before = n_allocated;
         Blocks blocks = {};
-        void *small = blocks_alloc(&blocks, 1), *large = blocks_alloc(&blocks, 3 * BLOCKS_SIZE), *next = blocks_alloc(&blocks, 1);
+        void *small = blocks_alloc(&blocks, 1), *large = blocks_alloc(&blocks, 3 * BLOCKS_SIZE),
+             *next = blocks_alloc(&blocks, 1);
 
         (void) state;
         assert_true(small && large && next);
@@ -146,7 +149,10 @@ static void without_memory_nothing_changes(void **state) {
 /* Sizes and order of drawn numbers: each piece keeps its bytes, is aligned, and all is given back. */
 static void pieces_keep_their_bytes_in_any_order(void **state) {
         enum { SLOTS = 500, STEPS = 100000 };
-        struct { uint8_t *piece; size_t size, seed; } slots[SLOTS] = {};
+        struct {
+                uint8_t *piece;
+                size_t size, seed;
+        } slots[SLOTS] = {};
         size_t before = n_allocated;
         Random random;
         Blocks blocks = {};
@@ -161,7 +167,8 @@ static void pieces_keep_their_bytes_in_any_order(void **state) {
                         blocks_free(slots[i].piece);
                 }
                 slots[i].seed = step;
-                slots[i].size = random_below(&random, 100) == 0 ? random_below(&random, BLOCKS_SIZE) : random_below(&random, 300);
+                slots[i].size = random_below(&random, 100) == 0 ? random_below(&random, BLOCKS_SIZE) :
+                                                                  random_below(&random, 300);
                 slots[i].piece = blocks_alloc(&blocks, slots[i].size);
                 assert_non_null(slots[i].piece);
                 assert_int_equal((uintptr_t) slots[i].piece % sizeof(void *), 0);

@@ -1,5 +1,5 @@
-/* What commands cost, to the unit: as estimated before the log, and as charged by apply, which all replicas have to agree on; and the limits
- * and times of the leader's budget, at both edges. */
+/* What commands cost, to the unit: as estimated before the log, and as charged by apply, which all replicas
+ * have to agree on; and the limits and times of the leader's budget, at both edges. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,8 +26,15 @@ static Cost apply(KvCommand cmd) {
         entry++;
         cmd.internal = true;
         assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
-        kv_batch_begin(&batch, &w, &(KvBatchHead) { .cluster_ms = NOW_MS, .level = entry > 1 ? KV_LEVEL_COST : KV_LEVEL_FIRST });
-        kv_batch_add(&batch, &w, &(KvBatchItem) { .origin = 1, .number = entry, .floor = entry, .command = bytes.bytes, .command_size = bytes.size });
+        kv_batch_begin(
+                &batch, &w,
+                &(KvBatchHead) { .cluster_ms = NOW_MS, .level = entry > 1 ? KV_LEVEL_COST : KV_LEVEL_FIRST });
+        kv_batch_add(&batch, &w,
+                     &(KvBatchItem) { .origin = 1,
+                                      .number = entry,
+                                      .floor = entry,
+                                      .command = bytes.bytes,
+                                      .command_size = bytes.size });
         assert_int_equal(apply_batch(txn, entry, 1, w.bytes, w.size, &(ApplySink) { .cost = &cost }), 0);
         return cost;
 }
@@ -66,75 +73,66 @@ static int teardown(void **state) {
 
 /* -- Costs -- */
 
-#define KEY(k) .key = { k, sizeof(k) - 1 }
+#define KEY(k)   .key = { k, sizeof(k) - 1 }
 #define VALUE(v) .value = { v, sizeof(v) - 1 }
 
-static KvCheck checks[] = { { .kind = KV_CHECK_VALUE, KEY("/a"), VALUE("12345") }, { .kind = KV_CHECK_ABSENT, KEY("/none") } };
+static KvCheck checks[] = { { .kind = KV_CHECK_VALUE, KEY("/a"), VALUE("12345") },
+                            { .kind = KV_CHECK_ABSENT, KEY("/none") } };
 static KvCommand one[] = { { .op = KV_SET, KEY("/a"), VALUE("1") } };
-static KvCommand two[] = { { .op = KV_SET, KEY("/n/m"), VALUE("1") }, { .op = KV_SET, KEY("/n/o"), VALUE("22") } };
-static KvCommand again[] = { { .op = KV_SET, KEY("/a"), VALUE("1234567") }, { .op = KV_SET, KEY("/a"), VALUE("1") } };
-static KvCommand expires[] = { { .op = KV_SET, KEY("/a"), VALUE("1"), .has_ttl = true, .ttl_ms = 5 }, { .op = KV_SET, KEY("/t"), VALUE("1") } };
-static KvCommand sweeps[] = { { .op = KV_DELETE, KEY("/d"), .recursive = true }, { .op = KV_SET, KEY("/d/x"), VALUE("1") } };
-static KvCommand made[] = { { .op = KV_SET, KEY("/n/m"), VALUE("1") }, { .op = KV_DELETE, KEY("/n"), .recursive = true } };
+static KvCommand two[] = { { .op = KV_SET, KEY("/n/m"), VALUE("1") },
+                           { .op = KV_SET, KEY("/n/o"), VALUE("22") } };
+static KvCommand again[] = { { .op = KV_SET, KEY("/a"), VALUE("1234567") },
+                             { .op = KV_SET, KEY("/a"), VALUE("1") } };
+static KvCommand expires[] = { { .op = KV_SET, KEY("/a"), VALUE("1"), .has_ttl = true, .ttl_ms = 5 },
+                               { .op = KV_SET, KEY("/t"), VALUE("1") } };
+static KvCommand sweeps[] = { { .op = KV_DELETE, KEY("/d"), .recursive = true },
+                              { .op = KV_SET, KEY("/d/x"), VALUE("1") } };
+static KvCommand made[] = { { .op = KV_SET, KEY("/n/m"), VALUE("1") },
+                            { .op = KV_DELETE, KEY("/n"), .recursive = true } };
 
 static const struct {
         KvCommand cmd;
         Cost estimated, charged;
 } costs[] = {
-        { { .op = KV_SET, KEY("/n"), VALUE("1") },
-          { 15, 4, 7695 }, { 15, 4, 7695 } },
-        { { .op = KV_SET, KEY("/a"), VALUE("1") },
-          { 44, 3, 7212 }, { 44, 3, 7212 } },
+        { { .op = KV_SET, KEY("/n"), VALUE("1") }, { 15, 4, 7695 }, { 15, 4, 7695 } },
+        { { .op = KV_SET, KEY("/a"), VALUE("1") }, { 44, 3, 7212 }, { 44, 3, 7212 } },
         { { .op = KV_SET, KEY("/t"), VALUE("123"), .has_ttl = true, .ttl_ms = 9 },
-          { 34, 3, 10786 }, { 34, 3, 10786 } },
-        { { .op = KV_SET, KEY("/n/m/o"), VALUE("1") },
-          { 56, 8, 15928 }, { 53, 8, 15925 } },
+          { 34, 3, 10786 },
+          { 34, 3, 10786 } },
+        { { .op = KV_SET, KEY("/n/m/o"), VALUE("1") }, { 56, 8, 15928 }, { 53, 8, 15925 } },
         { { .op = KV_SET, KEY("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 9 },
-          { 30, 3, 8990 }, { 30, 3, 8990 } },
+          { 30, 3, 8990 },
+          { 30, 3, 8990 } },
         { { .op = KV_SET, KEY("/a"), VALUE("1"), .has_prev_value = true, .prev_value = { "12345", 5 } },
-          { 44, 3, 7212 }, { 44, 3, 7212 } },
+          { 44, 3, 7212 },
+          { 44, 3, 7212 } },
         { { .op = KV_SET, KEY("/a"), VALUE("1"), .has_prev_value = true, .prev_value = { "other", 5 } },
-          { 44, 3, 7212 }, { 42, 2, 2602 } },
-        { { .op = KV_CREATE, KEY("/a"), VALUE("1") },
-          { 44, 3, 7212 }, { 2, 2, 2562 } },
-        { { .op = KV_CREATE, KEY("/d/n"), VALUE("1") },
-          { 26, 4, 7706 }, { 26, 4, 7706 } },
-        { { .op = KV_UPDATE, KEY("/n/m"), VALUE("1") },
-          { 28, 5, 8220 }, { 7, 4, 3591 } },
-        { { .op = KV_UPDATE, KEY("/d"), .dir = true },
-          { 10, 3, 7178 }, { 10, 3, 7178 } },
-        { { .op = KV_POST, KEY("/d"), VALUE("1") },
-          { 121, 4, 7801 }, { 121, 4, 7801 } },
-        { { .op = KV_POST, KEY("/"), VALUE("1") },
-          { 110, 4, 7790 }, { 110, 4, 7790 } },
-        { { .op = KV_DELETE, KEY("/a") },
-          { 40, 3, 7208 }, { 40, 3, 7208 } },
+          { 44, 3, 7212 },
+          { 42, 2, 2602 } },
+        { { .op = KV_CREATE, KEY("/a"), VALUE("1") }, { 44, 3, 7212 }, { 2, 2, 2562 } },
+        { { .op = KV_CREATE, KEY("/d/n"), VALUE("1") }, { 26, 4, 7706 }, { 26, 4, 7706 } },
+        { { .op = KV_UPDATE, KEY("/n/m"), VALUE("1") }, { 28, 5, 8220 }, { 7, 4, 3591 } },
+        { { .op = KV_UPDATE, KEY("/d"), .dir = true }, { 10, 3, 7178 }, { 10, 3, 7178 } },
+        { { .op = KV_POST, KEY("/d"), VALUE("1") }, { 121, 4, 7801 }, { 121, 4, 7801 } },
+        { { .op = KV_POST, KEY("/"), VALUE("1") }, { 110, 4, 7790 }, { 110, 4, 7790 } },
+        { { .op = KV_DELETE, KEY("/a") }, { 40, 3, 7208 }, { 40, 3, 7208 } },
         { { .op = KV_DELETE, KEY("/t"), .has_prev_value = true, .prev_value = { "12", 2 } },
-          { 38, 3, 8998 }, { 22, 3, 8982 } },
-        { { .op = KV_DELETE, KEY("/n/m") },
-          { 24, 5, 8216 }, { 7, 4, 3591 } },
-        { { .op = KV_DELETE, KEY("/d"), .dir = true },
-          { 10, 4, 7306 }, { 2, 3, 2690 } },
-        { { .op = KV_DELETE, KEY("/d"), .recursive = true },
-          { 31, 11, 10527 }, { 31, 11, 10527 } },
-        { { .op = KV_RAISE, .limit = KV_LEVEL_COST },
-          { 0, 1, 2048 }, { 0, 1, 2048 } },
-        { { .op = KV_EXPIRE, .limit = 10 },
-          { 8388608, 1, 8390656 }, { 0, 1, 2048 } },
+          { 38, 3, 8998 },
+          { 22, 3, 8982 } },
+        { { .op = KV_DELETE, KEY("/n/m") }, { 24, 5, 8216 }, { 7, 4, 3591 } },
+        { { .op = KV_DELETE, KEY("/d"), .dir = true }, { 10, 4, 7306 }, { 2, 3, 2690 } },
+        { { .op = KV_DELETE, KEY("/d"), .recursive = true }, { 31, 11, 10527 }, { 31, 11, 10527 } },
+        { { .op = KV_RAISE, .limit = KV_LEVEL_COST }, { 0, 1, 2048 }, { 0, 1, 2048 } },
+        { { .op = KV_EXPIRE, .limit = 10 }, { 8388608, 1, 8390656 }, { 0, 1, 2048 } },
         { { .op = KV_TXN, .checks = checks, .n_checks = 2, .writes = one, .n_writes = 1 },
-          { 77, 5, 8269 }, { 56, 5, 8248 } },
-        { { .op = KV_TXN, .checks = checks, .n_checks = 2 },
-          { 33, 3, 3105 }, { 12, 3, 3084 } },
-        { { .op = KV_TXN, .writes = two, .n_writes = 2 },
-          { 62, 10, 33854 }, { 61, 10, 33853 } },
-        { { .op = KV_TXN, .writes = again, .n_writes = 2 },
-          { 124, 6, 28796 }, { 124, 6, 28796 } },
-        { { .op = KV_TXN, .writes = expires, .n_writes = 2 },
-          { 70, 6, 32326 }, { 70, 6, 32326 } },
-        { { .op = KV_TXN, .writes = sweeps, .n_writes = 2 },
-          { 88, 22, 37592 }, { 62, 17, 36670 } },
-        { { .op = KV_TXN, .writes = made, .n_writes = 2 },
-          { 50, 15, 34738 }, { 46, 11, 33710 } },
+          { 77, 5, 8269 },
+          { 56, 5, 8248 } },
+        { { .op = KV_TXN, .checks = checks, .n_checks = 2 }, { 33, 3, 3105 }, { 12, 3, 3084 } },
+        { { .op = KV_TXN, .writes = two, .n_writes = 2 }, { 62, 10, 33854 }, { 61, 10, 33853 } },
+        { { .op = KV_TXN, .writes = again, .n_writes = 2 }, { 124, 6, 28796 }, { 124, 6, 28796 } },
+        { { .op = KV_TXN, .writes = expires, .n_writes = 2 }, { 70, 6, 32326 }, { 70, 6, 32326 } },
+        { { .op = KV_TXN, .writes = sweeps, .n_writes = 2 }, { 88, 22, 37592 }, { 62, 17, 36670 } },
+        { { .op = KV_TXN, .writes = made, .n_writes = 2 }, { 50, 15, 34738 }, { 46, 11, 33710 } },
 };
 
 static void each_command_costs_exactly_this(void **state) {
@@ -160,15 +158,23 @@ static void each_command_costs_exactly_this(void **state) {
 
 static void a_value_that_is_on_its_way_counts_for_two_seconds(void **state) {
         static char large[VALUES_SIZE_MIN], small[VALUES_SIZE_MIN - 1];
-        static const uint64_t after[][2] = { { 0, true }, { 999, true }, { 1000, true }, { 1999, true }, { 2000, false } };
+        static const uint64_t after[][2] = {
+                { 0, true }, { 999, true }, { 1000, true }, { 1999, true }, { 2000, false }
+        };
         KvCommand refresh = { .op = KV_SET, KEY("/a"), .refresh = true };
-        KvCommand values[] = { { .op = KV_SET, KEY("/a"), .value = { large, sizeof(large) } }, { .op = KV_SET, KEY("/a"), .value = { small, sizeof(small) } } };
-        KvCommand in_txn = { .op = KV_TXN, .writes = values, .n_writes = 1 }, small_in_txn = { .op = KV_TXN, .writes = values + 1, .n_writes = 1 };
+        KvCommand values[] = { { .op = KV_SET, KEY("/a"), .value = { large, sizeof(large) } },
+                               { .op = KV_SET, KEY("/a"), .value = { small, sizeof(small) } } };
+        KvCommand in_txn = { .op = KV_TXN, .writes = values, .n_writes = 1 },
+                  small_in_txn = { .op = KV_TXN, .writes = values + 1, .n_writes = 1 };
         KvCommand post = values[0];
         const struct {
                 const KvCommand *cmd;
                 bool counts;
-        } taken[] = { { &values[0], true }, { &values[1], false }, { &in_txn, true }, { &small_in_txn, false }, { &post, false } };
+        } taken[] = { { &values[0], true },
+                      { &values[1], false },
+                      { &in_txn, true },
+                      { &small_in_txn, false },
+                      { &post, false } };
         uint64_t cost, plain;
         KvStatus status = KV_OK;
         Error err = {};
@@ -180,9 +186,13 @@ static void a_value_that_is_on_its_way_counts_for_two_seconds(void **state) {
 
                         assert_int_equal(budget_check(&b, txn, 10000, &refresh, &plain, &status, &err), 0);
                         budget_take(&b, taken[i].cmd, COST_COMMAND);
-                        assert_int_equal(budget_check(&b, txn, 10000 + after[k][0], &refresh, &cost, &status, &err), 0);
-                        /* A refresh moves the value that it leaves there four times: kept, stored and told. */
-                        assert_int_equal(cost - plain, taken[i].counts && after[k][1] ? 4 * (VALUES_SIZE_MIN - 5) : 0);
+                        assert_int_equal(
+                                budget_check(&b, txn, 10000 + after[k][0], &refresh, &cost, &status, &err),
+                                0);
+                        /* A refresh moves the value that it leaves there four times: kept, stored and told.
+                         */
+                        assert_int_equal(cost - plain,
+                                         taken[i].counts && after[k][1] ? 4 * (VALUES_SIZE_MIN - 5) : 0);
                         assert_int_equal(b.waiting, 0);
                         budget_done(&b);
                         assert_null(b.on_way[0]);
@@ -204,7 +214,8 @@ static void of_two_values_on_their_way_the_larger_one_counts(void **state) {
                 for (unsigned i = 0; i < 2; i++) {
                         cmd.value = (KvBytes) { large, order == 2 || i == order ? 4096 : 2048 };
                         budget_take(&b, &cmd, COST_COMMAND);
-                        assert_int_equal(budget_check(&b, txn, 2000 + i, &refresh, &cost[order], &status, &err), 0);
+                        assert_int_equal(
+                                budget_check(&b, txn, 2000 + i, &refresh, &cost[order], &status, &err), 0);
                 }
                 budget_done(&b);
         }
@@ -234,7 +245,10 @@ static void heavy_commands_have_an_eighth_of_the_time(void **state) {
         assert_true(budget_allows(&b, 1160, &wait_ms));
         budget_spend(&b, 1100, 8, COST_ENTRY_MAX / 2); /* behind what was spent before */
         assert_int_equal(b.free_us, 1240000);
-        budget_spend(&b, 2000, 9, COST_HEAVY / 1024); /* a time that is over is not saved; not a whole millisecond counts as one */
+        budget_spend(
+                &b, 2000, 9,
+                COST_HEAVY /
+                        1024); /* a time that is over is not saved; not a whole millisecond counts as one */
         assert_int_equal(b.free_us, 2000009);
         (void) budget_allows(&b, 2000, &wait_ms);
         assert_int_equal(wait_ms, 1);
@@ -246,7 +260,8 @@ static void heavy_commands_have_an_eighth_of_the_time(void **state) {
 
 static void what_is_heavy_waits_and_what_would_wait_for_too_long_is_refused(void **state) {
         static char large[200 * 1024];
-        KvCommand light = set("/t", "1"), heavy = { .op = KV_SET, KEY("/a"), .value = { large, sizeof(large) } };
+        KvCommand light = set("/t", "1"),
+                  heavy = { .op = KV_SET, KEY("/a"), .value = { large, sizeof(large) } };
         KvStatus status = KV_OK;
         uint64_t cost;
         Error err = {};
@@ -310,7 +325,8 @@ static void counts_have_their_own_shares(void **state) {
                 sweep.internal = cases[i].internal;
                 assert_int_equal(budget_check(&b, txn, 1000, &sweep, &cost, &status, &err), 0);
                 assert_int_equal(b.counted_us, cases[i].counted_us + (cases[i].light ? 0 : spent));
-                assert_int_equal(b.light_us, cases[i].light ? MAX(cases[i].light_us, 1000000u) + spent : cases[i].light_us);
+                assert_int_equal(b.light_us, cases[i].light ? MAX(cases[i].light_us, 1000000u) + spent :
+                                                              cases[i].light_us);
                 assert_int_equal(b.counted.now_ms, 1000);
                 budget_done(&b);
         }
@@ -336,7 +352,8 @@ static void a_count_without_a_share_ends_at_its_least(void **state) {
                 Budget none = { .counted_us = UINT64_MAX / 2, .light_us = UINT64_MAX / 2 };
                 KvStatus status = KV_OK;
 
-                assert_int_equal(budget_check(&none, txn, 1000, &sweep, &cost, &status, &err), more ? -EBUSY : 0);
+                assert_int_equal(budget_check(&none, txn, 1000, &sweep, &cost, &status, &err),
+                                 more ? -EBUSY : 0);
                 assert_int_equal(status, more ? KV_BUSY : KV_OK);
                 (void) apply(set("/w/more", ""));
         }
@@ -344,7 +361,8 @@ static void a_count_without_a_share_ends_at_its_least(void **state) {
                 Budget light = { .counted_us = UINT64_MAX / 2, .light_us = 1016000 + over };
                 KvStatus status = KV_OK;
 
-                assert_int_equal(budget_check(&light, txn, 1000, &sweep, &cost, &status, &err), over ? -EBUSY : 0);
+                assert_int_equal(budget_check(&light, txn, 1000, &sweep, &cost, &status, &err),
+                                 over ? -EBUSY : 0);
         }
 }
 

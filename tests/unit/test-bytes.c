@@ -1,4 +1,5 @@
-/* Records in bytes: what is written is read, what is cut or odd is refused, and the checksum is the known one. */
+/* Records in bytes: what is written is read, what is cut or odd is refused, and the checksum is the known
+ * one. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,7 +52,8 @@ static void a_record_cut_anywhere_is_refused_and_never_read_beyond(void **state)
         write_blob(&w, "hello", 5);
         write_u64(&w, 2);
         for (size_t cut = 0; cut < w.size; cut++) {
-                _cleanup_free_ uint8_t *copy = malloc(cut + 1); /* exact, so that a sanitizer sees one byte too many */
+                _cleanup_free_ uint8_t *copy = malloc(
+                        cut + 1); /* exact, so that a sanitizer sees one byte too many */
                 size_t size;
 
                 copy = realloc(copy, cut ?: 1);
@@ -105,7 +107,12 @@ static void numbers_in_another_than_the_shortest_form_are_refused(void **state) 
 }
 
 static void strings_with_nul_and_blobs_above_their_bound_are_refused(void **state) {
-        Reader nul = reader_over("\x03" "a\0b", 4), large = reader_over("\x03" "abc", 4),
+        Reader nul = reader_over("\x03"
+                                 "a\0b",
+                                 4),
+               large = reader_over("\x03"
+                                   "abc",
+                                   4),
                lying = reader_over("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 10);
         size_t size;
 
@@ -147,7 +154,8 @@ static void the_checksum_is_castagnolis_with_and_without_the_processor(void **st
                 bytes[i] = random_u64(&random);
         for (size_t offset = 0; offset < 9; offset++)
                 for (size_t size = 0; size + offset <= sizeof(bytes); size += 7)
-                        assert_int_equal(crc32c(5, bytes + offset, size), crc32c_portable(5, bytes + offset, size));
+                        assert_int_equal(crc32c(5, bytes + offset, size),
+                                         crc32c_portable(5, bytes + offset, size));
 }
 
 static void a_seed_decides_every_number_and_numbers_stay_below_their_bound(void **state) {
@@ -172,14 +180,16 @@ static void a_seed_decides_every_number_and_numbers_stay_below_their_bound(void 
 
 /* By another implementation of the same generator (xoshiro256** of a state that splitmix64 made of 42). */
 static void numbers_of_a_seed_are_those_of_the_generator(void **state) {
-        static const uint64_t expected[] = { 0x15780b2e0c2ec716, 0x6104d9866d113a7e, 0xae17533239e499a1, 0xecb8ad4703b360a1, 0xfde6dc7fe2ec5e64, 0xc50da53101795238 };
+        static const uint64_t expected[] = { 0x15780b2e0c2ec716, 0x6104d9866d113a7e, 0xae17533239e499a1,
+                                             0xecb8ad4703b360a1, 0xfde6dc7fe2ec5e64, 0xc50da53101795238 };
         Random r, same;
 
         random_seed(&r, 42);
         random_seed(&same, 42);
         for (size_t i = 0; i < ELEMENTS(expected); i++) {
                 assert_true(random_u64(&r) == expected[i]);
-                assert_true(random_below(&same, 1000) == (expected[i] >> 32) * 1000 >> 32); /* the upper bits say enough */
+                assert_true(random_below(&same, 1000) ==
+                            (expected[i] >> 32) * 1000 >> 32); /* the upper bits say enough */
         }
         assert_int_equal(random_seed_from_system(&r), 0);
         assert_int_equal(random_seed_from_system(&same), 0);
@@ -198,7 +208,8 @@ static void clocks_count_milliseconds(void **state) {
         unsigned n_real = 0;
 
         for (unsigned i = 0; i < 1000; i++) {
-                uint64_t monotonic = ms_of(CLOCK_MONOTONIC), real = ms_of(CLOCK_REALTIME), now = clock_real_ms();
+                uint64_t monotonic = ms_of(CLOCK_MONOTONIC), real = ms_of(CLOCK_REALTIME),
+                         now = clock_real_ms();
 
                 n_real += now >= real && now <= ms_of(CLOCK_REALTIME);
                 assert_in_range(clock_monotonic_ms(), monotonic, ms_of(CLOCK_MONOTONIC));
@@ -209,7 +220,8 @@ static void clocks_count_milliseconds(void **state) {
 static void arrays_grow_to_twice_their_size_or_what_is_wanted(void **state) {
         static const struct {
                 size_t capacity, n, then;
-        } rows[] = { { 0, 0, 0 }, { 0, 1, 8 }, { 0, 8, 8 }, { 0, 9, 9 }, { 7, 8, 8 }, { 8, 8, 8 }, { 8, 9, 16 }, { 8, 16, 16 }, { 8, 17, 17 }, { 100, 50, 100 } };
+        } rows[] = { { 0, 0, 0 }, { 0, 1, 8 },  { 0, 8, 8 },   { 0, 9, 9 },   { 7, 8, 8 },
+                     { 8, 8, 8 }, { 8, 9, 16 }, { 8, 16, 16 }, { 8, 17, 17 }, { 100, 50, 100 } };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 uint32_t *items = NULL;
@@ -223,7 +235,8 @@ static void arrays_grow_to_twice_their_size_or_what_is_wanted(void **state) {
         uint32_t *items = NULL;
         size_t capacity = 0;
 
-        assert_int_equal(GROW(items, capacity, SIZE_MAX / sizeof(*items) + 1), -ENOMEM); /* its size is no size_t */
+        assert_int_equal(GROW(items, capacity, SIZE_MAX / sizeof(*items) + 1),
+                         -ENOMEM); /* its size is no size_t */
         assert_int_equal(capacity, 0);
         assert_null(items);
 }

@@ -26,20 +26,33 @@ static void each_kind_is_a_command_of_systemd(void **state) {
         } rows[] = {
                 { { .kind = CALL_JOURNAL, .unit = "a.service", .lines = 10 },
                   "journalctl --no-pager --quiet --lines=10 --output=short --merge --unit a.service" },
-                { { .kind = CALL_JOURNAL, .unit = "a.service", .lines = 5, .follow = true, .output = "cat", .since = "-1h", .until = "now" },
-                  "journalctl --no-pager --quiet --lines=5 --output=cat --since=-1h --until=now --merge --follow --unit a.service" },
-                { { .kind = CALL_STATUS, .unit = "a.service", .lines = 10 }, "systemctl --no-pager status --full --lines=10 -- a.service" },
+                { { .kind = CALL_JOURNAL,
+                    .unit = "a.service",
+                    .lines = 5,
+                    .follow = true,
+                    .output = "cat",
+                    .since = "-1h",
+                    .until = "now" },
+                  "journalctl --no-pager --quiet --lines=5 --output=cat --since=-1h --until=now --merge "
+                  "--follow --unit a.service" },
+                { { .kind = CALL_STATUS, .unit = "a.service", .lines = 10 },
+                  "systemctl --no-pager status --full --lines=10 -- a.service" },
                 { { .kind = CALL_SHOW, .unit = "a.service" }, "systemctl --no-pager show -- a.service" },
-                { { .kind = CALL_SHOW, .unit = "a.service", .properties = "MainPID,Id" }, "systemctl --no-pager show --property=MainPID,Id -- a.service" },
-                { { .kind = CALL_DEPENDENCIES, .unit = "a.service" }, "systemctl --no-pager list-dependencies -- a.service" },
+                { { .kind = CALL_SHOW, .unit = "a.service", .properties = "MainPID,Id" },
+                  "systemctl --no-pager show --property=MainPID,Id -- a.service" },
+                { { .kind = CALL_DEPENDENCIES, .unit = "a.service" },
+                  "systemctl --no-pager list-dependencies -- a.service" },
                 { { .kind = CALL_RELOAD, .unit = "a.service" }, "systemctl --no-pager reload -- a.service" },
-                { { .kind = CALL_KILL, .unit = "a.service" }, "systemctl --no-pager kill --signal=SIGTERM --kill-whom=all -- a.service" },
+                { { .kind = CALL_KILL, .unit = "a.service" },
+                  "systemctl --no-pager kill --signal=SIGTERM --kill-whom=all -- a.service" },
                 { { .kind = CALL_KILL, .unit = "a.service", .signal = "SIGHUP", .whom = "main" },
                   "systemctl --no-pager kill --signal=SIGHUP --kill-whom=main -- a.service" },
-                { { .kind = CALL_STATUS, .unit = "a.volume", .lines = 10 }, "systemctl --no-pager status --full --lines=10 -- a-volume.service" },
+                { { .kind = CALL_STATUS, .unit = "a.volume", .lines = 10 },
+                  "systemctl --no-pager status --full --lines=10 -- a-volume.service" },
                 { { .kind = CALL_JOURNAL, .unit = "a@1.container", .lines = 10 },
                   "journalctl --no-pager --quiet --lines=10 --output=short --merge --unit a@1.service" },
-                { { .kind = CALL_RESET_FAILED, .unit = "a.service" }, "systemctl --no-pager reset-failed -- a.service" },
+                { { .kind = CALL_RESET_FAILED, .unit = "a.service" },
+                  "systemctl --no-pager reset-failed -- a.service" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -93,7 +106,14 @@ static void a_path_names_kind_unit_and_method(void **state) {
 }
 
 static void what_was_written_is_read_and_nothing_shorter(void **state) {
-        CallSpec spec = { .kind = CALL_KILL, .unit = "web@1.service", .lines = 7, .follow = true, .since = "yesterday", .properties = "Id", .whom = "main" }, back;
+        CallSpec spec = { .kind = CALL_KILL,
+                          .unit = "web@1.service",
+                          .lines = 7,
+                          .follow = true,
+                          .since = "yesterday",
+                          .properties = "Id",
+                          .whom = "main" },
+                 back;
         _cleanup_writer_ Writer w = {};
         Reader r;
 

@@ -1,6 +1,6 @@
-/* Each system call of each scenario fails once with each error that it can have, or does half of what it was asked. Whatever happens: an
- * answer of success is true, a file is whole, old or new; a log that could not be synced is not written on; and when the call works
- * again, everything does, in the same folder. */
+/* Each system call of each scenario fails once with each error that it can have, or does half of what it was
+ * asked. Whatever happens: an answer of success is true, a file is whole, old or new; a log that could not be
+ * synced is not written on; and when the call works again, everything does, in the same folder. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -25,8 +25,8 @@
 #include "tests/lib/scratch.h"
 #include "tests/lib/trio.h"
 
-/* A scenario works in 'folder', which stays between its runs. It returns 0 or a negative errno, and fails the test where a promise is
- * broken; a run that nothing disturbs returns 0. */
+/* A scenario works in 'folder', which stays between its runs. It returns 0 or a negative errno, and fails the
+ * test where a promise is broken; a run that nothing disturbs returns 0. */
 typedef int (*Scenario)(const char *folder, unsigned run);
 
 static unsigned n_points;
@@ -35,12 +35,16 @@ static bool seen[64]; /* by kind: it was called, and failed */
 /* Which calls fail. */
 typedef enum Where {
         ANY,
-        OURS,    /* any, and only code of ours is between, which goes on after an interruption and finishes what was done by half */
-        NETWORK, /* those of sockets: a log that could not be written is not written on, and that is another test */
+        OURS, /* any, and only code of ours is between, which goes on after an interruption and finishes what
+                 was done by half */
+        NETWORK, /* those of sockets: a log that could not be written is not written on, and that is another
+                    test */
 } Where;
 
 static bool is_of(Where where, const char *call) {
-        static const char *const network[] = { "read", "write", "writev", "socket", "bind", "listen", "accept4", "connect", "recvmsg", "sendmsg", "epoll_pwait" };
+        static const char *const network[] = { "read",    "write",   "writev",     "socket",
+                                               "bind",    "listen",  "accept4",    "connect",
+                                               "recvmsg", "sendmsg", "epoll_pwait" };
 
         for (size_t i = 0; i < ELEMENTS(network) && where == NETWORK; i++)
                 if (streq(network[i], call))
@@ -71,10 +75,12 @@ static void disturb(const char *name, Scenario scenario, unsigned stride, Where 
                                 if (!fired)
                                         fail_msg("%s: fails by itself: %s", name, strerror(-r));
                                 if ((error == EINTR || error == CALL_SHORT) && r != 0 && where == OURS)
-                                        fail_msg("%s: %s number %u is interrupted or short: %s", name, call_faults[kind].name, n, strerror(-r));
+                                        fail_msg("%s: %s number %u is interrupted or short: %s", name,
+                                                 call_faults[kind].name, n, strerror(-r));
                                 r = scenario(scratch, run++);
                                 if (r != 0)
-                                        fail_msg("%s: after %s number %u had failed (%s): %s", name, call_faults[kind].name, n,
+                                        fail_msg("%s: after %s number %u had failed (%s): %s", name,
+                                                 call_faults[kind].name, n,
                                                  error > 0 ? strerror(error) : "short", strerror(-r));
                                 seen[kind] = true;
                                 points++;
@@ -166,7 +172,8 @@ static int raw_disk(const char *folder, unsigned run) {
 
 static int settings(const char *folder, unsigned run) {
         _cleanup_free_ char *path = scratch_path(folder, "fleetd.conf");
-        char option[400], *arguments[] = { (char *) "fleetd", option, (char *) "--machine-id=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL };
+        char option[400], *arguments[] = { (char *) "fleetd", option,
+                                           (char *) "--machine-id=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL };
         _cleanup_settings_ Settings s = {};
         Error err = {};
         int r;
@@ -297,7 +304,8 @@ static int log_life(const char *folder, unsigned run) {
                                 ;
                         r = r ?: l.failed;
                         if (r == 0)
-                                assert_true(raft_log_size(log) < 20 * 4096); /* it does get shorter, whatever a failure left */
+                                assert_true(raft_log_size(log) <
+                                            20 * 4096); /* it does get shorter, whatever a failure left */
                 }
         }
         raft_log_close(log, NULL, NULL);
@@ -319,10 +327,15 @@ static int tree_life(const char *folder, unsigned run) {
         TreeTxn *txn = NULL;
         TreeMeta meta;
         Folder f;
-        int r = folder_open(&f, path, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 1024 * 1024, &tree, NULL);
+        int r = folder_open(&f, path, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                            1024 * 1024, &tree, NULL);
 
         r = r ?: tree_begin_write(tree, &txn);
-        r = r ?: tree_put(txn, &(KvNode) { .key = kv_string("/a"), .value = kv_string("1"), .created = 1, .modified = run + 1 });
+        r = r     ?:
+                    tree_put(txn, &(KvNode) { .key = kv_string("/a"),
+                                              .value = kv_string("1"),
+                                              .created = 1,
+                                              .modified = run + 1 });
         r = r ?: tree_meta(txn, &meta);
         if (r == 0) {
                 meta.applied = run + 1;
@@ -356,7 +369,8 @@ static int set_aside(const char *folder, unsigned run) {
         bool is_marked = false;
         Tree *tree = NULL;
         Folder f;
-        int r = folder_open(&f, path, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 1024 * 1024, &tree, NULL);
+        int r = folder_open(&f, path, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                            1024 * 1024, &tree, NULL);
 
         snprintf(kept, sizeof(kept), "live/kept-%u", run);
         snprintf(here, sizeof(here), "tree/live/kept-%u", run);
@@ -469,7 +483,8 @@ static void sessions_are_made_again_and_writes_go_on(void **state) {
 static Host *host;
 
 static int watch_folder(const char *folder, unsigned run) {
-        _cleanup_free_ char *units = scratch_path(folder, "units"), *records = scratch_path(folder, "agent"), *path = NULL;
+        _cleanup_free_ char *units = scratch_path(folder, "units"), *records = scratch_path(folder, "agent"),
+                            *path = NULL;
         DirectoryOptions options = { .path = units, .record_dir = records, .machine_id = host->id };
         Directory *d = NULL;
         char name[32];
@@ -486,7 +501,8 @@ static int watch_folder(const char *folder, unsigned run) {
                 assert_non_null(f);
                 assert_true(fputs("[Service]\nExecStart=/bin/x\n", f) > 0);
                 fclose(f);
-                HOST_UNTIL(host, cluster_unit(registry_cluster(host->registry), name)); /* at the latest when it looks again */
+                HOST_UNTIL(host, cluster_unit(registry_cluster(host->registry),
+                                              name)); /* at the latest when it looks again */
                 directory_free(d);
                 (void) unlink(path);
         }

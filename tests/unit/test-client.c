@@ -1,5 +1,6 @@
-/* fleetctl, with a daemon whose answers are written down: all that it asks for and prints, and its exit status (tests/lib/fleetctl_cases.h). With
- * an argument the titles that it matches; with CASES_WRITE=yes in the environment what comes is written into the files. */
+/* fleetctl, with a daemon whose answers are written down: all that it asks for and prints, and its exit
+ * status (tests/lib/fleetctl_cases.h). With an argument the titles that it matches; with CASES_WRITE=yes in
+ * the environment what comes is written into the files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -65,7 +66,8 @@ static int listen_at(const char *path) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const names[] = { "lists", "cluster", "units", "waits", "files", "journal", "keys", "words" };
+        static const char *const names[] = { "lists", "cluster", "units", "waits",
+                                             "files", "journal", "keys",  "words" };
         int n_failed = 0;
 
         if (argc == 3 && streq(argv[1], "listen"))
@@ -77,7 +79,9 @@ int main(int argc, char **argv) {
                 struct CMUnitTest *tests = calloc(file->n, sizeof(*tests));
 
                 for (size_t k = 0; k < file->n; k++)
-                        tests[k] = (struct CMUnitTest) { .name = file->titles[k].name, .test_func = all_runs_are_as_written, .initial_state = &file->titles[k] };
+                        tests[k] = (struct CMUnitTest) { .name = file->titles[k].name,
+                                                         .test_func = all_runs_are_as_written,
+                                                         .initial_state = &file->titles[k] };
                 n_failed += _cmocka_run_group_tests(names[i], tests, file->n, NULL, NULL);
                 if (getenv("CASES_WRITE"))
                         write_back(file);

@@ -11,7 +11,8 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/fleetctl_cases.h"
 
-/* Each line of the program that allocates, once. Of all runs not all points, which take minutes: CHECK_ALL=yes in the environment. */
+/* Each line of the program that allocates, once. Of all runs not all points, which take minutes:
+ * CHECK_ALL=yes in the environment. */
 enum { STRIDE = 11 };
 
 typedef struct Point {
@@ -34,18 +35,23 @@ static void note_while_it_runs(void *userdata, bool runs) {
                 alloc_pause(true);
 }
 
-/* False: it takes fewer allocations than that. 'first': it is the first one of its line that fails, which has to be the reason that is printed where
- * the exit status is another one. */
+/* False: it takes fewer allocations than that. 'first': it is the first one of its line that fails, which has
+ * to be the reason that is printed where the exit status is another one. */
 static bool try(const Case *c, const CaseResult *whole, Point *point, bool first) {
         CaseResult result = case_run(c, fail_while_it_runs, point);
-        bool failed = alloc_has_failed(), same = result.status == whole->status && streq(result.out.chars ?: "", whole->out.chars ?: ""), said;
+        bool failed = alloc_has_failed(),
+             same = result.status == whole->status && streq(result.out.chars ?: "", whole->out.chars ?: ""),
+             said;
 
         alloc_fail_at(0);
-        said = strstr(result.err.chars ?: "", "memory") || strstr(result.out.chars ?: "", "memory"); /* of a terminal both are output */
-        if (!same && !said
-            && (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0) || (first && result.status != whole->status))) {
-                print_error("%sallocation %u%s fails, and it ends with status %d:\n%s%s", c->given, point->n, point->count == 1 ? "" : " and all behind it",
-                            result.status, result.out.chars ?: "", result.err.chars ?: "");
+        said = strstr(result.err.chars ?: "", "memory") ||
+               strstr(result.out.chars ?: "", "memory"); /* of a terminal both are output */
+        if (!same && !said &&
+            (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0) ||
+             (first && result.status != whole->status))) {
+                print_error("%sallocation %u%s fails, and it ends with status %d:\n%s%s", c->given, point->n,
+                            point->count == 1 ? "" : " and all behind it", result.status,
+                            result.out.chars ?: "", result.err.chars ?: "");
                 fail();
         }
         case_result_done(&result);
@@ -64,7 +70,8 @@ static void what_is_printed_is_whole_or_a_failure(void **state) {
 
                 for (size_t k = 0; k < n_lines; k++)
                         (void) try(c, &whole, &(Point) { lines[k], 1 }, true);
-                for (unsigned n = 1 + (unsigned) i % stride; try(c, &whole, &(Point) { n, 1 }, false); n += stride)
+                for (unsigned n = 1 + (unsigned) i % stride; try(c, &whole, &(Point) { n, 1 }, false);
+                     n += stride)
                         ;
                 for (unsigned n = 1; try(c, &whole, &(Point) { n, UINT_MAX }, false); n += 3 * stride)
                         ;
@@ -86,8 +93,11 @@ int main(int argc, char **argv) {
 
                 for (size_t k = 0; k < file->n; k++)
                         if (file->titles[k].n > 0 && file->titles[k].cases[0].memory)
-                                tests[n++] = (struct CMUnitTest) { .name = file->titles[k].name, .test_func = what_is_printed_is_whole_or_a_failure,
-                                                                   .initial_state = &file->titles[k] };
+                                tests[n++] = (struct CMUnitTest) {
+                                        .name = file->titles[k].name,
+                                        .test_func = what_is_printed_is_whole_or_a_failure,
+                                        .initial_state = &file->titles[k]
+                                };
                 if (n > 0)
                         n_failed += _cmocka_run_group_tests(names[i], tests, n, NULL, NULL);
                 free(tests);

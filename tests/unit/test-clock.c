@@ -10,7 +10,8 @@
 #include "base/memory.h"
 
 static void a_seed_is_spread_as_splitmix64_does(void **state) {
-        static const uint64_t expected[] = { 6457827717110365317u, 3203168211198807973u, 9817491932198370423u, 4593380528125082431u };
+        static const uint64_t expected[] = { 6457827717110365317u, 3203168211198807973u, 9817491932198370423u,
+                                             4593380528125082431u };
         Random r;
 
         random_seed(&r, 1234567);

@@ -132,7 +132,8 @@ static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) 
         picture_free(&p);
 }
 
-/* An unknown presence is not a loss, an unknown order not the absence of one, and unknown facts are not none. */
+/* An unknown presence is not a loss, an unknown order not the absence of one, and unknown facts are not none.
+ */
 static void what_a_machine_cannot_be_read_of_is_not_absent(void **state) {
         static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         Picture p = { .cluster.adopting = true, .cluster.lineage = 7 };
@@ -231,7 +232,8 @@ static void current_states_follow_order_and_report(void **state) {
         picture_free(&p);
 }
 
-/* Any keys in any order: counts and lists never drift from what a picture built anew of the same keys says. */
+/* Any keys in any order: counts and lists never drift from what a picture built anew of the same keys says.
+ */
 static void counts_and_lists_never_drift(void **state) {
         static const char *const units[] = { "a.service", "b.service", "c.service" };
         static const char *const machines[] = { "A", "B", "C" };
@@ -240,13 +242,15 @@ static void counts_and_lists_never_drift(void **state) {
 
         random_seed(&random, 7);
         for (unsigned i = 0; i < 5000; i++) {
-                const char *unit = units[random_below(&random, 3)], *machine = machines[random_below(&random, 3)];
+                const char *unit = units[random_below(&random, 3)],
+                           *machine = machines[random_below(&random, 3)];
                 char id[33], key[128];
 
                 picture_id(id, machine);
                 switch (random_below(&random, 8)) {
                 case 0:
-                        picture_unit(&p, unit, random_below(&random, 2) ? "Global=true" : "Conflicts=x*", random_below(&random, 3));
+                        picture_unit(&p, unit, random_below(&random, 2) ? "Global=true" : "Conflicts=x*",
+                                     random_below(&random, 3));
                         break;
                 case 1:
                         picture_destroy(&p, unit);
@@ -281,7 +285,8 @@ static void counts_and_lists_never_drift(void **state) {
                         for (ClusterOrder *o = u->orders; o; o = o->next) {
                                 assert_ptr_equal(o->of, u);
                                 assert_true(!o->next || strcmp(o->machine->id, o->next->machine->id) < 0);
-                                placed = placed || (o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP);
+                                placed = placed ||
+                                         (o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP);
                         }
                         if (!u->unit)
                                 continue;
@@ -314,7 +319,8 @@ static void a_removal_passes_the_units_of_its_pattern_alone(void **state) {
         }
         for (size_t i = 0; i < ELEMENTS(units); i++)
                 assert_int_equal(patterns_add(&p, "*", &units[i]), 0);
-        assert_int_equal(patterns_remove(&p, "*", &units[0]), 9); /* others with the same pattern are passed */
+        assert_int_equal(patterns_remove(&p, "*", &units[0]),
+                         9); /* others with the same pattern are passed */
         for (unsigned i = 0; i < 1000; i++) {
                 snprintf(text, sizeof(text), "*%u", i);
                 assert_int_equal(patterns_remove(&p, text, &units[0]), 0);
@@ -391,12 +397,19 @@ static void a_view_with_large_texts_goes_in_parts(void **state) {
 }
 
 static void a_member_is_read_whole_or_not_at_all(void **state) {
-        static const char key[] = "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        static const char key[] = "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                          id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         static const char nonce16[] = "0123456789abcdef", nonce17[] = "0123456789abcdef0";
         static const char *const wrong[] = {
-                "{", "{\"raftId\":\"1\"}", "{}", "{\"raftId\":0}", "{\"raftId\":1,\"start\":\"1\"}", "{\"raftId\":1,\"level\":\"1\"}",
+                "{",
+                "{\"raftId\":\"1\"}",
+                "{}",
+                "{\"raftId\":0}",
+                "{\"raftId\":1,\"start\":\"1\"}",
+                "{\"raftId\":1,\"level\":\"1\"}",
                 "{\"raftId\":1,\"nonce\":1}",
-                "{\"raftId\":1,\"peer\":1}", "{\"raftId\":1,\"client\":1}",
+                "{\"raftId\":1,\"peer\":1}",
+                "{\"raftId\":1,\"client\":1}",
         };
         char peer[65] = "", client[CLUSTER_URL_SIZE + 1] = "", json[600];
         const ClusterMachine *m;
@@ -406,7 +419,9 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
         memset(peer, 'p', 63);
         memset(client, 'c', CLUSTER_URL_SIZE - 1);
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
-                snprintf(json, sizeof(json), "{\"raftId\":7,\"start\":3,\"level\":2,\"nonce\":\"%s\",\"peer\":\"%s\",\"client\":\"%s\"}",
+                snprintf(json, sizeof(json),
+                         "{\"raftId\":7,\"start\":3,\"level\":2,\"nonce\":\"%s\",\"peer\":\"%s\",\"client\":"
+                         "\"%s\"}",
                          nonce16, peer, client);
                 picture_put(&p, key, json);
                 m = cluster_machine(&p.cluster, id);
@@ -417,7 +432,8 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
                 assert_string_equal(m->start_nonce, nonce16);
                 assert_string_equal(m->peer, peer);
                 assert_string_equal(m->client, client);
-                if (cluster_put(&p.cluster, key, strlen(key), wrong[i], strlen(wrong[i]), 9, 9, &err) != -EBADMSG)
+                if (cluster_put(&p.cluster, key, strlen(key), wrong[i], strlen(wrong[i]), 9, 9, &err) !=
+                    -EBADMSG)
                         fail_msg("%s is read", wrong[i]);
                 assert_true(cluster_machine_lacks(cluster_machine(&p.cluster, id), LAYOUT_MEMBER));
         }
@@ -449,14 +465,18 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), value, METADATA_VALUE_MAX, 1, 1, NULL), 0);
         assert_string_equal(pairs_get(&p.cluster.machines->metadata, "zone"), value);
         value[METADATA_VALUE_MAX] = 'v';
-        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), value, METADATA_VALUE_MAX + 1, 2, 2, NULL), -EBADMSG);
+        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), value, METADATA_VALUE_MAX + 1, 2, 2, NULL),
+                         -EBADMSG);
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), "a\0b", 3, 3, 3, NULL), -EBADMSG);
         assert_true(cluster_put(&p.cluster, key, strlen(key), "\x01", 1, 4, 4, NULL) < 0);
 
-        assert_int_equal(cluster_put(&p.cluster, lineage, strlen(lineage), "0123456789abcdef", 16, 5, 5, NULL), 0);
+        assert_int_equal(
+                cluster_put(&p.cluster, lineage, strlen(lineage), "0123456789abcdef", 16, 5, 5, NULL), 0);
         assert_int_equal(p.cluster.machines->reported, 0x0123456789abcdef);
         for (size_t i = 0; i < ELEMENTS(wrong); i++)
-                assert_int_equal(cluster_put(&p.cluster, lineage, strlen(lineage), wrong[i], strlen(wrong[i]), 6, 6, NULL), -EBADMSG);
+                assert_int_equal(cluster_put(&p.cluster, lineage, strlen(lineage), wrong[i], strlen(wrong[i]),
+                                             6, 6, NULL),
+                                 -EBADMSG);
         picture_free(&p);
 }
 
@@ -477,8 +497,9 @@ static bool has(const Picture *p, LayoutKind kind) {
         case LAYOUT_METADATA:
                 return m && pairs_get(&m->metadata, "a.service") && m->set.n > 0;
         case LAYOUT_PRESENCE:
-                return m && m->presence == PRESENCE_UP && m->presence_index > 0 && m->since_ms == 5 && m->losses == 2 && m->lost_ms == 3 && m->quiet_ms == 4
-                       && streq(m->presence_reason, "why");
+                return m && m->presence == PRESENCE_UP && m->presence_index > 0 && m->since_ms == 5 &&
+                       m->losses == 2 && m->lost_ms == 3 && m->quiet_ms == 4 &&
+                       streq(m->presence_reason, "why");
         case LAYOUT_REPORTED:
                 return m && m->reported == 0xabc;
         case LAYOUT_MEMBER:
@@ -501,17 +522,27 @@ static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
                 LayoutKind kind;
                 const char *key, *value, *dir;
         } rows[] = {
-                { LAYOUT_UNIT, "/_fleet/unit/a.service", "{\"text\":\"[Service]\\nExecStart=/a\\n\"}", "/_fleet/unit" },
+                { LAYOUT_UNIT, "/_fleet/unit/a.service", "{\"text\":\"[Service]\\nExecStart=/a\\n\"}",
+                  "/_fleet/unit" },
                 { LAYOUT_TARGET, "/_fleet/target/a.service", "loaded", "/_fleet/target" },
-                { LAYOUT_FACTS, "/_fleet/machine/" A "/facts", "{\"metadata\":{\"own\":\"1\"}}", "/_fleet/machine" },
-                { LAYOUT_METADATA, "/_fleet/machine/" A "/metadata/a.service", "1", "/_fleet/machine/" A "/metadata" },
+                { LAYOUT_FACTS, "/_fleet/machine/" A "/facts", "{\"metadata\":{\"own\":\"1\"}}",
+                  "/_fleet/machine" },
+                { LAYOUT_METADATA, "/_fleet/machine/" A "/metadata/a.service", "1",
+                  "/_fleet/machine/" A "/metadata" },
                 { LAYOUT_PRESENCE, "/_fleet/machine/" A "/presence",
-                  "{\"losses\":2,\"lost\":3,\"quiet\":4,\"reason\":\"why\",\"since\":5,\"state\":\"up\"}", "/_fleet/machine/" A },
-                { LAYOUT_REPORTED, "/_fleet/machine/" A "/reported", "0000000000000abc", "/_fleet/machine/" A },
-                { LAYOUT_MEMBER, "/_fleet/cluster/member/" A, "{\"raftId\":3,\"peer\":\"p\",\"client\":\"c\"}", "/_fleet/cluster/member" },
-                { LAYOUT_ORDER, "/_fleet/machine/" A "/unit/a.service", "{\"order\":\"run\"}", "/_fleet/machine/" A "/unit" },
-                { LAYOUT_PROBLEM, "/_fleet/machine/" A "/problem/a.service", "{\"kind\":\"held\"}", "/_fleet/machine/" A "/problem" },
-                { LAYOUT_STATE, "/_fleet/state/a.service/" A, "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}", "/_fleet/state/a.service" },
+                  "{\"losses\":2,\"lost\":3,\"quiet\":4,\"reason\":\"why\",\"since\":5,\"state\":\"up\"}",
+                  "/_fleet/machine/" A },
+                { LAYOUT_REPORTED, "/_fleet/machine/" A "/reported", "0000000000000abc",
+                  "/_fleet/machine/" A },
+                { LAYOUT_MEMBER, "/_fleet/cluster/member/" A,
+                  "{\"raftId\":3,\"peer\":\"p\",\"client\":\"c\"}", "/_fleet/cluster/member" },
+                { LAYOUT_ORDER, "/_fleet/machine/" A "/unit/a.service", "{\"order\":\"run\"}",
+                  "/_fleet/machine/" A "/unit" },
+                { LAYOUT_PROBLEM, "/_fleet/machine/" A "/problem/a.service", "{\"kind\":\"held\"}",
+                  "/_fleet/machine/" A "/problem" },
+                { LAYOUT_STATE, "/_fleet/state/a.service/" A,
+                  "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}",
+                  "/_fleet/state/a.service" },
                 { LAYOUT_CLUSTER, "/_fleet/cluster/adopting", "77", "/_fleet/cluster" },
         };
 
@@ -530,7 +561,8 @@ static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
                 assert_int_equal(p.cluster.index, p.index);
                 picture_remove(&p, gone);
                 for (size_t k = 0; k < ELEMENTS(rows); k++) {
-                        bool below = strncmp(rows[k].key, gone, size) == 0 && (rows[k].key[size] == 0 || rows[k].key[size] == '/');
+                        bool below = strncmp(rows[k].key, gone, size) == 0 &&
+                                     (rows[k].key[size] == 0 || rows[k].key[size] == '/');
 
                         if (has(&p, rows[k].kind) == below)
                                 fail_msg("%s, when %s goes", rows[k].key, gone);
@@ -553,13 +585,19 @@ static bool note_pattern(void *userdata, const Pattern *pattern) {
 
 /* By what they begin with: those that cannot match are not compared. */
 static void the_patterns_that_match_a_name_are_found(void **state) {
-        static const char *const patterns[] = { "web", "web*", "web?", "we[ab]*", "*b1", "db*", "stop*", "*" };
+        static const char *const patterns[] = {
+                "web", "web*", "web?", "we[ab]*", "*b1", "db*", "stop*", "*"
+        };
         static const struct {
                 const char *name, *found;
                 size_t compared;
         } rows[] = {
-                { "web", "*:1 we[ab]*:1 web*:1 web:2 ", 6 }, { "web1", "*:1 *b1:1 we[ab]*:1 web?:1 web*:1 ", 6 }, { "we", "*:1 ", 3 }, { "db", "*:1 db*:1 ", 3 },
-                { "", "*:1 ", 2 }, { "stopped", "*:1 stop*:1 ", 3 },
+                { "web", "*:1 we[ab]*:1 web*:1 web:2 ", 6 },
+                { "web1", "*:1 *b1:1 we[ab]*:1 web?:1 web*:1 ", 6 },
+                { "we", "*:1 ", 3 },
+                { "db", "*:1 db*:1 ", 3 },
+                { "", "*:1 ", 2 },
+                { "stopped", "*:1 stop*:1 ", 3 },
         };
         char longest[PATTERNS_NAME_MAX + 2];
         ClusterUnit u = {}, other = {};

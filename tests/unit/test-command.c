@@ -16,7 +16,8 @@ static void assert_same_bytes(const Writer *w, const void *bytes, size_t size) {
         assert_memory_equal(w->bytes, bytes, size);
 }
 
-static void assert_returns_as_it_went(const KvCommand *cmd, KvCommand *ret, void **ret_arena, Writer *ret_bytes) {
+static void assert_returns_as_it_went(const KvCommand *cmd, KvCommand *ret, void **ret_arena,
+                                      Writer *ret_bytes) {
         _cleanup_writer_ Writer again = {};
 
         assert_int_equal(kv_command_encode(cmd, ret_bytes), 0);
@@ -29,9 +30,19 @@ static void every_field_of_a_command_survives_the_log(void **state) {
         _cleanup_free_ void *arena = NULL;
         _cleanup_writer_ Writer bytes = {};
         KvCommand in = {
-                .op = KV_SET, .key = kv_string("/a/b"), .value = { "x\0y", 3 }, .dir = true, .recursive = true, .refresh = true,
-                .has_ttl = true, .ttl_ms = 7000, .prev_index = UINT64_MAX, .has_prev_value = true, .prev_value = kv_string("old"),
-                .internal = true, .term = 9,
+                .op = KV_SET,
+                .key = kv_string("/a/b"),
+                .value = { "x\0y", 3 },
+                .dir = true,
+                .recursive = true,
+                .refresh = true,
+                .has_ttl = true,
+                .ttl_ms = 7000,
+                .prev_index = UINT64_MAX,
+                .has_prev_value = true,
+                .prev_value = kv_string("old"),
+                .internal = true,
+                .term = 9,
         };
         KvCommand out;
 
@@ -40,7 +51,8 @@ static void every_field_of_a_command_survives_the_log(void **state) {
         assert_true(kv_bytes_equal(out.key, in.key));
         assert_true(kv_bytes_equal(out.value, in.value));
         assert_true(kv_bytes_equal(out.prev_value, in.prev_value));
-        assert_true(out.dir && out.recursive && out.refresh && out.has_ttl && out.has_prev_value && out.internal);
+        assert_true(out.dir && out.recursive && out.refresh && out.has_ttl && out.has_prev_value &&
+                    out.internal);
         assert_int_equal(out.ttl_ms, 7000);
         assert_true(out.prev_index == UINT64_MAX);
         assert_int_equal(out.term, 9);
@@ -59,7 +71,13 @@ static void a_transaction_survives_the_log_and_its_writes_are_as_internal_as_it_
                 { .op = KV_DELETE, .key = kv_string("/c"), .recursive = true },
                 { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true },
         };
-        KvCommand in = { .op = KV_TXN, .internal = true, .term = 3, .checks = checks, .n_checks = 3, .writes = writes, .n_writes = 3 };
+        KvCommand in = { .op = KV_TXN,
+                         .internal = true,
+                         .term = 3,
+                         .checks = checks,
+                         .n_checks = 3,
+                         .writes = writes,
+                         .n_writes = 3 };
         KvCommand out;
 
         assert_returns_as_it_went(&in, &out, &arena, &bytes);
@@ -85,7 +103,8 @@ static void an_order_to_expire_survives_the_log(void **state) {
 
 static void a_cut_or_longer_command_is_refused(void **state) {
         _cleanup_writer_ Writer bytes = {};
-        KvCommand in = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v"), .prev_index = 4 }, out;
+        KvCommand in = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v"), .prev_index = 4 },
+                  out;
         void *arena;
 
         assert_int_equal(kv_command_encode(&in, &bytes), 0);
@@ -101,17 +120,29 @@ static void a_command_of_a_newer_version_is_told_from_a_broken_one(void **state)
 
         assert_int_equal(kv_command_decode("\2whatever", 9, &out, &arena), -ENOTSUP);
         assert_int_equal(kv_command_decode("\0\0\0\0\0\0", 6, &out, &arena), -EBADMSG);
-        assert_int_equal(kv_command_decode("\1\1\0\x80\1/\0", 7, &out, &arena), -EBADMSG); /* an unknown flag */
-        assert_int_equal(kv_command_decode("\1\x7f\0\0\1/\0", 7, &out, &arena), -ENOTSUP); /* an unknown operation: a newer program's */
+        assert_int_equal(kv_command_decode("\1\1\0\x80\1/\0", 7, &out, &arena),
+                         -EBADMSG); /* an unknown flag */
+        assert_int_equal(kv_command_decode("\1\x7f\0\0\1/\0", 7, &out, &arena),
+                         -ENOTSUP); /* an unknown operation: a newer program's */
         /* "No index", said aloud. */
-        assert_int_equal(kv_command_decode("\1\0\x10\0" "\0\0\0\0\0\0\0\0" "\2/a\0", 16, &out, &arena), -EBADMSG);
-        assert_int_equal(kv_command_decode("\1\0\x10\0" "\1\0\0\0\0\0\0\0" "\2/a\0", 16, &out, &arena), 0);
+        assert_int_equal(kv_command_decode("\1\0\x10\0"
+                                           "\0\0\0\0\0\0\0\0"
+                                           "\2/a\0",
+                                           16, &out, &arena),
+                         -EBADMSG);
+        assert_int_equal(kv_command_decode("\1\0\x10\0"
+                                           "\1\0\0\0\0\0\0\0"
+                                           "\2/a\0",
+                                           16, &out, &arena),
+                         0);
 }
 
 static void changed_bytes_never_decode_to_something_with_two_forms(void **state) {
         _cleanup_writer_ Writer bytes = {};
         KvCheck check = { .kind = KV_CHECK_MODIFIED, .key = kv_string("/a"), .index = 17 };
-        KvCommand write = { .op = KV_SET, .key = kv_string("/b"), .value = kv_string("v"), .has_prev_value = true };
+        KvCommand write = {
+                .op = KV_SET, .key = kv_string("/b"), .value = kv_string("v"), .has_prev_value = true
+        };
         KvCommand in = { .op = KV_TXN, .checks = &check, .n_checks = 1, .writes = &write, .n_writes = 1 };
         Random random;
 
@@ -125,7 +156,8 @@ static void changed_bytes_never_decode_to_something_with_two_forms(void **state)
 
                 memcpy(changed, bytes.bytes, bytes.size);
                 for (unsigned n = 1 + random_below(&random, 3); n > 0; n--)
-                        changed[1 + random_below(&random, bytes.size - 1)] = random_u64(&random) >> random_below(&random, 64);
+                        changed[1 + random_below(&random, bytes.size - 1)] = random_u64(&random) >>
+                                                                             random_below(&random, 64);
                 if (kv_command_decode(changed, bytes.size, &out, &arena) < 0)
                         continue;
                 assert_int_equal(kv_command_encode(&out, &again), 0);
@@ -135,12 +167,22 @@ static void changed_bytes_never_decode_to_something_with_two_forms(void **state)
 
 static void a_batch_gives_back_its_commands_in_order(void **state) {
         static const KvBatchItem given[] = {
-                { .origin = 1, .number = 10, .floor = 10, .deadline_ms = 5000, .command = "abc", .command_size = 3 },
-                { .origin = 1, .number = 12, .floor = 10, .deadline_ms = 5300, .command = "d", .command_size = 1 },
-                { .origin = 1, .number = 13, .floor = 10, .deadline_ms = 4000 },                /* an earlier deadline */
-                { .origin = 1, .number = 14, .floor = 10 },                                     /* none */
-                { .origin = 1, .number = 11, .floor = 10 },                                     /* out of order */
-                { .origin = 1, .number = 15, .floor = 11, .deadline_ms = UINT64_MAX },          /* another floor */
+                { .origin = 1,
+                  .number = 10,
+                  .floor = 10,
+                  .deadline_ms = 5000,
+                  .command = "abc",
+                  .command_size = 3 },
+                { .origin = 1,
+                  .number = 12,
+                  .floor = 10,
+                  .deadline_ms = 5300,
+                  .command = "d",
+                  .command_size = 1 },
+                { .origin = 1, .number = 13, .floor = 10, .deadline_ms = 4000 }, /* an earlier deadline */
+                { .origin = 1, .number = 14, .floor = 10 },                      /* none */
+                { .origin = 1, .number = 11, .floor = 10 },                      /* out of order */
+                { .origin = 1, .number = 15, .floor = 11, .deadline_ms = UINT64_MAX }, /* another floor */
                 { .origin = 2, .number = UINT64_MAX, .floor = 1, .command = "", .command_size = 0 },
         };
         _cleanup_writer_ Writer bytes = {}, again = {};
@@ -183,9 +225,11 @@ static void a_batch_has_one_form(void **state) {
         KvBatchHead head;
 
         kv_batch_begin(&batch, &bytes, &(KvBatchHead) {});
-        kv_batch_add(&batch, &bytes, &(KvBatchItem) { .origin = 1, .number = 1, .floor = 1, .deadline_ms = 5 });
+        kv_batch_add(&batch, &bytes,
+                     &(KvBatchItem) { .origin = 1, .number = 1, .floor = 1, .deadline_ms = 5 });
         batch = (KvBatch) {}; /* forgets the group that has been begun */
-        kv_batch_add(&batch, &bytes, &(KvBatchItem) { .origin = 1, .number = 2, .floor = 1, .deadline_ms = 5 });
+        kv_batch_add(&batch, &bytes,
+                     &(KvBatchItem) { .origin = 1, .number = 2, .floor = 1, .deadline_ms = 5 });
 
         assert_int_equal(kv_batch_open(&batch, bytes.bytes, bytes.size, &head), 0);
         assert_int_equal(kv_batch_next(&batch, &item), 1);
@@ -218,9 +262,20 @@ static void paths_are_cleaned_as_go_cleans_them(void **state) {
         static const struct {
                 const char *dirty, *clean;
         } cases[] = {
-                { "", "/" }, { "/", "/" }, { "//", "/" }, { "a", "/a" }, { "/a/", "/a" }, { "//a//b//", "/a/b" },
-                { "/a/./b", "/a/b" }, { "/a/../b", "/b" }, { "/../a", "/a" }, { "/a/..", "/" }, { "/a/b/../../..", "/" },
-                { "/...", "/..." }, { "/.a/..b", "/.a/..b" }, { "/a/b/c/../d", "/a/b/d" },
+                { "", "/" },
+                { "/", "/" },
+                { "//", "/" },
+                { "a", "/a" },
+                { "/a/", "/a" },
+                { "//a//b//", "/a/b" },
+                { "/a/./b", "/a/b" },
+                { "/a/../b", "/b" },
+                { "/../a", "/a" },
+                { "/a/..", "/" },
+                { "/a/b/../../..", "/" },
+                { "/...", "/..." },
+                { "/.a/..b", "/.a/..b" },
+                { "/a/b/c/../d", "/a/b/d" },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -278,10 +333,12 @@ static void commands_are_checked_before_they_reach_the_log(void **state) {
                 { { .op = KV_SET, .key = kv_string("/a/") }, KV_INVALID },
                 { { .op = KV_SET, .key = kv_string("/a//b") }, KV_INVALID },
                 { { .op = KV_SET, .key = kv_string("/a"), .value = { large, KV_VALUE_MAX } }, KV_OK },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = { large, KV_VALUE_MAX + 1 } }, KV_TOO_LARGE },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = { large, KV_VALUE_MAX + 1 } },
+                  KV_TOO_LARGE },
                 { { .op = KV_POST, .key = kv_string("/_fleet") }, KV_FORBIDDEN },
                 { { .op = KV_DELETE, .key = kv_string("/_fleet"), .recursive = true }, KV_FORBIDDEN },
-                { { .op = KV_DELETE, .key = kv_string("/_fleet"), .recursive = true, .internal = true }, KV_OK },
+                { { .op = KV_DELETE, .key = kv_string("/_fleet"), .recursive = true, .internal = true },
+                  KV_OK },
                 { { .op = KV_TXN, .writes = &ours, .n_writes = 1 }, KV_FORBIDDEN },
                 { { .op = KV_TXN, .writes = &ours, .n_writes = 1, .internal = true }, KV_OK },
                 { { .op = KV_EXPIRE, .limit = 1 }, KV_FORBIDDEN },
@@ -301,9 +358,14 @@ static void commands_are_checked_before_they_reach_the_log(void **state) {
 static void a_copied_result_outlives_what_it_borrowed(void **state) {
         _cleanup_free_ KvResult *copy = NULL;
         char key[] = "/a/b", cause[] = "[1 != 2]";
-        KvWritten written[] = { { .node.key = kv_string(key) }, { .node.key = kv_string(key), .prev.value = kv_string(cause) } };
-        KvResult result = { .status = KV_COMPARE_FAILED, .index = 5, .node.key = kv_string(key), .cause = kv_string(cause),
-                            .written = written, .n_written = 2 };
+        KvWritten written[] = { { .node.key = kv_string(key) },
+                                { .node.key = kv_string(key), .prev.value = kv_string(cause) } };
+        KvResult result = { .status = KV_COMPARE_FAILED,
+                            .index = 5,
+                            .node.key = kv_string(key),
+                            .cause = kv_string(cause),
+                            .written = written,
+                            .n_written = 2 };
 
         copy = kv_result_copy(&result);
         assert_non_null(copy);
@@ -333,29 +395,48 @@ static size_t bytes_of(const char *text, uint8_t *ret) {
 }
 
 static void commands_have_these_bytes(void **state) {
-        KvCheck checks[] = { { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") }, { .kind = KV_CHECK_MODIFIED, .key = kv_string("/b"), .index = 7 },
+        KvCheck checks[] = { { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") },
+                             { .kind = KV_CHECK_MODIFIED, .key = kv_string("/b"), .index = 7 },
                              { .kind = KV_CHECK_VALUE, .key = kv_string("/c"), .value = kv_string("v") } };
-        KvCommand writes[] = { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v") },
-                               { .op = KV_DELETE, .key = kv_string("/b"), .recursive = true, .internal = true, .term = 5 } };
+        KvCommand writes[] = {
+                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v") },
+                { .op = KV_DELETE, .key = kv_string("/b"), .recursive = true, .internal = true, .term = 5 }
+        };
         const struct {
                 KvCommand cmd;
                 const char *bytes;
         } cases[] = {
-                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v") }, "01 00 0000 02 2f61 01 76" },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v") },
+                  "01 00 0000 02 2f61 01 76" },
                 { { .op = KV_CREATE, .key = kv_string("/a"), .dir = true }, "01 01 0100 02 2f61 00" },
                 { { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true }, "01 04 0200 02 2f61 00" },
                 { { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true }, "01 02 0400 02 2f61 00" },
-                { { .op = KV_POST, .key = kv_string("/a"), .has_ttl = true, .ttl_ms = 3 }, "01 03 0800 0300000000000000 02 2f61 00" },
-                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 1 }, "01 00 1000 0100000000000000 02 2f61 00" },
-                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("p") }, "01 00 2000 02 2f61 00 01 70" },
+                { { .op = KV_POST, .key = kv_string("/a"), .has_ttl = true, .ttl_ms = 3 },
+                  "01 03 0800 0300000000000000 02 2f61 00" },
+                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 1 },
+                  "01 00 1000 0100000000000000 02 2f61 00" },
+                { { .op = KV_SET,
+                    .key = kv_string("/a"),
+                    .has_prev_value = true,
+                    .prev_value = kv_string("p") },
+                  "01 00 2000 02 2f61 00 01 70" },
                 { { .op = KV_SET, .key = kv_string("/a"), .internal = true }, "01 00 4000 02 2f61 00" },
-                { { .op = KV_SET, .key = kv_string("/a"), .term = 1 }, "01 00 8000 0100000000000000 02 2f61 00" },
-                { { .op = KV_EXPIRE, .limit = 9, .dir = true, .refresh = true }, "01 06 0000 0900000000000000" },
+                { { .op = KV_SET, .key = kv_string("/a"), .term = 1 },
+                  "01 00 8000 0100000000000000 02 2f61 00" },
+                { { .op = KV_EXPIRE, .limit = 9, .dir = true, .refresh = true },
+                  "01 06 0000 0900000000000000" },
                 { { .op = KV_EXPIRE, .has_ttl = true, .ttl_ms = 2, .prev_index = 1, .limit = 1 },
                   "01 06 1800 0200000000000000 0100000000000000 0100000000000000" },
-                { { .op = KV_RAISE, .internal = true, .has_ttl = true, .prev_index = 4, .limit = 3 }, "01 07 4000 0300000000000000" },
-                { { .op = KV_TXN, .dir = true, .checks = checks, .n_checks = 3, .writes = writes, .n_writes = 2 },
-                  "01 05 0000 03 01 02 2f61  02 02 2f62 0700000000000000  03 02 2f63 01 76  02 00 0000 02 2f61 01 76  04 0200 02 2f62 00" },
+                { { .op = KV_RAISE, .internal = true, .has_ttl = true, .prev_index = 4, .limit = 3 },
+                  "01 07 4000 0300000000000000" },
+                { { .op = KV_TXN,
+                    .dir = true,
+                    .checks = checks,
+                    .n_checks = 3,
+                    .writes = writes,
+                    .n_writes = 2 },
+                  "01 05 0000 03 01 02 2f61  02 02 2f62 0700000000000000  03 02 2f63 01 76  02 00 0000 02 "
+                  "2f61 01 76  04 0200 02 2f62 00" },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -376,20 +457,20 @@ static void bytes_that_are_no_command_are_told_from_those_of_a_newer_program(voi
                 { "02", -ENOTSUP },
                 { "01 08 0000", -ENOTSUP },
                 { "01 08 00", -EBADMSG },
-                { "01 00 0001 02 2f61 00", -EBADMSG },                         /* flags that no command has */
-                { "01 05 0100 00 00", -EBADMSG },                              /* a transaction has no key */
+                { "01 00 0001 02 2f61 00", -EBADMSG }, /* flags that no command has */
+                { "01 05 0100 00 00", -EBADMSG },      /* a transaction has no key */
                 { "01 05 c000 0100000000000000 00 00", 0 },
                 { "01 06 0100 0100000000000000", -EBADMSG },
                 { "01 07 0800 0100000000000000 0100000000000000", -EBADMSG },
-                { "01 00 1000 0000000000000000 02 2f61 00", -EBADMSG },        /* announced, and none */
+                { "01 00 1000 0000000000000000 02 2f61 00", -EBADMSG }, /* announced, and none */
                 { "01 00 8000 0000000000000000 02 2f61 00", -EBADMSG },
                 { "01 00 0800 0000000000000000 02 2f61 00", 0 },
-                { "01 05 0000 01 00 00 00", 0 },                               /* the shortest check */
+                { "01 05 0000 01 00 00 00", 0 }, /* the shortest check */
                 { "01 05 0000 01 00", -EBADMSG },
-                { "01 05 0000 01 04 00 00", -EBADMSG },                        /* no kind of check */
-                { "01 05 0000 00 01 00 0000 00 00", 0 },                       /* the shortest write */
+                { "01 05 0000 01 04 00 00", -EBADMSG },  /* no kind of check */
+                { "01 05 0000 00 01 00 0000 00 00", 0 }, /* the shortest write */
                 { "01 05 0000 00 01 00 0000 00", -EBADMSG },
-                { "01 05 0000 00 01 03 0000 00 00", -EBADMSG },                /* which no transaction makes */
+                { "01 05 0000 00 01 03 0000 00 00", -EBADMSG }, /* which no transaction makes */
                 { "01 05 0000 00 01 05 0000 00 00", -EBADMSG },
                 { "01 05 0000 00 01 06 0000 00 00", -EBADMSG },
                 { "01 05 0000 00 01 08 0000 00 00", -EBADMSG },
@@ -405,7 +486,8 @@ static void bytes_that_are_no_command_are_told_from_those_of_a_newer_program(voi
                 uint8_t bytes[64];
                 KvCommand cmd;
 
-                assert_int_equal(kv_command_decode(bytes, bytes_of(cases[i].bytes, bytes), &cmd, &arena), cases[i].r);
+                assert_int_equal(kv_command_decode(bytes, bytes_of(cases[i].bytes, bytes), &cmd, &arena),
+                                 cases[i].r);
         }
 }
 
@@ -414,9 +496,13 @@ static void what_is_larger_than_a_limit_is_not_decoded(void **state) {
         _cleanup_free_ char *zeros = calloc(1, KV_COMMAND_MAX + 1);
 
         for (unsigned more = 0; more < 2; more++) {
-                KvCheck few[2] = { { .key = { zeros, KV_KEY_MAX } }, { .kind = KV_CHECK_VALUE, .value = { zeros, KV_VALUE_MAX } } };
-                KvCommand key = { .op = KV_SET, .key = { zeros, KV_KEY_MAX + more } }, value = { .op = KV_SET, .value = { zeros, KV_VALUE_MAX + more } },
-                          prev = { .op = KV_SET, .has_prev_value = true, .prev_value = { zeros, KV_VALUE_MAX + more } },
+                KvCheck few[2] = { { .key = { zeros, KV_KEY_MAX } },
+                                   { .kind = KV_CHECK_VALUE, .value = { zeros, KV_VALUE_MAX } } };
+                KvCommand key = { .op = KV_SET, .key = { zeros, KV_KEY_MAX + more } },
+                          value = { .op = KV_SET, .value = { zeros, KV_VALUE_MAX + more } },
+                          prev = { .op = KV_SET,
+                                   .has_prev_value = true,
+                                   .prev_value = { zeros, KV_VALUE_MAX + more } },
                           txn = { .op = KV_TXN, .checks = few, .n_checks = 2 };
                 const KvCommand *each[] = { &key, &value, &prev, &txn, &txn };
 
@@ -428,7 +514,8 @@ static void what_is_larger_than_a_limit_is_not_decoded(void **state) {
                         few[0].key.size = KV_KEY_MAX + (i == 3 && more);
                         few[1].value.size = KV_VALUE_MAX + (i == 4 && more);
                         assert_int_equal(kv_command_encode(each[i], &w), 0);
-                        assert_int_equal(kv_command_decode(w.bytes, w.size, &out, &arena), more ? -EBADMSG : 0);
+                        assert_int_equal(kv_command_decode(w.bytes, w.size, &out, &arena),
+                                         more ? -EBADMSG : 0);
                 }
 
                 /* Items. */
@@ -436,12 +523,18 @@ static void what_is_larger_than_a_limit_is_not_decoded(void **state) {
                         unsigned n_writes = KV_TXN_ITEMS_MAX + more - n_checks;
                         _cleanup_free_ KvCheck *checks = calloc(n_checks + 1, sizeof(KvCheck));
                         _cleanup_free_ KvCommand *writes = calloc(n_writes + 1, sizeof(KvCommand));
-                        KvCommand many = { .op = KV_TXN, .checks = checks, .n_checks = n_checks, .writes = writes, .n_writes = n_writes }, out;
+                        KvCommand many = { .op = KV_TXN,
+                                           .checks = checks,
+                                           .n_checks = n_checks,
+                                           .writes = writes,
+                                           .n_writes = n_writes },
+                                  out;
                         _cleanup_free_ void *arena = NULL;
                         _cleanup_writer_ Writer w = {};
 
                         assert_int_equal(kv_command_encode(&many, &w), 0);
-                        assert_int_equal(kv_command_decode(w.bytes, w.size, &out, &arena), more ? -EBADMSG : 0);
+                        assert_int_equal(kv_command_decode(w.bytes, w.size, &out, &arena),
+                                         more ? -EBADMSG : 0);
                         n_checks += n_checks == 0 ? KV_TXN_ITEMS_MAX - 10 : 0;
                 }
         }
@@ -453,9 +546,12 @@ static void batches_have_these_bytes(void **state) {
                 const char *bytes;
         } heads[] = {
                 { { .cluster_ms = 7, .quota = 8, .quota_nodes = 9 }, "02 0700000000000000 0800000000000000" },
-                { { .level = 1, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 }, "02 0700000000000000 0800000000000000" },
-                { { .level = 2, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 }, "03 0700000000000000 0800000000000000 0900000000000000" },
-                { { .level = 3, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 }, "04 0700000000000000 0800000000000000 0900000000000000" },
+                { { .level = 1, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 },
+                  "02 0700000000000000 0800000000000000" },
+                { { .level = 2, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 },
+                  "03 0700000000000000 0800000000000000 0900000000000000" },
+                { { .level = 3, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 },
+                  "04 0700000000000000 0800000000000000 0900000000000000" },
         };
         static const KvBatchItem items[] = {
                 { .origin = 1, .number = 5, .floor = 4, .deadline_ms = 6, .command = "a", .command_size = 1 },
@@ -464,10 +560,11 @@ static void batches_have_these_bytes(void **state) {
                 { .origin = 2, .number = 9, .floor = 9 },
                 { .origin = 2, .number = 10, .floor = 9, .deadline_ms = 1 }, /* the group has no deadline */
         };
-        static const char expected[] = "00 0100000000000000 0400000000000000 0600000000000000 02 00 01 61  03 01 01 62"
-                                       "00 0100000000000000 0400000000000000 0700000000000000 05 00 00"
-                                       "00 0200000000000000 0900000000000000 0000000000000000 01 00 00"
-                                       "00 0200000000000000 0900000000000000 0100000000000000 02 00 00";
+        static const char expected[] =
+                "00 0100000000000000 0400000000000000 0600000000000000 02 00 01 61  03 01 01 62"
+                "00 0100000000000000 0400000000000000 0700000000000000 05 00 00"
+                "00 0200000000000000 0900000000000000 0000000000000000 01 00 00"
+                "00 0200000000000000 0900000000000000 0100000000000000 02 00 00";
 
         for (size_t i = 0; i < ELEMENTS(heads); i++) {
                 _cleanup_writer_ Writer w = {};
@@ -494,7 +591,7 @@ static void batches_have_these_bytes(void **state) {
 }
 
 static void malformed_batches_are_refused(void **state) {
-#define HEAD "02 0700000000000000 0800000000000000 "
+#define HEAD  "02 0700000000000000 0800000000000000 "
 #define GROUP "00 0100000000000000 0400000000000000 0600000000000000 "
         static const struct {
                 const char *bytes;
@@ -502,18 +599,21 @@ static void malformed_batches_are_refused(void **state) {
         } cases[] = {
                 { HEAD GROUP "02 00 00", 101 },
                 { HEAD GROUP "01 00 00", 101 },
-                { HEAD GROUP "00 00 00", 0 },  /* no step */
-                { HEAD GROUP "02 01 00", 0 },  /* the first one has the group's deadline */
+                { HEAD GROUP "00 00 00", 0 }, /* no step */
+                { HEAD GROUP "02 01 00", 0 }, /* the first one has the group's deadline */
                 { HEAD GROUP "02 00 00 01 05 00", 102 },
-                { HEAD GROUP "02 00 00" GROUP "03 00 00", 1 },  /* the same group */
+                { HEAD GROUP "02 00 00" GROUP "03 00 00", 1 }, /* the same group */
                 { HEAD GROUP "02 00 00" GROUP "02 00 00", 102 },
-                { HEAD "01 00 00", 0 },        /* none is begun */
+                { HEAD "01 00 00", 0 }, /* none is begun */
                 { HEAD "00 0000000000000000 0400000000000000 0600000000000000 01 00 00", 0 },
                 { HEAD "00 0100000000000000 0000000000000000 0600000000000000 01 00 00", 0 },
                 { HEAD "00 0100000000000000 ffffffffffffffff 0600000000000000 01 00 00", 101 },
-                { HEAD "00 0100000000000000 ffffffffffffffff 0600000000000000 02 00 00", 0 }, /* beyond the last number */
-                { HEAD "00 0100000000000000 0400000000000000 ffffffffffffffff 01 00 00 01 01 00", 1 }, /* and time */
-                { HEAD "00 0100000000000000 0400000000000000 0000000000000000 01 00 00 01 01 00", 1 }, /* none, then one */
+                { HEAD "00 0100000000000000 ffffffffffffffff 0600000000000000 02 00 00",
+                  0 }, /* beyond the last number */
+                { HEAD "00 0100000000000000 0400000000000000 ffffffffffffffff 01 00 00 01 01 00",
+                  1 }, /* and time */
+                { HEAD "00 0100000000000000 0400000000000000 0000000000000000 01 00 00 01 01 00",
+                  1 }, /* none, then one */
                 { HEAD GROUP "02 00", 0 },
                 { "01 0700000000000000 0800000000000000 0100000000000000 0500000000000000 00", 101 },
                 { "01 0700000000000000 0800000000000000 0100000000000000 0500000000000000", 0 },
@@ -553,12 +653,22 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
         static char zeros[KV_VALUE_MAX + 1], key[KV_KEY_MAX + 1], deep[2 * KV_DEPTH_MAX + 2];
         static KvCheck checks[ITEMS + 1];
         static KvCommand writes[ITEMS + 1];
-        KvCheck strange = { .kind = _KV_CHECK_MAX, .key = kv_string("/a") }, wide = { .kind = KV_CHECK_VALUE, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX } },
-                wider = { .kind = KV_CHECK_VALUE, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX + 1 } }, bad = { .key = kv_string("a") };
-        KvCommand post = { .op = KV_POST, .key = kv_string("/a") }, bad_write = { .op = KV_SET, .key = kv_string("/a//b") };
+        KvCheck strange = { .kind = _KV_CHECK_MAX, .key = kv_string("/a") },
+                wide = { .kind = KV_CHECK_VALUE, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX } },
+                wider = { .kind = KV_CHECK_VALUE,
+                          .key = kv_string("/a"),
+                          .value = { zeros, KV_VALUE_MAX + 1 } },
+                bad = { .key = kv_string("a") };
+        KvCommand post = { .op = KV_POST, .key = kv_string("/a") },
+                  bad_write = { .op = KV_SET, .key = kv_string("/a//b") };
         /* 20 for a check, 40 for a write, and what they hold: together KV_COMMAND_MAX. */
-        KvCheck one = { .kind = KV_CHECK_VALUE, .key = { key, ONE }, .value = { zeros, KV_COMMAND_MAX / 2 - 20 - ONE } };
-        KvCommand fits = { .op = KV_SET, .key = { key, ONE }, .value = { zeros, ONE }, .has_prev_value = true,
+        KvCheck one = { .kind = KV_CHECK_VALUE,
+                        .key = { key, ONE },
+                        .value = { zeros, KV_COMMAND_MAX / 2 - 20 - ONE } };
+        KvCommand fits = { .op = KV_SET,
+                           .key = { key, ONE },
+                           .value = { zeros, ONE },
+                           .has_prev_value = true,
                            .prev_value = { zeros, KV_COMMAND_MAX - KV_COMMAND_MAX / 2 - 40 - 2 * ONE } };
         KvCommand exceeds = fits;
         const struct {
@@ -567,34 +677,69 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
                 const char *sentence;
         } cases[] = {
                 { { .op = KV_SET, .key = { key, KV_KEY_MAX } }, KV_OK, "" },
-                { { .op = KV_SET, .key = { key, KV_KEY_MAX + 1 } }, KV_TOO_LARGE, "a key is at most 8192 bytes" },
+                { { .op = KV_SET, .key = { key, KV_KEY_MAX + 1 } },
+                  KV_TOO_LARGE,
+                  "a key is at most 8192 bytes" },
                 { { .op = KV_SET, .key = { deep, 2 * KV_DEPTH_MAX } }, KV_OK, "" },
-                { { .op = KV_SET, .key = { deep, 2 * KV_DEPTH_MAX + 2 } }, KV_TOO_LARGE, "a key has at most 512 segments" },
+                { { .op = KV_SET, .key = { deep, 2 * KV_DEPTH_MAX + 2 } },
+                  KV_TOO_LARGE,
+                  "a key has at most 512 segments" },
                 { { .op = KV_POST, .key = { key, KV_KEY_MAX - 21 } }, KV_OK, "" },
-                { { .op = KV_POST, .key = { key, KV_KEY_MAX - 20 } }, KV_TOO_LARGE, "a key is at most 8192 bytes" },
+                { { .op = KV_POST, .key = { key, KV_KEY_MAX - 20 } },
+                  KV_TOO_LARGE,
+                  "a key is at most 8192 bytes" },
                 { { .op = KV_SET, .key = { key, KV_KEY_MAX - 20 } }, KV_OK, "" },
                 { { .op = KV_SET, .key = kv_string("a") }, KV_INVALID, "a key begins with '/'" },
                 { { .op = KV_SET, .key = kv_string("/a//b") }, KV_INVALID, "a key has no empty segment" },
-                { { .op = KV_SET, .key = kv_string("/_fleet") }, KV_FORBIDDEN, "/_fleet is written by fleet alone" },
+                { { .op = KV_SET, .key = kv_string("/_fleet") },
+                  KV_FORBIDDEN,
+                  "/_fleet is written by fleet alone" },
                 { { .op = KV_RAISE }, KV_FORBIDDEN, "expiry and feature level are fleet's to order" },
                 { { .op = KV_RAISE, .internal = true }, KV_OK, "" },
                 { { .op = _KV_OP_MAX }, KV_INVALID, "unknown operation 8" },
-                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_value = { zeros, KV_VALUE_MAX } }, KV_OK, "" },
-                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_value = { zeros, KV_VALUE_MAX + 1 } }, KV_TOO_LARGE,
+                { { .op = KV_SET,
+                    .key = kv_string("/a"),
+                    .has_prev_value = true,
+                    .prev_value = { zeros, KV_VALUE_MAX } },
+                  KV_OK,
+                  "" },
+                { { .op = KV_SET,
+                    .key = kv_string("/a"),
+                    .has_prev_value = true,
+                    .prev_value = { zeros, KV_VALUE_MAX + 1 } },
+                  KV_TOO_LARGE,
                   "a value is at most VALUE bytes" },
-                { { .op = KV_SET, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX + 1 } }, KV_TOO_LARGE, "a value is at most VALUE bytes" },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX + 1 } },
+                  KV_TOO_LARGE,
+                  "a value is at most VALUE bytes" },
                 { { .op = KV_TXN, .checks = checks, .n_checks = ITEMS }, KV_OK, "" },
-                { { .op = KV_TXN, .checks = checks, .n_checks = ITEMS + 1 }, KV_TOO_LARGE, "a transaction has at most ITEMS checks and writes" },
-                { { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = ITEMS - 1 }, KV_OK, "" },
-                { { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = ITEMS }, KV_TOO_LARGE, "a transaction has at most ITEMS checks and writes" },
+                { { .op = KV_TXN, .checks = checks, .n_checks = ITEMS + 1 },
+                  KV_TOO_LARGE,
+                  "a transaction has at most ITEMS checks and writes" },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = ITEMS - 1 },
+                  KV_OK,
+                  "" },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = ITEMS },
+                  KV_TOO_LARGE,
+                  "a transaction has at most ITEMS checks and writes" },
                 { { .op = KV_TXN, .checks = &strange, .n_checks = 1 }, KV_INVALID, "unknown check 4" },
                 { { .op = KV_TXN, .checks = &bad, .n_checks = 1 }, KV_INVALID, "a key begins with '/'" },
                 { { .op = KV_TXN, .checks = &wide, .n_checks = 1 }, KV_OK, "" },
-                { { .op = KV_TXN, .checks = &wider, .n_checks = 1 }, KV_TOO_LARGE, "a value is at most VALUE bytes" },
-                { { .op = KV_TXN, .writes = &post, .n_writes = 1 }, KV_INVALID, "a transaction sets, creates, updates and deletes, nothing else" },
-                { { .op = KV_TXN, .writes = &bad_write, .n_writes = 1 }, KV_INVALID, "a key has no empty segment" },
-                { { .op = KV_TXN, .checks = &one, .n_checks = 1, .writes = &fits, .n_writes = 1 }, KV_OK, "" },
-                { { .op = KV_TXN, .checks = &one, .n_checks = 1, .writes = &exceeds, .n_writes = 1 }, KV_TOO_LARGE, "a transaction is at most 256000 bytes" },
+                { { .op = KV_TXN, .checks = &wider, .n_checks = 1 },
+                  KV_TOO_LARGE,
+                  "a value is at most VALUE bytes" },
+                { { .op = KV_TXN, .writes = &post, .n_writes = 1 },
+                  KV_INVALID,
+                  "a transaction sets, creates, updates and deletes, nothing else" },
+                { { .op = KV_TXN, .writes = &bad_write, .n_writes = 1 },
+                  KV_INVALID,
+                  "a key has no empty segment" },
+                { { .op = KV_TXN, .checks = &one, .n_checks = 1, .writes = &fits, .n_writes = 1 },
+                  KV_OK,
+                  "" },
+                { { .op = KV_TXN, .checks = &one, .n_checks = 1, .writes = &exceeds, .n_writes = 1 },
+                  KV_TOO_LARGE,
+                  "a transaction is at most 256000 bytes" },
         };
 
         memset(key, 'k', sizeof(key));
@@ -616,7 +761,8 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
                 if (strstr(sentence, "VALUE"))
                         snprintf(sentence, sizeof(sentence), "a value is at most %d bytes", KV_VALUE_MAX);
                 if (strstr(sentence, "ITEMS"))
-                        snprintf(sentence, sizeof(sentence), "a transaction has at most %d checks and writes", ITEMS);
+                        snprintf(sentence, sizeof(sentence), "a transaction has at most %d checks and writes",
+                                 ITEMS);
                 assert_int_equal(status, cases[i].status);
                 assert_int_equal(r == 0, status == KV_OK);
                 assert_string_equal(err.message, sentence);
@@ -662,7 +808,8 @@ static void words_of_what_is_not_known(void **state) {
         assert_false(kv_bytes_equal(kv_string("a"), kv_string("ab")));
         assert_false(kv_path_hidden_from(kv_string("/a/_b"), kv_string("/c"))); /* not below it */
         assert_true(kv_path_hidden_from(kv_string("/_"), kv_string("/")));
-        assert_false(kv_path_hidden_from((KvBytes) { "/a/_", 3 }, kv_string("/"))); /* what lies behind its end */
+        assert_false(
+                kv_path_hidden_from((KvBytes) { "/a/_", 3 }, kv_string("/"))); /* what lies behind its end */
         assert_false(kv_path_is_below((KvBytes) { "/a/", 2 }, kv_string("/a")));
 }
 

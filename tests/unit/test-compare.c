@@ -1,4 +1,5 @@
-/* Comparison of trees: the right hash, the hosts that are told, repetitions, and reports that do not count. The replica is played. */
+/* Comparison of trees: the right hash, the hosts that are told, repetitions, and reports that do not count.
+ * The replica is played. */
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -65,8 +66,7 @@ int __wrap_tree_kept_hash(TreeTxn *txn, uint64_t *ret) {
 }
 
 void __wrap_tree_abort(TreeTxn *txn);
-void __wrap_tree_abort(TreeTxn *txn) {
-}
+void __wrap_tree_abort(TreeTxn *txn) {}
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
         n_logged++;
@@ -398,8 +398,8 @@ static void a_follower_that_differs_asks_for_the_leaders_tree_every_second(void 
         log = fake.replica.log;
         apply(EVERY, 8);
         fake_assert_said("send 2: 0 5 10 8\n");
-        verdict(3, EVERY, DIFFERS);               /* not of the leader */
-        verdict(2, 2 * EVERY, DIFFERS);           /* of what we did not say */
+        verdict(3, EVERY, DIFFERS);     /* not of the leader */
+        verdict(2, 2 * EVERY, DIFFERS); /* of what we did not say */
         verdict(2, EVERY, 3);
         hear(2, VERDICT, 4, EVERY, DIFFERS, 0);
         hear(2, VERDICT, 6, EVERY, DIFFERS, 0);
@@ -489,7 +489,8 @@ static void the_last_eight_reports_wait_for_a_leader_and_the_last_one_is_said_ag
         fake_assert_said("");
         fake.leader = 2;
         apply((OWN_MAX + 3) * EVERY, 7);
-        fake_assert_said("send 2: 0 5 40 4\nsend 2: 0 5 50 5\nsend 2: 0 5 60 6\nsend 2: 0 5 70 7\nsend 2: 0 5 80 8\nsend 2: 0 5 90 9\nsend 2: 0 5 100 10\n"
+        fake_assert_said("send 2: 0 5 40 4\nsend 2: 0 5 50 5\nsend 2: 0 5 60 6\nsend 2: 0 5 70 7\nsend 2: 0 "
+                         "5 80 8\nsend 2: 0 5 90 9\nsend 2: 0 5 100 10\n"
                          "send 2: 0 5 110 7\n");
         compare_settled(c, RAFT_CHANGED_STATE | RAFT_CHANGED_CONFIGURATION);
         fake_assert_said("");

@@ -26,12 +26,12 @@ typedef struct Fixture {
         TreeTxn *txn;
         uint64_t entry, number, now_ms;
         unsigned level;
-        Cost cost;               /* of the last entry */
+        Cost cost; /* of the last entry */
         size_t n_answers, n_events;
-        KvStatus status[1000];   /* of its commands, in order */
-        KvResult *last;          /* a copy of the last answer */
-        size_t moved;            /* bytes of its events and answers, as they are encoded */
-        size_t values;           /* bytes of values in its events */
+        KvStatus status[1000]; /* of its commands, in order */
+        KvResult *last;        /* a copy of the last answer */
+        size_t moved;          /* bytes of its events and answers, as they are encoded */
+        size_t values;         /* bytes of values in its events */
 } Fixture;
 
 static Fixture *fixture_new(unsigned level) {
@@ -109,8 +109,13 @@ static void apply_from(Fixture *f, uint64_t first, const KvCommand *commands, si
                 _cleanup_writer_ Writer w = {};
 
                 assert_int_equal(kv_command_encode(&commands[i], &w), 0);
-                kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = ORIGIN, .number = first + i, .floor = 1, .deadline_ms = f->now_ms + LATE_MS,
-                                                          .command = w.bytes, .command_size = w.size });
+                kv_batch_add(&b, &batch,
+                             &(KvBatchItem) { .origin = ORIGIN,
+                                              .number = first + i,
+                                              .floor = 1,
+                                              .deadline_ms = f->now_ms + LATE_MS,
+                                              .command = w.bytes,
+                                              .command_size = w.size });
         }
         f->cost = (Cost) {};
         f->n_answers = f->n_events = f->moved = f->values = 0;
@@ -129,7 +134,9 @@ static KvCommand set_of(const char *key, size_t size) {
 }
 
 static KvCommand refresh_of(const char *key) {
-        return (KvCommand) { .op = KV_SET, .key = kv_string(key), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+        return (KvCommand) {
+                .op = KV_SET, .key = kv_string(key), .refresh = true, .has_ttl = true, .ttl_ms = 1000000
+        };
 }
 
 static KvCommand txn_of(KvCommand *writes, size_t n) {
@@ -154,7 +161,8 @@ static bool exists(Fixture *f, const char *key) {
 }
 
 static bool cause_has(const Fixture *f, const char *text) {
-        return f->last->cause.size > 0 && memmem(f->last->cause.data, f->last->cause.size, text, strlen(text));
+        return f->last->cause.size > 0 &&
+               memmem(f->last->cause.data, f->last->cause.size, text, strlen(text));
 }
 
 /* Nodes that lie there already, whatever they would have cost. */
@@ -166,7 +174,11 @@ static void lay(Fixture *f, const char *dir, unsigned from, unsigned to, size_t 
                 assert_int_equal(tree_put(f->txn, &node), 0);
         for (unsigned i = from; i < to; i++) {
                 snprintf(key, sizeof(key), "%s/%06u", dir, i);
-                node = (KvNode) { .key = kv_string(key), .value = { large, size }, .created = i + 2, .modified = i + 2, .expires_ms = expires_ms };
+                node = (KvNode) { .key = kv_string(key),
+                                  .value = { large, size },
+                                  .created = i + 2,
+                                  .modified = i + 2,
+                                  .expires_ms = expires_ms };
                 assert_int_equal(tree_put(f->txn, &node), 0);
         }
 }
@@ -255,7 +267,11 @@ static void a_comparison_that_would_quote_too_much_is_no_exception(void **state)
 
         assert_int_equal(apply(f, set_of("/k", LARGE)), KV_OK);
         for (size_t i = 0; i < ELEMENTS(swaps); i++)
-                swaps[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("1"), .has_prev_value = true, .prev_value = kv_string("2") };
+                swaps[i] = (KvCommand) { .op = KV_SET,
+                                         .key = kv_string("/k"),
+                                         .value = kv_string("1"),
+                                         .has_prev_value = true,
+                                         .prev_value = kv_string("2") };
         apply_from(f, 10, swaps, ELEMENTS(swaps));
         assert_int_equal(f->status[0], KV_COMPARE_FAILED);
         assert_int_equal(f->status[ELEMENTS(swaps) - 1], KV_DEFERRED);
@@ -280,7 +296,8 @@ static void the_answer_to_a_transaction_holds_no_more_refreshed_values_than_allo
 
 /* -- One entry -- */
 
-static void what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_once_in_a_later_one(void **state) {
+static void what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_once_in_a_later_one(
+        void **state) {
         Fixture *f = *state;
         KvCommand writes[60];
         char keys[ELEMENTS(writes)][8];
@@ -290,7 +307,11 @@ static void what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_onc
 
         for (size_t i = 0; i < ELEMENTS(writes); i++) {
                 snprintf(keys[i], sizeof(keys[i]), "/k%zu", i);
-                assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string(keys[i]), .value = { large, LARGE }, .created = 1, .modified = 1 }), 0);
+                assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string(keys[i]),
+                                                              .value = { large, LARGE },
+                                                              .created = 1,
+                                                              .modified = 1 }),
+                                 0);
                 writes[i] = set_of(keys[i], 1);
         }
         apply_from(f, first, writes, ELEMENTS(writes));
@@ -309,10 +330,12 @@ static void what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_onc
 
         for (unsigned round = 0; done < ELEMENTS(writes); round++) {
                 assert_true(round < 20);
-                apply_from(f, first, writes, ELEMENTS(writes)); /* all again: what was done answers as it did */
+                apply_from(f, first, writes,
+                           ELEMENTS(writes)); /* all again: what was done answers as it did */
                 done = 0;
                 for (size_t i = 0; i < ELEMENTS(writes); i++)
-                        done += f->status[i] != KV_DEFERRED; /* KV_UNKNOWN: done, and the large old value was not kept */
+                        done += f->status[i] !=
+                                KV_DEFERRED; /* KV_UNKNOWN: done, and the large old value was not kept */
         }
         assert_int_equal(tree_meta(f->txn, &meta), 0);
         index = meta.index;
@@ -323,7 +346,12 @@ static void what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_onc
 
 /* -- Numbers that were overtaken -- */
 
-enum { KEPT_ENTRIES = 40, KEPT_EACH = 1000, KEPT_FIRST = 100, KEPT_SKIPPED = KEPT_FIRST + (KEPT_ENTRIES - 2) * KEPT_EACH };
+enum {
+        KEPT_ENTRIES = 40,
+        KEPT_EACH = 1000,
+        KEPT_FIRST = 100,
+        KEPT_SKIPPED = KEPT_FIRST + (KEPT_ENTRIES - 2) * KEPT_EACH
+};
 
 /* Entries of many small commands, whose answers are kept; of one number, nothing was heard. */
 static void keep_many(Fixture *f) {
@@ -372,7 +400,8 @@ static void what_is_read_to_find_an_overtaken_number_is_charged(void **state) {
 /* It defers other commands of the entry, and never the one that it was read for. */
 static void a_command_is_not_deferred_for_what_was_read_to_find_its_number(void **state) {
         Fixture *f = *state;
-        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true }, commands[] = { set_of("/y", 1), remove };
+        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
+                  commands[] = { set_of("/y", 1), remove };
 
         keep_many(f);
         lay(f, "/d", 0, 40000, 10, 0);
@@ -411,7 +440,8 @@ static void a_refresh_keeps_no_value_but_in_its_answer(void **state) {
 
         assert_int_equal(apply(f, set_of("/k", 1)), KV_OK);
         apply_from(f, 10, &refresh, 1);
-        assert_int_equal(f->status[0], KV_UNKNOWN); /* it was done, and nobody knows any more what the value was */
+        assert_int_equal(f->status[0],
+                         KV_UNKNOWN); /* it was done, and nobody knows any more what the value was */
         assert_true(cause_has(f, "it was done"));
 }
 
@@ -441,17 +471,23 @@ static void so_many_long_keys_share_one_beginning_and_no_more(void **state) {
         assert_int_equal(apply(f, set_of(long_key(key, 900000), 1)), KV_OK);
         assert_int_equal(apply(f, set_of(long_key(key, 900001), 1)), KV_TOO_LARGE);
         assert_true(cause_has(f, "4096 keys"));
-        assert_int_equal(apply(f, set_of(long_key(key, 900000), 2)), KV_OK); /* what is there can be changed */
+        assert_int_equal(apply(f, set_of(long_key(key, 900000), 2)),
+                         KV_OK); /* what is there can be changed */
 
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 5)) }), KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 5)) }),
+                         KV_OK);
         assert_int_equal(apply(f, set_of(long_key(key, 900001), 1)), KV_OK);
 
         /* Those of one transaction are counted once, and to the last. */
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(keys[i], 100 + i)) } : set_of(long_key(keys[i], 910000 + i), 1);
+                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE,
+                                                       .key = kv_string(long_key(keys[i], 100 + i)) } :
+                                         set_of(long_key(keys[i], 910000 + i), 1);
         assert_int_equal(apply(f, txn_of(writes, ELEMENTS(writes))), KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 8)) }), KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 9)) }), KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 8)) }),
+                         KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 9)) }),
+                         KV_OK);
         for (size_t i = 0; i < 3; i++)
                 more[i] = set_of(long_key(keys[i], 920000 + i), 1);
         assert_int_equal(apply(f, txn_of(more, 3)), KV_TOO_LARGE);
@@ -460,12 +496,14 @@ static void so_many_long_keys_share_one_beginning_and_no_more(void **state) {
         assert_true(f->cost.nodes < COST_LONG_KEYS_MAX + 20);
 
         /* Directories on the way count, too. */
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 6)) }), KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 6)) }),
+                         KV_OK);
         long_key(key, 900002);
         strcat(key, "/x");
         assert_int_equal(apply(f, set_of(key, 1)), KV_TOO_LARGE);
 
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .recursive = true }), KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .recursive = true }),
+                         KV_OK);
         assert_false(exists(f, dir));
 }
 
@@ -477,10 +515,13 @@ static void more_long_keys_of_an_older_tree_stay_readable_and_can_be_deleted(voi
         lay_long(f, 2 * COST_LONG_KEYS_MAX);
         assert_true(exists(f, long_key(key, 2 * COST_LONG_KEYS_MAX - 1)));
         assert_int_equal(apply(f, set_of(long_key(key, 900000), 1)), KV_TOO_LARGE);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 7)) }), KV_OK);
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .dir = true }), KV_DIR_NOT_EMPTY);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 7)) }),
+                         KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .dir = true }),
+                         KV_DIR_NOT_EMPTY);
         assert_true(f->cost.nodes < 10); /* it stopped at the first */
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .recursive = true }), KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .recursive = true }),
+                         KV_OK);
         assert_false(exists(f, dir));
 }
 
@@ -508,7 +549,9 @@ static void lay_groups(Fixture *f, unsigned n) {
 static Estimated estimate(Fixture *f, KvCommand cmd) {
         Estimated e;
 
-        assert_int_equal(cost_estimate(f->txn, NULL, NULL, &cmd, &(EstimateLimits) { COST_COMMAND_MAX, BUDGET_COUNT_MAX }, &e), 0);
+        assert_int_equal(cost_estimate(f->txn, NULL, NULL, &cmd,
+                                       &(EstimateLimits) { COST_COMMAND_MAX, BUDGET_COUNT_MAX }, &e),
+                         0);
         return e;
 }
 
@@ -518,7 +561,8 @@ static uint64_t assert_estimated(Fixture *f, KvCommand cmd) {
 
         assert_int_equal(apply(f, cmd), KV_OK);
         if (f->cost.total > estimated)
-                fail_msg("it was estimated at %llu and charged %llu", (unsigned long long) estimated, (unsigned long long) f->cost.total);
+                fail_msg("it was estimated at %llu and charged %llu", (unsigned long long) estimated,
+                         (unsigned long long) f->cost.total);
         return f->cost.total;
 }
 
@@ -539,20 +583,26 @@ static void a_command_counts_each_group_of_long_keys_once(void **state) {
 
         /* Removals in between change nothing. */
         for (unsigned i = 0; i < N; i++)
-                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE, .key = kv_string(group_key(keys[i], 900000 + i)) } : set_of(group_key(keys[i], 910000 + i), 1);
-        assert_true(assert_estimated(f, txn_of(writes, N)) < GROUPS * COST_LONG_KEYS_MAX * COST_PASS + N * 16 * 1024);
+                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE,
+                                                       .key = kv_string(group_key(keys[i], 900000 + i)) } :
+                                         set_of(group_key(keys[i], 910000 + i), 1);
+        assert_true(assert_estimated(f, txn_of(writes, N)) <
+                    GROUPS * COST_LONG_KEYS_MAX * COST_PASS + N * 16 * 1024);
         assert_true(f->cost.nodes < GROUPS * COST_LONG_KEYS_MAX + 10 * N);
 
         /* Each is removed and written again: the first write pays for the count. */
         for (unsigned i = 0; i < N; i++)
-                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(keys[i], i)) } : set_of(keys[i - 1], 1);
+                writes[i] = i % 2 == 0 ?
+                                    (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(keys[i], i)) } :
+                                    set_of(keys[i - 1], 1);
         for (unsigned i = 0; i < N; i++)
                 keys[i][1] = 'A';
         (void) assert_estimated(f, txn_of(writes, N));
         assert_true(f->cost.nodes > COST_LONG_KEYS_MAX - N);
 }
 
-/* A directory that an earlier write of the transaction has removed is made again, with all directories on the way. */
+/* A directory that an earlier write of the transaction has removed is made again, with all directories on the
+ * way. */
 static void what_a_transaction_has_removed_is_missing_for_its_later_writes(void **state) {
         static char deep[2 * 400 + 1];
         Fixture *f = *state;
@@ -563,7 +613,10 @@ static void what_a_transaction_has_removed_is_missing_for_its_later_writes(void 
                 deep[i] = '/', deep[i + 1] = 'a';
         assert_int_equal(apply(f, set_of(deep, 1)), KV_OK);
         for (size_t i = 0; i < 4; i++)
-                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true } : set_of(deep, 1);
+                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE,
+                                                       .key = kv_string("/a"),
+                                                       .recursive = true } :
+                                         set_of(deep, 1);
         assert_true(assert_estimated(f, txn_of(writes, 4)) > COST_HEAVY);
 
         /* However many there are. */
@@ -632,8 +685,13 @@ static void the_child_of_a_post_may_be_a_long_key_where_its_directory_is_none(vo
                 node.key = kv_string(key);
                 assert_int_equal(tree_put(f->txn, &node), 0);
         }
-        assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string(dir), .dir = true, .created = 1, .modified = 1 }), 0);
-        assert_true(assert_estimated(f, (KvCommand) { .op = KV_POST, .key = kv_string(dir), .value = { large, 1 } }) > 4000 * COST_PASS);
+        assert_int_equal(
+                tree_put(f->txn,
+                         &(KvNode) { .key = kv_string(dir), .dir = true, .created = 1, .modified = 1 }),
+                0);
+        assert_true(assert_estimated(
+                            f, (KvCommand) { .op = KV_POST, .key = kv_string(dir), .value = { large, 1 } }) >
+                    4000 * COST_PASS);
 }
 
 /* -- Budget -- */
@@ -673,7 +731,8 @@ static void estimates_of_refused_commands_take_a_bounded_part_of_a_turn(void **s
         for (unsigned i = 0; i < N; i++)
                 writes[i] = set_of(group_key(keys[i], 900000 + i), 1);
         count_work(f, &work);
-        /* As many heavy commands wait as may: an estimate ends where it is known that the command is heavy. */
+        /* As many heavy commands wait as may: an estimate ends where it is known that the command is heavy.
+         */
         b = (Budget) { .waiting = 100ull * COST_ENTRY_MAX };
         work = (TurnWork) {};
         assert_int_equal(check(f, &b, 1000, txn_of(writes, N), NULL), KV_BUSY);
@@ -687,16 +746,22 @@ static void estimates_of_refused_commands_take_a_bounded_part_of_a_turn(void **s
                 assert_in_range(work.nodes, COST_LONG_KEYS_MAX, COST_ENTRY_MAX / COST_PASS + ROUNDS * 100);
                 /* An ordinary write is estimated as ever, and a small directory removed. */
                 assert_int_equal(check(f, &b, 1000, set_of("/x", 1), NULL), KV_OK);
-                assert_int_equal(check(f, &b, 1000, (KvCommand) { .op = KV_DELETE, .key = kv_string("/small"), .recursive = true }, NULL), KV_OK);
+                assert_int_equal(
+                        check(f, &b, 1000,
+                              (KvCommand) { .op = KV_DELETE, .key = kv_string("/small"), .recursive = true },
+                              NULL),
+                        KV_OK);
         }
         count_work(f, NULL);
 }
 
-/* The directory that one client asks to remove at each half of a millisecond is refused, and takes no time that the count of another one needs. */
+/* The directory that one client asks to remove at each half of a millisecond is refused, and takes no time
+ * that the count of another one needs. */
 static void a_removal_that_is_refused_again_and_again_delays_no_count_of_others(void **state) {
         enum { SECONDS = 30 };
         Fixture *f = *state;
-        KvCommand huge = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true }, small = { .op = KV_DELETE, .key = kv_string("/e"), .recursive = true };
+        KvCommand huge = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
+                  small = { .op = KV_DELETE, .key = kv_string("/e"), .recursive = true };
         KvCommand writes[] = { set_of("/x", 1), huge }, txn = txn_of(writes, ELEMENTS(writes));
         TurnWork work = {};
         Budget b = {};
@@ -710,11 +775,14 @@ static void a_removal_that_is_refused_again_and_again_delays_no_count_of_others(
                 if (ms % 1000 == 777)
                         assert_int_equal(check(f, &b, ms, small, NULL), KV_OK);
         }
-        assert_true(work.nodes <= SECONDS * 1000 / (BUDGET_SHARE * COST_ENTRY_MS) * (COST_ENTRY_MAX / COST_PASS) + SECONDS * 2000 * 20);
+        assert_true(work.nodes <=
+                    SECONDS * 1000 / (BUDGET_SHARE * COST_ENTRY_MS) * (COST_ENTRY_MAX / COST_PASS) +
+                            SECONDS * 2000 * 20);
         tree_set_work(f->tree, NULL);
 }
 
-/* More directories than are remembered, each of them too large: what is not heavy still gets its share of the time. */
+/* More directories than are remembered, each of them too large: what is not heavy still gets its share of the
+ * time. */
 static void what_counts_much_takes_no_time_from_what_counts_little(void **state) {
         enum { DIRS = 3 * COUNTED_SLOTS, SECONDS = 15 };
         Fixture *f = *state;
@@ -742,13 +810,17 @@ static void what_counts_much_takes_no_time_from_what_counts_little(void **state)
                 if (ms == when)
                         n_taken += check(f, &b, ms, small, NULL) == KV_OK;
                 for (unsigned k = 0; k < 2; k++) {
-                        KvCommand huge = { .op = KV_DELETE, .key = { dir, 2 * (1 + next++ % DIRS) }, .recursive = true };
+                        KvCommand huge = { .op = KV_DELETE,
+                                           .key = { dir, 2 * (1 + next++ % DIRS) },
+                                           .recursive = true };
 
                         assert_int_not_equal(check(f, &b, ms, huge, NULL), KV_OK);
                 }
         }
         assert_true(n_taken > 0);
-        assert_true(work.nodes <= SECONDS * 1000 / (BUDGET_SHARE * COST_ENTRY_MS) * (COST_ENTRY_MAX / COST_PASS) + SECONDS * 2000 * 50);
+        assert_true(work.nodes <=
+                    SECONDS * 1000 / (BUDGET_SHARE * COST_ENTRY_MS) * (COST_ENTRY_MAX / COST_PASS) +
+                            SECONDS * 2000 * 50);
         tree_set_work(f->tree, NULL);
 }
 
@@ -779,7 +851,8 @@ static void estimates_delay_no_heavy_command(void **state) {
         lay_groups(f, COST_LONG_KEYS_MAX - 2);
         lay(f, "/d", 0, 60000, 10, 0);
         for (unsigned i = 0; i < 10000; i++) {
-                n_taken += check(f, &b, 1000, set_of(group_key(key, 900000), 1), &cost) == KV_OK && !budget_is_heavy(cost);
+                n_taken += check(f, &b, 1000, set_of(group_key(key, 900000), 1), &cost) == KV_OK &&
+                           !budget_is_heavy(cost);
                 assert_true(budget_allows(&b, 1000, &wait_ms));
         }
         assert_true(n_taken > 0);
@@ -843,7 +916,12 @@ static void a_large_directory_expires_in_pages_that_each_cost_little(void **stat
         unsigned entries = 0;
 
         lay(f, "/d", 0, 30000, 100, 0);
-        assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string("/d"), .dir = true, .created = 1, .modified = 1, .expires_ms = 10 }), 0);
+        assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string("/d"),
+                                                      .dir = true,
+                                                      .created = 1,
+                                                      .modified = 1,
+                                                      .expires_ms = 10 }),
+                         0);
         while (exists(f, "/d")) {
                 assert_int_equal(apply(f, expiry(1000)), KV_OK);
                 assert_true(f->n_events > 0);
@@ -893,7 +971,11 @@ static KvCommand draw(Random *random, char key[static 64], bool alone) {
         KvCommand cmd = { .op = ops[random_u64(random) % ELEMENTS(ops)] };
         unsigned kind = random_u64(random) % 10;
 
-        snprintf(key, 64, kind < 3 ? "/%u" : kind < 7 ? "/%u/%u" : "/%u/%u/%u", (unsigned) (random_u64(random) % 4), (unsigned) (random_u64(random) % 4),
+        snprintf(key, 64,
+                 kind < 3 ? "/%u" :
+                 kind < 7 ? "/%u/%u" :
+                            "/%u/%u/%u",
+                 (unsigned) (random_u64(random) % 4), (unsigned) (random_u64(random) % 4),
                  (unsigned) (random_u64(random) % 4));
         cmd.key = kv_string(key);
         if (cmd.op == KV_DELETE) {
@@ -913,7 +995,8 @@ static KvCommand draw(Random *random, char key[static 64], bool alone) {
         return cmd;
 }
 
-/* Whatever is asked of whatever tree: what is encoded and stored for it is no more than what was charged, and that no more than allowed. */
+/* Whatever is asked of whatever tree: what is encoded and stored for it is no more than what was charged, and
+ * that no more than allowed. */
 static void what_is_charged_bounds_what_is_moved(void **state) {
         Fixture *f = *state;
         Random random;
@@ -922,7 +1005,8 @@ static void what_is_charged_bounds_what_is_moved(void **state) {
         for (unsigned round = 0; round < 1500; round++) {
                 KvCommand writes[12], commands[12];
                 char keys[ELEMENTS(commands)][64], inner[ELEMENTS(writes)][64];
-                size_t n = 1 + random_u64(&random) % 4, n_writes = 2 + random_u64(&random) % (ELEMENTS(writes) - 2);
+                size_t n = 1 + random_u64(&random) % 4,
+                       n_writes = 2 + random_u64(&random) % (ELEMENTS(writes) - 2);
                 uint64_t estimated;
                 size_t encoded;
                 TreeMeta before, after;
@@ -942,47 +1026,75 @@ static void what_is_charged_bounds_what_is_moved(void **state) {
                 estimated = n == 1 ? estimate(f, commands[0]).cost.total : 0;
                 apply_from(f, f->number + 1, commands, n);
                 if (n == 1 && f->status[0] == KV_OK && f->cost.total > estimated)
-                        fail_msg("round %u: it was estimated at %llu and charged %llu", round, (unsigned long long) estimated,
-                                 (unsigned long long) f->cost.total);
+                        fail_msg("round %u: it was estimated at %llu and charged %llu", round,
+                                 (unsigned long long) estimated, (unsigned long long) f->cost.total);
                 assert_int_equal(tree_meta(f->txn, &after), 0);
-                encoded = f->moved + (after.results.bytes > before.results.bytes ? after.results.bytes - before.results.bytes : 0);
+                encoded = f->moved + (after.results.bytes > before.results.bytes ?
+                                              after.results.bytes - before.results.bytes :
+                                              0);
                 assert_true(f->cost.total <= COST_ENTRY_MAX);
                 assert_true(f->cost.total >= f->cost.bytes + f->cost.nodes * COST_PASS);
                 assert_true(f->cost.nodes >= f->n_events + n);
                 if (encoded > f->cost.total)
-                        fail_msg("round %u: %zu bytes were encoded, and %llu charged", round, encoded, (unsigned long long) f->cost.total);
+                        fail_msg("round %u: %zu bytes were encoded, and %llu charged", round, encoded,
+                                 (unsigned long long) f->cost.total);
         }
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(a_transaction_that_moves_too_much_is_refused_and_changes_nothing, setup, teardown),
-                cmocka_unit_test_setup_teardown(below_the_feature_level_the_same_transaction_is_done_as_ever, setup_below, teardown),
-                cmocka_unit_test_setup_teardown(what_is_allowed_and_what_is_refused_are_one_node_apart, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_transaction_that_moves_too_much_is_refused_and_changes_nothing, setup, teardown),
+                cmocka_unit_test_setup_teardown(below_the_feature_level_the_same_transaction_is_done_as_ever,
+                                                setup_below, teardown),
+                cmocka_unit_test_setup_teardown(what_is_allowed_and_what_is_refused_are_one_node_apart, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(counting_what_is_refused_counts, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_comparison_that_would_quote_too_much_is_no_exception, setup, teardown),
-                cmocka_unit_test_setup_teardown(the_answer_to_a_transaction_holds_no_more_refreshed_values_than_allowed, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_once_in_a_later_one, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_is_read_to_find_an_overtaken_number_is_charged, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_command_is_not_deferred_for_what_was_read_to_find_its_number, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_comparison_that_would_quote_too_much_is_no_exception, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(
+                        the_answer_to_a_transaction_holds_no_more_refreshed_values_than_allowed, setup,
+                        teardown),
+                cmocka_unit_test_setup_teardown(
+                        what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_once_in_a_later_one,
+                        setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_read_to_find_an_overtaken_number_is_charged, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_command_is_not_deferred_for_what_was_read_to_find_its_number, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_refresh_keeps_no_value_but_in_its_answer, setup, teardown),
-                cmocka_unit_test_setup_teardown(so_many_long_keys_share_one_beginning_and_no_more, setup, teardown),
-                cmocka_unit_test_setup_teardown(more_long_keys_of_an_older_tree_stay_readable_and_can_be_deleted, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_command_counts_each_group_of_long_keys_once, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_a_transaction_has_removed_is_missing_for_its_later_writes, setup, teardown),
-                cmocka_unit_test_setup_teardown(small_values_of_a_transaction_count_for_its_later_writes, setup, teardown),
-                cmocka_unit_test_setup_teardown(as_many_directories_as_a_transaction_may_make_are_estimated, setup, teardown),
-                cmocka_unit_test_setup_teardown(the_child_of_a_post_may_be_a_long_key_where_its_directory_is_none, setup, teardown),
-                cmocka_unit_test_setup_teardown(estimates_of_refused_commands_take_a_bounded_part_of_a_turn, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_removal_that_is_refused_again_and_again_delays_no_count_of_others, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_counts_much_takes_no_time_from_what_counts_little, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_removal_that_was_too_large_is_counted_again_after_a_second, setup, teardown),
+                cmocka_unit_test_setup_teardown(so_many_long_keys_share_one_beginning_and_no_more, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(
+                        more_long_keys_of_an_older_tree_stay_readable_and_can_be_deleted, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_command_counts_each_group_of_long_keys_once, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(
+                        what_a_transaction_has_removed_is_missing_for_its_later_writes, setup, teardown),
+                cmocka_unit_test_setup_teardown(small_values_of_a_transaction_count_for_its_later_writes,
+                                                setup, teardown),
+                cmocka_unit_test_setup_teardown(as_many_directories_as_a_transaction_may_make_are_estimated,
+                                                setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        the_child_of_a_post_may_be_a_long_key_where_its_directory_is_none, setup, teardown),
+                cmocka_unit_test_setup_teardown(estimates_of_refused_commands_take_a_bounded_part_of_a_turn,
+                                                setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_removal_that_is_refused_again_and_again_delays_no_count_of_others, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_counts_much_takes_no_time_from_what_counts_little, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(a_removal_that_was_too_large_is_counted_again_after_a_second,
+                                                setup, teardown),
                 cmocka_unit_test_setup_teardown(estimates_delay_no_heavy_command, setup, teardown),
-                cmocka_unit_test_setup_teardown(many_values_on_their_way_make_no_other_one_large, setup, teardown),
+                cmocka_unit_test_setup_teardown(many_values_on_their_way_make_no_other_one_large, setup,
+                                                teardown),
                 cmocka_unit_test(what_was_in_flight_in_another_term_holds_nothing_up),
-                cmocka_unit_test_setup_teardown(a_large_directory_expires_in_pages_that_each_cost_little, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_is_due_with_large_values_goes_with_several_entries, setup, teardown),
-                cmocka_unit_test_setup_teardown(an_expiry_of_one_node_spares_the_next_when_that_one_was_renewed, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_large_directory_expires_in_pages_that_each_cost_little,
+                                                setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_due_with_large_values_goes_with_several_entries,
+                                                setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        an_expiry_of_one_node_spares_the_next_when_that_one_was_renewed, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_charged_bounds_what_is_moved, setup, teardown),
         };
 

@@ -1,8 +1,10 @@
-/* The daemon's rooms die by SIGKILL at each named moment of each durable step, on a real file system, and start again: nothing that
- * was acknowledged is missing, and whatever lies on disk opens. A moment that no load comes by fails the test.
+/* The daemon's rooms die by SIGKILL at each named moment of each durable step, on a real file system, and
+ * start again: nothing that was acknowledged is missing, and whatever lies on disk opens. A moment that no
+ * load comes by fails the test.
  *
- * The program runs itself: "--load LOAD FOLDER" works in FOLDER and writes what was acknowledged into FOLDER/acknowledged, a line
- * each; "--look LOAD FOLDER BOOT" opens what the load left and looks whether all of that is there. */
+ * The program runs itself: "--load LOAD FOLDER" works in FOLDER and writes what was acknowledged into
+ * FOLDER/acknowledged, a line each; "--look LOAD FOLDER BOOT" opens what the load left and looks whether all
+ * of that is there. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -36,12 +38,12 @@ extern char **environ;
 
 enum { PATIENCE_S = 120 };
 
-#define MUST(expression)                                                                    \
-        do {                                                                                \
-                if (!(expression)) {                                                        \
+#define MUST(expression)                                                                         \
+        do {                                                                                     \
+                if (!(expression)) {                                                             \
                         fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #expression); \
-                        abort();                                                            \
-                }                                                                           \
+                        abort();                                                                 \
+                }                                                                                \
         } while (false)
 
 /* -- What was acknowledged -- */
@@ -113,12 +115,14 @@ static void look_at_key(void *host, char *key) {
         char value[512];
 
         if (!starts_with(trio_get(host, key, value), key)) {
-                fprintf(stderr, "%s was acknowledged, and is missing at host %u\n", key, ((TrioHost *) host)->number);
+                fprintf(stderr, "%s was acknowledged, and is missing at host %u\n", key,
+                        ((TrioHost *) host)->number);
                 abort();
         }
 }
 
-/* One host: founds, writes, makes checkpoints, cuts, closes; then the machine is booted anew, and it rebuilds. */
+/* One host: founds, writes, makes checkpoints, cuts, closes; then the machine is booted anew, and it
+ * rebuilds. */
 static void load_alone(const char *folder) {
         Trio t;
 
@@ -239,7 +243,8 @@ static void look_pair(const char *folder, unsigned boot) {
         must_open(&t, 0);
         MUST(trio_until(&t, trio_is_led, &t.hosts[0]));
         each_acknowledged(folder, look_at_key, &t.hosts[0]);
-        /* The second host's own folder opens whatever it holds; it follows if it was let in before the crash. */
+        /* The second host's own folder opens whatever it holds; it follows if it was let in before the crash.
+         */
         if (stat(t.hosts[1].raft_path, &st) == 0) {
                 Error err = {};
 
@@ -281,10 +286,13 @@ static void log_open(LogLoad *l, const char *folder) {
         *l = (LogLoad) { .folder = folder };
         trio_new(&l->trio, folder, false);
         MUST(disk_real_open(path, &l->disk) == 0);
-        r = raft_log_open(l->disk, l->trio.loop, &(RaftLogOptions) { .file_size = 4096 }, &events, l, &l->log, &err);
+        r = raft_log_open(l->disk, l->trio.loop, &(RaftLogOptions) { .file_size = 4096 }, &events, l, &l->log,
+                          &err);
         if (r == -ENOENT) {
-                MUST(raft_log_create(l->disk, &meta, 1, NULL, 0, &(RaftLogOptions) { .file_size = 4096 }, &err) == 0);
-                r = raft_log_open(l->disk, l->trio.loop, &(RaftLogOptions) { .file_size = 4096 }, &events, l, &l->log, &err);
+                MUST(raft_log_create(l->disk, &meta, 1, NULL, 0, &(RaftLogOptions) { .file_size = 4096 },
+                                     &err) == 0);
+                r = raft_log_open(l->disk, l->trio.loop, &(RaftLogOptions) { .file_size = 4096 }, &events, l,
+                                  &l->log, &err);
         }
         if (r < 0) {
                 fprintf(stderr, "the log does not open: %s\n", err.message);
@@ -325,7 +333,12 @@ static void log_append(LogLoad *l, uint64_t index, unsigned n, uint64_t term) {
         /* What is cut off now may go at any time. */
         acknowledge(l->folder, "until %" PRIu64, MIN(index - 1, raft_log_last_index(l->log)));
         for (unsigned i = 0; i < n; i++)
-                MUST(raft_log_append(l->log, 1, index + i, &(RaftEntry) { .term = term, .type = RAFT_ENTRY_COMMAND, .data = data, .size = sizeof(data) }, 1) == 0);
+                MUST(raft_log_append(l->log, 1, index + i,
+                                     &(RaftEntry) { .term = term,
+                                                    .type = RAFT_ENTRY_COMMAND,
+                                                    .data = data,
+                                                    .size = sizeof(data) },
+                                     1) == 0);
         log_flush(l);
         acknowledge(l->folder, "until %" PRIu64, index + n - 1);
 }
@@ -418,7 +431,9 @@ static void room_open(Room *room, const char *path) {
         room->fake = fake_bus_new(room->host->uv, room->bus_path);
         room->fake->obeys = true;
         host_machine(room->host);
-        r = systemd_bus_new(&room->systemd, room->host->loop, &(SystemdBusOptions) { .directory = room->units, .address = room->fake->address }, &err);
+        r = systemd_bus_new(&room->systemd, room->host->loop,
+                            &(SystemdBusOptions) { .directory = room->units, .address = room->fake->address },
+                            &err);
         agent.machine_id = directory.machine_id = membership.machine_id = room->host->id;
         agent.directory = directory.record_dir = room->notes;
         directory.path = room->folder;
@@ -429,7 +444,8 @@ static void room_open(Room *room, const char *path) {
                 fprintf(stderr, "a room does not open: %s\n", error_text(&err, r));
                 abort();
         }
-        MUST(membership_new(&room->membership, room->host->loop, room->host->peers, room->host->store, room->host->registry, &membership) == 0);
+        MUST(membership_new(&room->membership, room->host->loop, room->host->peers, room->host->store,
+                            room->host->registry, &membership) == 0);
 }
 
 static void room_done(Room *room) {
@@ -490,8 +506,8 @@ static void load_host(const char *folder) {
         UNTIL(&room, holds(room.folder, "bad.service.error", "\n"));
         acknowledge(folder, "error bad.service.error");
 
-        MUST(host_wait(room.host, registry_admit(room.host->registry, "cccccccccccccccccccccccccccccccc", "127.0.0.1:9", &raft_id,
-                                                 host_on_done, room.host)) == KV_OK);
+        MUST(host_wait(room.host, registry_admit(room.host->registry, "cccccccccccccccccccccccccccccccc",
+                                                 "127.0.0.1:9", &raft_id, host_on_done, room.host)) == KV_OK);
         UNTIL(&room, holds(folder, "50-cluster.conf", "Join=127.0.0.1:9\n"));
 
         host_unit(room.host, "web.service", TWO, TARGET_LAUNCHED);
@@ -524,7 +540,8 @@ static void look_host(const char *folder, unsigned boot) {
 
         room_open(&room, folder);
         each_acknowledged(folder, look_at_host, &room);
-        MUST(is_whole(room.units, "web.service") && is_whole(folder, "50-cluster.conf") && is_whole(room.folder, "bad.service.error"));
+        MUST(is_whole(room.units, "web.service") && is_whole(folder, "50-cluster.conf") &&
+             is_whole(room.folder, "bad.service.error"));
         MUST(is_whole(room.notes, "assignment") && is_whole(room.folder, "dropped.service"));
         MUST(!holds(room.notes, "assignment.bad", ""));
         write_unit(&room, "after.service", ONE);
@@ -544,27 +561,72 @@ typedef struct Load {
 #define FILE_POINTS(file) "file-made " file, "file-written " file, "file-synced " file, "file-renamed " file
 
 static const Load loads[] = {
-        { "alone", load_alone, look_alone,
-          { FILE_POINTS("identity"), FILE_POINTS("trusted"), "identity-written",
-            "disk-file-made", "disk-file-reserved", "disk-file-removed", "log-file-before-make", "log-file-made", "log-spare-made", "log-file-renamed", "log-before-write",
-            "log-written", "log-before-cut", "log-file-before-remove", "log-file-removed",
-            "first-meta-before-make", "first-meta-made", "first-meta-written", "start-number-before-write", "start-number-written",
-            "meta-before-write", "meta-written", "tree-opened", "tree-before-mark", "apply-before-commit", "apply-committed",
-            "copy-folder-made", "copy-written", "copy-synced", "checkpoint-examined", "checkpoint-renamed", "checkpoint-synced",
-            "rebuild-distrusted", "rebuild-removed", "rebuild-copied" } },
-        { "rebuilt", load_rebuilt, look_alone,
-          { "rebuild-distrusted", "rebuild-removed", "rebuild-copied", "tree-opened#2", "file-made trusted#3", "file-synced trusted#3",
-            "file-renamed trusted#3", "start-number-before-write#2", "start-number-written#2" } },
-        { "shrunk", load_shrunk, look_alone,
-          { "copy-written", "copy-synced", "shrink-distrusted", "shrink-replaced", "tree-opened#3", "file-synced trusted#4", "file-renamed trusted#4" } },
-        { "pair", load_pair, look_pair,
-          { "incoming-emptied", "incoming-received", "incoming-synced", "incoming-copied", "install-renamed", "install-synced",
-            "install-distrusted", "install-replaced", "installed", "install-before-log-reset" } },
-        { "log", load_log, look_log,
-          { "log-before-truncate", "log-reset-written", "log-file-before-remove", "log-before-write", "log-written", "meta-written" } },
-        { "host", load_host, look_host,
-          { FILE_POINTS("assignment"), FILE_POINTS("floor"), FILE_POINTS("directory"), FILE_POINTS("web.service"), FILE_POINTS("50-cluster.conf"),
-            FILE_POINTS("bad.service.error"), "unit-file-before-remove", "unit-file-removed" } },
+        { "alone",
+          load_alone,
+          look_alone,
+          { FILE_POINTS("identity"),
+            FILE_POINTS("trusted"),
+            "identity-written",
+            "disk-file-made",
+            "disk-file-reserved",
+            "disk-file-removed",
+            "log-file-before-make",
+            "log-file-made",
+            "log-spare-made",
+            "log-file-renamed",
+            "log-before-write",
+            "log-written",
+            "log-before-cut",
+            "log-file-before-remove",
+            "log-file-removed",
+            "first-meta-before-make",
+            "first-meta-made",
+            "first-meta-written",
+            "start-number-before-write",
+            "start-number-written",
+            "meta-before-write",
+            "meta-written",
+            "tree-opened",
+            "tree-before-mark",
+            "apply-before-commit",
+            "apply-committed",
+            "copy-folder-made",
+            "copy-written",
+            "copy-synced",
+            "checkpoint-examined",
+            "checkpoint-renamed",
+            "checkpoint-synced",
+            "rebuild-distrusted",
+            "rebuild-removed",
+            "rebuild-copied" } },
+        { "rebuilt",
+          load_rebuilt,
+          look_alone,
+          { "rebuild-distrusted", "rebuild-removed", "rebuild-copied", "tree-opened#2", "file-made trusted#3",
+            "file-synced trusted#3", "file-renamed trusted#3", "start-number-before-write#2",
+            "start-number-written#2" } },
+        { "shrunk",
+          load_shrunk,
+          look_alone,
+          { "copy-written", "copy-synced", "shrink-distrusted", "shrink-replaced", "tree-opened#3",
+            "file-synced trusted#4", "file-renamed trusted#4" } },
+        { "pair",
+          load_pair,
+          look_pair,
+          { "incoming-emptied", "incoming-received", "incoming-synced", "incoming-copied", "install-renamed",
+            "install-synced", "install-distrusted", "install-replaced", "installed",
+            "install-before-log-reset" } },
+        { "log",
+          load_log,
+          look_log,
+          { "log-before-truncate", "log-reset-written", "log-file-before-remove", "log-before-write",
+            "log-written", "meta-written" } },
+        { "host",
+          load_host,
+          look_host,
+          { FILE_POINTS("assignment"), FILE_POINTS("floor"), FILE_POINTS("directory"),
+            FILE_POINTS("web.service"), FILE_POINTS("50-cluster.conf"), FILE_POINTS("bad.service.error"),
+            "unit-file-before-remove", "unit-file-removed" } },
 };
 
 /* -- Running it -- */
@@ -579,7 +641,12 @@ typedef struct Run {
 /* The wait status of this program in another mode; what it says goes into the file 'said'. */
 static int run_self(const Run *run) {
         char boot[16], point[320], seen[320];
-        char *arguments[] = { (char *) "test-crash_points", (char *) run->mode, (char *) run->load->name, (char *) run->folder, boot, NULL };
+        char *arguments[] = { (char *) "test-crash_points",
+                              (char *) run->mode,
+                              (char *) run->load->name,
+                              (char *) run->folder,
+                              boot,
+                              NULL };
         char *environment[128];
         posix_spawn_file_actions_t actions;
         size_t n = 0;
@@ -600,7 +667,9 @@ static int run_self(const Run *run) {
         environment[n] = NULL;
 
         assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
-        assert_int_equal(posix_spawn_file_actions_addopen(&actions, 2, run->said, O_WRONLY | O_CREAT | O_TRUNC, 0600), 0);
+        assert_int_equal(
+                posix_spawn_file_actions_addopen(&actions, 2, run->said, O_WRONLY | O_CREAT | O_TRUNC, 0600),
+                0);
         assert_int_equal(posix_spawn(&pid, "/proc/self/exe", &actions, NULL, arguments, environment), 0);
         posix_spawn_file_actions_destroy(&actions);
         assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -614,8 +683,10 @@ static void show(const char *said) {
                 fprintf(stderr, "%s", text);
 }
 
-static void look_at(const Load *load, const char *folder, const char *said, const char *point, unsigned boot) {
-        if (run_self(&(Run) { .load = load, .mode = "--look", .folder = folder, .said = said, .boot = boot }) == 0)
+static void look_at(const Load *load, const char *folder, const char *said, const char *point,
+                    unsigned boot) {
+        if (run_self(&(Run) {
+                    .load = load, .mode = "--look", .folder = folder, .said = said, .boot = boot }) == 0)
                 return;
         show(said);
         fail_msg("after dying at %s of load '%s' (boot %u)", point, load->name, boot);
@@ -627,7 +698,8 @@ static void die_at(const Load *load, const char *point, bool must_hit) {
         int status;
 
         assert_int_equal(mkdir(folder, 0700), 0);
-        status = run_self(&(Run) { .load = load, .mode = "--load", .folder = folder, .said = said, .point = point });
+        status = run_self(
+                &(Run) { .load = load, .mode = "--load", .folder = folder, .said = said, .point = point });
         if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
                 look_at(load, folder, said, point, 1); /* as after a crash of the daemon */
                 look_at(load, folder, said, point, 9); /* as after one of the machine */
@@ -658,7 +730,8 @@ static void a_store_that_is_alone_dies_at_each_durable_step_and_has_all_it_promi
         die_at_all("alone");
 }
 
-static void a_store_that_rebuilds_its_tree_in_service_dies_at_each_step_and_has_all_it_promised(void **state) {
+static void a_store_that_rebuilds_its_tree_in_service_dies_at_each_step_and_has_all_it_promised(
+        void **state) {
         die_at_all("rebuilt");
 }
 
@@ -681,14 +754,19 @@ static void a_host_dies_at_each_step_of_its_files_and_none_is_torn(void **state)
 /* What the loads pass is what the table says: a new point is added to it. */
 static void each_point_that_is_passed_is_in_the_table(void **state) {
         char *scratch = scratch_new();
-        _cleanup_free_ char *said = scratch_path(scratch, "said"), *seen = scratch_path(scratch, "seen"), *text = NULL;
+        _cleanup_free_ char *said = scratch_path(scratch, "said"), *seen = scratch_path(scratch, "seen"),
+                            *text = NULL;
         char *rest, *line;
 
         for (size_t i = 0; i < ELEMENTS(loads); i++) {
                 _cleanup_free_ char *folder = scratch_path(scratch, loads[i].name);
 
                 assert_int_equal(mkdir(folder, 0700), 0);
-                if (run_self(&(Run) { .load = &loads[i], .mode = "--load", .folder = folder, .said = said, .seen = seen }) != 0) {
+                if (run_self(&(Run) { .load = &loads[i],
+                                      .mode = "--load",
+                                      .folder = folder,
+                                      .said = said,
+                                      .seen = seen }) != 0) {
                         show(said);
                         fail_msg("load '%s' fails by itself", loads[i].name);
                 }
@@ -726,14 +804,16 @@ int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_point_that_is_passed_is_in_the_table),
                 cmocka_unit_test(a_store_that_is_alone_dies_at_each_durable_step_and_has_all_it_promised),
-                cmocka_unit_test(a_store_that_rebuilds_its_tree_in_service_dies_at_each_step_and_has_all_it_promised),
+                cmocka_unit_test(
+                        a_store_that_rebuilds_its_tree_in_service_dies_at_each_step_and_has_all_it_promised),
                 cmocka_unit_test(a_store_whose_file_shrinks_dies_at_each_step_and_has_all_it_promised),
                 cmocka_unit_test(a_follower_dies_at_each_step_of_an_install_and_opens),
                 cmocka_unit_test(a_log_dies_at_each_step_and_keeps_entries_terms_and_votes),
                 cmocka_unit_test(a_host_dies_at_each_step_of_its_files_and_none_is_torn),
         };
 
-        signal(SIGCHLD, SIG_DFL); /* if the parent process ignored it, the exit status of a child would be lost */
+        signal(SIGCHLD,
+               SIG_DFL); /* if the parent process ignored it, the exit status of a child would be lost */
         signal(SIGPIPE, SIG_IGN);
         log_set_max_priority(LOG_ERR);
         if (argc == 5) {

@@ -1,4 +1,5 @@
-/* The watched folder on a real disk, a real loop and a real store: files become units, and what people see beside them. */
+/* The watched folder on a real disk, a real loop and a real store: files become units, and what people see
+ * beside them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -27,7 +28,9 @@ typedef struct Room {
 } Room;
 
 static void watch(Room *room) {
-        DirectoryOptions options = { .path = room->folder, .record_dir = room->records, .machine_id = room->host->id };
+        DirectoryOptions options = { .path = room->folder,
+                                     .record_dir = room->records,
+                                     .machine_id = room->host->id };
         Error err = {};
 
         room->directory = directory_free(room->directory);
@@ -101,7 +104,8 @@ static bool runs(Room *room, const char *name, const char *command) {
 }
 
 static const Problem *problem(Room *room, const char *name) {
-        const ClusterProblem *p = cluster_problem(registry_cluster(room->host->registry), room->host->id, name);
+        const ClusterProblem *p = cluster_problem(registry_cluster(room->host->registry), room->host->id,
+                                                  name);
 
         return p ? &p->problem : NULL;
 }
@@ -111,12 +115,17 @@ static void confirm(Room *room, const char *name) {
         Problem said = *problem(room, name);
 
         said.confirmed = true;
-        assert_int_equal(host_wait(room->host, registry_change_directory(room->host->registry, NULL, 0,
-                                   &(ProblemChange) { .machine = room->host->id, .name = name, .problem = &said }, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(
+                host_wait(room->host, registry_change_directory(room->host->registry, NULL, 0,
+                                                                &(ProblemChange) { .machine = room->host->id,
+                                                                                   .name = name,
+                                                                                   .problem = &said },
+                                                                1, host_on_done, room->host)),
+                KV_OK);
 }
 
-#define ONE "[Service]\nExecStart=/bin/one\n"
-#define TWO "[Service]\nExecStart=/bin/two\n"
+#define ONE                     "[Service]\nExecStart=/bin/one\n"
+#define TWO                     "[Service]\nExecStart=/bin/two\n"
 #define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
 
 static void a_name_of_any_length_becomes_a_unit_or_a_problem(void **state) {
@@ -158,8 +167,13 @@ static void an_edit_is_an_update_that_keeps_what_people_want(void **state) {
 
         write_unit(room, "web.service", ONE);
         UNTIL(room, unit(room, "web.service"));
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
-                                   &(UnitChange) { .name = "web.service", .has_target = true, .target = TARGET_LOADED }, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(
+                host_wait(room->host, registry_change_units(room->host->registry,
+                                                            &(UnitChange) { .name = "web.service",
+                                                                            .has_target = true,
+                                                                            .target = TARGET_LOADED },
+                                                            1, host_on_done, room->host)),
+                KV_OK);
         write_unit(room, "web.service", TWO);
         UNTIL(room, runs(room, "web.service", "/bin/two"));
         assert_int_equal(unit(room, "web.service")->target, TARGET_LOADED);
@@ -227,7 +241,8 @@ static void somebody_elses_unit_is_kept_and_said(void **state) {
         host_unit(room->host, "web.service", ONE, TARGET_INACTIVE);
         write_unit(room, "web.service", TWO);
         UNTIL(room, is_there(room, "web.service.error"));
-        assert_true(says(room, "web.service.error", "the cluster has another unit of this name, submitted by fleetctl"));
+        assert_true(says(room, "web.service.error",
+                         "the cluster has another unit of this name, submitted by fleetctl"));
         assert_true(runs(room, "web.service", "/bin/one"));
 }
 
@@ -239,7 +254,10 @@ static void a_unit_destroyed_elsewhere_comes_back_from_its_file(void **state) {
         UNTIL(room, unit(room, "web.service"));
         index = unit(room, "web.service")->index;
         assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
-                                   &(UnitChange) { .name = "web.service", .remove = true }, 1, host_on_done, room->host)), KV_OK);
+                                                                     &(UnitChange) { .name = "web.service",
+                                                                                     .remove = true },
+                                                                     1, host_on_done, room->host)),
+                         KV_OK);
         UNTIL(room, unit(room, "web.service") && unit(room, "web.service")->index > index);
 }
 
@@ -256,7 +274,8 @@ static void a_file_removed_while_the_daemon_was_away_takes_its_unit_along(void *
         assert_non_null(unit(room, "job.service"));
 }
 
-/* Else the unit would go again, when one of this name is submitted and the record is read by the next start. */
+/* Else the unit would go again, when one of this name is submitted and the record is read by the next start.
+ */
 static void a_unit_that_was_removed_is_no_longer_on_the_record(void **state) {
         _cleanup_free_ char *record = NULL;
         Room *room = *state;
@@ -326,7 +345,8 @@ static void another_folder_in_its_place_is_watched_and_what_it_lacks_is_held(voi
         assert_int_equal(rename(room->folder, aside), 0);
         assert_int_equal(mkdir(room->folder, 0755), 0);
         UNTIL(room, problem(room, "web.service"));
-        assert_non_null(strstr(problem(room, "web.service")->text, "which is another folder than the one it was seen in"));
+        assert_non_null(strstr(problem(room, "web.service")->text,
+                               "which is another folder than the one it was seen in"));
         write_unit(room, "job.service", TWO);
         UNTIL(room, unit(room, "job.service"));
 
@@ -434,7 +454,9 @@ static void drop_ins_are_part_of_their_unit_and_watched(void **state) {
         assert_true(runs(room, "web@1.service", "# web@.service.d/10.conf\n"));
 
         write_unit(room, "web@1.service.d/20.conf", "Nice=4\n");
-        UNTIL(room, says(room, "web@1.service.error", "web@1.service: web@1.service.d/20.conf: line 1: an option before the first [section]"));
+        UNTIL(room,
+              says(room, "web@1.service.error",
+                   "web@1.service: web@1.service.d/20.conf: line 1: an option before the first [section]"));
         assert_true(runs(room, "web@1.service", "Nice=3"));
         assert_int_equal(remove_tree_at(AT_FDCWD, of_unit), 0);
         UNTIL(room, !is_there(room, "web@1.service.error") && !runs(room, "web@1.service", "Nice=3"));
@@ -453,7 +475,8 @@ static void a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it(void **sta
         UNTIL(room, unit(room, "web-a.service") && unit(room, "web-b.service") && unit(room, "db.service"));
         assert_int_equal(mkdir(of_type, 0755), 0);
         write_unit(room, "service.d/10.conf", "[Service]\nNice=1\n");
-        UNTIL(room, runs(room, "web-a.service", "Nice=1") && runs(room, "web-b.service", "Nice=1") && runs(room, "db.service", "Nice=1"));
+        UNTIL(room, runs(room, "web-a.service", "Nice=1") && runs(room, "web-b.service", "Nice=1") &&
+                            runs(room, "db.service", "Nice=1"));
         assert_int_equal(mkdir(of_prefix, 0755), 0);
         write_unit(room, "web-.service.d/10.conf", "[Service]\nNice=2\n");
         UNTIL(room, runs(room, "web-a.service", "Nice=2") && runs(room, "web-b.service", "Nice=2"));
@@ -462,7 +485,8 @@ static void a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it(void **sta
 
         host_pause(room->host, QUIET_MS);
         write_unit(room, "service.d/10.conf", "Nice=4\n");
-        UNTIL(room, says(room, "db.service.error", "db.service: service.d/10.conf: line 1: an option before the first [section]"));
+        UNTIL(room, says(room, "db.service.error",
+                         "db.service: service.d/10.conf: line 1: an option before the first [section]"));
         assert_false(is_there(room, "web-a.service.error"));
         assert_int_equal(remove_tree_at(AT_FDCWD, of_type), 0);
         UNTIL(room, !is_there(room, "db.service.error") && !runs(room, "db.service", "Nice=1"));
@@ -482,7 +506,10 @@ static void a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text(voi
         assert_int_equal(unit_read("old.service", large.chars, large.size, &stored, NULL), 0);
         assert_int_equal(unit_set_owner(stored, room->host->id, "/etc/fleet/units/old.service"), 0);
         assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
-                                   &(UnitChange) { .unit = stored, .only_if_absent = true }, 1, host_on_done, room->host)), KV_OK);
+                                                                     &(UnitChange) { .unit = stored,
+                                                                                     .only_if_absent = true },
+                                                                     1, host_on_done, room->host)),
+                         KV_OK);
 
         write_unit(room, "old.service", large.chars);
         write_unit(room, "new.service", large.chars);
@@ -492,7 +519,8 @@ static void a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text(voi
         assert_null(unit(room, "new.service"));
 
         write_unit(room, "old.service", other.chars);
-        UNTIL(room, says(room, "old.service.error", "[Install] has more than 256 names") && problem(room, "old.service"));
+        UNTIL(room, says(room, "old.service.error", "[Install] has more than 256 names") &&
+                            problem(room, "old.service"));
         assert_string_equal(unit(room, "old.service")->unit->text, large.chars);
         write_unit(room, "old.service", large.chars);
         UNTIL(room, !is_there(room, "old.service.error") && !problem(room, "old.service"));
@@ -510,7 +538,10 @@ static void a_unit_whose_owner_left_is_adopted(void **state) {
         assert_int_equal(unit_parse("web.service", ONE, strlen(ONE), &theirs, NULL), 0);
         assert_int_equal(unit_set_owner(theirs, other, "/etc/fleet/units/web.service"), 0);
         assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
-                                   &(UnitChange) { .unit = theirs, .only_if_absent = true }, 1, host_on_done, room->host)), KV_OK);
+                                                                     &(UnitChange) { .unit = theirs,
+                                                                                     .only_if_absent = true },
+                                                                     1, host_on_done, room->host)),
+                         KV_OK);
         write_unit(room, "web.service", ONE);
         UNTIL(room, streq(unit(room, "web.service")->unit->owner, room->host->id));
         remove_unit(room, "web.service");
@@ -676,8 +707,11 @@ static void a_change_elsewhere_in_the_cluster_does_not_read_the_folder(void **st
         assert_int_equal(directory_counts(room->directory).scans, scans);
 
         /* One of its own is put right again, and that takes no scan, either. */
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, &(UnitChange) { .name = "web.service", .remove = true }, 1,
-                                                                     host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
+                                                                     &(UnitChange) { .name = "web.service",
+                                                                                     .remove = true },
+                                                                     1, host_on_done, room->host)),
+                         KV_OK);
         UNTIL(room, unit(room, "web.service"));
         assert_int_equal(directory_counts(room->directory).scans, scans);
 }
@@ -702,7 +736,8 @@ static void a_second_burst_of_changes_is_taken_as_quickly_as_the_first(void **st
 static unsigned notices;
 
 static void count_notices(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        if (priority == LOG_NOTICE && fields->unit && streq(fields->unit, "web.service") && strstr(sentence, "is new"))
+        if (priority == LOG_NOTICE && fields->unit && streq(fields->unit, "web.service") &&
+            strstr(sentence, "is new"))
                 notices++;
 }
 
@@ -712,8 +747,14 @@ static void ignore_result(void *userdata, const KvResult *result) {
 
 /* While the cluster rejects it nothing changes, however often it is tried. */
 static void a_change_is_told_when_it_was_made_and_once(void **state) {
-        const KvCommand in_the_way = { .op = KV_SET, .internal = true, .key = kv_string("/_fleet/unit/web.service/below"), .value = kv_string("1") };
-        const KvCommand away = { .op = KV_DELETE, .internal = true, .recursive = true, .key = kv_string("/_fleet/unit/web.service") };
+        const KvCommand in_the_way = { .op = KV_SET,
+                                       .internal = true,
+                                       .key = kv_string("/_fleet/unit/web.service/below"),
+                                       .value = kv_string("1") };
+        const KvCommand away = { .op = KV_DELETE,
+                                 .internal = true,
+                                 .recursive = true,
+                                 .key = kv_string("/_fleet/unit/web.service") };
         Room *room = *state;
 
         notices = 0;

@@ -1,4 +1,5 @@
-/* Files of the watched folder against units that it owns: what is submitted, what goes, and what is never touched. */
+/* Files of the watched folder against units that it owns: what is submitted, what goes, and what is never
+ * touched. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -98,7 +99,9 @@ static void seen(Folder *f, const char *name) {
 /* What this host, A, has told of a unit, and people perhaps have said to it. */
 static void told(Folder *f, const char *name, ProblemKind kind, bool confirmed) {
         const ClusterUnit *u = cluster_unit(&f->picture.cluster, name);
-        Problem problem = { .kind = kind, .text = (char *) "a sentence", .unit_index = u->index, .confirmed = confirmed };
+        Problem problem = {
+                .kind = kind, .text = (char *) "a sentence", .unit_index = u->index, .confirmed = confirmed
+        };
         _cleanup_text_ Text t = {};
         char key[300];
 
@@ -110,11 +113,17 @@ static void told(Folder *f, const char *name, ProblemKind kind, bool confirmed) 
 /* "submit a.service; remove b.service", and "; held 3". 'same': the folder is that of the record. */
 static void assert_diff(Folder *f, bool same, const char *expected) {
         static const char *const words[_DIRECTORY_TASK_MAX] = {
-                [DIRECTORY_SUBMIT] = "submit", [DIRECTORY_UPDATE] = "update", [DIRECTORY_REMOVE] = "remove", [DIRECTORY_ADOPT] = "adopt",
+                [DIRECTORY_SUBMIT] = "submit",       [DIRECTORY_UPDATE] = "update",
+                [DIRECTORY_REMOVE] = "remove",       [DIRECTORY_ADOPT] = "adopt",
                 [DIRECTORY_TAKE_OVER] = "take over",
         };
-        DirectoryView view = { .machine_id = f->id, .path = "/etc/fleet/units", .files = f->files, .n_files = f->n, .record = f->record,
-                               .complete = !f->crowded, .same = same };
+        DirectoryView view = { .machine_id = f->id,
+                               .path = "/etc/fleet/units",
+                               .files = f->files,
+                               .n_files = f->n,
+                               .record = f->record,
+                               .complete = !f->crowded,
+                               .same = same };
         _cleanup_text_ Text t = {};
 
         for (size_t i = 0; i < f->n; i++)
@@ -123,7 +132,8 @@ static void assert_diff(Folder *f, bool same, const char *expected) {
         directory_diff_done(&f->diff);
         assert_int_equal(directory_diff(&f->picture.cluster, &view, &f->diff), 0);
         for (size_t i = 0; i < f->diff.n; i++)
-                text_printf(&t, "%s%s %s", i > 0 ? "; " : "", words[f->diff.tasks[i].kind], f->diff.tasks[i].name);
+                text_printf(&t, "%s%s %s", i > 0 ? "; " : "", words[f->diff.tasks[i].kind],
+                            f->diff.tasks[i].name);
         if (f->diff.n_held > 0)
                 text_printf(&t, "%sheld %zu", f->diff.n > 0 ? "; " : "", f->diff.n_held);
         assert_string_equal(t.chars ?: "", expected);
@@ -217,7 +227,8 @@ static void a_unit_that_cannot_be_read_is_left_alone_and_said(void **state) {
         file(f, "a.service", "/bin/a");
         file(f, "c.service", "/bin/c");
         assert_diff(f, true, "submit c.service");
-        assert_string_equal(f->files[0].error, "a.service: the cluster has a unit of this name, and " CLUSTER_UNREADABLE);
+        assert_string_equal(f->files[0].error,
+                            "a.service: the cluster has a unit of this name, and " CLUSTER_UNREADABLE);
 }
 
 static void what_somebody_else_has_by_that_name_is_kept_and_said(void **state) {
@@ -228,7 +239,10 @@ static void what_somebody_else_has_by_that_name_is_kept_and_said(void **state) {
         file(f, "a.service", "/bin/a");
         file(f, "b.service", "/bin/b");
         assert_diff(f, true, "");
-        assert_non_null(strstr(f->files[0].error, "a.service: the cluster has another unit of this name, submitted by fleetctl; it keeps it. Give the file another name, or: fleetctl directory take-over a.service --machine=A"));
+        assert_non_null(strstr(
+                f->files[0].error,
+                "a.service: the cluster has another unit of this name, submitted by fleetctl; it keeps it. "
+                "Give the file another name, or: fleetctl directory take-over a.service --machine=A"));
         assert_non_null(strstr(f->files[1].error, "submitted by the directory of B;"));
 }
 
@@ -324,7 +338,8 @@ static void what_people_hand_over_takes_the_place_of_the_other(void **state) {
         told(f, "a.service", PROBLEM_TAKEN, true);
         told(f, "b.service", PROBLEM_TAKEN, false);
         assert_diff(f, true, "take over a.service");
-        assert_int_equal(f->diff.tasks[0].expected_index, cluster_unit(&f->picture.cluster, "a.service")->index);
+        assert_int_equal(f->diff.tasks[0].expected_index,
+                         cluster_unit(&f->picture.cluster, "a.service")->index);
         assert_non_null(f->files[1].error);
 }
 
@@ -348,7 +363,8 @@ static void the_same_unit_of_an_owner_that_is_gone_is_adopted(void **state) {
         file(f, "a.service", "/bin/a");
         file(f, "b.service", "/bin/b");
         picture_presence(&f->picture, "B", PRESENCE_LOST);
-        f->picture.cluster.now_ms = cluster_machine(&f->picture.cluster, picture_id(id, "B"))->since_ms + 599999;
+        f->picture.cluster.now_ms = cluster_machine(&f->picture.cluster, picture_id(id, "B"))->since_ms +
+                                    599999;
         assert_diff(f, true, "");
         f->picture.cluster.now_ms++;
         assert_diff(f, true, "adopt a.service");

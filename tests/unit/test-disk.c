@@ -76,7 +76,8 @@ static void a_new_file_has_its_size_reads_as_zeroes_and_keeps_what_is_written(vo
 }
 
 static void files_are_listed_in_byte_order_renamed_and_removed(void **state) {
-        static const char *const names[] = { "b", "a10", "a9", "C" }, *const sorted[] = { "C", "a10", "b", "c" };
+        static const char *const names[] = { "b", "a10", "a9", "C" }, *const sorted[] = { "C", "a10", "b",
+                                                                                          "c" };
         Lab *lab = *state;
         const DiskOps *ops = lab->disk->ops;
         char **list = NULL;
@@ -137,7 +138,8 @@ static void a_call_of_the_kernel_that_fails_is_reported(void **state) {
         for (size_t kind = 0; kind < n_call_faults; kind++)
                 for (const int *error = call_faults[kind].errors; *error != 0; error++)
                         for (unsigned n = 1;; n++) {
-                                bool goes_on = *error == CALL_SHORT || *error == EINTR || *error == EOPNOTSUPP;
+                                bool goes_on = *error == CALL_SHORT || *error == EINTR ||
+                                               *error == EOPNOTSUPP;
                                 int r;
 
                                 call_fail_at(kind, *error, n);
@@ -176,7 +178,8 @@ static int write_and_read_files(int fd) {
                 r = read_folder_at(fd, "folder", ".x", 3, 100, &files, &n);
         if (r == 0)
                 assert_int_equal(n, 3);
-        for (size_t i = 0; i < n && r == 0 && files; i++) { /* by name; one that cannot be read is among them, with its error */
+        for (size_t i = 0; i < n && r == 0 && files;
+             i++) { /* by name; one that cannot be read is among them, with its error */
                 char name[] = { "abc"[i], '.', 'x', 0 };
 
                 assert_string_equal(files[i].name, name);
@@ -209,7 +212,8 @@ static void what_fails_with_a_file_is_reported(void **state) {
                                         break;
                                 call_fail_at(kind, *error, 0);
                                 /* A file that cannot be opened as a folder is removed as what it is. */
-                                goes_on |= streq(call_faults[kind].name, "openat") && r == 0 && faccessat(fd, "folder", F_OK, 0) < 0;
+                                goes_on |= streq(call_faults[kind].name, "openat") && r == 0 &&
+                                           faccessat(fd, "folder", F_OK, 0) < 0;
                                 if (goes_on ? r != 0 : r >= 0)
                                         fail_msg("%s %u with %d: %d", call_faults[kind].name, n, *error, r);
                                 assert_int_equal(remove_tree_at(fd, "folder"), 0);
@@ -229,9 +233,12 @@ static void what_fails_with_a_file_is_reported(void **state) {
 
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(a_folder_is_made_for_us_alone_and_has_one_user, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_new_file_has_its_size_reads_as_zeroes_and_keeps_what_is_written, setup, teardown),
-                cmocka_unit_test_setup_teardown(files_are_listed_in_byte_order_renamed_and_removed, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_folder_is_made_for_us_alone_and_has_one_user, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_new_file_has_its_size_reads_as_zeroes_and_keeps_what_is_written, setup, teardown),
+                cmocka_unit_test_setup_teardown(files_are_listed_in_byte_order_renamed_and_removed, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(a_call_of_the_kernel_that_fails_is_reported, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_fails_with_a_file_is_reported, setup, teardown),
         };

@@ -24,8 +24,10 @@ static void add(DropIns *d, const char *folder, const char *name, const char *te
 
                         d->folders[i].files = realloc(d->folders[i].files, (n + 1) * sizeof(FolderFile));
                         assert_non_null(d->folders[i].files);
-                        d->folders[i].files[n] = (FolderFile) { .name = strdup(name), .text = text ? strdup(text) : NULL,
-                                                                .size = text ? strlen(text) : 0, .error = text ? 0 : -ELOOP };
+                        d->folders[i].files[n] = (FolderFile) { .name = strdup(name),
+                                                                .text = text ? strdup(text) : NULL,
+                                                                .size = text ? strlen(text) : 0,
+                                                                .error = text ? 0 : -ELOOP };
                         return;
                 }
         fail_msg("%s does not concern it", folder);
@@ -58,7 +60,8 @@ static void assert_folders(const char *name, const char *expected) {
 
         begin(&d, name);
         for (size_t i = 0; i < d.n; i++)
-                text_printf(&t, "%s%s%s", i > 0 ? " " : "", d.folders[i].of_instance ? "*" : "", d.folders[i].name);
+                text_printf(&t, "%s%s%s", i > 0 ? " " : "", d.folders[i].of_instance ? "*" : "",
+                            d.folders[i].name);
         assert_string_equal(t.chars, expected);
         drop_ins_done(&d);
 }
@@ -71,7 +74,9 @@ static void the_folders_are_systemds_from_the_special_to_the_general(void **stat
         assert_folders("a--b.timer", "a--b.timer.d a--.timer.d a-.timer.d timer.d");
         assert_folders("-a-.timer", "-a-.timer.d timer.d");
         assert_folders("a-b@.service", "a-b@.service.d a-.service.d service.d");
-        assert_folders("a-b@i-j.service", "*a-b@i-j.service.d a-b@.service.d a-.service.d *a-@i-j.service.d *a-@.service.d service.d");
+        assert_folders(
+                "a-b@i-j.service",
+                "*a-b@i-j.service.d a-b@.service.d a-.service.d *a-@i-j.service.d *a-@.service.d service.d");
 }
 
 static void only_what_may_concern_a_unit_is_a_folder_of_drop_ins(void **state) {
@@ -94,11 +99,13 @@ static void drop_ins_follow_the_file_each_behind_its_name(void **state) {
         begin(&d, "web.service");
         add(&d, "web.service.d", "10-a.conf", "# why\n[Service]\nNice=1");
         add(&d, "web.service.d", "20-b.conf", "\n; none\n [X-Fleet]\nGlobal=true\n");
-        assert_text(&d, MAIN, MAIN "\n\n# web.service.d/10-a.conf\n# why\n[Service]\nNice=1"
-                                   "\n\n# web.service.d/20-b.conf\n\n; none\n [X-Fleet]\nGlobal=true\n");
+        assert_text(&d, MAIN,
+                    MAIN "\n\n# web.service.d/10-a.conf\n# why\n[Service]\nNice=1"
+                         "\n\n# web.service.d/20-b.conf\n\n; none\n [X-Fleet]\nGlobal=true\n");
 }
 
-static void an_instances_drop_in_takes_the_place_of_its_templates_and_an_empty_one_takes_it_away(void **state) {
+static void an_instances_drop_in_takes_the_place_of_its_templates_and_an_empty_one_takes_it_away(
+        void **state) {
         DropIns d;
 
         begin(&d, "web@1.service");
@@ -108,8 +115,10 @@ static void an_instances_drop_in_takes_the_place_of_its_templates_and_an_empty_o
         add(&d, "web@1.service.d", "15.conf", "[Service]\nNice=15\n");
         add(&d, "web@1.service.d", "20.conf", "");
         add(&d, "web@1.service.d", "30.conf", "[Service]\nNice=33\n");
-        assert_text(&d, "", "\n\n# web@.service.d/10.conf\n[Service]\nNice=1\n\n\n# web@1.service.d/15.conf\n[Service]\nNice=15\n"
-                            "\n\n# web@1.service.d/30.conf\n[Service]\nNice=33\n");
+        assert_text(&d, "",
+                    "\n\n# web@.service.d/10.conf\n[Service]\nNice=1\n\n\n# "
+                    "web@1.service.d/15.conf\n[Service]\nNice=15\n"
+                    "\n\n# web@1.service.d/30.conf\n[Service]\nNice=33\n");
 }
 
 static void files_of_all_folders_go_by_name_and_the_special_ones_first_of_one_name(void **state) {
@@ -123,8 +132,10 @@ static void files_of_all_folders_go_by_name_and_the_special_ones_first_of_one_na
         add(&d, "a-@.service.d", "50.conf", "");
         add(&d, "a-@1.service.d", "10.conf", "[Service]\nNice=5\n");
         add(&d, "a-b@.service.d", "05.conf", "[Service]\nNice=6\n");
-        assert_text(&d, "", "\n\n# service.d/00.conf\n[Service]\nNice=1\n\n\n# a-b@.service.d/05.conf\n[Service]\nNice=6\n"
-                            "\n\n# a-@1.service.d/10.conf\n[Service]\nNice=5\n");
+        assert_text(&d, "",
+                    "\n\n# service.d/00.conf\n[Service]\nNice=1\n\n\n# "
+                    "a-b@.service.d/05.conf\n[Service]\nNice=6\n"
+                    "\n\n# a-@1.service.d/10.conf\n[Service]\nNice=5\n");
 }
 
 static void what_is_no_unit_file_by_itself_is_refused_with_its_name_and_line(void **state) {
@@ -135,22 +146,26 @@ static void what_is_no_unit_file_by_itself_is_refused_with_its_name_and_line(voi
         assert_refused(&d, "web.service.d/a.conf: line 3: an option before the first [section]");
         begin(&d, "web.service");
         add(&d, "web.service.d", "a.conf", "[Service]\nNice\n");
-        assert_refused(&d, "web.service.d/a.conf: line 2: unexpected newline encountered while parsing option name");
+        assert_refused(
+                &d, "web.service.d/a.conf: line 2: unexpected newline encountered while parsing option name");
         begin(&d, "web.service");
         add(&d, "web.service.d", "a.conf", NULL);
-        assert_refused(&d, "web.service.d/a.conf: a symbolic link; only plain files are read, and an empty one takes a drop-in away");
+        assert_refused(&d, "web.service.d/a.conf: a symbolic link; only plain files are read, and an empty "
+                           "one takes a drop-in away");
 }
 
 /* Its hash is that of all together, comments apart. */
 static void a_drop_in_changes_the_unit_as_if_it_stood_in_the_file(void **state) {
         _cleanup_unit_ Unit *with = NULL, *plain = NULL, *whole = NULL;
-        const char *written = "[Unit]\nAfter=b.service\n[Service]\nExecStart=/bin/a\nEnvironment=A=1\nEnvironment=\nEnvironment=B=2\n[X-Fleet]\nGlobal=true\n";
+        const char *written = "[Unit]\nAfter=b.service\n[Service]\nExecStart=/bin/"
+                              "a\nEnvironment=A=1\nEnvironment=\nEnvironment=B=2\n[X-Fleet]\nGlobal=true\n";
         const char *main = "[Unit]\nAfter=b.service\n[Service]\nExecStart=/bin/a\nEnvironment=A=1 \\";
         _cleanup_text_ Text t = {};
         DropIns d;
 
         begin(&d, "web.service");
-        add(&d, "web.service.d", "a.conf", "[Service]\nEnvironment=\nEnvironment=B=2\n[X-Fleet]\nGlobal=true\n");
+        add(&d, "web.service.d", "a.conf",
+            "[Service]\nEnvironment=\nEnvironment=B=2\n[X-Fleet]\nGlobal=true\n");
         text_append_bytes(&t, main, strlen(main) - 2); /* the next one: with the backslash */
         assert_int_equal(drop_ins_append(&d, &t, NULL), 0);
         assert_int_equal(unit_parse("web.service", t.chars, t.size, &with, NULL), 0);
@@ -177,7 +192,8 @@ int main(void) {
                 cmocka_unit_test(only_what_may_concern_a_unit_is_a_folder_of_drop_ins),
                 cmocka_unit_test(files_of_all_folders_go_by_name_and_the_special_ones_first_of_one_name),
                 cmocka_unit_test(drop_ins_follow_the_file_each_behind_its_name),
-                cmocka_unit_test(an_instances_drop_in_takes_the_place_of_its_templates_and_an_empty_one_takes_it_away),
+                cmocka_unit_test(
+                        an_instances_drop_in_takes_the_place_of_its_templates_and_an_empty_one_takes_it_away),
                 cmocka_unit_test(what_is_no_unit_file_by_itself_is_refused_with_its_name_and_line),
                 cmocka_unit_test(a_drop_in_changes_the_unit_as_if_it_stood_in_the_file),
         };

@@ -16,7 +16,7 @@ enum {
         MANY = 300,
 };
 
-#define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ID_A     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ADOPTING "/_fleet/cluster/adopting"
 
 static void lose_and_regain(void) {
@@ -533,7 +533,8 @@ static void an_engine_may_end_at_any_time(void **state) {
         assert_int_equal(counts().pass_failures, 1); /* with units that wait for a plan, */
         room_end();
         room_begin();
-        room_hear((RegistryChange) { .kind = CHANGED_ORDER, .unit = "a.service", .machine = ID_A }); /* and with changes */
+        room_hear((RegistryChange) {
+                .kind = CHANGED_ORDER, .unit = "a.service", .machine = ID_A }); /* and with changes */
 }
 
 /* -- Refused orders -- */
@@ -638,7 +639,9 @@ static void orders_wait_for_reports_and_the_end_of_the_waiting_is_tried_until_it
         assert_int_equal(room.n_calls, 2);
         assert_int_equal(room.calls[1].n, 0);
         assert_int_equal(room.calls[1].term, TERM);
-        room_changed((RegistryChange) { .kind = CHANGED_STATE, .unit = "a.service" }); /* one at a time: the registry takes no second one */
+        room_changed((RegistryChange) {
+                .kind = CHANGED_STATE,
+                .unit = "a.service" }); /* one at a time: the registry takes no second one */
         assert_int_equal(room.n_calls, 2);
 
         /* After a failure later, */

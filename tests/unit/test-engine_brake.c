@@ -131,11 +131,15 @@ static void hosts_that_vanish_together_are_let_go_in_the_order_of_their_loss(voi
         freed = plan.freed;
         assert_int_equal(freed, cluster_machine(&p.cluster, picture_id(id, "B"))->presence_index);
         engine_plan_done(&plan);
-        assert_int_equal(engine_plan_within(&p.cluster, &other, 1, 30000, &(EnginePlanLimits) { .freed = freed }, &plan), 0);
+        assert_int_equal(engine_plan_within(&p.cluster, &other, 1, 30000,
+                                            &(EnginePlanLimits) { .freed = freed }, &plan),
+                         0);
         assert_int_equal(plan.n, 0);
         engine_plan_done(&plan);
         /* One unit at least, though the brake has looked at more already. */
-        assert_int_equal(engine_plan_within(&p.cluster, &own, 1, 30000, &(EnginePlanLimits) { .work_max = 1 }, &plan), 0);
+        assert_int_equal(
+                engine_plan_within(&p.cluster, &own, 1, 30000, &(EnginePlanLimits) { .work_max = 1 }, &plan),
+                0);
         assert_int_equal(plan.n, 1);
         engine_plan_done(&plan);
 
@@ -178,7 +182,8 @@ static void two_of_five_within_a_minute_are_too_many(void **state) {
         }
 }
 
-/* Three within each minute: also those of the last one are held. Behind the last of a storm, one alone is not. */
+/* Three within each minute: also those of the last one are held. Behind the last of a storm, one alone is
+ * not. */
 static void a_storm_ends_with_the_last_minute_that_has_too_many(void **state) {
         Picture p;
 
@@ -205,8 +210,7 @@ static void a_storm_ends_with_the_last_minute_that_has_too_many(void **state) {
         picture_free(&p);
 }
 
-static void lay_nothing(Picture *p) {
-}
+static void lay_nothing(Picture *p) {}
 
 static void lay_wanted(Picture *p) {
         picture_unit(p, "x.service", "", TARGET_LAUNCHED);
@@ -282,11 +286,12 @@ static void lay_on_its_way(Picture *p) {
         run_on(p, "A", "x.service");
 }
 
-/* x.service is about the host that is lost first, y.service runs on the second, which is let go when the first is through. */
+/* x.service is about the host that is lost first, y.service runs on the second, which is let go when the
+ * first is through. */
 static void a_host_is_through_when_nothing_is_left_to_be_moved_from_it(void **state) {
         static const struct {
                 void (*lay)(Picture *p);
-                const char *lost; /* in this order, */
+                const char *lost;  /* in this order, */
                 uint64_t apart_ms; /* so far apart */
                 const char *plan;
         } rows[] = {

@@ -1,4 +1,5 @@
-/* Plans, verdicts, marks and decisions with each allocation failing: -ENOMEM, or all of the result. Sentences of refusals alone may be missing. */
+/* Plans, verdicts, marks and decisions with each allocation failing: -ENOMEM, or all of the result. Sentences
+ * of refusals alone may be missing. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,8 @@ static void survive(const char *name, int (*scenario)(void *userdata), void *use
         assert_true(alloc_fail_each(name, scenario, userdata, 1) > 0);
 }
 
-/* Pictures in which no machine is refused to a unit that looks for one: each allocation is one that the plan needs. */
+/* Pictures in which no machine is refused to a unit that looks for one: each allocation is one that the plan
+ * needs. */
 static Picture calm, held, alone;
 
 static void make_calm_pictures(void) {
@@ -78,14 +80,15 @@ static void make_calm_pictures(void) {
 typedef struct Strict {
         const char *name;
         Picture *picture;
-        const char *unit; /* NULL: all */
+        const char *unit;   /* NULL: all */
         size_t work_max, n; /* changes; 0: not known yet */
 } Strict;
 
 static int plan_strictly(void *userdata) {
         Strict *s = userdata;
         EnginePlan plan = {};
-        int r = engine_plan_within(&s->picture->cluster, s->unit ? &s->unit : NULL, s->unit ? 1 : 0, 30000, &(EnginePlanLimits) { .work_max = s->work_max }, &plan);
+        int r = engine_plan_within(&s->picture->cluster, s->unit ? &s->unit : NULL, s->unit ? 1 : 0, 30000,
+                                   &(EnginePlanLimits) { .work_max = s->work_max }, &plan);
 
         assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         s->n = s->n ?: plan.n;
@@ -101,7 +104,11 @@ static int judge(void *userdata) {
         Error why = {};
         int r = scheduler_view_new(&held.cluster, &view);
 
-        r = r ?: engine_judge(view, &held.cluster, cluster_order(&held.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "old-1.service"), 30000, &verdict, &why);
+        r = r     ?:
+                    engine_judge(
+                            view, &held.cluster,
+                            cluster_order(&held.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "old-1.service"),
+                            30000, &verdict, &why);
         assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         if (r == 0)
                 assert_int_equal(verdict, ENGINE_GONE);
@@ -118,7 +125,9 @@ static int count_unit(void *userdata, const char *unit) {
 static int mark_changes(void *userdata) {
         static const RegistryChange changes[] = {
                 { .kind = CHANGED_TARGET, .unit = "edited.service" },
-                { .kind = CHANGED_ORDER, .unit = "moved.service", .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
+                { .kind = CHANGED_ORDER,
+                  .unit = "moved.service",
+                  .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
                 { .kind = CHANGED_MACHINE, .machine = "cccccccccccccccccccccccccccccccc" },
                 { .kind = CHANGED_STATE, .unit = "new-1.service" },
         };
@@ -149,7 +158,8 @@ static void make_crowded_picture(void) {
         picture_machine(&crowded, "C", "", PRESENCE_LOST);
         for (unsigned i = 0; i < 4; i++) {
                 snprintf(name, sizeof(name), "web@%u.service", i);
-                picture_unit(&crowded, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b", TARGET_LAUNCHED);
+                picture_unit(&crowded, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
+                             TARGET_LAUNCHED);
         }
         picture_unit(&crowded, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
         picture_order(&crowded, "C", "web@1.service", ORDER_RUN);

@@ -100,7 +100,11 @@ static EngineVerdict verdict(const Picture *p, Error *why) {
         SchedulerView *view;
 
         assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
-        assert_int_equal(engine_judge(view, &p->cluster, cluster_order(&p->cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"), 30000, &v, why), 0);
+        assert_int_equal(
+                engine_judge(view, &p->cluster,
+                             cluster_order(&p->cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"),
+                             30000, &v, why),
+                0);
         scheduler_view_free(view);
         return v;
 }
@@ -367,7 +371,8 @@ static void a_loaded_unit_has_moved_once_systemd_has_it(void **state) {
         p.cluster.now_ms += 1000;
         picture_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "load a.service B");
-        picture_put(&p, "/_fleet/state/a.service/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "{\"load\":\"not-found\",\"active\":\"inactive\"}");
+        picture_put(&p, "/_fleet/state/a.service/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                    "{\"load\":\"not-found\",\"active\":\"inactive\"}");
         plans(&p, "");
         picture_state(&p, "B", "a.service", "inactive");
         plans(&p, "stop a.service A");

@@ -261,7 +261,8 @@ static void an_edited_unit_is_ordered_anew_in_place(void **state) {
         picture_obey(&p);
         plans(&p, "");
 
-        /* The same text written again: the order follows, so that it always names what is meant; nothing else does. */
+        /* The same text written again: the order follows, so that it always names what is meant; nothing else
+         * does. */
         picture_text(&p, "a.service", "", "/bin/false");
         plans(&p, "run a.service A");
         plans(&p, "");
@@ -509,7 +510,8 @@ static void a_replacement_that_is_lost_too_is_replaced(void **state) {
         plans(&p, "run a.service C");
         plans(&p, "");
 
-        /* The one in the middle comes back, with nothing running: the last one goes, the first is unheard of. */
+        /* The one in the middle comes back, with nothing running: the last one goes, the first is unheard of.
+         */
         picture_presence(&p, "B", PRESENCE_UP);
         plans(&p, "stop a.service C");
         picture_state(&p, "B", "a.service", "active");
@@ -717,12 +719,24 @@ typedef struct Chance {
         size_t n;
 } Chance;
 
-static const char *const all_units[] = { "a.service", "b.service", "c.service", "d@1.service", "d@2.service", "d@3.service",
-                                         "e.service", "f.service", "g.service", "h.service", "k.service", "z.service" };
-static const char *const all_options[] = { "", "", "", "Conflicts=d@*.service", "Conflicts=a.service", "MachineMetadata=zone=a",
-                                           "MachineMetadata=zone=a\nMachineMetadata=zone=b", "MachineOf=a.service", "MachineOf=z.service",
-                                           "Global=true", "Global=true\nMachineMetadata=zone=b", "Global=true\nConflicts=b.service",
-                                           "Replaces=b.service", "Replaces=*.service", "MachineID=cccccccc" };
+static const char *const all_units[] = { "a.service",   "b.service",   "c.service", "d@1.service",
+                                         "d@2.service", "d@3.service", "e.service", "f.service",
+                                         "g.service",   "h.service",   "k.service", "z.service" };
+static const char *const all_options[] = { "",
+                                           "",
+                                           "",
+                                           "Conflicts=d@*.service",
+                                           "Conflicts=a.service",
+                                           "MachineMetadata=zone=a",
+                                           "MachineMetadata=zone=a\nMachineMetadata=zone=b",
+                                           "MachineOf=a.service",
+                                           "MachineOf=z.service",
+                                           "Global=true",
+                                           "Global=true\nMachineMetadata=zone=b",
+                                           "Global=true\nConflicts=b.service",
+                                           "Replaces=b.service",
+                                           "Replaces=*.service",
+                                           "MachineID=cccccccc" };
 static const char *const all_machines[] = { "A", "B", "C", "D", "E", "F" };
 static const char *const all_metadata[] = { "", "zone=a", "zone=b", "zone=a,disk=ssd" };
 
@@ -743,12 +757,14 @@ static int add_name(void *userdata, const char *unit) {
         return 0;
 }
 
-static int concerned(const Cluster *cluster, const RegistryChange *change, int (*add)(void *userdata, const char *unit), void *userdata) {
+static int concerned(const Cluster *cluster, const RegistryChange *change,
+                     int (*add)(void *userdata, const char *unit), void *userdata) {
         EngineMarks marks = {};
         int r;
 
         r = engine_marks_add(&marks, cluster, change);
-        assert_int_equal(engine_marks_any(&marks), change->kind != CHANGED_PROBLEM && change->kind != CHANGED_CLUSTER);
+        assert_int_equal(engine_marks_any(&marks),
+                         change->kind != CHANGED_PROBLEM && change->kind != CHANGED_CLUSTER);
         if (r >= 0)
                 r = engine_marks_expand(&marks, cluster, add, userdata);
         assert_false(engine_marks_any(&marks));
@@ -775,8 +791,11 @@ static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state)
         plans(&p, "");
 
         picture_machine(&p, "B", "zone=a", PRESENCE_UP);
-        assert_int_equal(concerned(&p.cluster, &(RegistryChange) { .kind = CHANGED_MACHINE, .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
-                                          add_name, &c), 0);
+        assert_int_equal(concerned(&p.cluster,
+                                   &(RegistryChange) { .kind = CHANGED_MACHINE,
+                                                       .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
+                                   add_name, &c),
+                         0);
         assert_int_equal(c.n, 1);
         assert_string_equal(c.names[0], "a.service");
         forget_names(&c);
@@ -784,14 +803,17 @@ static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state)
         picture_free(&p);
 }
 
-/* A host of a later version writes one of the keys. What it was about there is still there, or it would be a removal. */
-static bool become_unreadable(Picture *p, Chance *c, const char *unit, const char *machine, RegistryChange *ret) {
+/* A host of a later version writes one of the keys. What it was about there is still there, or it would be a
+ * removal. */
+static bool become_unreadable(Picture *p, Chance *c, const char *unit, const char *machine,
+                              RegistryChange *ret) {
         static const struct {
                 LayoutKind key;
                 int change;
         } kinds[] = {
-                { LAYOUT_UNIT, CHANGED_UNIT },     { LAYOUT_TARGET, CHANGED_TARGET }, { LAYOUT_ORDER, CHANGED_ORDER },
-                { LAYOUT_STATE, CHANGED_STATE },   { LAYOUT_FACTS, CHANGED_MACHINE }, { LAYOUT_PRESENCE, CHANGED_PRESENCE },
+                { LAYOUT_UNIT, CHANGED_UNIT },     { LAYOUT_TARGET, CHANGED_TARGET },
+                { LAYOUT_ORDER, CHANGED_ORDER },   { LAYOUT_STATE, CHANGED_STATE },
+                { LAYOUT_FACTS, CHANGED_MACHINE }, { LAYOUT_PRESENCE, CHANGED_PRESENCE },
         };
         size_t kind = random_below(&c->random, ELEMENTS(kinds));
         bool of_machine = kinds[kind].key != LAYOUT_UNIT && kinds[kind].key != LAYOUT_TARGET;
@@ -806,7 +828,9 @@ static bool become_unreadable(Picture *p, Chance *c, const char *unit, const cha
         if (of_unit && !of_machine && !cluster_unit(&p->cluster, unit))
                 return false;
         picture_unreadable(p, kinds[kind].key, of_unit ? unit : NULL, of_machine ? machine : NULL);
-        *ret = (RegistryChange) { .kind = kinds[kind].change, .unit = of_unit ? unit : NULL, .machine = of_machine ? machine : NULL };
+        *ret = (RegistryChange) { .kind = kinds[kind].change,
+                                  .unit = of_unit ? unit : NULL,
+                                  .machine = of_machine ? machine : NULL };
         return true;
 }
 
@@ -822,7 +846,8 @@ static void happen(Picture *p, Chance *c) {
         case 1: {
                 bool is_new = !cluster_unit(&p->cluster, unit);
 
-                picture_text(p, unit, ANY(c, all_options), random_below(&c->random, 2) ? "/bin/true" : "/bin/false");
+                picture_text(p, unit, ANY(c, all_options),
+                             random_below(&c->random, 2) ? "/bin/true" : "/bin/false");
                 change.kind = CHANGED_UNIT;
                 if (is_new) {
                         picture_target(p, unit, TARGET_LAUNCHED);
@@ -842,7 +867,10 @@ static void happen(Picture *p, Chance *c) {
                 change.kind = CHANGED_UNIT;
                 break;
         case 4:
-                picture_machine(p, machine, ANY(c, all_metadata), cluster_machine(&p->cluster, id) ? cluster_machine(&p->cluster, id)->presence : PRESENCE_UP);
+                picture_machine(p, machine, ANY(c, all_metadata),
+                                cluster_machine(&p->cluster, id) ?
+                                        cluster_machine(&p->cluster, id)->presence :
+                                        PRESENCE_UP);
                 change = (RegistryChange) { .kind = CHANGED_MACHINE, .machine = id };
                 assert_int_equal(concerned(&p->cluster, &change, add_name, c), 0);
                 change.kind = CHANGED_PRESENCE;
@@ -851,7 +879,9 @@ static void happen(Picture *p, Chance *c) {
         case 6:
                 if (!cluster_machine(&p->cluster, id))
                         return;
-                picture_presence(p, machine, random_below(&c->random, 2) ? PRESENCE_UP : random_below(&c->random, _PRESENCE_MAX));
+                picture_presence(p, machine,
+                                 random_below(&c->random, 2) ? PRESENCE_UP :
+                                                               random_below(&c->random, _PRESENCE_MAX));
                 change = (RegistryChange) { .kind = CHANGED_PRESENCE, .machine = id };
                 break;
         case 7:
@@ -900,16 +930,20 @@ static void assert_same(EnginePlan *a, EnginePlan *b, unsigned step) {
         if (b->n > 0)
                 qsort(b->changes, b->n, sizeof(*b->changes), by_change);
         for (size_t i = 0; i < a->n || i < b->n; i++) {
-                const OrderChange *c = i < a->n ? &a->changes[i] : NULL, *d = i < b->n ? &b->changes[i] : NULL;
+                const OrderChange *c = i < a->n ? &a->changes[i] : NULL,
+                                  *d = i < b->n ? &b->changes[i] : NULL;
 
                 if (!c || !d || by_change(c, d) != 0 || c->order != d->order || !streq(c->reason, d->reason))
-                        fail_msg("step %u: full: %s %s %.2s (%s), incremental: %s %s %.2s (%s)", step, c ? order_kind_to_string(c->order) : "-",
-                                 c ? c->unit : "", c ? c->machine : "", c ? c->reason : "", d ? order_kind_to_string(d->order) : "-",
-                                 d ? d->unit : "", d ? d->machine : "", d ? d->reason : "");
+                        fail_msg("step %u: full: %s %s %.2s (%s), incremental: %s %s %.2s (%s)", step,
+                                 c ? order_kind_to_string(c->order) : "-", c ? c->unit : "",
+                                 c ? c->machine : "", c ? c->reason : "",
+                                 d ? order_kind_to_string(d->order) : "-", d ? d->unit : "",
+                                 d ? d->machine : "", d ? d->reason : "");
         }
 }
 
-/* No plan places a unit where a rule excludes it, or an ordinary one where it is already under way elsewhere. */
+/* No plan places a unit where a rule excludes it, or an ordinary one where it is already under way elsewhere.
+ */
 static void assert_lawful(const Picture *p, const EnginePlan *plan) {
         for (size_t i = 0; i < plan->n; i++) {
                 const OrderChange *c = &plan->changes[i];
@@ -922,9 +956,11 @@ static void assert_lawful(const Picture *p, const EnginePlan *plan) {
                 assert_true(c->reason[0]);
                 assert_null(cluster_any_unit(&p->cluster, c->unit)->unreadable);
                 for (size_t k = 0; k < i; k++)
-                        assert_false(streq(plan->changes[k].unit, c->unit) && streq(plan->changes[k].machine, c->machine));
+                        assert_false(streq(plan->changes[k].unit, c->unit) &&
+                                     streq(plan->changes[k].machine, c->machine));
                 if (c->order == ORDER_STOP) {
-                        /* A unit that is wanted and running is stopped only if it runs elsewhere, or may not be there. */
+                        /* A unit that is wanted and running is stopped only if it runs elsewhere, or may not
+                         * be there. */
                         continue;
                 }
                 assert_non_null(u);
@@ -938,21 +974,26 @@ static void assert_lawful(const Picture *p, const EnginePlan *plan) {
                 assert_true(placement_metadata_fits(wants, &m->facts->metadata, NULL));
                 for (const ClusterOrder *o = m->orders; o; o = o->hh.next)
                         if (o->of != u && o->of->unit && !was)
-                                assert_false(placement_conflict(wants, u->name, &o->of->unit->placement, o->unit, NULL));
+                                assert_false(placement_conflict(wants, u->name, &o->of->unit->placement,
+                                                                o->unit, NULL));
                 if (wants->global)
                         continue;
                 for (const ClusterOrder *o = u->orders; o; o = o->next)
-                        if (o->order != ORDER_STOP && o->machine != m && o->machine->presence == PRESENCE_UP) {
+                        if (o->order != ORDER_STOP && o->machine != m &&
+                            o->machine->presence == PRESENCE_UP) {
                                 SchedulerView *view;
                                 bool stays;
 
                                 /* A second place only while the first is being left for a reason. */
                                 assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
-                                stays = scheduler_fits(view, u, o->machine, true, NULL) && !scheduler_replaced_by(view, u, o->machine);
+                                stays = scheduler_fits(view, u, o->machine, true, NULL) &&
+                                        !scheduler_replaced_by(view, u, o->machine);
                                 scheduler_view_free(view);
                                 if (stays)
-                                        for (size_t k = 0; k < plan->n; k++) /* or it follows one that goes in this plan */
-                                                stays = stays && wants->machine_of.n == 0 && wants->replaces.n == 0 && plan->n == 1;
+                                        for (size_t k = 0; k < plan->n;
+                                             k++) /* or it follows one that goes in this plan */
+                                                stays = stays && wants->machine_of.n == 0 &&
+                                                        wants->replaces.n == 0 && plan->n == 1;
                                 assert_false(stays);
                         }
         }
@@ -984,16 +1025,24 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                         if (c.n == SIZE_MAX)
                                 assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &part), 0);
                         else
-                                assert_int_equal(engine_plan(&p.cluster, c.names ? c.names : (const char *const[]) { NULL }, c.n, 30000, &part), 0);
+                                assert_int_equal(
+                                        engine_plan(&p.cluster,
+                                                    c.names ? c.names : (const char *const[]) { NULL }, c.n,
+                                                    30000, &part),
+                                        0);
                         assert_same(&full, &part, seed * 1000 + i);
                         assert_lawful(&p, &full);
                         forget_names(&c);
 
                         picture_apply(&p, &full);
                         for (size_t k = 0; k < full.n; k++)
-                                assert_int_equal(concerned(&p.cluster, &(RegistryChange) { .kind = CHANGED_ORDER, .unit = full.changes[k].unit,
-                                                                                                  .machine = full.changes[k].machine },
-                                                                  add_name, &c), 0);
+                                assert_int_equal(
+                                        concerned(&p.cluster,
+                                                  &(RegistryChange) { .kind = CHANGED_ORDER,
+                                                                      .unit = full.changes[k].unit,
+                                                                      .machine = full.changes[k].machine },
+                                                  add_name, &c),
+                                        0);
                         due_ms = full.again_ms == UINT64_MAX ? UINT64_MAX : p.cluster.now_ms + full.again_ms;
                         planned += full.n;
                         steps++;
@@ -1112,9 +1161,10 @@ static void whom_a_decision_frees_is_part_of_the_same_plan(void **state) {
         picture_free(&p);
 }
 
-/* Plans 'names' as the engine does, some at a time, writes each plan, and goes on with what was left. Returns the most work
- * that one plan took. */
-static size_t plan_in_parts(Picture *p, const char *const *names, size_t n_names, size_t work_max, unsigned *ret_plans) {
+/* Plans 'names' as the engine does, some at a time, writes each plan, and goes on with what was left. Returns
+ * the most work that one plan took. */
+static size_t plan_in_parts(Picture *p, const char *const *names, size_t n_names, size_t work_max,
+                            unsigned *ret_plans) {
         enum { SLICE = 250 };
         _cleanup_names_ Names queue = {};
         size_t most = 0, first = 0;
@@ -1126,12 +1176,15 @@ static size_t plan_in_parts(Picture *p, const char *const *names, size_t n_names
                 size_t n = MIN(queue.n - first, (size_t) SLICE);
                 EnginePlan plan = {};
 
-                assert_int_equal(engine_plan_within(&p->cluster, (const char *const *) queue.items + first, n, 30000,
-                                                    &(EnginePlanLimits) { .work_max = work_max }, &plan), 0);
+                assert_int_equal(engine_plan_within(&p->cluster, (const char *const *) queue.items + first, n,
+                                                    30000, &(EnginePlanLimits) { .work_max = work_max },
+                                                    &plan),
+                                 0);
                 assert_int_equal(plan.rest.n > 0, plan.more);
                 first += n;
                 for (size_t i = 0; i < plan.rest.n; i++)
-                        assert_int_equal(names_add(&queue, plan.rest.items[i], strlen(plan.rest.items[i])), 0);
+                        assert_int_equal(names_add(&queue, plan.rest.items[i], strlen(plan.rest.items[i])),
+                                         0);
                 most = MAX(most, plan.work);
                 assert_lawful(p, &plan);
                 ++*ret_plans;
@@ -1242,11 +1295,10 @@ static void a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends
         }
 }
 
-/* A step for the unit, and one for each of two machines that may have it. An unreadable unit is not left for later. */
+/* A step for the unit, and one for each of two machines that may have it. An unreadable unit is not left for
+ * later. */
 static void a_plan_ends_with_the_unit_that_makes_its_work_enough(void **state) {
-        static const struct {
-                size_t work_max, n;
-        } rows[] = { { 0, 2 }, { 1, 1 }, { 3, 1 }, { 4, 2 } };
+        static const struct { size_t work_max, n; } rows[] = { { 0, 2 }, { 1, 1 }, { 3, 1 }, { 4, 2 } };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 EnginePlan plan = {};
@@ -1257,7 +1309,10 @@ static void a_plan_ends_with_the_unit_that_makes_its_work_enough(void **state) {
                 picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
                 picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
                 picture_unreadable(&p, LAYOUT_TARGET, "c.service", NULL);
-                assert_int_equal(engine_plan_within(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) { .work_max = rows[i].work_max }, &plan), 0);
+                assert_int_equal(engine_plan_within(&p.cluster, NULL, 0, 30000,
+                                                    &(EnginePlanLimits) { .work_max = rows[i].work_max },
+                                                    &plan),
+                                 0);
                 assert_int_equal(plan.n, rows[i].n);
                 assert_int_equal(plan.work, 3 * rows[i].n);
                 assert_int_equal(plan.rest.n, 2 - rows[i].n);
@@ -1283,7 +1338,8 @@ static void plans_come_to_rest(void **state) {
                         if (seed % 2 == 0)
                                 free(picture_plan(&p, true));
                         else
-                                (void) plan_in_parts(&p, all_units, ELEMENTS(all_units), 1 + random_below(&c.random, 20), &plans);
+                                (void) plan_in_parts(&p, all_units, ELEMENTS(all_units),
+                                                     1 + random_below(&c.random, 20), &plans);
                 }
                 forget_names(&c);
 
@@ -1302,19 +1358,23 @@ static void plans_come_to_rest(void **state) {
                 if (!rests)
                         fail_msg("seed %u does not come to rest: %s", seed, picture_plan(&p, false));
 
-                /* And what is launched and fits somewhere has an order on a machine that is up, exactly one if it is ordinary. */
+                /* And what is launched and fits somewhere has an order on a machine that is up, exactly one
+                 * if it is ordinary. */
                 for (ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
                         const ClusterMachine *m;
                         SchedulerView *view;
                         unsigned n = 0, held = 0;
 
                         for (ClusterOrder *o = u->orders; o; o = o->next) {
-                                bool is_held = o->machine->presence == PRESENCE_AWAY || cluster_machine_is_unreadable(o->machine);
+                                bool is_held = o->machine->presence == PRESENCE_AWAY ||
+                                               cluster_machine_is_unreadable(o->machine);
 
-                                n += o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP && !is_held;
+                                n += o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP &&
+                                     !is_held;
                                 held += is_held;
                         }
-                        if (!u->unit || u->unreadable || u->target == TARGET_INACTIVE || u->unit->placement.global)
+                        if (!u->unit || u->unreadable || u->target == TARGET_INACTIVE ||
+                            u->unit->placement.global)
                                 continue;
                         assert_true(n <= 1);
                         if (n == 1 || held > 0)
@@ -1339,7 +1399,8 @@ static void number_option(char ret[static 128], const char *option, unsigned num
                 snprintf(ret, 128, "%s", option);
 }
 
-static void crowd(Picture *p, const char *option, const char *new_option, char (*names)[32], const char **ret_new) {
+static void crowd(Picture *p, const char *option, const char *new_option, char (*names)[32],
+                  const char **ret_new) {
         static const char *const machines[] = { "A", "B", "C", "D", "E" };
 
         *p = (Picture) { .cluster.now_ms = 1000000 };
@@ -1400,9 +1461,12 @@ static bool has_name(const Chance *c, const char *name) {
         return false;
 }
 
-/* An order concerns the units beside it whose rules look at others; all of them, when its own unit has rules. */
+/* An order concerns the units beside it whose rules look at others; all of them, when its own unit has rules.
+ */
 static void an_order_concerns_those_beside_it_that_have_rules(void **state) {
-        RegistryChange change = { .kind = CHANGED_ORDER, .unit = "a.service", .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+        RegistryChange change = { .kind = CHANGED_ORDER,
+                                  .unit = "a.service",
+                                  .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
         Chance c = {};
         Picture p;
 
@@ -1449,7 +1513,9 @@ static void marks_that_could_not_be_turned_into_units_stay(void **state) {
         picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        assert_int_equal(engine_marks_add(&marks, &p.cluster, &(RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" }), 0);
+        assert_int_equal(engine_marks_add(&marks, &p.cluster,
+                                          &(RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" }),
+                         0);
         for (unsigned i = 0; i < 4; i++) { /* itself, what waits, and twice on its machine: order and state */
                 unsigned left = i;
 
@@ -1477,9 +1543,13 @@ static void concern(const Picture *p, const RegistryChange *changes, size_t n, C
 /* None of the units waits for a place: those that are not up are not wanted. */
 static void several_changes_concern_the_sum_of_their_units(void **state) {
         static const RegistryChange everything = { .kind = CHANGED_ALL },
-                                    order = { .kind = CHANGED_ORDER, .unit = "a.service", .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
-                                    machine = { .kind = CHANGED_MACHINE, .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
-                                    presence = { .kind = CHANGED_PRESENCE, .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
+                                    order = { .kind = CHANGED_ORDER,
+                                              .unit = "a.service",
+                                              .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+                                    machine = { .kind = CHANGED_MACHINE,
+                                                .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+                                    presence = { .kind = CHANGED_PRESENCE,
+                                                 .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
         Chance c = {};
         Picture p;
 
@@ -1562,7 +1632,8 @@ static void a_large_plan_comes_in_parts(void **state) {
                         if (n_plans++ == 0) {
                                 assert_int_equal(plan.n, ENGINE_PLAN_MAX);
                                 assert_int_equal(plan.rest.n, with_global ? 1 : 200);
-                                assert_string_equal(plan.rest.items[0], with_global ? "z.service" : "u10000.service");
+                                assert_string_equal(plan.rest.items[0],
+                                                    with_global ? "z.service" : "u10000.service");
                         }
                         picture_apply(&p, &plan);
                         total += plan.n;

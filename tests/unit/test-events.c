@@ -18,8 +18,7 @@ static uint64_t test_now_ms(const Loop *loop) {
         return 1;
 }
 
-static void test_wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void test_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static const LoopOps test_ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
 
@@ -84,7 +83,9 @@ static void on_event(void *userdata, HubEvent *event) {
 
 static void history(Loop *loop, Hub *hub, const char *key, bool internal, uint64_t since, Text *told) {
         static const WatchEvents events = { .on_event = on_event };
-        WatchOptions options = { .key = kv_string(key), .recursive = true, .internal = internal, .since = since };
+        WatchOptions options = {
+                .key = kv_string(key), .recursive = true, .internal = internal, .since = since
+        };
         uint64_t oldest;
         Watch *watch;
         int r;
@@ -125,9 +126,23 @@ static void assert_remembered(Fixture *f, TreeTxn *txn) {
 static void an_event_survives_its_bytes(void **state) {
         _cleanup_writer_ Writer w = {};
         _cleanup_text_ Text in = {}, out = {};
-        KvNode node = { .key = kv_string("/a/b"), .value = kv_string("new"), .created = 3, .modified = 9, .expires_ms = 77 };
-        KvNode prev = { .key = kv_string("/a/b"), .value = kv_string("old"), .created = 3, .modified = 4, .expires_ms = 5 };
-        KvEvent event = { .action = KV_ACTION_CAS, .index = 9, .node = node, .has_prev = true, .prev = prev, .refresh = true, .now_ms = 6 };
+        KvNode node = { .key = kv_string("/a/b"),
+                        .value = kv_string("new"),
+                        .created = 3,
+                        .modified = 9,
+                        .expires_ms = 77 };
+        KvNode prev = { .key = kv_string("/a/b"),
+                        .value = kv_string("old"),
+                        .created = 3,
+                        .modified = 4,
+                        .expires_ms = 5 };
+        KvEvent event = { .action = KV_ACTION_CAS,
+                          .index = 9,
+                          .node = node,
+                          .has_prev = true,
+                          .prev = prev,
+                          .refresh = true,
+                          .now_ms = 6 };
         KvEvent decoded;
 
         assert_int_equal(event_encode(&event, &w), 0);
@@ -149,9 +164,19 @@ static void bytes_that_are_no_event_are_refused(void **state) {
                 uint8_t value;
                 int error;
         } table[] = {
-                { 0, 0, -EBADMSG }, { 0, 1, 0 }, { 0, 2, -ENOTSUP }, { 1, _KV_ACTION_MAX - 1, 0 }, { 1, _KV_ACTION_MAX, -EBADMSG },
-                { 1, 255, -EBADMSG }, { 2, 1, 0 }, { 2, 2, 0 }, { 2, 4, -EBADMSG }, { 2, 8, -EBADMSG }, { 2, 12, -EBADMSG },
-                { 2, 16, -EBADMSG }, { 2, 128, -EBADMSG },
+                { 0, 0, -EBADMSG },
+                { 0, 1, 0 },
+                { 0, 2, -ENOTSUP },
+                { 1, _KV_ACTION_MAX - 1, 0 },
+                { 1, _KV_ACTION_MAX, -EBADMSG },
+                { 1, 255, -EBADMSG },
+                { 2, 1, 0 },
+                { 2, 2, 0 },
+                { 2, 4, -EBADMSG },
+                { 2, 8, -EBADMSG },
+                { 2, 12, -EBADMSG },
+                { 2, 16, -EBADMSG },
+                { 2, 128, -EBADMSG },
         };
         const KvEvent event = { .action = KV_ACTION_SET, .node = { .key = kv_string("/a") } };
         KvEvent back = { .index = 77 };
@@ -181,7 +206,9 @@ static void bytes_that_are_no_event_are_refused(void **state) {
 static void the_window_survives_a_restart_and_a_copy(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *to = scratch_path(f->scratch, "copy");
-        KvCommand refresh = { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 5 };
+        KvCommand refresh = {
+                .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 5
+        };
         TreeMeta meta;
         TreeTxn *txn;
         Tree *copy;
@@ -233,7 +260,8 @@ static void large_events_make_the_window_shorter(void **state) {
                 set(f, "/large", large);
         assert_int_equal(tree_meta(f->txn, &meta), 0);
         /* Each holds the value that was and the one that is. */
-        assert_in_range(meta.windows[TREE_WINDOW_USERS].n, TREE_WINDOW_BYTES / (2 * KV_VALUE_MAX) - 4, TREE_WINDOW_BYTES / (2 * KV_VALUE_MAX));
+        assert_in_range(meta.windows[TREE_WINDOW_USERS].n, TREE_WINDOW_BYTES / (2 * KV_VALUE_MAX) - 4,
+                        TREE_WINDOW_BYTES / (2 * KV_VALUE_MAX));
         assert_true(meta.windows[TREE_WINDOW_USERS].bytes <= TREE_WINDOW_BYTES);
         assert_remembered(f, f->txn);
 }

@@ -1,4 +1,5 @@
-/* Publication of what this machine is: until the cluster has it, again when that changes, and no more often. The time is virtual. */
+/* Publication of what this machine is: until the cluster has it, again when that changes, and no more often.
+ * The time is virtual. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -39,7 +40,9 @@ int __wrap_registry_publish_facts(Registry *r, const Machine *facts, RegistryDon
         publishing.n++;
         publishing.done = done;
         publishing.userdata = userdata;
-        return publishing.error < 0 || publishing.held ? publishing.error : __real_registry_publish_facts(r, facts, done, userdata);
+        return publishing.error < 0 || publishing.held ?
+                       publishing.error :
+                       __real_registry_publish_facts(r, facts, done, userdata);
 }
 
 /* By which facts hear of changes, and what they deferred since. */
@@ -93,7 +96,10 @@ static int room_setup(void **state) {
         room->host = host_new(false);
         room->world = world_new(1, false);
         room->loop = world_loop_new(room->world, "facts");
-        room->machine = (Machine) { .name = (char *) "beta", .address = (char *) "10.0.0.2", .version = (char *) "1", .boot_id = (char *) "b" };
+        room->machine = (Machine) { .name = (char *) "beta",
+                                    .address = (char *) "10.0.0.2",
+                                    .version = (char *) "1",
+                                    .boot_id = (char *) "b" };
         memcpy(room->machine.id, room->host->id, sizeof(room->machine.id));
         *state = room;
         return 0;
@@ -112,7 +118,8 @@ static int room_teardown(void **state) {
 }
 
 static void open_facts(Room *room) {
-        assert_int_equal(facts_new(&room->facts, world_loop(room->loop), room->host->registry, &room->machine), 0);
+        assert_int_equal(
+                facts_new(&room->facts, world_loop(room->loop), room->host->registry, &room->machine), 0);
 }
 
 static void run_ms(Room *room, uint64_t ms) {
@@ -188,7 +195,9 @@ static void what_changes_is_published_at_once_or_after_the_answer_that_is_to_com
         until_known_as(room, "gamma");
         assert_int_equal(publishing.n, 2);
         room->machine.name = (char *) "alpha"; /* published by another one */
-        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &room->machine, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &room->machine,
+                                                                      host_on_done, room->host)),
+                         KV_OK);
         assert_string_equal(known(room)->name, "alpha");
         until_known_as(room, "gamma");
         assert_int_equal(publishing.n, 4);
@@ -210,12 +219,17 @@ static void what_changes_is_published_at_once_or_after_the_answer_that_is_to_com
 
 static void a_publication_for_another_machine_costs_nothing(void **state) {
         Room *room = *state;
-        Machine other = { .id = "cccccccccccccccccccccccccccccccc", .name = (char *) "other", .address = (char *) "10.0.0.3", .version = (char *) "1",
+        Machine other = { .id = "cccccccccccccccccccccccccccccccc",
+                          .name = (char *) "other",
+                          .address = (char *) "10.0.0.3",
+                          .version = (char *) "1",
                           .boot_id = (char *) "c" };
 
         open_facts(room);
         until_known_as(room, "beta");
-        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &other, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &other,
+                                                                      host_on_done, room->host)),
+                         KV_OK);
         settle(room);
         assert_int_equal(publishing.n, 2); /* with that one */
         assert_string_equal(known(room)->name, "beta");
@@ -227,25 +241,32 @@ static void only_changes_of_this_machine_are_looked_at(void **state) {
                 const char *machine; /* "": this one */
                 bool expected;
         } rows[] = {
-                { CHANGED_ALL, NULL, true },    { CHANGED_MACHINE, NULL, true },   { CHANGED_MACHINE, "", true }, { CHANGED_MACHINE, "cccc", false },
-                { CHANGED_UNIT, NULL, false },  { CHANGED_TARGET, NULL, false },   { CHANGED_ORDER, "", false },  { CHANGED_STATE, "", false },
-                { CHANGED_PRESENCE, "", false }, { CHANGED_PROBLEM, NULL, false }, { CHANGED_CLUSTER, NULL, false },
+                { CHANGED_ALL, NULL, true },      { CHANGED_MACHINE, NULL, true },
+                { CHANGED_MACHINE, "", true },    { CHANGED_MACHINE, "cccc", false },
+                { CHANGED_UNIT, NULL, false },    { CHANGED_TARGET, NULL, false },
+                { CHANGED_ORDER, "", false },     { CHANGED_STATE, "", false },
+                { CHANGED_PRESENCE, "", false },  { CHANGED_PROBLEM, NULL, false },
+                { CHANGED_CLUSTER, NULL, false },
         };
         Room *room = *state;
 
         open_facts(room);
         until_known_as(room, "beta");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                const char *machine = rows[i].machine && !rows[i].machine[0] ? room->host->id : rows[i].machine;
+                const char *machine = rows[i].machine && !rows[i].machine[0] ? room->host->id :
+                                                                               rows[i].machine;
 
                 n_deferred = 0;
-                listener->on_change(listener->userdata, &(RegistryChange) { .kind = rows[i].kind, .machine = machine });
+                listener->on_change(listener->userdata,
+                                    &(RegistryChange) { .kind = rows[i].kind, .machine = machine });
                 assert_int_equal(n_deferred, rows[i].expected);
         }
 }
 
 static void the_address_that_lists_show_is_the_first_that_can_be_reached(void **state) {
-        struct sockaddr_in addresses[3] = { { .sin_family = AF_INET }, { .sin_family = AF_INET }, { .sin_family = AF_INET } };
+        struct sockaddr_in addresses[3] = { { .sin_family = AF_INET },
+                                            { .sin_family = AF_INET },
+                                            { .sin_family = AF_INET } };
         struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
         struct ifaddrs all[] = {
                 { .ifa_flags = IFF_UP },
@@ -307,9 +328,11 @@ static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **sta
 
         assert_int_equal(getifaddrs(&all), 0);
         for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
-                if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) || !(i->ifa_flags & IFF_UP))
+                if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
+                    !(i->ifa_flags & IFF_UP))
                         continue;
-                assert_non_null(inet_ntop(AF_INET, &((const struct sockaddr_in *) i->ifa_addr)->sin_addr, each, sizeof(each)));
+                assert_non_null(inet_ntop(AF_INET, &((const struct sockaddr_in *) i->ifa_addr)->sin_addr,
+                                          each, sizeof(each)));
                 if (!any)
                         found = streq(each, address);
                 any = true;

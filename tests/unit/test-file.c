@@ -191,7 +191,9 @@ static void a_folder_is_read_by_name_with_what_is_wrong_with_each_file(void **st
         static const struct {
                 const char *name, *text; /* NULL: it cannot be read, ... */
                 int error;               /* ... for this reason */
-        } expected[] = { { "a.conf", "1" }, { "b.conf", NULL, -EFBIG }, { "c.conf", "" }, { "d.conf", NULL, -ELOOP } };
+        } expected[] = {
+                { "a.conf", "1" }, { "b.conf", NULL, -EFBIG }, { "c.conf", "" }, { "d.conf", NULL, -ELOOP }
+        };
         FolderFile *files = NULL;
         Lab *lab = *state;
         size_t n = 0;
@@ -212,13 +214,15 @@ static void a_folder_is_read_by_name_with_what_is_wrong_with_each_file(void **st
                 assert_string_equal(files[i].name, expected[i].name);
                 assert_int_equal(files[i].error, expected[i].error);
                 assert_int_equal(files[i].size, expected[i].text ? strlen(expected[i].text) : 0);
-                assert_string_equal(files[i].text ? files[i].text : "none", expected[i].text ? expected[i].text : "none");
+                assert_string_equal(files[i].text ? files[i].text : "none",
+                                    expected[i].text ? expected[i].text : "none");
         }
         folder_files_free(files, n);
 
         files = NULL;
         n = 7;
-        assert_int_equal(read_folder_at(lab->fd, "folder", ".conf", ELEMENTS(expected) - 1, 5, &files, &n), -E2BIG);
+        assert_int_equal(read_folder_at(lab->fd, "folder", ".conf", ELEMENTS(expected) - 1, 5, &files, &n),
+                         -E2BIG);
         assert_int_equal(read_folder_at(lab->fd, "none", ".conf", 9, 5, &files, &n), -ENOENT);
         assert_int_equal(read_folder_at(lab->fd, "folder/a.conf", ".conf", 9, 5, &files, &n), -ENOTDIR);
         assert_null(files);

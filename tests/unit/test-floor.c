@@ -210,7 +210,9 @@ static void a_new_lineage_is_measured_by_itself(void **state) {
 }
 
 static void a_record_that_cannot_be_read_is_one_of_unknown_height(void **state) {
-        static const char *const records[] = { "", "1\n", "1\nlineage 00000000000000ab\nindex", "1\nlineage 00000000000000ab\nindex 5\nmore", "2\nlineage 1\nindex 2\n" };
+        static const char *const records[] = { "", "1\n", "1\nlineage 00000000000000ab\nindex",
+                                               "1\nlineage 00000000000000ab\nindex 5\nmore",
+                                               "2\nlineage 1\nindex 2\n" };
         Room *room = *state;
         Floor *f = &room->floor;
 
@@ -228,16 +230,28 @@ static void a_record_that_cannot_be_read_is_one_of_unknown_height(void **state) 
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(a_tree_without_a_record_is_served_once_a_majority_has_confirmed_it, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_tree_without_a_record_is_served_once_a_majority_has_confirmed_it, room_setup,
+                        room_teardown),
                 cmocka_unit_test_setup_teardown(what_is_shown_was_recorded_before, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(a_step_costs_no_write, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(after_a_crash_the_tree_that_was_shown_is_shown_and_another_waits, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(who_was_never_confirmed_before_a_crash_waits_again, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(a_stop_in_order_leaves_the_figure_itself, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(what_is_acknowledged_ahead_of_the_tree_is_recorded_before_and_binds_after_a_crash, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(a_host_without_a_tree_shows_nothing_of_the_cluster_it_showed_before, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(a_new_lineage_is_measured_by_itself, room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(a_record_that_cannot_be_read_is_one_of_unknown_height, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(
+                        after_a_crash_the_tree_that_was_shown_is_shown_and_another_waits, room_setup,
+                        room_teardown),
+                cmocka_unit_test_setup_teardown(who_was_never_confirmed_before_a_crash_waits_again,
+                                                room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_stop_in_order_leaves_the_figure_itself, room_setup,
+                                                room_teardown),
+                cmocka_unit_test_setup_teardown(
+                        what_is_acknowledged_ahead_of_the_tree_is_recorded_before_and_binds_after_a_crash,
+                        room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_host_without_a_tree_shows_nothing_of_the_cluster_it_showed_before, room_setup,
+                        room_teardown),
+                cmocka_unit_test_setup_teardown(a_new_lineage_is_measured_by_itself, room_setup,
+                                                room_teardown),
+                cmocka_unit_test_setup_teardown(a_record_that_cannot_be_read_is_one_of_unknown_height,
+                                                room_setup, room_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,7 @@ typedef struct Web {
         unsigned n_parked, n_gone, n_drained, n_requests;
         size_t body_limit;
         bool park_all;
-        char heavy[16][16];     /* targets of requests that took all work of a turn, as they were handled ... */
+        char heavy[16][16]; /* targets of requests that took all work of a turn, as they were handled ... */
         uint64_t heavy_turn[16]; /* ... and in which turn */
         unsigned n_heavy;
 } Web;
@@ -52,7 +52,8 @@ static void web_on_request(void *userdata, HttpRequest *q) {
         } else if (starts_with(q->target, "/empty"))
                 http_answer(q, 204, NULL, NULL, NULL, 0);
         else if (starts_with(q->target, "/fields"))
-                http_answer(q, 301, NULL, (HttpField[]) { { "Location", "/a\r\nSet-Cookie: b" }, {} }, NULL, 0);
+                http_answer(q, 301, NULL, (HttpField[]) { { "Location", "/a\r\nSet-Cookie: b" }, {} }, NULL,
+                            0);
         else if (starts_with(q->target, "/large")) {
                 char *large = NEW0(char, 1000000);
 
@@ -148,7 +149,8 @@ static const char *last_body(const End *e) {
         return found ?: "";
 }
 
-/* From version 9 on the parser rejects by itself a blank before a colon and a folded field: with 400, and without a reason. */
+/* From version 9 on the parser rejects by itself a blank before a colon and a folded field: with 400, and
+ * without a reason. */
 static void assert_reason(const char *body, const char *expected) {
         if (LLHTTP_VERSION_MAJOR < 9 || !streq(body, "400 Bad Request"))
                 assert_string_equal(body, expected);
@@ -191,8 +193,10 @@ static void a_request_is_answered_and_the_connection_kept(void **state) {
 }
 
 static void bytes_one_by_one_are_understood_alike(void **state) {
-        static const char request[] = "PUT http://other:8/x?y HTTP/1.1\r\nHost: h\r\nX: \r\nContent-Type: a/b\r\ncontent-type: c\r\n"
-                                      "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\nTrailer: t\r\n\r\n";
+        static const char request[] = "PUT http://other:8/x?y HTTP/1.1\r\nHost: h\r\nX: \r\nContent-Type: "
+                                      "a/b\r\ncontent-type: c\r\n"
+                                      "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;ext=1\r\n "
+                                      "world\r\n0\r\nTrailer: t\r\n\r\n";
         Web *web = *state;
         End e;
 
@@ -201,7 +205,8 @@ static void bytes_one_by_one_are_understood_alike(void **state) {
                 assert_int_equal(stream_write(e.stream, request + i, 1), 0);
                 if (i % 7 == 0) /* so that they arrive in pieces */
                         for (int turn = 0; turn < 3; turn++) {
-                                Deferred stop = { .run = (void (*)(void *)) loop_uv_stop, .userdata = web->pair.uv };
+                                Deferred stop = { .run = (void (*)(void *)) loop_uv_stop,
+                                                  .userdata = web->pair.uv };
 
                                 loop_defer(web->pair.loop, &stop);
                                 loop_uv_run(web->pair.uv);
@@ -243,7 +248,8 @@ static void a_method_that_nobody_knows_reaches_the_handler(void **state) {
                 char request[100];
                 End e;
 
-                snprintf(request, sizeof(request), "%s /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab", methods[i]);
+                snprintf(request, sizeof(request), "%s /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab",
+                         methods[i]);
                 ask(web, &e, request);
                 assert_true(starts_with(last_body(&e), methods[i]));
                 assert_true(ends_with(last_body(&e), "body=ab"));
@@ -255,7 +261,9 @@ static void an_upgrade_is_not_taken_up(void **state) {
         Web *web = *state;
         End e;
 
-        ask(web, &e, "GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n\r\n");
+        ask(web, &e,
+            "GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
+            "h2c\r\nHTTP2-Settings: A\r\n\r\n");
         assert_true(starts_with(end_text(&e), "HTTP/1.1 200 "));
         text_clear(&e.got);
         end_send(&e, "GET /y HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -330,15 +338,18 @@ static void pipelined_requests_are_answered_one_by_one_in_order(void **state) {
 
         web->park_all = true;
         end_connect(&e, &web->pair);
-        end_send(&e, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nPUT /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok\r\n"
+        end_send(&e, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nPUT /2 HTTP/1.1\r\nHost: h\r\nContent-Length: "
+                     "2\r\n\r\nok\r\n"
                      "GET /3 HTTP/1.1\r\nHost: h\r\n\r\n");
         for (unsigned i = 1; i <= 3; i++) {
                 RUN_UNTIL(&web->pair, web->n_parked == i);
                 echo(web->parked[i - 1]);
-                assert_int_equal(web->n_parked, i); /* the next comes from the loop, not from inside the answer */
+                assert_int_equal(web->n_parked,
+                                 i); /* the next comes from the loop, not from inside the answer */
         }
         RUN_UNTIL(&web->pair, answered(&e, 3));
-        const char *one = strstr(end_text(&e), "GET /1 "), *two = strstr(end_text(&e), "PUT /2 host=h type=-*0 body=ok");
+        const char *one = strstr(end_text(&e), "GET /1 "),
+                   *two = strstr(end_text(&e), "PUT /2 host=h type=-*0 body=ok");
         assert_non_null(one);
         assert_true(two > one);
         assert_true(strstr(end_text(&e), "GET /3 ") > two);
@@ -352,7 +363,10 @@ static void many_requests_ahead_are_held_back_and_all_answered(void **state) {
         End e;
 
         for (int i = 0; i < N; i++)
-                text_printf(&all, "GET /%d HTTP/1.1\r\nHost: h\r\nX-Padding: 012345678901234567890123456789\r\n\r\n", i);
+                text_printf(
+                        &all,
+                        "GET /%d HTTP/1.1\r\nHost: h\r\nX-Padding: 012345678901234567890123456789\r\n\r\n",
+                        i);
         text_append(&all, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
         end_connect(&e, &web->pair);
         end_send(&e, all.chars);
@@ -371,39 +385,53 @@ static void broken_requests_are_refused_and_closed(void **state) {
                 { "THISMETHODISLONGERTHANANYBODYNEEDS / HTTP/1.1\r\n\r\n", "400", "400 Bad Request" },
                 { "GET / HTTP/1.1\r\n\r\n", "400", "400 Bad Request: missing required Host header" },
                 { "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
-                { "GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400", "400 Bad Request: a blank before the colon of a field" },
-                { "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", "400", "400 Bad Request: a folded field" },
+                { "GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400",
+                  "400 Bad Request: a blank before the colon of a field" },
+                { "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", "400",
+                  "400 Bad Request: a folded field" },
                 { "GET / HTTP/1.1\r\nHost: a\r\n b: c\r\n\r\n", "400", NULL },
                 { "GET / HTTP/1.1\r\n Host: a\r\n\r\n", "400", NULL },
                 { "GET / HTTP/1.1\r\nHost: a\r\nnocolon\r\n\r\n", "400", "400 Bad Request" },
-                { "GET / HTTP/1.1\r\nHost: a\r\nX: a\x01" "b\r\n\r\n", "400", "400 Bad Request" },
+                { "GET / HTTP/1.1\r\nHost: a\r\nX: a\x01"
+                  "b\r\n\r\n",
+                  "400", "400 Bad Request" },
                 { "GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
                 { "GET /\t HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
                 { "GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
                 { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "400", "400 Bad Request" },
                 { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", "400", "400 Bad Request" },
-                { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", "400", "400 Bad Request" },
-                { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400", "400 Bad Request" },
-                { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400", NULL },
-                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", "400", NULL },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", "400",
+                  "400 Bad Request" },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400",
+                  "400 Bad Request" },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                  "400", NULL },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+                  "400", NULL },
                 { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", "400", NULL },
                 { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "400",
                   "400 Bad Request: a transfer coding that is not known" },
                 { "PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "400",
                   "400 Bad Request: a transfer coding that is not known" },
-                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400", "400 Bad Request" },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400",
+                  "400 Bad Request" },
                 { "GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505", NULL },
                 { "GET / HTTP/3.7\r\nHost: a\r\n\r\n", "505", NULL },
                 { "GET http: HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
-                { "GET http:// HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request: a target without a host" },
-                { "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request: a target without a host" },
+                { "GET http:// HTTP/1.1\r\nHost: a\r\n\r\n", "400",
+                  "400 Bad Request: a target without a host" },
+                { "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", "400",
+                  "400 Bad Request: a target without a host" },
                 { "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
                 { "GET /  HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
                 { "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
-                { "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", "400", "400 Bad Request: a field without a name" },
+                { "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", "400",
+                  "400 Bad Request: a field without a name" },
                 { "GET / HTTP/1.1\r\nHost:\r\n a\r\n\r\n", "400", "400 Bad Request: a folded field" },
-                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \t\r\n chunked\r\n\r\n0\r\n\r\n", "400", "400 Bad Request: a folded field" },
-                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n: x\r\n\r\n", "400", "400 Bad Request: a field without a name" },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \t\r\n chunked\r\n\r\n0\r\n\r\n", "400",
+                  "400 Bad Request: a folded field" },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n: x\r\n\r\n", "400",
+                  "400 Bad Request: a field without a name" },
         };
         Web *web = *state;
 
@@ -425,7 +453,8 @@ static void broken_requests_are_refused_and_closed(void **state) {
 }
 
 static void a_fold_is_seen_wherever_the_pieces_are_cut(void **state) {
-        static const char *const requests[] = { "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n \tc\r\n\r\n" };
+        static const char *const requests[] = { "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n",
+                                                "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n \tc\r\n\r\n" };
         Web *web = *state;
 
         for (size_t i = 0; i < ELEMENTS(requests); i++)
@@ -469,8 +498,9 @@ static void what_is_too_large_is_refused_and_what_is_just_large_works(void **sta
                 size_t path, fields, value;
                 const char *status;
         } sizes[] = {
-                { 8000, 1, 10, "200" },    { 16000, 1, 10, "200" },  { 17000, 1, 10, "414" },  { 10, 1, 16000, "200" },
-                { 10, 62, 200, "200" },    { 10, 64, 10, "431" },    { 10, 2, 17000, "431" },  { 10, 1, 40000, "431" },
+                { 8000, 1, 10, "200" },  { 16000, 1, 10, "200" }, { 17000, 1, 10, "414" },
+                { 10, 1, 16000, "200" }, { 10, 62, 200, "200" },  { 10, 64, 10, "431" },
+                { 10, 2, 17000, "431" }, { 10, 1, 40000, "431" },
         };
         Web *web = *state;
 
@@ -509,7 +539,9 @@ static void a_body_above_the_handlers_limit_is_413_however_it_is_framed(void **s
         ask(web, &e, "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
         assert_true(starts_with(end_text(&e), "HTTP/1.1 413 "));
         end_done(&e);
-        ask(web, &e, "PUT /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\nabc\r\n0\r\n\r\n");
+        ask(web, &e,
+            "PUT /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+            "chunked\r\n\r\n3\r\nabc\r\n3\r\nabc\r\n0\r\n\r\n");
         assert_true(starts_with(end_text(&e), "HTTP/1.1 413 "));
         end_done(&e);
 }
@@ -555,9 +587,11 @@ static void a_request_that_begins_in_the_packet_of_another_has_the_same_time(voi
                 { "GET /1 HT", "TP/1.1\r\nHost: h\r\n\r\nG", "the request did not come in time" },
                 { "GET /1 HT", "TP/1.1\r\nHost: h\r\n\r\nGET /2 HT", "the request did not come in time" },
                 { "GE", "T /1 HTTP/1.1\r\nHost: h\r\n\r\nGE", "the request did not come in time" },
-                { "PUT /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na", "bPUT /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na",
+                { "PUT /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na",
+                  "bPUT /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na",
                   "the body did not come in time" },
-                { "PUT /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na", "bPUT /2 HTTP/1.1\r\n", "the request did not come in time" },
+                { "PUT /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na", "bPUT /2 HTTP/1.1\r\n",
+                  "the request did not come in time" },
         };
         Web *web = *state;
 
@@ -567,7 +601,8 @@ static void a_request_that_begins_in_the_packet_of_another_has_the_same_time(voi
 
                 end_connect(&e, &web->pair);
                 end_send(&e, rows[i].first);
-                while (!web->server->connections || web->server->connections->head_size + web->server->connections->method_size == 0)
+                while (!web->server->connections ||
+                       web->server->connections->head_size + web->server->connections->method_size == 0)
                         turn(web);
                 end_send(&e, rows[i].second);
                 RUN_UNTIL(&web->pair, e.finished);
@@ -670,7 +705,8 @@ static void a_client_that_does_not_read_bounds_the_stream_and_draining_goes_on(v
                 assert_true(sent < 10000000);
         }
         assert_int_equal(r, -ENOBUFS);
-        assert_true(stream_held(web->parked[0]->stream) < http_limits_default.backlog_size + 2 * sizeof(block));
+        assert_true(stream_held(web->parked[0]->stream) <
+                    http_limits_default.backlog_size + 2 * sizeof(block));
         assert_int_equal(web->n_drained, 0);
 
         stream_pause(e.stream, false);
@@ -712,11 +748,16 @@ static void limits_that_were_told_count_and_are_named(void **state) {
         static const struct {
                 const char *request, *status, *sentence;
         } rows[] = {
-                { "GET /123456789012345678901234567890123456789012345678901234567890 HTTP/1.1\r\nHost: h\r\n\r\n", "414", "the request line is limited to 50 bytes" },
+                { "GET /123456789012345678901234567890123456789012345678901234567890 HTTP/1.1\r\nHost: "
+                  "h\r\n\r\n",
+                  "414", "the request line is limited to 50 bytes" },
                 { "GET / HTTP/1.1\r\nHost: h\r\nA: 1\r\nB: 2\r\n\r\n", "431", "a request may have 2 fields" },
-                { "GET / HTTP/1.1\r\nHost: 123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890", "431",
-                  "the head is limited to 100 bytes" },
-                { "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1025\r\n\r\n", "413", "the body is limited to 1 KiB" },
+                { "GET / HTTP/1.1\r\nHost: "
+                  "12345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+                  "0",
+                  "431", "the head is limited to 100 bytes" },
+                { "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1025\r\n\r\n", "413",
+                  "the body is limited to 1 KiB" },
         };
         Web *web = *state;
 
@@ -738,7 +779,8 @@ static void limits_that_were_told_count_and_are_named(void **state) {
         assert_int_equal(web->n_requests, 0);
 }
 
-static const char *say_it_in_capitals(void *userdata, void *door, unsigned status, const char *sentence, Text *body) {
+static const char *say_it_in_capitals(void *userdata, void *door, unsigned status, const char *sentence,
+                                      Text *body) {
         assert_ptr_equal(door, userdata); /* see web_on_accepted() */
         text_printf(body, "REFUSED %u %s", status, sentence);
         return "application/capitals";
@@ -751,7 +793,9 @@ static void what_is_beyond_a_limit_is_said_in_the_doors_way_and_what_is_no_http_
 
         handler.write_refusal = say_it_in_capitals;
         web->server = http_server_free(web->server);
-        assert_int_equal(http_server_new(&web->server, web->pair.loop, &handler, web, &(HttpLimits) { .connections = 1, .line_size = 5 }), 0);
+        assert_int_equal(http_server_new(&web->server, web->pair.loop, &handler, web,
+                                         &(HttpLimits) { .connections = 1, .line_size = 5 }),
+                         0);
         ask(web, &e, "GET /long/ HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_string_equal(last_body(&e), "REFUSED 414 the request line is limited to 5 bytes");
         assert_contains(end_text(&e), "Content-Type: application/capitals\r\n");
@@ -810,14 +854,16 @@ static void who_stops_in_a_body_is_408_and_who_does_not_read_is_cut(void **state
         end_done(&e);
 }
 
-/* A client has as long for an answer as LimitAnswerSec= says, also when the next request has begun; that one's time begins then. */
+/* A client has as long for an answer as LimitAnswerSec= says, also when the next request has begun; that
+ * one's time begins then. */
 static void a_request_that_begins_during_an_answer_has_its_time_behind_that(void **state) {
         static const struct {
                 const char *request, *left;
         } rows[] = {
                 { "G", "the request did not come in time" },
                 { "GET /2 HT", "the request did not come in time" },
-                { "PUT /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na", "the body did not come in time" },
+                { "PUT /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na",
+                  "the body did not come in time" },
         };
         enum { SIZE = 400000 };
         Web *web = *state;
@@ -881,7 +927,8 @@ static size_t drain_raw(int fd) {
         return got;
 }
 
-/* The kernel takes a large answer piece by piece. That is progress, though the memory is given back only with the last piece. */
+/* The kernel takes a large answer piece by piece. That is progress, though the memory is given back only with
+ * the last piece. */
 static void who_reads_a_large_answer_slowly_is_not_cut_and_all_of_it_is_held_meanwhile(void **state) {
         static const char request[] = "GET /large HTTP/1.1\r\nHost: h\r\n\r\n";
         Web *web = *state;
@@ -993,7 +1040,8 @@ static void a_parked_request_does_not_keep_its_body(void **state) {
 }
 
 static void requests_that_cost_a_turn_are_handled_one_a_turn_in_the_order_of_arrival(void **state) {
-        static const char *const order[] = { "/heavy/0", "/heavy/0b", "/heavy/1", "/heavy/2", "/heavy/3", "/heavy/4", "/heavy/5", "/heavy/0c" };
+        static const char *const order[] = { "/heavy/0", "/heavy/0b", "/heavy/1", "/heavy/2",
+                                             "/heavy/3", "/heavy/4",  "/heavy/5", "/heavy/0c" };
         Web *web = *state;
         End e[6];
 
@@ -1005,7 +1053,8 @@ static void requests_that_cost_a_turn_are_handled_one_a_turn_in_the_order_of_arr
                 snprintf(request, sizeof(request), "GET /heavy/%zu HTTP/1.1\r\nHost: h\r\n\r\n", i);
                 end_send(&e[i], request);
                 if (i == 0)
-                        end_send(&e[i], "GET /heavy/0b HTTP/1.1\r\nHost: h\r\n\r\nGET /heavy/0c HTTP/1.1\r\nHost: h\r\n\r\n");
+                        end_send(&e[i], "GET /heavy/0b HTTP/1.1\r\nHost: h\r\n\r\nGET /heavy/0c "
+                                        "HTTP/1.1\r\nHost: h\r\n\r\n");
         }
         RUN_UNTIL(&web->pair, web->n_heavy == ELEMENTS(order));
         for (size_t i = 0; i < ELEMENTS(order); i++) {
@@ -1021,7 +1070,8 @@ static void requests_that_cost_a_turn_are_handled_one_a_turn_in_the_order_of_arr
 }
 
 static void small_requests_do_not_wait_for_large_ones(void **state) {
-        static const char *const order[] = { "/heavy/0", "/heavy/small0", "/heavy/1", "/heavy/small1", "/heavy/2", "/heavy/3" };
+        static const char *const order[] = { "/heavy/0",      "/heavy/small0", "/heavy/1",
+                                             "/heavy/small1", "/heavy/2",      "/heavy/3" };
         enum { SIZE = 20000 };
         static char request[SIZE + 128];
         Web *web = *state;
@@ -1033,7 +1083,9 @@ static void small_requests_do_not_wait_for_large_ones(void **state) {
         for (size_t i = 0; i < ELEMENTS(small); i++)
                 end_connect(&small[i], &web->pair);
         for (size_t i = 0; i < ELEMENTS(large); i++) {
-                snprintf(request, sizeof(request), "PUT /heavy/%zu HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%0*d", i, SIZE, SIZE, 0);
+                snprintf(request, sizeof(request),
+                         "PUT /heavy/%zu HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%0*d", i, SIZE,
+                         SIZE, 0);
                 end_send(&large[i], request);
         }
         for (size_t i = 0; i < ELEMENTS(small); i++) {
@@ -1060,7 +1112,8 @@ static void a_request_that_waits_for_a_turn_ends_with_its_client(void **state) {
         end_connect(&last, &web->pair);
         end_send(&first, "GET /heavy/1 HTTP/1.1\r\nHost: h\r\n\r\n");
         end_send(&leaver, "GET /heavy/2 HTTP/1.1\r\nHost: h\r\n\r\nGET /heavy/3 HTTP/1.1\r\nHost: h\r\n\r\n");
-        RUN_UNTIL(&web->pair, web->n_heavy == 2); /* its second one has been read, and waits behind the others */
+        RUN_UNTIL(&web->pair,
+                  web->n_heavy == 2); /* its second one has been read, and waits behind the others */
         end_send(&last, "GET /heavy/4 HTTP/1.1\r\nHost: h\r\n\r\n");
         end_done(&leaver);
         RUN_UNTIL(&web->pair, answered(&last, 1));
@@ -1072,7 +1125,8 @@ static void a_request_that_waits_for_a_turn_ends_with_its_client(void **state) {
 }
 
 static void a_client_that_sends_no_more_is_answered_though_its_request_waited(void **state) {
-        static const char heavy[] = "GET /heavy/1 HTTP/1.1\r\nHost: h\r\n\r\n", request[] = "GET /after HTTP/1.1\r\nHost: h\r\n\r\n";
+        static const char heavy[] = "GET /heavy/1 HTTP/1.1\r\nHost: h\r\n\r\n",
+                          request[] = "GET /after HTTP/1.1\r\nHost: h\r\n\r\n";
         Web *web = *state;
         char got[256] = "";
         End first;
@@ -1213,7 +1267,8 @@ static void media_types_are_read_as_go_reads_them(void **state) {
                 Error err = {};
                 int r = http_media_type(cases[i].s, &size, &err);
 
-                if (r != (cases[i].problem ? -EINVAL : 0) || size != cases[i].size || !streq(err.message, cases[i].problem ?: ""))
+                if (r != (cases[i].problem ? -EINVAL : 0) || size != cases[i].size ||
+                    !streq(err.message, cases[i].problem ?: ""))
                         fail_msg("%s: %zu %s", cases[i].s, size, err.message);
         }
 }

@@ -1,4 +1,5 @@
-/* HTTP requests over streams and a clock of the test's own: how long each part of one may take, how large it may be, what is kept of it. */
+/* HTTP requests over streams and a clock of the test's own: how long each part of one may take, how large it
+ * may be, what is kept of it. */
 #include "tests/unit/http_bench.h"
 
 #define PUT(size) "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: " size "\r\n\r\n"
@@ -37,9 +38,11 @@ static void each_part_of_a_request_has_its_time(void **state) {
                 { GET("/"), NULL, 60000 - 9000, NULL },
                 { GET("/"), "G", 10000, "408 Request Timeout: the request did not come in time" },
                 { GET("/") "G", NULL, 1000, "408 Request Timeout: the request did not come in time" },
-                { "GET / HT", "TP/1.1\r\nHost: h\r\n\r\nG", 10000, "408 Request Timeout: the request did not come in time" },
+                { "GET / HT", "TP/1.1\r\nHost: h\r\n\r\nG", 10000,
+                  "408 Request Timeout: the request did not come in time" },
                 { PUT("900"), "a", 1000, "408 Request Timeout: the body did not come in time" },
-                { "PUT", " / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", 10000, "408 Request Timeout: the body did not come in time" },
+                { "PUT", " / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", 10000,
+                  "408 Request Timeout: the body did not come in time" },
                 { PUT("2"), "ab", 60000, NULL },
                 { PUT("1"), "a" PUT("2"), 10000, "408 Request Timeout: the body did not come in time" },
         };
@@ -63,7 +66,8 @@ static void each_part_of_a_request_has_its_time(void **state) {
                 else
                         assert_int_equal(w->said.size, size);
                 assert_int_equal(connection_of(w)->state, HTTP_CLOSING);
-                w->base.events->on_read(w->base.userdata, GET("/late"), strlen(GET("/late"))); /* is not heard */
+                w->base.events->on_read(w->base.userdata, GET("/late"),
+                                        strlen(GET("/late"))); /* is not heard */
                 assert_string_not_equal(b->target, "/late");
                 pass(b, 3600000);
                 assert_false(w->closed); /* the rest is the stream's */
@@ -107,7 +111,8 @@ static void take(Wire *w, size_t size) {
         w->base.held -= size;
 }
 
-/* 1 KiB in the time of an answer, each time; also of one after which the connection ends, and of the last words to who leaves. */
+/* 1 KiB in the time of an answer, each time; also of one after which the connection ends, and of the last
+ * words to who leaves. */
 static void an_answer_goes_on_as_long_as_enough_of_it_is_read(void **state) {
         enum { SIZE = 50000 };
         static char body[SIZE];
@@ -115,7 +120,9 @@ static void an_answer_goes_on_as_long_as_enough_of_it_is_read(void **state) {
 
         for (unsigned way = 0; way < 4; way++)
                 for (unsigned enough = 0; enough < 2; enough++) {
-                        Wire *w = asked(b, way == 1 ? "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" : GET("/"));
+                        Wire *w = asked(b, way == 1 ?
+                                                   "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" :
+                                                   GET("/"));
                         HttpConnection *c = connection_of(w);
                         unsigned gone = b->n_gone;
 
@@ -136,7 +143,8 @@ static void an_answer_goes_on_as_long_as_enough_of_it_is_read(void **state) {
                                 assert_false(w->closed);
                                 pass(b, 1);
                                 if (!w->closed)
-                                        assert_int_equal(c->held, c->bytes.capacity + c->pending.capacity + w->base.held);
+                                        assert_int_equal(c->held, c->bytes.capacity + c->pending.capacity +
+                                                                          w->base.held);
                         }
                         assert_int_equal(w->closed, !enough);
                         if (enough) {
@@ -203,8 +211,9 @@ static void limits_are_exact(void **state) {
                 size_t max;
                 const char *status; /* one above */
         } rows[_LIMITS] = {
-                [LINE] = { 50, "414" },   [HEAD] = { 101, "431" },  [FIELDS] = { 3, "431" }, [BODY] = { 1000, "413" },
-                [CHUNKED] = { 1000, "413" }, [METHOD] = { 31, "400" }, [BLANKS] = { 15, "400" },
+                [LINE] = { 50, "414" },   [HEAD] = { 101, "431" },     [FIELDS] = { 3, "431" },
+                [BODY] = { 1000, "413" }, [CHUNKED] = { 1000, "413" }, [METHOD] = { 31, "400" },
+                [BLANKS] = { 15, "400" },
         };
         Bench *b = *state;
 
@@ -213,7 +222,9 @@ static void limits_are_exact(void **state) {
                         Wire *w = come(b, "");
                         _cleanup_text_ Text t = {};
 
-                        limit(b, (HttpLimits) { .line_size = l == LINE ? 50 : 0, .head_size = l == HEAD ? 100 : 0, .fields = l == FIELDS ? 3 : 0 });
+                        limit(b, (HttpLimits) { .line_size = l == LINE ? 50 : 0,
+                                                .head_size = l == HEAD ? 100 : 0,
+                                                .fields = l == FIELDS ? 3 : 0 });
                         if (l == BLANKS)
                                 append_many(&t, '\n', n);
                         if (l == METHOD)
@@ -245,8 +256,10 @@ static void limits_are_exact(void **state) {
                         if (l == BODY)
                                 append_many(&t, 'b', n);
                         bring(w, t.chars);
-                        if (n <= rows[l].max ? !starts_with(said(w), "HTTP/1.1 200 ") || w->finished
-                                             : strncmp(said(w) + strlen("HTTP/1.1 "), rows[l].status, 3) != 0 || !w->finished)
+                        if (n <= rows[l].max ?
+                                    !starts_with(said(w), "HTTP/1.1 200 ") || w->finished :
+                                    strncmp(said(w) + strlen("HTTP/1.1 "), rows[l].status, 3) != 0 ||
+                                            !w->finished)
                                 fail_msg("limit %u, %zu: %s", l, n, said(w));
                         if (n <= rows[l].max && l == METHOD)
                                 assert_int_equal(strlen(b->method), n);
@@ -254,12 +267,14 @@ static void limits_are_exact(void **state) {
 }
 
 static void bytes_of_methods_and_targets_are_those_of_the_standard(void **state) {
-        static const char tokens[] = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        static const char tokens[] =
+                "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         Bench *b = *state;
 
         for (unsigned byte = 1; byte < 256; byte++)
                 for (unsigned place = 0; place < 3; place++) {
-                        bool good = place == 0 ? strchr(tokens, (int) byte) != NULL : byte > ' ' && byte != 0x7f;
+                        bool good = place == 0 ? strchr(tokens, (int) byte) != NULL :
+                                                 byte > ' ' && byte != 0x7f;
                         char request[64];
                         Wire *w;
 
@@ -268,10 +283,14 @@ static void bytes_of_methods_and_targets_are_those_of_the_standard(void **state)
                         forget_all(b);
                         w = come(b, "");
                         if (place < 2)
-                                snprintf(request, sizeof(request), place == 0 ? "A%cB /x HTTP/1.1\r\nHost: h\r\n\r\n" : "GET /%cx HTTP/1.1\r\nHost: h\r\n\r\n", (char) byte);
+                                snprintf(request, sizeof(request),
+                                         place == 0 ? "A%cB /x HTTP/1.1\r\nHost: h\r\n\r\n" :
+                                                      "GET /%cx HTTP/1.1\r\nHost: h\r\n\r\n",
+                                         (char) byte);
                         else {
                                 bring(w, "GET /x");
-                                snprintf(request, sizeof(request), "%c HTTP/1.1\r\nHost: h\r\n\r\n", (char) byte);
+                                snprintf(request, sizeof(request), "%c HTTP/1.1\r\nHost: h\r\n\r\n",
+                                         (char) byte);
                         }
                         bring(w, request);
                         if (good != starts_with(said(w), "HTTP/1.1 200 "))
@@ -286,15 +305,22 @@ static void fields_that_matter_are_kept_whatever_stands_around_them(void **state
                 const char *target, *body;
         } rows[] = {
                 { GET("/"), "h", "none", "none", 0, "/", "" },
-                { "GET / HTTP/1.1\r\nhOST:a\r\norigin: http://b \r\nCONTENT-TYPE:\tc/d\t \r\n\r\n", "a", "http://b", "c/d", 1, "/", "" },
-                { "GET / HTTP/1.1\r\nHost: a\r\nContent-Type: 1\r\nContent-Type: 2\r\n\r\n", "a", "none", "1", 2, "/", "" },
-                { "GET / HTTP/1.1\r\nHosts: b\r\nHos: c\r\nHost: a\r\nOrigina: x\r\nContent-Types: y\r\n\r\n", "a", "none", "none", 0, "/", "" },
-                { "GET / HTTP/1.1\r\nHost: a\r\nContent-Type-Content-Type-Content-Type-Content-Type: y\r\nOrigin:\r\n\r\n", "a", "", "none", 0, "/", "" },
+                { "GET / HTTP/1.1\r\nhOST:a\r\norigin: http://b \r\nCONTENT-TYPE:\tc/d\t \r\n\r\n", "a",
+                  "http://b", "c/d", 1, "/", "" },
+                { "GET / HTTP/1.1\r\nHost: a\r\nContent-Type: 1\r\nContent-Type: 2\r\n\r\n", "a", "none", "1",
+                  2, "/", "" },
+                { "GET / HTTP/1.1\r\nHosts: b\r\nHos: c\r\nHost: a\r\nOrigina: x\r\nContent-Types: y\r\n\r\n",
+                  "a", "none", "none", 0, "/", "" },
+                { "GET / HTTP/1.1\r\nHost: a\r\nContent-Type-Content-Type-Content-Type-Content-Type: "
+                  "y\r\nOrigin:\r\n\r\n",
+                  "a", "", "none", 0, "/", "" },
                 { "GET http://o:1/x HTTP/1.0\r\n\r\n", "o:1", "none", "none", 0, "/x", "" },
                 { "GET /y HTTP/1.0\r\n\r\n", "", "none", "none", 0, "/y", "" },
-                { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", "a", "none", "none", 0, "/", "x" },
-                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n1\r\nx\r\n0\r\nOrigin: late\r\nContent-Type: late\r\n\r\n", "a", "none", "none", 0,
-                  "/", "x" },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", "a", "none", "none", 0, "/",
+                  "x" },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n1\r\nx\r\n0\r\nOrigin: "
+                  "late\r\nContent-Type: late\r\n\r\n",
+                  "a", "none", "none", 0, "/", "x" },
         };
         Bench *b = *state;
         Wire *kept = come(b, "");
@@ -302,7 +328,8 @@ static void fields_that_matter_are_kept_whatever_stands_around_them(void **state
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 for (unsigned v = 0; v < 2; v++) {
                         bool closes = strstr(rows[i].request, "1.0") != NULL;
-                        Wire *w = v == 0 || closes ? come(b, "") : kept; /* also behind others on a connection */
+                        Wire *w = v == 0 || closes ? come(b, "") :
+                                                     kept; /* also behind others on a connection */
 
                         bring(w, rows[i].request);
                         assert_string_equal(b->host, rows[i].host);
@@ -315,7 +342,8 @@ static void fields_that_matter_are_kept_whatever_stands_around_them(void **state
         bring(kept, "GET http://o/x HTTP/1.1\r\nHost: h\r\n\r\nGET /y HTTP/1.1\r\nHost: g\r\n\r\n");
         assert_string_equal(b->target, "/y");
         assert_string_equal(b->host, "g");
-        bring(kept, "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n");
+        bring(kept, "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+                    "chunked\r\n\r\n");
         assert_true(kept->finished);
 }
 
@@ -326,7 +354,8 @@ static void a_client_that_asks_whether_to_go_on_is_told_so_once_and_that_is_coun
                 bool told;
         } rows[] = {
                 { "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n", true },
-                { "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n", true },
+                { "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+                  true },
                 { "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\n", false },
                 { "PUT / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", false },
                 { "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n", false },
@@ -401,7 +430,8 @@ static void a_request_that_waits_keeps_its_head_alone(void **state) {
         assert_string_equal(c->request.body, "");
         http_answer(&c->request, 200, NULL, NULL, NULL, 0);
 
-        bring(w, "PUT /target HTTP/1.1\r\nHost: host\r\nContent-Length: 5\r\n\r\nsmall"); /* as small ones are */
+        bring(w,
+              "PUT /target HTTP/1.1\r\nHost: host\r\nContent-Length: 5\r\n\r\nsmall"); /* as small ones are */
         assert_int_equal(c->request.body_size, 5);
         assert_string_equal(c->request.body, "small");
 }
@@ -446,7 +476,8 @@ static void what_is_sent_ahead_is_bounded_and_goes_on_behind_the_answer(void **s
         assert_false(w->paused); /* what has been read is not ahead */
         http_answer(b->request, 200, NULL, NULL, NULL, 0);
         run(b);
-        assert_true(starts_with(strstr(said(w), "400"), "400 Bad Request")); /* so many blank lines are no request */
+        assert_true(starts_with(strstr(said(w), "400"),
+                                "400 Bad Request")); /* so many blank lines are no request */
         assert_int_equal(c->pending.size, 0);
         assert_int_equal(c->pending.capacity, 0);
 }
@@ -480,7 +511,12 @@ static void a_client_that_says_no_more_gets_the_answers_to_what_it_sent(void **s
                 const char *request;
                 unsigned answers; /* that come before the end */
         } rows[] = {
-                { "", 0 }, { "GET /x", 0 }, { PUT("5") "a", 0 }, { GET("/1"), 1 }, { GET("/1") GET("/2"), 2 }, { GET("/1") GET("/2") "GET /3", 2 },
+                { "", 0 },
+                { "GET /x", 0 },
+                { PUT("5") "a", 0 },
+                { GET("/1"), 1 },
+                { GET("/1") GET("/2"), 2 },
+                { GET("/1") GET("/2") "GET /3", 2 },
         };
         Bench *b = *state;
 
@@ -505,7 +541,8 @@ static void a_client_that_says_no_more_gets_the_answers_to_what_it_sent(void **s
         assert_int_equal(b->n_gone, 0);
 }
 
-/* One that leaves while the last of an answer is on its way has the time of an answer for it, also when the server goes. */
+/* One that leaves while the last of an answer is on its way has the time of an answer for it, also when the
+ * server goes. */
 static void the_last_words_have_their_time(void **state) {
         Bench *b = *state;
 

@@ -1,14 +1,23 @@
-/* HTTP over streams and a clock of the test's own: deadlines to the millisecond, limits to the byte, what each call writes and holds. */
+/* HTTP over streams and a clock of the test's own: deadlines to the millisecond, limits to the byte, what
+ * each call writes and holds. */
 #include "tests/unit/http_bench.h"
 
 /* -- The server -- */
 
 static void limits_have_defaults_each_of_its_own(void **state) {
         Bench *b = *state;
-        const HttpLimits expected = {
-                .connections = 10000, .line_size = 16384, .head_size = 32768, .fields = 64, .ahead_size = 65536, .backlog_size = 262144,
-                .buffer_size = 67108864, .head_ms = 10000, .body_ms = 10000, .answer_ms = 10000, .idle_ms = 60000,
-        }, ones = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
+        const HttpLimits expected = { .connections = 10000,
+                                      .line_size = 16384,
+                                      .head_size = 32768,
+                                      .fields = 64,
+                                      .ahead_size = 65536,
+                                      .backlog_size = 262144,
+                                      .buffer_size = 67108864,
+                                      .head_ms = 10000,
+                                      .body_ms = 10000,
+                                      .answer_ms = 10000,
+                                      .idle_ms = 60000 },
+                         ones = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 
         assert_memory_equal(&http_limits_default, &expected, sizeof(expected));
         assert_memory_equal(&b->server->limits, &expected, sizeof(expected));
@@ -56,8 +65,10 @@ static void connections_in_all_are_limited_and_the_refused_ones_that_are_waited_
         for (unsigned i = 0; i < HTTP_STRAYS_MAX; i++) {
                 last = come(b, "");
                 assert_true(last->finished && !last->closed);
-                assert_string_equal(said(last), "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 45\r\n"
-                                                "Retry-After: 1\r\nConnection: close\r\n\r\n503 Service Unavailable: too many connections");
+                assert_string_equal(said(last), "HTTP/1.1 503 Service Unavailable\r\nContent-Type: "
+                                                "text/plain; charset=utf-8\r\nContent-Length: 45\r\n"
+                                                "Retry-After: 1\r\nConnection: close\r\n\r\n503 Service "
+                                                "Unavailable: too many connections");
         }
         assert_int_equal(b->server->n_strays, HTTP_STRAYS_MAX);
         last = come(b, "");
@@ -89,9 +100,11 @@ static void small_requests_go_before_large_ones_and_both_while_there_is_room(voi
         static const struct {
                 bool small_waits, large_waits, is_large, has_room, admitted;
         } rows[] = {
-                { false, false, false, true, true },  { false, false, true, true, true },  { false, false, false, false, false },
-                { false, false, true, false, false }, { true, false, false, true, false }, { true, false, true, true, false },
-                { false, true, false, true, true },   { false, true, true, true, false },  { false, true, false, false, false },
+                { false, false, false, true, true },   { false, false, true, true, true },
+                { false, false, false, false, false }, { false, false, true, false, false },
+                { true, false, false, true, false },   { true, false, true, true, false },
+                { false, true, false, true, true },    { false, true, true, true, false },
+                { false, true, false, false, false },
         };
         Bench *b = *state;
 
@@ -131,7 +144,8 @@ static void what_waits_for_its_turn_is_served_counted_or_forgotten(void **state)
                 char head[100], body[6000];
 
                 memset(body, 'b', sizeof(body));
-                snprintf(head, sizeof(head), "PUT /%zu HTTP/1.1\r\nHost: h\r\nContent-Length: 6000\r\n\r\n", i);
+                snprintf(head, sizeof(head), "PUT /%zu HTTP/1.1\r\nHost: h\r\nContent-Length: 6000\r\n\r\n",
+                         i);
                 w[i]->base.events->on_read(w[i]->base.userdata, head, strlen(head));
                 b->loop.turns.now.bytes = TURN_WORK_MAX;
                 w[i]->base.events->on_read(w[i]->base.userdata, body, sizeof(body));
@@ -156,7 +170,8 @@ static void what_waits_for_its_turn_is_served_counted_or_forgotten(void **state)
 
         /* A server that goes leaves nothing in the loop. */
         b->loop.turns.now.bytes = TURN_WORK_MAX;
-        http_answer(connection_of(w[0])->request.connection ? &connection_of(w[0])->request : NULL, 200, NULL, NULL, NULL, 0);
+        http_answer(connection_of(w[0])->request.connection ? &connection_of(w[0])->request : NULL, 200, NULL,
+                    NULL, NULL, 0);
         w[0]->base.events->on_read(w[0]->base.userdata, GET("/"), strlen(GET("/")));
         limit(b, (HttpLimits) { .buffer_size = 1 });
         http_connection_count(connection_of(w[0]));
@@ -194,7 +209,8 @@ static void who_holds_most_goes_in_the_way_of_its_state(void **state) {
 
                 b->loop.turns.now.bytes = rows[i].is == HTTP_WAITING ? TURN_WORK_MAX : 0;
                 if (*rows[i].bytes)
-                        first->base.events->on_read(first->base.userdata, rows[i].bytes, strlen(rows[i].bytes));
+                        first->base.events->on_read(first->base.userdata, rows[i].bytes,
+                                                    strlen(rows[i].bytes));
                 assert_int_equal(connection_of(first)->state, rows[i].is);
                 third->base.held = HTTP_KEPT_MAX;
                 http_connection_count(connection_of(third));
@@ -218,7 +234,8 @@ static void who_holds_most_goes_in_the_way_of_its_state(void **state) {
                 if (rows[i].refused) {
                         assert_true(starts_with(said(first), "HTTP/1.1 503 Service Unavailable\r\n"));
                         assert_non_null(strstr(said(first), "\r\nRetry-After: 1\r\n"));
-                        assert_non_null(strstr(said(first), "all requests together are limited to 20000 bytes, and this one is the oldest"));
+                        assert_non_null(strstr(said(first), "all requests together are limited to 20000 "
+                                                            "bytes, and this one is the oldest"));
                         assert_true(first->finished && !first->closed);
                 } else
                         assert_true(first->closed && first->said.size == 0);
@@ -237,14 +254,39 @@ static void each_status_has_its_name(void **state) {
                 unsigned status;
                 const char *name;
         } rows[] = {
-                { 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" }, { 301, "Moved Permanently" }, { 302, "Found" },
-                { 304, "Not Modified" }, { 307, "Temporary Redirect" }, { 308, "Permanent Redirect" }, { 400, "Bad Request" },
-                { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" },
-                { 409, "Conflict" }, { 410, "Gone" }, { 411, "Length Required" }, { 412, "Precondition Failed" }, { 413, "Request Entity Too Large" },
-                { 414, "Request URI Too Long" }, { 415, "Unsupported Media Type" }, { 429, "Too Many Requests" },
-                { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" }, { 501, "Not Implemented" }, { 502, "Bad Gateway" },
-                { 503, "Service Unavailable" }, { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" }, { 507, "Insufficient Storage" },
-                { 299, "Unknown" }, { 508, "Unknown" },
+                { 200, "OK" },
+                { 201, "Created" },
+                { 202, "Accepted" },
+                { 204, "No Content" },
+                { 301, "Moved Permanently" },
+                { 302, "Found" },
+                { 304, "Not Modified" },
+                { 307, "Temporary Redirect" },
+                { 308, "Permanent Redirect" },
+                { 400, "Bad Request" },
+                { 401, "Unauthorized" },
+                { 403, "Forbidden" },
+                { 404, "Not Found" },
+                { 405, "Method Not Allowed" },
+                { 408, "Request Timeout" },
+                { 409, "Conflict" },
+                { 410, "Gone" },
+                { 411, "Length Required" },
+                { 412, "Precondition Failed" },
+                { 413, "Request Entity Too Large" },
+                { 414, "Request URI Too Long" },
+                { 415, "Unsupported Media Type" },
+                { 429, "Too Many Requests" },
+                { 431, "Request Header Fields Too Large" },
+                { 500, "Internal Server Error" },
+                { 501, "Not Implemented" },
+                { 502, "Bad Gateway" },
+                { 503, "Service Unavailable" },
+                { 504, "Gateway Timeout" },
+                { 505, "HTTP Version Not Supported" },
+                { 507, "Insufficient Storage" },
+                { 299, "Unknown" },
+                { 508, "Unknown" },
         };
         Bench *b = *state;
         Wire *w = come(b, "");
@@ -257,8 +299,8 @@ static void each_status_has_its_name(void **state) {
                 bring(w, GET("/"));
                 text_clear(&w->said);
                 http_answer(b->request, rows[i].status, NULL, NULL, "x", 1);
-                snprintf(expected, sizeof(expected), "HTTP/1.1 %u %s\r\nDate: " DATE "\r\n%s", rows[i].status, rows[i].name,
-                         bodiless ? "\r\n" : "Content-Length: 1\r\n\r\nx");
+                snprintf(expected, sizeof(expected), "HTTP/1.1 %u %s\r\nDate: " DATE "\r\n%s", rows[i].status,
+                         rows[i].name, bodiless ? "\r\n" : "Content-Length: 1\r\n\r\nx");
                 assert_string_equal(said(w), expected);
         }
 }
@@ -298,8 +340,17 @@ static void values_of_fields_are_sent_without_control_characters(void **state) {
         static const struct {
                 const char *value, *sent;
         } rows[] = {
-                { "", "" }, { "a", "a" }, { "a b", "a b" }, { "a\tb", "a\tb" }, { "\ra", " a" }, { "a\r\nX: y", "a  X: y" }, { "a\n\tb c", "a  b c" },
-                { "\x01", " " }, { " ", " " }, { "\xc3\xa9", "\xc3\xa9" }, { "\n!", " !" },
+                { "", "" },
+                { "a", "a" },
+                { "a b", "a b" },
+                { "a\tb", "a\tb" },
+                { "\ra", " a" },
+                { "a\r\nX: y", "a  X: y" },
+                { "a\n\tb c", "a  b c" },
+                { "\x01", " " },
+                { " ", " " },
+                { "\xc3\xa9", "\xc3\xa9" },
+                { "\n!", " !" },
         };
         Bench *b = *state;
 
@@ -307,8 +358,11 @@ static void values_of_fields_are_sent_without_control_characters(void **state) {
                 Wire *w = asked(b, GET("/"));
                 char expected[200];
 
-                http_answer(b->request, 200, "a/b", (HttpField[]) { { "A", rows[i].value }, { "B", "c" }, {} }, "", 0);
-                snprintf(expected, sizeof(expected), "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nA: %s\r\nB: c\r\nDate: " DATE "\r\nContent-Length: 0\r\n\r\n",
+                http_answer(b->request, 200, "a/b",
+                            (HttpField[]) { { "A", rows[i].value }, { "B", "c" }, {} }, "", 0);
+                snprintf(expected, sizeof(expected),
+                         "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nA: %s\r\nB: c\r\nDate: " DATE
+                         "\r\nContent-Length: 0\r\n\r\n",
                          rows[i].sent);
                 assert_string_equal(said(w), expected);
         }
@@ -319,7 +373,9 @@ static void a_text_is_answered_with_a_newline(void **state) {
         Wire *w = asked(b, GET("/"));
 
         http_answer_text(b->request, 404, "no %s, %d", "such", 5);
-        assert_string_equal(said(w), "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nDate: " DATE "\r\nContent-Length: 11\r\n\r\nno such, 5\n");
+        assert_string_equal(said(w),
+                            "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nDate: " DATE
+                            "\r\nContent-Length: 11\r\n\r\nno such, 5\n");
 }
 
 enum { COPIED = 65536 }; /* up to here a copy is cheaper than one more write */
@@ -368,8 +424,13 @@ static void large_bytes_are_not_copied_and_all_are_counted(void **state) {
         for (Way way = 0; way < _WAYS; way++)
                 for (size_t i = 0; i < ELEMENTS(sizes); i++)
                         for (unsigned v = 0; v < 3; v++) { /* HTTP/1.1, HTTP/1.0, HEAD */
-                                static const char *const requests[] = { GET("/"), "GET / HTTP/1.0\r\n\r\n", "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n" };
-                                bool large = sizes[i] > COPIED, begun = way >= CHUNK, shared = way == ANSWER_SHARED || way == CHUNK_SHARED || way == LAST_SHARED;
+                                static const char *const requests[] = {
+                                        GET("/"), "GET / HTTP/1.0\r\n\r\n",
+                                        "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"
+                                };
+                                bool large = sizes[i] > COPIED, begun = way >= CHUNK,
+                                     shared = way == ANSWER_SHARED || way == CHUNK_SHARED ||
+                                              way == LAST_SHARED;
                                 bool ends = way == LAST || way == LAST_SHARED, chunked = begun && v != 1;
                                 size_t sent = v == 2 ? 0 : sizes[i];
                                 Wire *w = asked(b, requests[v]);
@@ -387,7 +448,10 @@ static void large_bytes_are_not_copied_and_all_are_counted(void **state) {
                                         writes++;
                                 assert_int_equal(answer_in(way, &c->request, bytes), 0);
                                 assert_int_equal(b->loop.turns.now.nodes, 0);
-                                assert_int_equal(b->loop.turns.now.bytes, !begun ? HTTP_ANSWER_WORK * sizes[i] : way >= LAST && !(large && shared) ? sizes[i] : sent);
+                                assert_int_equal(b->loop.turns.now.bytes,
+                                                 !begun ? HTTP_ANSWER_WORK * sizes[i] :
+                                                 way >= LAST && !(large && shared) ? sizes[i] :
+                                                                                     sent);
                                 assert_int_equal(w->writes, writes);
                                 assert_int_equal(w->shared, shared && large && v != 2);
                                 assert_int_equal(c->written, w->said.size);
@@ -466,7 +530,8 @@ static void what_comes_too_late_is_not_sent(void **state) {
                                 assert_int_equal(w->closed, i == 0);
                         } else {
                                 c->answering = way >= CHUNK; /* as it was */
-                                assert_int_equal(answer_in(way, &c->request, bytes), way == CHUNK || way == CHUNK_SHARED ? -EPIPE : 0);
+                                assert_int_equal(answer_in(way, &c->request, bytes),
+                                                 way == CHUNK || way == CHUNK_SHARED ? -EPIPE : 0);
                         }
                         assert_int_equal(w->writes, writes);
                         c->answering = false;
@@ -553,8 +618,10 @@ static void refusals_have_a_body_and_words_of_the_door_or_of_go(void **state) {
         static const struct {
                 const char *request, *type, *body;
         } rows[] = {
-                { "HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 5000\r\n\r\n", "own/type", "own 413 the body is limited to 1000 bytes" },
-                { "GET / HTTP/1.1\r\n\r\n", "text/plain; charset=utf-8", "400 Bad Request: missing required Host header" },
+                { "HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 5000\r\n\r\n", "own/type",
+                  "own 413 the body is limited to 1000 bytes" },
+                { "GET / HTTP/1.1\r\n\r\n", "text/plain; charset=utf-8",
+                  "400 Bad Request: missing required Host header" },
                 { "GET / HTTP/2.0\r\nHost: h\r\n\r\n", "text/plain; charset=utf-8", NULL },
                 { "?", "text/plain; charset=utf-8", "400 Bad Request" },
         };
@@ -576,7 +643,8 @@ static void refusals_have_a_body_and_words_of_the_door_or_of_go(void **state) {
                 if (rows[i].body)
                         assert_string_equal(strstr(said(w), "\r\n\r\n") + 4, rows[i].body);
                 else
-                        assert_true(starts_with(strstr(said(w), "\r\n\r\n") + 4, "505 HTTP Version Not Supported"));
+                        assert_true(starts_with(strstr(said(w), "\r\n\r\n") + 4,
+                                                "505 HTTP Version Not Supported"));
         }
         assert_int_equal(b->n_requests, 0);
         b->server->handler = &handler;

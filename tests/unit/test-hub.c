@@ -18,8 +18,7 @@ static uint64_t test_now_ms(const Loop *loop) {
         return 1;
 }
 
-static void test_wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void test_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static const LoopOps test_ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
 
@@ -68,8 +67,8 @@ static void on_event(void *userdata, HubEvent *event) {
         const KvEvent *e = &event->event;
         Watcher *w = userdata;
 
-        text_printf(&w->told, "%s %.*s %llu, ", kv_action_name(e->action), (int) e->node.key.size, (const char *) e->node.key.data,
-                    (unsigned long long) e->index);
+        text_printf(&w->told, "%s %.*s %llu, ", kv_action_name(e->action), (int) e->node.key.size,
+                    (const char *) e->node.key.data, (unsigned long long) e->index);
         if (w->close_inside)
                 w->watch = watch_close(w->watch);
         if (w->n_watches)
@@ -115,7 +114,10 @@ static void assert_told(Watcher *w, const char *expected) {
 }
 
 static void publish(Fixture *f, KvAction action, const char *key, bool dir, bool refresh) {
-        KvEvent event = { .action = action, .index = ++f->index, .node = { .key = kv_string(key), .dir = dir }, .refresh = refresh };
+        KvEvent event = { .action = action,
+                          .index = ++f->index,
+                          .node = { .key = kv_string(key), .dir = dir },
+                          .refresh = refresh };
 
         hub_publish(f->hub, &event);
 }
@@ -171,7 +173,8 @@ static void hidden_keys_are_seen_from_inside_only(void **state) {
         Fixture *f = *state;
 
         watch(f, &above, (WatchOptions) { .key = kv_string("/a"), .recursive = true, .hidden_rule = true });
-        watch(f, &inside, (WatchOptions) { .key = kv_string("/a/_h"), .recursive = true, .hidden_rule = true });
+        watch(f, &inside,
+              (WatchOptions) { .key = kv_string("/a/_h"), .recursive = true, .hidden_rule = true });
         watch(f, &exact, (WatchOptions) { .key = kv_string("/a/_h/x/_y"), .hidden_rule = true });
         watch(f, &unruled, (WatchOptions) { .key = kv_string("/a"), .recursive = true });
         set(f, "/a/_h/x");
@@ -218,7 +221,8 @@ static void fleets_own_keys_are_for_internal_watches(void **state) {
 
         watch(f, &user, (WatchOptions) { .key = kv_string("/_fleet/unit/a"), .recursive = true });
         watch(f, &root, (WatchOptions) { .key = kv_string("/"), .recursive = true });
-        watch(f, &internal, (WatchOptions) { .key = kv_string("/_fleet"), .recursive = true, .internal = true });
+        watch(f, &internal,
+              (WatchOptions) { .key = kv_string("/_fleet"), .recursive = true, .internal = true });
         set(f, "/_fleet/unit/a");
         delete_dir(f, "/_fleet/unit");
         set(f, "/a");
@@ -252,7 +256,8 @@ static void who_asks_for_refreshes_is_told_of_them_live_and_from_the_window(void
         set(f, "/a/b");
         publish(f, KV_ACTION_UPDATE, "/a/b", false, true);
         assert_told(&live, "set /a/b 101, update /a/b 102, ");
-        watch(f, &late, (WatchOptions) { .key = kv_string("/a"), .recursive = true, .refreshes = true, .since = 102 });
+        watch(f, &late,
+              (WatchOptions) { .key = kv_string("/a"), .recursive = true, .refreshes = true, .since = 102 });
         assert_told(&late, "update /a/b 102, ");
 }
 
@@ -328,7 +333,9 @@ static void history_follows_the_same_rules(void **state) {
         set(f, "/d/_h");
         set(f, "/d/v");
         delete_dir(f, "/d");
-        watch(f, &ruled, (WatchOptions) { .key = kv_string("/d"), .recursive = true, .hidden_rule = true, .since = 101 });
+        watch(f, &ruled,
+              (WatchOptions) {
+                      .key = kv_string("/d"), .recursive = true, .hidden_rule = true, .since = 101 });
         watch(f, &below, (WatchOptions) { .key = kv_string("/d/x/y"), .since = 101 });
         watch(f, &prefix, (WatchOptions) { .key = kv_string("/dog"), .since = 101 });
         assert_told(&ruled, "set /d/v 102, delete /d 103, ");
@@ -387,7 +394,8 @@ static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
         assert_int_equal(w.oldest, 501);
         assert_int_equal(w.current, 500);
         assert_int_equal(hub_watches(f->hub), 0);
-        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &later, &later.watch, &oldest), -ESTALE);
+        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &later, &later.watch, &oldest),
+                         -ESTALE);
         assert_int_equal(oldest, 501);
 
         f->index = 500;
@@ -590,7 +598,8 @@ static void many_changes_to_what_many_watch_are_spread_over_turns(void **state) 
         watch(f, &late, (WatchOptions) { .key = kv_string("/a") });
         while (loop_run_due(&f->loop, 1000))
                 most = MAX(most, turns_end_work(&f->loop.turns).nodes);
-        assert_true(most <= 2 * (HUB_VISITS_PER_TURN + N_WATCHES + 2)); /* two events may begin before the share is over */
+        assert_true(most <= 2 * (HUB_VISITS_PER_TURN + N_WATCHES +
+                                 2)); /* two events may begin before the share is over */
 
         set(f, "/a");
         assert_told(&late, "set /a 201, "); /* and of nothing that was there before it */
@@ -605,7 +614,8 @@ static void many_changes_to_what_many_watch_are_spread_over_turns(void **state) 
         free(watchers);
 }
 
-/* What the tree was when a watch began says nothing of changes before that, which others still are to be told of. */
+/* What the tree was when a watch began says nothing of changes before that, which others still are to be told
+ * of. */
 static void a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others(void **state) {
         enum { N_WATCHES = HUB_VISITS_PER_TURN + 1 };
         static const WatchEvents counting = { .on_event = on_event, .on_cleared = on_cleared };
@@ -642,9 +652,14 @@ static void an_event_is_a_copy_of_all_that_was_published(void **state) {
         static const WatchEvents keeping = { .on_event = keep_event, .on_cleared = on_cleared };
         WatchOptions options = { .key = kv_string("/k"), .once = true };
         char key[] = "/k", value[] = "new", prev[] = "old one";
-        KvEvent event = { .action = KV_ACTION_CAS, .index = 101, .now_ms = 99,
-                          .node = { .key = kv_string(key), .value = kv_string(value), .created = 5, .modified = 101 },
-                          .has_prev = true, .prev = { .key = kv_string(key), .value = kv_string(prev), .created = 5, .modified = 7 } };
+        KvEvent event = {
+                .action = KV_ACTION_CAS,
+                .index = 101,
+                .now_ms = 99,
+                .node = { .key = kv_string(key), .value = kv_string(value), .created = 5, .modified = 101 },
+                .has_prev = true,
+                .prev = { .key = kv_string(key), .value = kv_string(prev), .created = 5, .modified = 7 }
+        };
         HubEvent *kept = NULL;
         Fixture *f = *state;
         uint64_t oldest;
@@ -658,7 +673,8 @@ static void an_event_is_a_copy_of_all_that_was_published(void **state) {
         memset(prev, 'x', sizeof(prev));
         run(f);
         assert_non_null(kept);
-        assert_true(kv_bytes_equal(kept->event.node.key, kv_string("/k")) && kv_bytes_equal(kept->event.prev.key, kv_string("/k")));
+        assert_true(kv_bytes_equal(kept->event.node.key, kv_string("/k")) &&
+                    kv_bytes_equal(kept->event.prev.key, kv_string("/k")));
         assert_true(kv_bytes_equal(kept->event.node.value, kv_string("new")));
         assert_true(kv_bytes_equal(kept->event.prev.value, kv_string("old one")));
         assert_int_equal(kept->event.action, KV_ACTION_CAS);
@@ -696,7 +712,9 @@ static Crowd *crowd_new(Fixture *f) {
 
         crowd->watcher.f = f;
         for (size_t i = 0; i < N_CROWD; i++)
-                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd->watcher, &crowd->watches[i], &oldest), 0);
+                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd->watcher,
+                                           &crowd->watches[i], &oldest),
+                                 0);
         return crowd;
 }
 
@@ -718,7 +736,8 @@ static void so_many_changes_wait_for_the_search_and_no_more(void **state) {
                 assert_true(watch_is_current(w.watch));
                 set(f, "/crowd");
                 index = waiting = f->index;
-                assert_true(watch_is_current(w.watch) && watch_is_told(w.watch, &index)); /* that one's watchers are found */
+                assert_true(watch_is_current(w.watch) &&
+                            watch_is_told(w.watch, &index)); /* that one's watchers are found */
                 assert_int_equal(index, waiting);
                 for (unsigned i = 0; i < HUB_PENDING_MAX + more; i++)
                         set(f, "/b");
@@ -732,7 +751,8 @@ static void so_many_changes_wait_for_the_search_and_no_more(void **state) {
                         index = f->index;
                         assert_false(watch_is_current(w.watch));
                         assert_true(watch_is_told(w.watch, &index));
-                        assert_int_equal(index, waiting); /* what came behind it may still concern the watch */
+                        assert_int_equal(index,
+                                         waiting); /* what came behind it may still concern the watch */
                         index = 5;
                         assert_true(watch_is_told(w.watch, &index));
                         assert_int_equal(index, 5);
@@ -750,12 +770,14 @@ static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
         Crowd *crowd = crowd_new(f);
-        KvEvent large = { .action = KV_ACTION_SET, .node = { .key = kv_string("/b"), .value = { value, SIZE } } };
+        KvEvent large = { .action = KV_ACTION_SET,
+                          .node = { .key = kv_string("/b"), .value = { value, SIZE } } };
         unsigned n = 0;
 
         watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
         set(f, "/crowd");
-        for (; n < HUB_WAITING_BYTES / SIZE - 1; n++) { /* with what each takes besides its value one less than would just fit */
+        for (; n < HUB_WAITING_BYTES / SIZE - 1;
+             n++) { /* with what each takes besides its value one less than would just fit */
                 large.index = ++f->index;
                 hub_publish(f->hub, &large);
         }
@@ -929,27 +951,35 @@ static void random_events_reach_whom_a_scan_over_all_would_find(void **state) {
                 }
                 memset(m, 0, sizeof(*m));
                 random_path(&random, m->key, sizeof(m->key));
-                m->options = (WatchOptions) { .key = kv_string(m->key), .recursive = random_below(&random, 2),
-                                              .internal = random_below(&random, 2), .hidden_rule = random_below(&random, 2) };
+                m->options = (WatchOptions) { .key = kv_string(m->key),
+                                              .recursive = random_below(&random, 2),
+                                              .internal = random_below(&random, 2),
+                                              .hidden_rule = random_below(&random, 2) };
                 watch(f, &m->watcher, m->options);
 
                 random_path(&random, key, sizeof(key));
                 e.index = ++f->index;
-                e.node = (KvNode) { .key = kv_string(key), .dir = e.action == KV_ACTION_DELETE && random_below(&random, 2) };
+                e.node = (KvNode) { .key = kv_string(key),
+                                    .dir = e.action == KV_ACTION_DELETE && random_below(&random, 2) };
                 for (ModelWatch *n = models; n < models + N_MODEL; n++)
                         if (n->watcher.watch && model_wants(n, &e))
-                                text_printf(&n->expected, "%s %s %llu, ", kv_action_name(e.action), key, (unsigned long long) e.index);
+                                text_printf(&n->expected, "%s %s %llu, ", kv_action_name(e.action), key,
+                                            (unsigned long long) e.index);
                 hub_publish(f->hub, &e);
                 /* A scan does not know what a deletion left absent: the key is made again. */
                 if (e.action == KV_ACTION_DELETE)
                         for (ModelWatch *n = models; n < models + N_MODEL; n++)
-                                if (n->watcher.watch && (kv_bytes_equal(n->options.key, e.node.key) ||
-                                                         (e.node.dir && kv_path_is_below(n->options.key, e.node.key)))) {
-                                        KvEvent made = { .action = KV_ACTION_SET, .index = ++f->index, .node.key = n->options.key };
+                                if (n->watcher.watch &&
+                                    (kv_bytes_equal(n->options.key, e.node.key) ||
+                                     (e.node.dir && kv_path_is_below(n->options.key, e.node.key)))) {
+                                        KvEvent made = { .action = KV_ACTION_SET,
+                                                         .index = ++f->index,
+                                                         .node.key = n->options.key };
 
                                         for (ModelWatch *k = models; k < models + N_MODEL; k++)
                                                 if (k->watcher.watch && model_wants(k, &made))
-                                                        text_printf(&k->expected, "set %s %llu, ", n->key, (unsigned long long) made.index);
+                                                        text_printf(&k->expected, "set %s %llu, ", n->key,
+                                                                    (unsigned long long) made.index);
                                         hub_publish(f->hub, &made);
                                 }
         }
@@ -991,7 +1021,8 @@ static void what_was_absent_before_changes_were_lost_may_be_there(void **state) 
         delete_dir(f, "/d");
         assert_told(&before, "delete /d 101, ");
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd, &watches[i], &oldest), 0);
+                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd, &watches[i], &oldest),
+                                 0);
         set(f, "/crowd"); /* this turn has its share: what follows waits */
         set(f, "/d/a");
         for (unsigned i = 0; i < HUB_PENDING_MAX; i++)

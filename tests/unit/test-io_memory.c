@@ -1,5 +1,5 @@
-/* One allocation after the other fails, anywhere between a door and its client: somebody is refused or cut off, nobody
- * waits for ever, nothing is lost (the sanitizer sees to that), and the next client is served. */
+/* One allocation after the other fails, anywhere between a door and its client: somebody is refused or cut
+ * off, nobody waits for ever, nothing is lost (the sanitizer sees to that), and the next client is served. */
 #include "tests/unit/io_pair.h"
 
 #include <fcntl.h>
@@ -41,7 +41,8 @@ static void on_request(void *userdata, HttpRequest *q) {
         if (starts_with(q->target, "/text"))
                 http_answer_text(q, 200, "%0500d 0\r\n\r\n", 0);
         else if (q->body_size > 0)
-                http_answer(q, 200, "text/plain", (HttpField[]) { { "X-A", "b" }, {} }, q->body, q->body_size);
+                http_answer(q, 200, "text/plain", (HttpField[]) { { "X-A", "b" }, {} }, q->body,
+                            q->body_size);
         else {
                 http_begin(q, 200, NULL, NULL);
                 (void) http_chunk(q, "piece", 5);
@@ -49,10 +50,11 @@ static void on_request(void *userdata, HttpRequest *q) {
         }
 }
 
-static void on_gone(void *userdata, HttpRequest *q) {
-}
+static void on_gone(void *userdata, HttpRequest *q) {}
 
-static const HttpHandler handler = { .body_limit = body_limit, .on_request = on_request, .on_gone = on_gone, .on_drain = on_gone };
+static const HttpHandler handler = {
+        .body_limit = body_limit, .on_request = on_request, .on_gone = on_gone, .on_drain = on_gone
+};
 
 static void serve(void *userdata, Stream *stream) {
         Scene *s = userdata;
@@ -79,14 +81,17 @@ static void an_http_server_survives_each_failing_allocation(void **state) {
         _cleanup_text_ Text request = {};
         unsigned n = 0;
 
-        text_append(&request, "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Type: a\r\nContent-Length: 5000\r\n\r\n");
+        text_append(&request,
+                    "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Type: a\r\nContent-Length: 5000\r\n\r\n");
         for (int i = 0; i < 5000; i++)
                 text_append_char(&request, 'b');
         text_append(&request, "GET /y HTTP/1.1\r\nHost: h\r\n\r\n");
 
         s->pair.on_accepted = serve;
         s->pair.userdata = s;
-        assert_int_equal(http_server_new(&s->server, s->pair.loop, &handler, s, &(HttpLimits) { .connections_per_client = 1 }), 0);
+        assert_int_equal(http_server_new(&s->server, s->pair.loop, &handler, s,
+                                         &(HttpLimits) { .connections_per_client = 1 }),
+                         0);
         do {
                 alloc_fail_at(++n);
                 (void) serve_once(s, request.chars);
@@ -177,7 +182,8 @@ static void on_secure(void *userdata, Stream *secure, int error, const char *rea
 static void secure(Scene *s, End *e, Stream *stream, TlsSide side) {
         *e = (End) { .pair = &s->pair, .connect_error = 1 };
         stream_pause(stream, true);
-        e->connect_error = tls_start(s->pair.loop, stream, s->key, side, on_secure, e, NULL) < 0 ? -ENOMEM : 1;
+        e->connect_error = tls_start(s->pair.loop, stream, s->key, side, on_secure, e, NULL) < 0 ? -ENOMEM :
+                                                                                                   1;
 }
 
 static void keep_accepted(void *userdata, Stream *stream) {
@@ -221,7 +227,8 @@ static void a_secure_stream_survives_each_failing_allocation(void **state) {
 
         snprintf(path, sizeof(path), "%s/key", s->pair.folder);
         fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-        assert_int_equal(write(fd, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n", 65), 65);
+        assert_int_equal(write(fd, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n", 65),
+                         65);
         close(fd);
         do {
                 alloc_fail_at(++n);
@@ -261,10 +268,14 @@ static int teardown(void **state) {
 
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(an_http_server_survives_each_failing_allocation, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_text_that_cannot_be_made_cuts_the_connection, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_cannot_be_queued_or_listened_on_for_lack_of_memory_says_so, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_secure_stream_survives_each_failing_allocation, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_http_server_survives_each_failing_allocation, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(a_text_that_cannot_be_made_cuts_the_connection, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(
+                        what_cannot_be_queued_or_listened_on_for_lack_of_memory_says_so, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_secure_stream_survives_each_failing_allocation, setup,
+                                                teardown),
         };
 
         if (argc > 1)

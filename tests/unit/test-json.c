@@ -33,7 +33,8 @@ static void a_unit_record_keeps_text_owner_and_path(void **state) {
         assert_true(starts_with(bare.chars, "{\"hash\":\""));
         assert_null(strstr(bare.chars, "owner"));
 
-        assert_int_equal(unit_set_owner(unit, "11111111111111111111111111111111", "/etc/fleet/units/a.service"), 0);
+        assert_int_equal(
+                unit_set_owner(unit, "11111111111111111111111111111111", "/etc/fleet/units/a.service"), 0);
         unit_record_write(&t, unit);
         assert_int_equal(unit_record_read("a.service", t.chars, t.size, &again, NULL), 0);
         assert_string_equal(again->text, text);
@@ -43,13 +44,16 @@ static void a_unit_record_keeps_text_owner_and_path(void **state) {
 }
 
 static void facts_are_read_back_and_unknown_members_skipped(void **state) {
-        static const char json[] = "{\"address\":\"10.0.0.1\",\"boot\":\"b1\",\"metadata\":{\"host\":\"h1\",\"zone\":\"a\"},"
-                                   "\"name\":\"alpha\",\"peer\":\"10.0.0.1:2380\",\"quadlet\":true,\"raftId\":3,\"version\":\"0.1.0\"}";
+        static const char json[] =
+                "{\"address\":\"10.0.0.1\",\"boot\":\"b1\",\"metadata\":{\"host\":\"h1\",\"zone\":\"a\"},"
+                "\"name\":\"alpha\",\"peer\":\"10.0.0.1:2380\",\"quadlet\":true,\"raftId\":3,\"version\":\"0."
+                "1.0\"}";
         static const char newer[] = "{\"capacity\":{\"cpu\":[1,2]},\"name\":\"alpha\"}";
         _cleanup_machine_ Machine machine = {}, other = {};
         _cleanup_text_ Text t = {};
 
-        assert_int_equal(facts_record_read("11111111111111111111111111111111", json, strlen(json), &machine, NULL), 0);
+        assert_int_equal(
+                facts_record_read("11111111111111111111111111111111", json, strlen(json), &machine, NULL), 0);
         assert_string_equal(machine.name, "alpha");
         assert_int_equal(machine.raft_id, 3);
         assert_true(machine.quadlet);
@@ -57,21 +61,26 @@ static void facts_are_read_back_and_unknown_members_skipped(void **state) {
         facts_record_write(&t, &machine);
         assert_text(&t, json);
 
-        assert_int_equal(facts_record_read("22222222222222222222222222222222", newer, strlen(newer), &other, NULL), 0);
+        assert_int_equal(
+                facts_record_read("22222222222222222222222222222222", newer, strlen(newer), &other, NULL), 0);
         assert_string_equal(other.name, "alpha");
         assert_null(other.address);
         assert_false(other.quadlet);
 }
 
 static void orders_presences_and_states_are_read_back(void **state) {
-        static const char order_json[] = "{\"order\":\"run\",\"reason\":\"fewest units (2)\",\"since\":1700000000000,"
-                                         "\"term\":4,\"unit\":1712}";
-        static const char presence_json[] = "{\"losses\":2,\"lost\":10,\"quiet\":30010,\"since\":12,\"state\":\"away\"}";
-        static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"job\":\"dependency\",\"load\":\"loaded\","
+        static const char order_json[] =
+                "{\"order\":\"run\",\"reason\":\"fewest units (2)\",\"since\":1700000000000,"
+                "\"term\":4,\"unit\":1712}";
+        static const char presence_json[] =
+                "{\"losses\":2,\"lost\":10,\"quiet\":30010,\"since\":12,\"state\":\"away\"}";
+        static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"job\":"
+                                         "\"dependency\",\"load\":\"loaded\","
                                          "\"since\":7,\"sub\":\"dead\"}";
         _cleanup_unit_state_ UnitState unit_state = {};
         _cleanup_text_ Text t = {};
-        static const char problem_json[] = "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"its file is gone\",\"unit\":7}";
+        static const char problem_json[] =
+                "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"its file is gone\",\"unit\":7}";
         _cleanup_order_ Order order = {};
         _cleanup_problem_ Problem problem = {};
         PresenceRecord presence;
@@ -114,17 +123,20 @@ static void records_that_mean_nothing_are_refused_with_a_sentence(void **state) 
                 { "{\"order\":\"run\",\"unit\":-1}", "unit: expected a whole number" },
                 { "{\"order\":\"run\",\"unit\":1.5}", "unit: expected a whole number" },
                 { "[]", "expected a JSON object" },
-                { "{\"order\":\"run\",\"order\":\"stop\"}", "line 1, column 22: duplicate object key near '\"order\"'" },
+                { "{\"order\":\"run\",\"order\":\"stop\"}",
+                  "line 1, column 22: duplicate object key near '\"order\"'" },
                 { "{\"order\":\"run\"} x", "line 1, column 17: end of file expected near 'x'" },
                 { "", "line 1, column 0: '[' or '{' expected near end of file" },
-                { "{\"order\":\"a\\u0000b\"}", "line 1, column 19: \\u0000 is not allowed without JSON_ALLOW_NUL near '\"a\\u0000b\"'" },
+                { "{\"order\":\"a\\u0000b\"}",
+                  "line 1, column 19: \\u0000 is not allowed without JSON_ALLOW_NUL near '\"a\\u0000b\"'" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 Order order = {};
                 Error err = {};
 
-                assert_int_equal(order_record_read(rows[i].json, strlen(rows[i].json), &order, &err), -EBADMSG);
+                assert_int_equal(order_record_read(rows[i].json, strlen(rows[i].json), &order, &err),
+                                 -EBADMSG);
                 assert_string_equal(err.message, rows[i].sentence);
         }
 }
@@ -134,7 +146,9 @@ static void api_units_are_fleets_with_members_of_ours(void **state) {
         _cleanup_text_ Text t = {};
         ApiUnit unit = API_UNIT_EMPTY;
 
-        assert_int_equal(unit_file_parse("[Service]\nExecStart=/bin/true\nA=\n", 33, UNIT_FILE_LITERAL, &file, NULL), 0);
+        assert_int_equal(
+                unit_file_parse("[Service]\nExecStart=/bin/true\nA=\n", 33, UNIT_FILE_LITERAL, &file, NULL),
+                0);
         unit.name = "a.service";
         unit.file = &file;
         unit.desired_state = TARGET_LAUNCHED;
@@ -142,9 +156,11 @@ static void api_units_are_fleets_with_members_of_ours(void **state) {
         unit.machine_id = "1111";
         unit.reason = "fewest units";
         api_unit_write(&t, &unit);
-        assert_text(&t, "{\"currentState\":\"loaded\",\"desiredState\":\"launched\",\"machineID\":\"1111\",\"name\":\"a.service\","
-                        "\"options\":[{\"name\":\"ExecStart\",\"section\":\"Service\",\"value\":\"/bin/true\"},"
-                        "{\"name\":\"A\",\"section\":\"Service\"}],\"reason\":\"fewest units\"}");
+        assert_text(&t,
+                    "{\"currentState\":\"loaded\",\"desiredState\":\"launched\",\"machineID\":\"1111\","
+                    "\"name\":\"a.service\","
+                    "\"options\":[{\"name\":\"ExecStart\",\"section\":\"Service\",\"value\":\"/bin/true\"},"
+                    "{\"name\":\"A\",\"section\":\"Service\"}],\"reason\":\"fewest units\"}");
 
         _cleanup_api_unit_ ApiUnit again = API_UNIT_EMPTY;
         assert_int_equal(api_unit_read(t.chars, t.size, &again, NULL), 0);
@@ -158,7 +174,8 @@ static void api_units_are_fleets_with_members_of_ours(void **state) {
 }
 
 static void what_fleets_own_client_sends_is_understood(void **state) {
-        static const char created[] = "{\"name\":\"a.service\",\"options\":[{\"section\":\"Service\",\"name\":\"A\",\"value\":\"1\"}]}";
+        static const char created[] = "{\"name\":\"a.service\",\"options\":[{\"section\":\"Service\","
+                                      "\"name\":\"A\",\"value\":\"1\"}]}";
         static const char changed[] = "{\"desiredState\":\"loaded\",\"name\":\"a.service\"}";
         static const char garbled[] = "{\"desiredState\":\"broken\"}";
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY, change = API_UNIT_EMPTY, broken = API_UNIT_EMPTY;
@@ -181,9 +198,11 @@ static void contents_come_as_text_or_as_options(void **state) {
                                       "{\"section\":\"T\",\"name\":\"B\"}]}";
         static const char text[] = "{\"options\":[{\"section\":\"S\",\"name\":\"A\",\"value\":\"1\"}],"
                                    "\"text\":\"# mine\\n[S]\\nA=1\\n\"}";
-        static const char hidden[] = "{\"options\":[{\"section\":\"S\",\"name\":\"A\",\"value\":\"1\\n[X-Fleet]\\nGlobal=t\"}]}";
+        static const char hidden[] =
+                "{\"options\":[{\"section\":\"S\",\"name\":\"A\",\"value\":\"1\\n[X-Fleet]\\nGlobal=t\"}]}";
         static const char broken[] = "{\"options\":[{\"section\":\"S\",\"name\":\"A\\nB\",\"value\":\"1\"}]}";
-        _cleanup_api_unit_ ApiUnit a = API_UNIT_EMPTY, b = API_UNIT_EMPTY, c = API_UNIT_EMPTY, d = API_UNIT_EMPTY;
+        _cleanup_api_unit_ ApiUnit a = API_UNIT_EMPTY, b = API_UNIT_EMPTY, c = API_UNIT_EMPTY,
+                                   d = API_UNIT_EMPTY;
         _cleanup_unit_ Unit *from_options = NULL, *from_text = NULL, *from_hidden = NULL, *none = NULL;
 
         assert_int_equal(api_unit_read(options, strlen(options), &a, NULL), 0);
@@ -231,8 +250,12 @@ static void an_answer_with_many_empty_options_is_read_and_no_such_request_is(voi
 
 static void pages_name_the_next_one_and_empty_ones_are_empty(void **state) {
         ApiMachine machines[2] = { { .id = "1111", .primary_ip = "10.0.0.1" }, { .id = "2222" } };
-        ApiState states[1] = { { .name = "a.service", .machine_id = "1111", .load = "loaded", .active = "active",
-                                 .sub = "running", .hash = "abc" } };
+        ApiState states[1] = { { .name = "a.service",
+                                 .machine_id = "1111",
+                                 .load = "loaded",
+                                 .active = "active",
+                                 .sub = "running",
+                                 .hash = "abc" } };
         ApiUnit units[2] = { API_UNIT_EMPTY, API_UNIT_EMPTY };
         _cleanup_api_page_ ApiPage page = {}, state_page = {}, machine_page = {}, empty = {};
         _cleanup_text_ Text t = {};
@@ -240,7 +263,8 @@ static void pages_name_the_next_one_and_empty_ones_are_empty(void **state) {
         units[0].name = "a.service";
         units[1].name = "b.service";
         api_units_page_write(&t, units, 2, "ZAACAA==");
-        assert_text(&t, "{\"nextPageToken\":\"ZAACAA==\",\"units\":[{\"name\":\"a.service\"},{\"name\":\"b.service\"}]}");
+        assert_text(&t, "{\"nextPageToken\":\"ZAACAA==\",\"units\":[{\"name\":\"a.service\"},{\"name\":\"b."
+                        "service\"}]}");
         assert_int_equal(api_units_page_read(t.chars, t.size, &page, NULL), 0);
         assert_int_equal(page.n, 2);
         assert_string_equal(page.units[1].name, "b.service");
@@ -248,7 +272,8 @@ static void pages_name_the_next_one_and_empty_ones_are_empty(void **state) {
 
         text_clear(&t);
         api_states_page_write(&t, states, 1, NULL);
-        assert_text(&t, "{\"states\":[{\"hash\":\"abc\",\"machineID\":\"1111\",\"name\":\"a.service\",\"systemdActiveState\":\"active\","
+        assert_text(&t, "{\"states\":[{\"hash\":\"abc\",\"machineID\":\"1111\",\"name\":\"a.service\","
+                        "\"systemdActiveState\":\"active\","
                         "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"}]}");
         assert_int_equal(api_states_page_read(t.chars, t.size, &state_page, NULL), 0);
         assert_string_equal(state_page.states[0].sub, "running");
@@ -258,7 +283,8 @@ static void pages_name_the_next_one_and_empty_ones_are_empty(void **state) {
         assert_int_equal(pairs_set(&machines[0].metadata, "zone", "a"), 0);
         api_machines_page_write(&t, machines, 2, "LQAJAA==");
         pairs_done(&machines[0].metadata);
-        assert_text(&t, "{\"machines\":[{\"id\":\"1111\",\"metadata\":{\"zone\":\"a\"},\"primaryIP\":\"10.0.0.1\"},{\"id\":\"2222\"}],"
+        assert_text(&t, "{\"machines\":[{\"id\":\"1111\",\"metadata\":{\"zone\":\"a\"},\"primaryIP\":\"10.0."
+                        "0.1\"},{\"id\":\"2222\"}],"
                         "\"nextPageToken\":\"LQAJAA==\"}");
         assert_int_equal(api_machines_page_read(t.chars, t.size, &machine_page, NULL), 0);
         assert_string_equal(pairs_get(&machine_page.machines[0].metadata, "zone"), "a");
@@ -294,16 +320,22 @@ static void an_error_of_any_shape_is_read_or_refused(void **state) {
                 const char *message;
         } rows[] = {
                 { "{\"error\":{\"code\":999,\"message\":\"a\\nb\"}}", 0, 999, "a?b" },
-                { "{\"error\":{\"code\":1000,\"message\":\"0123456789\"}}", 0, 999, "0123456" }, /* as much as there is room for */
+                { "{\"error\":{\"code\":1000,\"message\":\"0123456789\"}}", 0, 999,
+                  "0123456" }, /* as much as there is room for */
                 { "{\"error\":{}}", 0, 0, "" },
-                { "{\"error\":[]}", -EBADMSG }, { "{\"error\":{\"code\":\"1\"}}", -EBADMSG }, { "{\"error\":{\"message\":1}}", -EBADMSG }, { "{", -EBADMSG },
+                { "{\"error\":[]}", -EBADMSG },
+                { "{\"error\":{\"code\":\"1\"}}", -EBADMSG },
+                { "{\"error\":{\"message\":1}}", -EBADMSG },
+                { "{", -EBADMSG },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char message[8] = "before";
                 int code = 7;
 
-                assert_int_equal(api_error_read(rows[i].json, strlen(rows[i].json), &code, message, sizeof(message)), rows[i].r);
+                assert_int_equal(
+                        api_error_read(rows[i].json, strlen(rows[i].json), &code, message, sizeof(message)),
+                        rows[i].r);
                 assert_int_equal(code, rows[i].r == 0 ? rows[i].code : 7);
                 assert_string_equal(message, rows[i].r == 0 ? rows[i].message : "before");
         }
@@ -349,7 +381,8 @@ static int stop_at_second(void *userdata, const char *name, const JsonValue *v) 
 }
 
 static void numbers_and_flags_are_read_as_such_and_members_until_one_is_enough(void **state) {
-        static const char json[] = "{\"a\":0,\"b\":9223372036854775807,\"c\":-1,\"d\":1.0,\"t\":true,\"f\":false,\"r\":1.5}";
+        static const char json[] =
+                "{\"a\":0,\"b\":9223372036854775807,\"c\":-1,\"d\":1.0,\"t\":true,\"f\":false,\"r\":1.5}";
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t n = 5;
         unsigned count = 0;
@@ -389,7 +422,8 @@ static void a_text_is_read_up_to_its_limit(void **state) {
         memset(text, ' ', JSON_SIZE_MAX + 1);
         memcpy(text, "[]", 2);
         assert_int_equal(json_value_parse(text, JSON_SIZE_MAX + 1, &root, &err), -EFBIG);
-        assert_string_equal(err.message, "the JSON text is too large: 16777217 bytes, at most 16777216 are taken");
+        assert_string_equal(err.message,
+                            "the JSON text is too large: 16777217 bytes, at most 16777216 are taken");
         assert_null(root);
         assert_int_equal(json_value_parse_large(text, JSON_SIZE_MAX, &root, NULL), 0);
 }
@@ -425,7 +459,8 @@ static void bytes_of_any_kind_go_through_as_text_or_in_base64(void **state) {
 }
 
 static void bytes_are_said_one_way(void **state) {
-        static const char *const bad[] = { "{\"v\":\"\",\"v64\":\"\"}", "{\"v\":1}", "{\"v64\":[]}", "{\"v64\":\"A\"}", "{\"v64\":\"A A=\"}" };
+        static const char *const bad[] = { "{\"v\":\"\",\"v64\":\"\"}", "{\"v\":1}", "{\"v64\":[]}",
+                                           "{\"v64\":\"A\"}", "{\"v64\":\"A A=\"}" };
         char *back;
         size_t size;
 
@@ -472,7 +507,8 @@ static void values_are_asked_for_without_fear(void **state) {
 }
 
 static void a_member_in_other_case_counts_where_none_is_exact(void **state) {
-        static const char json[] = "{\"B\":\"other\",\"Desired\":\"x\",\"b\":\"exact\",\"c\":null,\"C\":\"said\"}";
+        static const char json[] =
+                "{\"B\":\"other\",\"Desired\":\"x\",\"b\":\"exact\",\"c\":null,\"C\":\"said\"}";
         _cleanup_json_ JsonValue *root = NULL;
 
         assert_int_equal(json_value_parse(json, strlen(json), &root, NULL), 0);
@@ -560,10 +596,13 @@ static void an_object_of_too_many_members_is_refused_wherever_it_is(void **state
 
                 members_object(&object, rows[i].n);
                 repeat(&t, rows[i].before, object.chars, 1, rows[i].after);
-                assert_int_equal(json_value_parse(t.chars, t.size, &root, &err), rows[i].refused ? -EFBIG : 0);
-                assert_string_equal(err.message, rows[i].refused ? "more than 1000 members in one object" : "");
+                assert_int_equal(json_value_parse(t.chars, t.size, &root, &err),
+                                 rows[i].refused ? -EFBIG : 0);
+                assert_string_equal(err.message,
+                                    rows[i].refused ? "more than 1000 members in one object" : "");
                 root = json_value_free(root);
-                assert_int_equal(json_value_parse_large(t.chars, t.size, &root, NULL), 0); /* an export of keys is one object */
+                assert_int_equal(json_value_parse_large(t.chars, t.size, &root, NULL),
+                                 0); /* an export of keys is one object */
         }
 }
 
@@ -600,7 +639,8 @@ static void arrays_in_one_another_have_a_limit(void **state) {
 
                 memset(text, '[', depth);
                 memset(text + depth, ']', depth);
-                assert_int_equal(json_value_parse(text, 2 * depth, &root, &err), depth > JSON_DEPTH_MAX ? -EFBIG : 0);
+                assert_int_equal(json_value_parse(text, 2 * depth, &root, &err),
+                                 depth > JSON_DEPTH_MAX ? -EFBIG : 0);
         }
         assert_string_equal(err.message, "more than 2048 objects and arrays in one another");
 }
@@ -670,14 +710,16 @@ static int read_machines_page(const char *json, size_t size, Error *err) {
 static void each_member_of_the_wrong_kind_is_named(void **state) {
         static const struct {
                 int (*read)(const char *json, size_t size, Error *err);
-                const char *good;   /* each of 'members' in turn is put before its end */
-                const char *members; /* names, each behind a letter: a string, a number, a bool, an object, an array, a target state */
+                const char *good;    /* each of 'members' in turn is put before its end */
+                const char *members; /* names, each behind a letter: a string, a number, a bool, an object, an
+                                        array, a target state */
         } rows[] = {
                 { read_order, "{\"order\":\"run\"}", "sreason nsince nterm nunit" },
                 { read_presence, "{\"state\":\"up\"}", "nlosses nlost nquiet nsince sreason" },
                 { read_problem, "{\"kind\":\"held\"}", "bconfirmed nunit stext" },
                 { read_state_record, "{\"x\":1}", "sload sactive ssub shash sjob nsince bdone" },
-                { read_facts, "{\"x\":1}", "saddress sboot sname speer sversion nraftId nlevel bquadlet ometadata" },
+                { read_facts, "{\"x\":1}",
+                  "saddress sboot sname speer sversion nraftId nlevel bquadlet ometadata" },
                 { read_unit_record, "{\"text\":\"[Service]\\nExecStart=/a\\n\"}", "sowner spath" },
                 { read_api_unit, "{\"name\":\"a.service\"}",
                   "sexpectedHash shash smachineID sowner sreason stext tcurrentState tdesiredState "
@@ -691,30 +733,37 @@ static void each_member_of_the_wrong_kind_is_named(void **state) {
                 const char *before, *after, *members; /* the object stands between */
         } inner[] = {
                 { read_states_page, "{\"states\":[{\"name\":\"a.service\"", "}]}",
-                  "shash sjob smachineID ssystemdActiveState ssystemdLoadState ssystemdSubState nsince bfinished" },
+                  "shash sjob smachineID ssystemdActiveState ssystemdLoadState ssystemdSubState nsince "
+                  "bfinished" },
                 { read_machines_page, "{\"machines\":[{\"id\":\"1\"", "}]}",
                   "shostname spresence sprimaryIP sproblem srole sversion nsince nunits ometadata" },
                 { read_api_unit, "{\"options\":[{\"x\":\"1\"", "}]}", "ssection sname svalue" },
         };
-        static const char *const kinds[] = { ['s'] = "a string", ['n'] = "a whole number", ['b'] = "true or false",
-                                             ['o'] = "an object of strings", ['a'] = "an array", ['t'] = "a string" };
+        static const char *const kinds[] = { ['s'] = "a string",      ['n'] = "a whole number",
+                                             ['b'] = "true or false", ['o'] = "an object of strings",
+                                             ['a'] = "an array",      ['t'] = "a string" };
 
         for (size_t i = 0; i < ELEMENTS(rows) + ELEMENTS(inner); i++) {
                 size_t k = i < ELEMENTS(rows) ? 0 : i - ELEMENTS(rows);
-                int (*read)(const char *json, size_t size, Error *err) = i < ELEMENTS(rows) ? rows[i].read : inner[k].read;
-                const char *good = i < ELEMENTS(rows) ? rows[i].good : inner[k].before, *after = i < ELEMENTS(rows) ? "}" : inner[k].after;
+                int (*read)(const char *json, size_t size, Error *err) = i < ELEMENTS(rows) ? rows[i].read :
+                                                                                              inner[k].read;
+                const char *good = i < ELEMENTS(rows) ? rows[i].good : inner[k].before,
+                           *after = i < ELEMENTS(rows) ? "}" : inner[k].after;
                 char json[300], expected[100], name[40];
 
-                for (const char *p = i < ELEMENTS(rows) ? rows[i].members : inner[k].members; *p; p += strspn(p, " ")) {
+                for (const char *p = i < ELEMENTS(rows) ? rows[i].members : inner[k].members; *p;
+                     p += strspn(p, " ")) {
                         size_t n = strcspn(p + 1, " ");
                         Error err = {};
 
                         snprintf(name, sizeof(name), "%.*s", (int) n, p + 1);
-                        snprintf(json, sizeof(json), "%.*s,\"%s\":%s%s", (int) (strlen(good) - (i < ELEMENTS(rows))), good, name,
+                        snprintf(json, sizeof(json), "%.*s,\"%s\":%s%s",
+                                 (int) (strlen(good) - (i < ELEMENTS(rows))), good, name,
                                  *p == 's' || *p == 't' ? "7" : "\"x\"", after);
                         if (read(json, strlen(json), &err) != -EBADMSG)
                                 fail_msg("%s is read", json);
-                        snprintf(expected, sizeof(expected), "%s: expected %s", name, kinds[(unsigned char) *p]);
+                        snprintf(expected, sizeof(expected), "%s: expected %s", name,
+                                 kinds[(unsigned char) *p]);
                         if (!strstr(err.message, expected))
                                 fail_msg("%s: %s, not %s", json, err.message, expected);
                         p += 1 + n;

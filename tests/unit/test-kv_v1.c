@@ -14,10 +14,13 @@ static int decode(const char *json, Arena *arena, KvCommand *ret, char at[static
 
 static void every_check_and_write_is_understood(void **state) {
         static const char json[] =
-                "{\"checks\":[{\"key\":\"/a\",\"exists\":true},{\"key\":\"/b\",\"exists\":false},{\"key\":\"/c\",\"modifiedIndex\":17},"
+                "{\"checks\":[{\"key\":\"/a\",\"exists\":true},{\"key\":\"/b\",\"exists\":false},{\"key\":\"/"
+                "c\",\"modifiedIndex\":17},"
                 "{\"key\":\"/d\",\"value\":\"x\"},{\"key64\":\"L/8=\",\"value64\":\"AP8=\"}],"
-                "\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"value\":\"b\",\"ttl\":60},{\"action\":\"create\",\"key\":\"/d\",\"dir\":true},"
-                "{\"action\":\"update\",\"key\":\"/a\",\"refresh\":true,\"ttl\":5},{\"action\":\"delete\",\"key\":\"/d\",\"recursive\":true},"
+                "\"writes\":[{\"action\":\"set\",\"key\":\"/"
+                "a\",\"value\":\"b\",\"ttl\":60},{\"action\":\"create\",\"key\":\"/d\",\"dir\":true},"
+                "{\"action\":\"update\",\"key\":\"/"
+                "a\",\"refresh\":true,\"ttl\":5},{\"action\":\"delete\",\"key\":\"/d\",\"recursive\":true},"
                 "{\"action\":\"set\",\"key64\":\"L/8=\",\"value64\":\"AP8=\"}]}";
         _cleanup_arena_ Arena arena = {};
         char at[32];
@@ -36,7 +39,8 @@ static void every_check_and_write_is_understood(void **state) {
         assert_true(kv_bytes_equal(c.checks[4].key, (KvBytes) { "/\xff", 2 }));
         assert_true(kv_bytes_equal(c.checks[4].value, (KvBytes) { "\0\xff", 2 }));
         assert_int_equal(c.n_writes, 5);
-        assert_true(c.writes[0].op == KV_SET && c.writes[0].ttl_ms == 60000 && kv_bytes_equal(c.writes[0].value, kv_string("b")));
+        assert_true(c.writes[0].op == KV_SET && c.writes[0].ttl_ms == 60000 &&
+                    kv_bytes_equal(c.writes[0].value, kv_string("b")));
         assert_true(c.writes[1].op == KV_CREATE && c.writes[1].dir && !c.writes[1].has_ttl);
         assert_true(c.writes[2].op == KV_UPDATE && c.writes[2].refresh && c.writes[2].ttl_ms == 5000);
         assert_true(c.writes[3].op == KV_DELETE && c.writes[3].recursive);
@@ -58,28 +62,48 @@ static void each_mistake_is_named_with_its_place(void **state) {
                 { "{\"checks\":[{\"key\":\"/a\",\"exists\":true},7]}", "checks[1]", "expected an object" },
                 { "{\"checks\":[{\"exists\":true}]}", "checks[0]", "key is missing" },
                 { "{\"checks\":[{\"key\":\"/a\"}]}", "checks[0]", "exactly one of exists" },
-                { "{\"checks\":[{\"key\":\"/a\",\"exists\":true,\"value\":\"x\"}]}", "checks[0]", "exactly one of exists" },
-                { "{\"checks\":[{\"key\":\"/a\",\"exists\":\"yes\"}]}", "checks[0]", "exists: expected true or false" },
-                { "{\"checks\":[{\"key\":\"/a\",\"exists\":null}]}", "checks[0]", "exists: expected a value, not null" },
-                { "{\"checks\":[{\"key\":\"/a\",\"modifiedIndex\":-1}]}", "checks[0]", "modifiedIndex: expected a whole number" },
-                { "{\"checks\":[{\"key\":\"/a\",\"modifiedIndex\":0}]}", "checks[0]", "write \"exists\": false" },
-                { "{\"checks\":[{\"key\":\"/a\",\"value\":\"x\",\"value64\":\"eA==\"}]}", "checks[0]", "value and value64 exclude each other" },
-                { "{\"checks\":[{\"key\":\"/a\",\"value64\":\"x\"}]}", "checks[0]", "value64: expected base64" },
-                { "{\"checks\":[{\"key\":\"a\",\"exists\":true}]}", "checks[0]", "key: a key begins with '/'" },
+                { "{\"checks\":[{\"key\":\"/a\",\"exists\":true,\"value\":\"x\"}]}", "checks[0]",
+                  "exactly one of exists" },
+                { "{\"checks\":[{\"key\":\"/a\",\"exists\":\"yes\"}]}", "checks[0]",
+                  "exists: expected true or false" },
+                { "{\"checks\":[{\"key\":\"/a\",\"exists\":null}]}", "checks[0]",
+                  "exists: expected a value, not null" },
+                { "{\"checks\":[{\"key\":\"/a\",\"modifiedIndex\":-1}]}", "checks[0]",
+                  "modifiedIndex: expected a whole number" },
+                { "{\"checks\":[{\"key\":\"/a\",\"modifiedIndex\":0}]}", "checks[0]",
+                  "write \"exists\": false" },
+                { "{\"checks\":[{\"key\":\"/a\",\"value\":\"x\",\"value64\":\"eA==\"}]}", "checks[0]",
+                  "value and value64 exclude each other" },
+                { "{\"checks\":[{\"key\":\"/a\",\"value64\":\"x\"}]}", "checks[0]",
+                  "value64: expected base64" },
+                { "{\"checks\":[{\"key\":\"a\",\"exists\":true}]}", "checks[0]",
+                  "key: a key begins with '/'" },
                 { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a/\"}]}", "writes[0]", "'/' at its end" },
                 { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a/../b\"}]}", "writes[0]", "'.' and '..'" },
-                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/a\"}]}", "writes[0]", "/_fleet is fleet's own" },
-                { "{\"checks\":[{\"key\":\"/_fleet\",\"exists\":true}]}", "checks[0]", "/_fleet is fleet's own" },
-                { "{\"writes\":[{\"key\":\"/a\"}]}", "writes[0]", "action: expected set, create, update or delete" },
-                { "{\"writes\":[{\"action\":\"post\",\"key\":\"/a\"}]}", "writes[0]", "action: expected set" },
+                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/a\"}]}", "writes[0]",
+                  "/_fleet is fleet's own" },
+                { "{\"checks\":[{\"key\":\"/_fleet\",\"exists\":true}]}", "checks[0]",
+                  "/_fleet is fleet's own" },
+                { "{\"writes\":[{\"key\":\"/a\"}]}", "writes[0]",
+                  "action: expected set, create, update or delete" },
+                { "{\"writes\":[{\"action\":\"post\",\"key\":\"/a\"}]}", "writes[0]",
+                  "action: expected set" },
                 { "{\"writes\":[{\"action\":7,\"key\":\"/a\"}]}", "writes[0]", "action: expected a string" },
-                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"tll\":1}]}", "writes[0]", "tll: there is no such member" },
-                { "{\"writes\":[{\"action\":\"delete\",\"key\":\"/a\",\"ttl\":1}]}", "writes[0]", "ttl: a delete has none" },
-                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"recursive\":true}]}", "writes[0]", "recursive: a set has none" },
-                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"dir\":true,\"value\":\"x\"}]}", "writes[0]", "a directory has none" },
-                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"refresh\":true,\"ttl\":1,\"value\":\"x\"}]}", "writes[0]", "a refresh leaves it" },
-                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"refresh\":true}]}", "writes[0]", "ttl is missing" },
-                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"ttl\":1.5}]}", "writes[0]", "ttl: expected a whole number" },
+                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"tll\":1}]}", "writes[0]",
+                  "tll: there is no such member" },
+                { "{\"writes\":[{\"action\":\"delete\",\"key\":\"/a\",\"ttl\":1}]}", "writes[0]",
+                  "ttl: a delete has none" },
+                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"recursive\":true}]}", "writes[0]",
+                  "recursive: a set has none" },
+                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"dir\":true,\"value\":\"x\"}]}",
+                  "writes[0]", "a directory has none" },
+                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/"
+                  "a\",\"refresh\":true,\"ttl\":1,\"value\":\"x\"}]}",
+                  "writes[0]", "a refresh leaves it" },
+                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"refresh\":true}]}", "writes[0]",
+                  "ttl is missing" },
+                { "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"ttl\":1.5}]}", "writes[0]",
+                  "ttl: expected a whole number" },
                 { "{\"writes\":[{\"action\":\"set\",\"action\":\"set\",\"key\":\"/a\"}]}", "", "duplicate" },
         };
 

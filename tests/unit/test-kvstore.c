@@ -89,7 +89,7 @@ static void run_until(World *world, bool (*is_true)(void *userdata), void *userd
 
 static bool log_is_unfit, copy_is_corrupt; /* once */
 static const RaftCore *without_ticks;
-static bool no_ticks; /* no core wants any */
+static bool no_ticks;        /* no core wants any */
 static unsigned n_to_itself; /* messages of a replica */
 
 int __real_raft_core_log_fits(const RaftCoreStart *start);
@@ -112,7 +112,8 @@ int __wrap_folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error 
         bool corrupt = copy_is_corrupt;
 
         copy_is_corrupt = false;
-        return corrupt ? error_set(err, -EUCLEAN, "its copy is corrupt") : __real_folder_copy(folder, tree, ret, err);
+        return corrupt ? error_set(err, -EUCLEAN, "its copy is corrupt") :
+                         __real_folder_copy(folder, tree, ret, err);
 }
 
 uint64_t __wrap_raft_core_timeout_ms(const RaftCore *core) {
@@ -161,7 +162,10 @@ static void options_of(Host *h, bool join, KvOptions *ret) {
                 .checkpoint_entries = h->world->checkpoint_entries,
                 .checkpoint_kept = h->world->checkpoint_entries ? 1 : 0,
                 .compare_every = 5,
-                .events = { .on_state = on_state, .on_reset = on_reset, .on_failed = on_failed, .userdata = h },
+                .events = { .on_state = on_state,
+                            .on_reset = on_reset,
+                            .on_failed = on_failed,
+                            .userdata = h },
         };
         machine_id_of(h, ret->machine_id);
         memcpy(ret->boot_id, h->boot_id, sizeof(ret->boot_id));
@@ -181,7 +185,8 @@ static void open_peers(Host *h) {
         assert_int_equal(peers_listen(h->peers, h->address, NULL), 0);
         for (unsigned i = 0; i < HOSTS_MAX; i++)
                 if (i != h->number)
-                        snprintf(known[n++].address, sizeof(known[0].address), "%s", h->world->hosts[i].address);
+                        snprintf(known[n++].address, sizeof(known[0].address), "%s",
+                                 h->world->hosts[i].address);
         assert_int_equal(peers_set_known(h->peers, known, n), 0);
 }
 
@@ -316,7 +321,8 @@ static void on_answer(void *userdata, const KvResult *result) {
         a->came = true;
         a->status = result->status;
         a->index = result->index;
-        snprintf(a->cause, sizeof(a->cause), "%.*s", (int) result->cause.size, (const char *) result->cause.data);
+        snprintf(a->cause, sizeof(a->cause), "%.*s", (int) result->cause.size,
+                 (const char *) result->cause.data);
 }
 
 static bool answer_came(void *userdata) {
@@ -450,8 +456,11 @@ static void a_comparison_is_refused_or_applied_whatever_its_size(void **state) {
         memset(value, 'x', sizeof(value));
         put_ok(h, "/a", "1");
         for (size_t size = KV_COMMAND_MAX - 512; size < KV_BATCH_MAX + 512; size += 64) {
-                KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = { value, size / 2 },
-                                  .has_prev_value = true, .prev_value = { value, size - size / 2 } };
+                KvCommand cmd = { .op = KV_SET,
+                                  .key = kv_string("/a"),
+                                  .value = { value, size / 2 },
+                                  .has_prev_value = true,
+                                  .prev_value = { value, size - size / 2 } };
                 Answer a = ask(h, &cmd);
 
                 n_refused += a.status == KV_TOO_LARGE;
@@ -497,8 +506,12 @@ static void many_proposals_of_one_turn_are_answered_in_order(void **state) {
         memset(answers, 0, sizeof(answers));
         for (unsigned i = 0; i < N; i++) {
                 snprintf(key, sizeof(key), "/many/%u", i);
-                assert_int_equal(kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("v") },
-                                            on_answer, &answers[i], NULL), 0);
+                assert_int_equal(
+                        kv_propose(
+                                h->store,
+                                &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("v") },
+                                on_answer, &answers[i], NULL),
+                        0);
         }
         run_until(*state, answer_came, &answers[N - 1]);
         for (unsigned i = 0; i < N; i++) {
@@ -516,8 +529,12 @@ static void a_full_queue_says_busy(void **state) {
 
         memset(answers, 0, sizeof(answers));
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/b"), .value = kv_string("v") },
-                                            on_answer, &answers[i], NULL), 0);
+                assert_int_equal(kv_propose(h->store,
+                                            &(KvCommand) { .op = KV_SET,
+                                                           .key = kv_string("/b"),
+                                                           .value = kv_string("v") },
+                                            on_answer, &answers[i], NULL),
+                                 0);
         for (unsigned i = 0; i < N; i++) {
                 run_until(*state, answer_came, &answers[i]);
                 n_busy += answers[i].status == KV_BUSY;
@@ -533,8 +550,13 @@ static void what_has_expired_is_gone_without_anybody_asking(void **state) {
         Host *h = open_host(*state, 0, false);
 
         put_ok(h, "/stays", "1");
-        assert_int_equal(ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/t"), .value = kv_string("1"), .has_ttl = true,
-                                               .ttl_ms = 50 }).status, KV_OK);
+        assert_int_equal(ask(h, &(KvCommand) { .op = KV_SET,
+                                               .key = kv_string("/t"),
+                                               .value = kv_string("1"),
+                                               .has_ttl = true,
+                                               .ttl_ms = 50 })
+                                 .status,
+                         KV_OK);
         assert_string_equal(value_at(h, "/t"), "1");
         run_until(*state, is_gone, h);
         assert_string_equal(value_at(h, "/stays"), "1");
@@ -565,7 +587,8 @@ static void put_many(Host *h, unsigned n) {
 
         for (unsigned i = 0; i < n; i++) {
                 snprintf(key, sizeof(key), "/many/%u", i);
-                put_ok(h, key, "a value of some length, so that the log grows by more than a little each time");
+                put_ok(h, key,
+                       "a value of some length, so that the log grows by more than a little each time");
         }
 }
 
@@ -648,7 +671,11 @@ static void refresh_large(Host *h, unsigned n) {
 
         for (unsigned i = 0; i < N_LARGE; i++) {
                 snprintf(keys[i], sizeof(keys[i]), "/large/%u", i);
-                writes[i] = (KvCommand) { .op = KV_UPDATE, .key = kv_string(keys[i]), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+                writes[i] = (KvCommand) { .op = KV_UPDATE,
+                                          .key = kv_string(keys[i]),
+                                          .refresh = true,
+                                          .has_ttl = true,
+                                          .ttl_ms = 1000000 };
         }
         for (unsigned i = 0; i < n; i++)
                 assert_int_equal(ask(h, &txn).status, KV_OK);
@@ -661,13 +688,16 @@ static void assert_held_little(const Host *h) {
 
 /* Costs of the entries that one host applies, by turns of the loop. */
 static struct {
-        int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry, uint64_t *ret_cost);
+        int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
+                     uint64_t *ret_cost);
         const Loop *loop;
-        uint64_t turn, cost, most; /* 'cost' of this turn, before its last entry; 'most' of any turn, without the last entry */
+        uint64_t turn, cost, most; /* 'cost' of this turn, before its last entry; 'most' of any turn, without
+                                      the last entry */
         unsigned n_heavy;          /* entries above COST_HEAVY */
 } turns;
 
-static int apply_in_turn(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry, uint64_t *ret_cost) {
+static int apply_in_turn(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
+                         uint64_t *ret_cost) {
         const KvStore *s = userdata;
         uint64_t before = s->cost.total, turn = loop_turns(turns.loop)->n;
         int r = turns.apply(userdata, txn, index, entry, ret_cost);
@@ -697,14 +727,20 @@ static void assert_heavy_in_turns(unsigned n) {
 }
 
 static void raise_level(Host *h) {
-        assert_int_equal(ask(h, &(KvCommand) { .op = KV_RAISE, .key = kv_string("/"), .internal = true, .limit = KV_LEVEL_MAX }).status, KV_OK);
+        assert_int_equal(ask(h, &(KvCommand) { .op = KV_RAISE,
+                                               .key = kv_string("/"),
+                                               .internal = true,
+                                               .limit = KV_LEVEL_MAX })
+                                 .status,
+                         KV_OK);
 }
 
 static uint64_t oldest_event(Host *h) {
         uint64_t oldest = 0;
         Watch *w;
 
-        assert_int_equal(hub_watch(kv_hub(h->store), &(WatchOptions) { .key = kv_string("/"), .since = 1 }, &(WatchEvents) {}, NULL, &w, &oldest),
+        assert_int_equal(hub_watch(kv_hub(h->store), &(WatchOptions) { .key = kv_string("/"), .since = 1 },
+                                   &(WatchEvents) {}, NULL, &w, &oldest),
                          -ESTALE);
         return oldest;
 }
@@ -724,7 +760,8 @@ static void a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_ser
         snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 2);
         h = open_host(*state, 0, false);
         assert_int_equal(kv_index(h->store), index);
-        assert_true(h->store->replica->held_max > 8 * 1024 * 1024); /* a slice ends with the entry that exceeds this */
+        assert_true(h->store->replica->held_max >
+                    8 * 1024 * 1024); /* a slice ends with the entry that exceeds this */
         assert_held_little(h);
         assert_int_equal(oldest_event(h), oldest); /* who watched finds his place */
         check_many(h, TREE_WINDOW_EVENTS);
@@ -766,7 +803,11 @@ static void a_checkpoint_is_due_by_entries_of_an_eighth_of_the_tree_or_by_bytes(
                 const struct {
                         uint64_t entries, bytes;
                         bool is_due;
-                } cases[] = { { entries, eighth - 1, false }, { entries - 1, eighth, false }, { entries, eighth, true }, { 0, bytes - 1, false }, { 0, bytes, true } };
+                } cases[] = { { entries, eighth - 1, false },
+                              { entries - 1, eighth, false },
+                              { entries, eighth, true },
+                              { 0, bytes - 1, false },
+                              { 0, bytes, true } };
 
                 for (size_t i = 0; i < ELEMENTS(cases); i++) {
                         p->entries_since = cases[i].entries;
@@ -1010,9 +1051,12 @@ static void the_marker_of_an_older_version_is_taken_and_an_older_version_takes_o
         now_ms = kv_cluster_ms(h->store);
         close_host(h);
 
-        /* As an older version reads it: the lines before "opens" as they always were, the number, and the end. */
+        /* As an older version reads it: the lines before "opens" as they always were, the number, and the
+         * end. */
         assert_int_equal(read_file_at(fd, "trusted", 512, &text, NULL), 0);
-        assert_int_equal(sscanf(text, "1\nboot %*32s\nmachine %*32s\ndevice %llu\ninode %llu\n%n", &device, &inode, &device_end), 2);
+        assert_int_equal(sscanf(text, "1\nboot %*32s\nmachine %*32s\ndevice %llu\ninode %llu\n%n", &device,
+                                &inode, &device_end),
+                         2);
         assert_int_equal(sscanf(text + device_end, "opens %9u\ntime %llu\n", &opens, &ms), 2);
         assert_int_equal(opens, 0);
         assert_true(ms >= now_ms);
@@ -1141,7 +1185,8 @@ static void another_machines_folder_is_refused_with_the_remedy(void **state) {
         h->number = 0;
 }
 
-/* In 'identity', beside the log. That of another lineage first: each opening that fails is a bad start, and the third makes the tree anew. */
+/* In 'identity', beside the log. That of another lineage first: each opening that fails is a bad start, and
+ * the third makes the tree anew. */
 static void an_identity_that_is_not_the_logs_is_refused(void **state) {
         Host *h = open_host(*state, 0, false);
         _cleanup_close_ int fd = open_dir(h->tree_path, 0700);
@@ -1155,15 +1200,20 @@ static void an_identity_that_is_not_the_logs_is_refused(void **state) {
         lineage = state_of(h).lineage;
         close_host(h);
         assert_int_equal(read_file_at(fd, "identity", 512, &text, NULL), 0);
-        snprintf(of_lineage, sizeof(of_lineage), "1\ncluster %016" PRIx64 "\nlineage %016" PRIx64 "\n", cluster_id, lineage + 1);
-        snprintf(of_cluster, sizeof(of_cluster), "1\ncluster %016" PRIx64 "\nlineage %016" PRIx64 "\n", cluster_id + 1, lineage);
+        snprintf(of_lineage, sizeof(of_lineage), "1\ncluster %016" PRIx64 "\nlineage %016" PRIx64 "\n",
+                 cluster_id, lineage + 1);
+        snprintf(of_cluster, sizeof(of_cluster), "1\ncluster %016" PRIx64 "\nlineage %016" PRIx64 "\n",
+                 cluster_id + 1, lineage);
         {
                 const struct {
                         const char *text, *says;
-                } cases[] = { { of_lineage, "belongs to another cluster" }, { of_cluster, "says cluster" }, { "1\ncluster x", "cannot read" } };
+                } cases[] = { { of_lineage, "belongs to another cluster" },
+                              { of_cluster, "says cluster" },
+                              { "1\ncluster x", "cannot read" } };
 
                 for (size_t i = 0; i < ELEMENTS(cases); i++) {
-                        assert_int_equal(write_file_at(fd, "identity", cases[i].text, strlen(cases[i].text), 0600), 0);
+                        assert_int_equal(
+                                write_file_at(fd, "identity", cases[i].text, strlen(cases[i].text), 0600), 0);
                         err = (Error) {};
                         assert_int_equal(try_open(h, false, &err), -EUCLEAN);
                         assert_non_null(strstr(err.message, cases[i].says));
@@ -1182,7 +1232,8 @@ static void an_identity_that_is_not_the_logs_is_refused(void **state) {
 
 /* Other versions compare with these bytes, and others know the start by its number. */
 static void log_and_hello_say_whose_they_are(void **state) {
-        static const uint8_t hardware[] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10 };
+        static const uint8_t hardware[] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+                                            0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10 };
         static const uint8_t machine[RAFT_LOG_MACHINE_SIZE] = { [RAFT_LOG_MACHINE_SIZE - 1] = 0xa0 };
         World *world = *state;
         Host *h = &world->hosts[0];
@@ -1201,7 +1252,8 @@ static void log_and_hello_say_whose_they_are(void **state) {
                 assert_int_equal(meta->start_number, start);
                 hello = peers_self(h->peers);
                 assert_int_equal(hello->start_number, start);
-                assert_true(hello->cluster_id == s.cluster_id && hello->lineage == s.lineage && hello->raft_id == 1);
+                assert_true(hello->cluster_id == s.cluster_id && hello->lineage == s.lineage &&
+                            hello->raft_id == 1);
         }
 }
 
@@ -1353,8 +1405,16 @@ static int failing_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
 }
 
 static const DiskOps failing_ops = {
-        .open = failing_open, .close = failing_close, .size = failing_size, .read = failing_read, .write = failing_write,
-        .remove = failing_remove, .rename = failing_rename, .settle = failing_settle, .room = failing_room, .list = failing_list,
+        .open = failing_open,
+        .close = failing_close,
+        .size = failing_size,
+        .read = failing_read,
+        .write = failing_write,
+        .remove = failing_remove,
+        .rename = failing_rename,
+        .settle = failing_settle,
+        .room = failing_room,
+        .list = failing_list,
 };
 
 static bool has_failed(void *userdata) {
@@ -1433,7 +1493,8 @@ static void write_back(const char *file, const char *bytes, size_t size) {
 /* While the replica has stopped its log becomes an earlier one, and its tree has failed. */
 static void a_log_that_lacks_what_was_acknowledged_is_not_begun_again_from(void **state) {
         Host *h = open_host(*state, 0, false);
-        _cleanup_free_ char *file = scratch_path(h->raft_path, "log.00000001"), *earlier = NULL, *later = NULL;
+        _cleanup_free_ char *file = scratch_path(h->raft_path, "log.00000001"), *earlier = NULL,
+                            *later = NULL;
         size_t earlier_size, later_size;
 
         put_ok(h, "/a", "1");
@@ -1575,7 +1636,8 @@ static bool has_all(void *userdata) {
         return kv_index(b->host->store) == kv_index(b->leader->store);
 }
 
-/* Its map is sized by its own quota first: 64 MiB. What the cluster writes is more, and by the cluster's quota no more than may be. */
+/* Its map is sized by its own quota first: 64 MiB. What the cluster writes is more, and by the cluster's
+ * quota no more than may be. */
 static void a_host_with_a_smaller_quota_has_room_for_what_the_cluster_holds(void **state) {
         static char value[235 * 1024];
         World *world = *state;
@@ -1635,7 +1697,8 @@ static void a_refusal_reaches_the_follower_that_asked(void **state) {
 
         make_three(world);
         put_ok(&world->hosts[1], "/a", "1");
-        a = ask(&world->hosts[2], &(KvCommand) { .op = KV_CREATE, .key = kv_string("/a"), .value = kv_string("2") });
+        a = ask(&world->hosts[2],
+                &(KvCommand) { .op = KV_CREATE, .key = kv_string("/a"), .value = kv_string("2") });
         assert_int_equal(a.status, KV_EXISTS);
 }
 
@@ -1645,7 +1708,8 @@ static void when_the_leader_closes_writes_go_on(void **state) {
 
         make_three(world);
         put_ok(b, "/a", "1");
-        assert_int_equal(kv_member_demote(world->hosts[0].store, 2), -EPERM); /* three are not made fewer, whatever was planned */
+        assert_int_equal(kv_member_demote(world->hosts[0].store, 2),
+                         -EPERM); /* three are not made fewer, whatever was planned */
         assert_int_equal(kv_member_remove(world->hosts[0].store, 3), -EPERM);
         close_host(&world->hosts[0]);
         run_until(world, is_led, b);
@@ -1767,8 +1831,9 @@ static bool is_like_the_leader(void *userdata) {
         const Pair *p = userdata;
         uint64_t hash, other, applied, other_applied;
 
-        return !state_of(p->host).differs && kv_hash(p->host->store, &hash, &applied) == 0
-               && kv_hash(p->leader->store, &other, &other_applied) == 0 && applied == other_applied && hash == other;
+        return !state_of(p->host).differs && kv_hash(p->host->store, &hash, &applied) == 0 &&
+               kv_hash(p->leader->store, &other, &other_applied) == 0 && applied == other_applied &&
+               hash == other;
 }
 
 static void a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders(void **state) {
@@ -1912,7 +1977,8 @@ static void know_all_but(Host *h, int cut) {
 
         for (unsigned i = 0; i < HOSTS_MAX; i++)
                 if (i != h->number && (int) i != cut && (int) h->number != cut)
-                        snprintf(known[n++].address, sizeof(known[0].address), "%s", h->world->hosts[i].address);
+                        snprintf(known[n++].address, sizeof(known[0].address), "%s",
+                                 h->world->hosts[i].address);
         assert_int_equal(peers_set_known(h->peers, known, n), 0);
 }
 
@@ -1924,7 +1990,8 @@ static void cut_off(World *world, int cut) {
 static bool leads_now(void *userdata) {
         World *world = userdata;
 
-        return state_of(&world->hosts[1]).role == KV_ROLE_LEADER || state_of(&world->hosts[2]).role == KV_ROLE_LEADER;
+        return state_of(&world->hosts[1]).role == KV_ROLE_LEADER ||
+               state_of(&world->hosts[2]).role == KV_ROLE_LEADER;
 }
 
 static void a_leader_that_is_cut_off_answers_at_once_and_promises_nothing(void **state) {
@@ -1936,8 +2003,12 @@ static void a_leader_that_is_cut_off_answers_at_once_and_promises_nothing(void *
         make_three(world);
         cut_off(world, 0);
         began = loop_now_ms(world->loop);
-        assert_int_equal(kv_propose(a->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/lost") }, on_answer, &lost, NULL), 0);
-        assert_int_equal(kv_propose(c->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/kept") }, on_answer, &kept, NULL), 0);
+        assert_int_equal(kv_propose(a->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/lost") },
+                                    on_answer, &lost, NULL),
+                         0);
+        assert_int_equal(kv_propose(c->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/kept") },
+                                    on_answer, &kept, NULL),
+                         0);
         run_until(world, answer_came, &kept);
         assert_int_equal(kept.status, KV_OK); /* it had not left yet: the next leader got it */
         run_until(world, answer_came, &lost);
@@ -1954,7 +2025,8 @@ static void a_leader_that_is_cut_off_answers_at_once_and_promises_nothing(void *
         for (unsigned i = 0; i < 3; i++)
                 assert_int_equal(synced(&world->hosts[i]), KV_OK);
         assert_string_equal(value_at(a, "/won"), "1");
-        assert_string_equal(value_at(a, "/lost"), "-"); /* no majority ever had it, and it was not sent again */
+        assert_string_equal(value_at(a, "/lost"),
+                            "-"); /* no majority ever had it, and it was not sent again */
         put_ok(a, "/after", "1");
         assert_int_equal(synced(b), KV_OK);
         assert_int_equal(kv_hash(a->store, &hash, &applied), 0);
@@ -2079,7 +2151,8 @@ static void what_has_no_room_does_not_reach_the_log(void **state) {
                 char key[32];
 
                 snprintf(key, sizeof(key), "/full/%u", i);
-                a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { big, sizeof(big) } });
+                a = ask(h,
+                        &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { big, sizeof(big) } });
                 if (a.status != KV_OK)
                         break;
                 assert_true(i < 16);
@@ -2096,7 +2169,8 @@ static void what_has_no_room_does_not_reach_the_log(void **state) {
         a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/full/0"), .value = { big, sizeof(big) } });
         assert_int_equal(a.status, KV_OK);
         put_ok(h, "/full/0", "small");
-        a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/more"), .value = { big, sizeof(big) / 2 } });
+        a = ask(h,
+                &(KvCommand) { .op = KV_SET, .key = kv_string("/more"), .value = { big, sizeof(big) / 2 } });
         assert_int_equal(a.status, KV_OK);
 }
 
@@ -2143,10 +2217,20 @@ static void user_passes_a_flood(Host *h) {
                 char key[64];
 
                 snprintf(key, sizeof(key), "/_fleet/state/u%u.service/m", i);
-                assert_int_equal(kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { state, sizeof(state) },
-                                                                     .internal = true, .later = true }, on_flood, &f, NULL), 0);
+                assert_int_equal(kv_propose(h->store,
+                                            &(KvCommand) { .op = KV_SET,
+                                                           .key = kv_string(key),
+                                                           .value = { state, sizeof(state) },
+                                                           .internal = true,
+                                                           .later = true },
+                                            on_flood, &f, NULL),
+                                 0);
         }
-        assert_int_equal(kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/user"), .value = kv_string("1") }, on_user, &f, NULL), 0);
+        assert_int_equal(
+                kv_propose(h->store,
+                           &(KvCommand) { .op = KV_SET, .key = kv_string("/user"), .value = kv_string("1") },
+                           on_user, &f, NULL),
+                0);
         run_until(h->world, flood_is_over, &f);
         assert_int_equal(f.refused, 0);
         assert_true(f.user_index < f.lowest);
@@ -2267,7 +2351,8 @@ static void a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one(vo
         run_until(world, is_removed, &old);
         put_ok(c, "/after", "3");
         assert_string_equal(value_at(c, "/meanwhile"), "2");
-        assert_true(exists(c->raft_path, "old.log.00000001") && exists(c->tree_path, "old/live/data.mdb") && !exists(c->tree_path, "lost"));
+        assert_true(exists(c->raft_path, "old.log.00000001") && exists(c->tree_path, "old/live/data.mdb") &&
+                    !exists(c->tree_path, "lost"));
 
         reopen_host(c, false);
         s = state_of(c);

@@ -1,5 +1,5 @@
-/* Tree, state machine and hub with the first, second, third ... allocation failing: each says so, gives back what it holds,
- * and can be asked again. */
+/* Tree, state machine and hub with the first, second, third ... allocation failing: each says so, gives back
+ * what it holds, and can be asked again. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,8 +18,7 @@ static uint64_t test_now_ms(const Loop *loop) {
         return 1;
 }
 
-static void test_wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void test_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static const LoopOps test_ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
 
@@ -29,7 +28,9 @@ static KvCommand writes[] = {
         { .op = KV_DELETE, .key = { "/d", 2 }, .recursive = true },
         { .op = KV_CREATE, .key = { "/e/f", 4 } },
 };
-static const KvCommand txn_command = { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = 3 };
+static const KvCommand txn_command = {
+        .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = 3
+};
 
 static void a_command_is_decoded_or_not_at_all(void **state) {
         _cleanup_writer_ Writer bytes = {};
@@ -49,8 +50,7 @@ static void a_command_is_decoded_or_not_at_all(void **state) {
         assert_in_range(n, 4, 10);
 }
 
-static void ignore_event(void *userdata, const KvEvent *event) {
-}
+static void ignore_event(void *userdata, const KvEvent *event) {}
 
 static int prepare_and_apply(Tree *tree, bool *ret_failed) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
@@ -61,10 +61,13 @@ static int prepare_and_apply(Tree *tree, bool *ret_failed) {
 
         r = tree_begin_write(tree, &txn);
         if (r == 0)
-                r = apply_command(txn, &meta, &(KvCommand) { .op = KV_SET, .key = kv_string("/d/x"), .value = kv_string("v") }, 1, &arena,
-                                  NULL, &result);
+                r = apply_command(
+                        txn, &meta,
+                        &(KvCommand) { .op = KV_SET, .key = kv_string("/d/x"), .value = kv_string("v") }, 1,
+                        &arena, NULL, &result);
         if (r == 0)
-                r = apply_command(txn, &meta, &txn_command, 1, &arena, &(ApplySink) { .on_event = ignore_event }, &result);
+                r = apply_command(txn, &meta, &txn_command, 1, &arena,
+                                  &(ApplySink) { .on_event = ignore_event }, &result);
         if (r == 0) {
                 assert_int_equal(result.status, KV_OK);
                 assert_int_equal(meta.index, 4);
@@ -113,7 +116,8 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         ((Told *) userdata)->cleared++;
 }
 
-/* True when nothing failed: the watch heard of the event. Otherwise it was never opened, or lost its place and heard that. */
+/* True when nothing failed: the watch heard of the event. Otherwise it was never opened, or lost its place
+ * and heard that. */
 static bool watch_once(Loop *loop) {
         static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
         WatchOptions options = { .key = kv_string("/a/b"), .recursive = true };
@@ -153,14 +157,21 @@ static void a_watch_hears_of_an_event_or_that_it_lost_its_place(void **state) {
         loop_done(&loop);
 }
 
-/* The answers of one entry, which make one record: a record that lacks some would let a command take effect twice. */
+/* The answers of one entry, which make one record: a record that lacks some would let a command take effect
+ * twice. */
 static int store_answers(Tree *tree, unsigned fail_at, bool *ret_failed) {
         enum { N = 40 };
         const KvCommand cmd = { .op = KV_SET, .key = { "/a", 2 }, .value = { "1", 1 } };
         static char old[2000];
-        const KvResult said = { .status = KV_OK, .action = KV_ACTION_SET, .index = 7, .has_node = true, .has_prev = true,
-                                .node = { .key = cmd.key, .value = cmd.value, .created = 7, .modified = 7 },
-                                .prev = { .key = cmd.key, .value = { old, sizeof(old) }, .created = 6, .modified = 6 } };
+        const KvResult said = {
+                .status = KV_OK,
+                .action = KV_ACTION_SET,
+                .index = 7,
+                .has_node = true,
+                .has_prev = true,
+                .node = { .key = cmd.key, .value = cmd.value, .created = 7, .modified = 7 },
+                .prev = { .key = cmd.key, .value = { old, sizeof(old) }, .created = 6, .modified = 6 }
+        };
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_(results_freep) Results *results = NULL;
         KeptResult kept;

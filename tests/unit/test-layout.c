@@ -19,11 +19,14 @@ static void a_key_that_was_made_is_taken_apart_again(void **state) {
                 { LAYOUT_FACTS, "/_fleet/machine/0123456789abcdef0123456789abcdef/facts", false, true },
                 { LAYOUT_PRESENCE, "/_fleet/machine/0123456789abcdef0123456789abcdef/presence", false, true },
                 { LAYOUT_REPORTED, "/_fleet/machine/0123456789abcdef0123456789abcdef/reported", false, true },
-                { LAYOUT_METADATA, "/_fleet/machine/0123456789abcdef0123456789abcdef/metadata/web@1.service", true, true },
-                { LAYOUT_ORDER, "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/web@1.service", true, true },
+                { LAYOUT_METADATA, "/_fleet/machine/0123456789abcdef0123456789abcdef/metadata/web@1.service",
+                  true, true },
+                { LAYOUT_ORDER, "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/web@1.service", true,
+                  true },
                 { LAYOUT_STATE, "/_fleet/state/web@1.service/0123456789abcdef0123456789abcdef", true, true },
                 { LAYOUT_CLUSTER, "/_fleet/cluster/web@1.service", true, false },
-                { LAYOUT_PROBLEM, "/_fleet/machine/0123456789abcdef0123456789abcdef/problem/web@1.service", true, true },
+                { LAYOUT_PROBLEM, "/_fleet/machine/0123456789abcdef0123456789abcdef/problem/web@1.service",
+                  true, true },
                 { LAYOUT_MEMBER, "/_fleet/cluster/member/0123456789abcdef0123456789abcdef", false, true },
         };
 
@@ -42,11 +45,24 @@ static void a_key_that_was_made_is_taken_apart_again(void **state) {
 
 static void keys_that_are_not_ours_are_left_alone(void **state) {
         static const char *const keys[] = {
-                "/", "/_fleet", "/_fleet/", "/_fleet/unit", "/_fleet/unit/", "/_fleet/unit/a/b", "/_fleetx/unit/a.service",
-                "/unit/a.service", "/_fleet/machine/0123/facts", "/_fleet/machine/0123456789ABCDEF0123456789abcdef/facts",
-                "/_fleet/machine/0123456789abcdef0123456789abcdef/other", "/_fleet/machine/0123456789abcdef0123456789abcdef/unit",
-                "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/a/b", "/_fleet/state/a.service", "/_fleet/state/a.service/x",
-                "/_fleet/cluster/member", "/_fleet/other/a.service", "/_fleet/a/b/c/d/e/f/g",
+                "/",
+                "/_fleet",
+                "/_fleet/",
+                "/_fleet/unit",
+                "/_fleet/unit/",
+                "/_fleet/unit/a/b",
+                "/_fleetx/unit/a.service",
+                "/unit/a.service",
+                "/_fleet/machine/0123/facts",
+                "/_fleet/machine/0123456789ABCDEF0123456789abcdef/facts",
+                "/_fleet/machine/0123456789abcdef0123456789abcdef/other",
+                "/_fleet/machine/0123456789abcdef0123456789abcdef/unit",
+                "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/a/b",
+                "/_fleet/state/a.service",
+                "/_fleet/state/a.service/x",
+                "/_fleet/cluster/member",
+                "/_fleet/other/a.service",
+                "/_fleet/a/b/c/d/e/f/g",
         };
         char name[300] = "/_fleet/unit/";
         LayoutKey k;

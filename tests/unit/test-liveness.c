@@ -49,11 +49,13 @@ static const char *tick(Watch *w, bool late) {
         assert_true(n <= 1);
         said[0] = 0;
         if (n == 1) {
-                PresenceRecord record = { .presence = changes[0].presence, .since_ms = w->picture.cluster.now_ms };
+                PresenceRecord record = { .presence = changes[0].presence,
+                                          .since_ms = w->picture.cluster.now_ms };
                 _cleanup_text_ Text t = {};
                 char key[128];
 
-                snprintf(said, sizeof(said), "%s: %s", presence_to_string(changes[0].presence), changes[0].reason);
+                snprintf(said, sizeof(said), "%s: %s", presence_to_string(changes[0].presence),
+                         changes[0].reason);
                 snprintf(record.reason, sizeof(record.reason), "%s", changes[0].reason);
                 presence_record_write(&t, record);
                 snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", changes[0].machine);
@@ -238,7 +240,8 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
                 picture_machine(&w.picture, names[i], "", PRESENCE_UP);
         assert_int_equal(liveness_new(&w.liveness, NULL), 0);
         for (unsigned i = 1; i <= 6; i++) {
-                assert_int_equal(liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                assert_int_equal(
+                        liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
                 assert_int_equal(n, i == 6 ? ELEMENTS(names) : 0);
                 for (size_t k = 0; k < n; k++)
                         assert_int_equal(changes[k].machine[0], 'a' + (int) k);
@@ -282,7 +285,8 @@ static void a_host_that_has_just_returned_is_not_up_once_more_by_its_silence(voi
         begin(&w, PRESENCE_AWAY);
         for (unsigned i = 1; i <= 10; i++) {
                 w.sign = i == 1 ? healthy : hung;
-                assert_int_equal(liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                assert_int_equal(
+                        liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
                 free(changes);
                 assert_int_equal(n, i == 1);
         }
@@ -362,9 +366,12 @@ static void what_was_told_is_not_told_again_while_it_is_on_its_way(void **state)
         begin(&w, PRESENCE_UP);
         w.sign = silent;
         for (unsigned i = 1; i <= 14; i++) {
-                assert_int_equal(liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                assert_int_equal(
+                        liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
                 free(changes);
-                assert_int_equal(n, i == 6 || i == 10 || i == 14); /* again when it has not come into the picture for two seconds */
+                assert_int_equal(
+                        n, i == 6 || i == 10 ||
+                                   i == 14); /* again when it has not come into the picture for two seconds */
         }
         end(&w);
 }

@@ -1,4 +1,5 @@
-/* The loop: its order (pure, over a clock of the test's own), and libuv's half on real time, descriptors, processes. */
+/* The loop: its order (pure, over a clock of the test's own), and libuv's half on real time, descriptors,
+ * processes. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -140,8 +141,15 @@ static void a_timer_moves_to_another_loop_and_a_delay_without_end_is_one(void **
         static const struct {
                 uint64_t grain_ms, delay_ms, due_ms;
         } rows[] = {
-                { 0, 0, 1000 }, { 0, 5, 1005 }, { 1, 0, 1000 }, { 1, 5, 1006 }, { 0, UINT64_MAX, UINT64_MAX }, { 1, UINT64_MAX, UINT64_MAX },
-                { 1, UINT64_MAX - 1, UINT64_MAX }, { 0, UINT64_MAX - 1000, UINT64_MAX }, { 0, UINT64_MAX - 1001, UINT64_MAX - 1 },
+                { 0, 0, 1000 },
+                { 0, 5, 1005 },
+                { 1, 0, 1000 },
+                { 1, 5, 1006 },
+                { 0, UINT64_MAX, UINT64_MAX },
+                { 1, UINT64_MAX, UINT64_MAX },
+                { 1, UINT64_MAX - 1, UINT64_MAX },
+                { 0, UINT64_MAX - 1000, UINT64_MAX },
+                { 0, UINT64_MAX - 1001, UINT64_MAX - 1 },
         };
         TestLoop *t = *state, other = { .now_ms = 5000 };
         Note a;
@@ -566,7 +574,8 @@ static void doze(void *userdata) {
 
 static void a_turn_that_waits_costs_wall_time_and_one_that_computes_costs_cpu_time(void **state) {
         Loop *loop = loop_uv_base(*state);
-        Timer waits = TIMER(doze, NULL), computes = TIMER(burn, NULL), stop = { .fire = stop_loop, .userdata = *state };
+        Timer waits = TIMER(doze, NULL), computes = TIMER(burn, NULL),
+              stop = { .fire = stop_loop, .userdata = *state };
         const Turns *turns = loop_turns(loop);
 
         timer_start(&waits, loop, 1);
@@ -583,12 +592,12 @@ static void a_turn_that_waits_costs_wall_time_and_one_that_computes_costs_cpu_ti
         assert_true(turns->logged_ms > 0);
 }
 
-static void raise_nothing(void *userdata) {
-}
+static void raise_nothing(void *userdata) {}
 
 static void the_callback_that_took_the_longest_names_the_turn(void **state) {
         Loop *loop = loop_uv_base(*state);
-        Deferred waits = DEFERRED(doze, NULL), nothing = DEFERRED(raise_nothing, NULL), stop = DEFERRED(stop_loop, *state);
+        Deferred waits = DEFERRED(doze, NULL), nothing = DEFERRED(raise_nothing, NULL),
+                 stop = DEFERRED(stop_loop, *state);
 
         loop_defer(loop, &nothing);
         loop_defer(loop, &waits);
@@ -610,8 +619,7 @@ static void kill_with_usr2(void *userdata) {
         raise(SIGUSR2);
 }
 
-static void no_work(void *userdata) {
-}
+static void no_work(void *userdata) {}
 
 /* Each of them is the only one of its turn that takes time. */
 static void work_and_signals_have_names_in_the_figures_of_a_turn(void **state) {
@@ -620,7 +628,9 @@ static void work_and_signals_have_names_in_the_figures_of_a_turn(void **state) {
         Timer timer = { .fire = kill_with_usr2 };
 
         for (size_t i = 0; i < ELEMENTS(names); i++) {
-                Work work = { .work = no_work, .done = dozes_and_stops, .userdata = *state, .name = names[i] };
+                Work work = {
+                        .work = no_work, .done = dozes_and_stops, .userdata = *state, .name = names[i]
+                };
 
                 assert_int_equal(loop_work(loop, &work), 0);
                 loop_uv_run(*state);
@@ -673,7 +683,9 @@ static void nice_work_gives_way_and_nobody_else(void **state) {
         for (int round = 0; round < 20; round++) {
                 TestWork w = { .loop = *state, .self = pthread_self() };
 
-                w.work = (Work) { .work = test_work, .done = test_work_done, .userdata = &w, .nice = round % 3 * 5 };
+                w.work = (Work) {
+                        .work = test_work, .done = test_work_done, .userdata = &w, .nice = round % 3 * 5
+                };
                 assert_int_equal(loop_work(loop_uv_base(w.loop), &w.work), 0);
                 loop_uv_run(w.loop);
                 assert_int_equal(w.done, 1);
@@ -703,7 +715,7 @@ typedef struct TestChild {
         UvLoop *loop;
         Child *child;
         Text output;
-        size_t largest;           /* piece */
+        size_t largest; /* piece */
         unsigned in_turn, most_in_turn;
         Deferred next_turn;
         int status, exits;
@@ -737,7 +749,9 @@ static void child_exit(void *userdata, int status) {
 static const ChildEvents child_events = { .on_output = child_output, .on_exit = child_exit };
 
 static void a_child_is_heard_to_its_end_and_its_status_comes_last(void **state) {
-        static const char *const argv[] = { "sh", "-c", "cat; echo out; echo err >&2; echo ${NOTIFY_SOCKET-none}; exit 3", NULL };
+        static const char *const argv[] = { "sh", "-c",
+                                            "cat; echo out; echo err >&2; echo ${NOTIFY_SOCKET-none}; exit 3",
+                                            NULL };
         TestChild c = { .loop = *state };
 
         setenv("NOTIFY_SOCKET", "/run/secret", 1);
@@ -830,7 +844,10 @@ static void a_child_dies_with_the_daemon_however_that_ends(void **state) {
 }
 
 static void a_paused_child_is_not_read_and_goes_on_where_it_was(void **state) {
-        static const char *const argv[] = { "sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done", NULL };
+        static const char *const argv[] = { "sh", "-c",
+                                            "i=0; while [ $i -lt 3000 ]; do echo "
+                                            "0123456789012345678901234567890123456789; i=$((i+1)); done",
+                                            NULL };
         TestChild c = { .loop = *state };
         Timer stop = { .fire = stop_loop, .userdata = c.loop };
 

@@ -1,4 +1,5 @@
-/* Children and guests of the real loop, and each call that fails below them: nothing is left behind, and the next one works. */
+/* Children and guests of the real loop, and each call that fails below them: nothing is left behind, and the
+ * next one works. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -41,27 +42,28 @@ static bool fails(const char *name) {
 }
 
 /* Those that set errno, and those of libuv, which return it. */
-#define CALL(name, parameters, ...)                                                                                             \
-        int __real_##name parameters;                                                                                           \
-        int __wrap_##name parameters;                                                                                           \
-        int __wrap_##name parameters {                                                                                          \
-                if (!fails(#name))                                                                                              \
-                        return __real_##name(__VA_ARGS__);                                                                      \
-                errno = failure;                                                                                                \
-                return starts_with(#name, "uv_") || starts_with(#name, "random_") ? -failure : -1;                              \
+#define CALL(name, parameters, ...)                                                                \
+        int __real_##name parameters;                                                              \
+        int __wrap_##name parameters;                                                              \
+        int __wrap_##name parameters {                                                             \
+                if (!fails(#name))                                                                 \
+                        return __real_##name(__VA_ARGS__);                                         \
+                errno = failure;                                                                   \
+                return starts_with(#name, "uv_") || starts_with(#name, "random_") ? -failure : -1; \
         }
 CALL(pipe2, (int fds[2], int flags), fds, flags)
 CALL(pidfd_open, (pid_t pid, unsigned flags), pid, flags)
 CALL(dup2, (int from, int to), from, to)
-CALL(uv_poll_init, (uv_loop_t *loop, uv_poll_t *poll, int fd), loop, poll, fd)
-CALL(uv_poll_start, (uv_poll_t *poll, int events, uv_poll_cb cb), poll, events, cb)
-CALL(uv_pipe_open, (uv_pipe_t *pipe, uv_file fd), pipe, fd)
-CALL(uv_read_start, (uv_stream_t *s, uv_alloc_cb alloc, uv_read_cb read), s, alloc, read)
-CALL(uv_queue_work, (uv_loop_t *loop, uv_work_t *req, uv_work_cb work, uv_after_work_cb done), loop, req, work, done)
-CALL(uv_signal_init, (uv_loop_t *loop, uv_signal_t *s), loop, s)
-CALL(uv_signal_start, (uv_signal_t *s, uv_signal_cb cb, int number), s, cb, number)
-CALL(uv_loop_init, (uv_loop_t *loop), loop)
-CALL(random_seed_from_system, (Random *r), r)
+CALL(uv_poll_init, (uv_loop_t * loop, uv_poll_t *poll, int fd), loop, poll, fd)
+CALL(uv_poll_start, (uv_poll_t * poll, int events, uv_poll_cb cb), poll, events, cb)
+CALL(uv_pipe_open, (uv_pipe_t * pipe, uv_file fd), pipe, fd)
+CALL(uv_read_start, (uv_stream_t * s, uv_alloc_cb alloc, uv_read_cb read), s, alloc, read)
+CALL(uv_queue_work, (uv_loop_t * loop, uv_work_t *req, uv_work_cb work, uv_after_work_cb done), loop, req,
+     work, done)
+CALL(uv_signal_init, (uv_loop_t * loop, uv_signal_t *s), loop, s)
+CALL(uv_signal_start, (uv_signal_t * s, uv_signal_cb cb, int number), s, cb, number)
+CALL(uv_loop_init, (uv_loop_t * loop), loop)
+CALL(random_seed_from_system, (Random * r), r)
 
 pid_t __real_fork(void);
 pid_t __wrap_fork(void);
@@ -152,14 +154,14 @@ static int teardown(void **state) {
         return 0;
 }
 
-#define UNTIL(lab, expression)                                                                   \
-        do {                                                                                     \
-                uint64_t end_ms_ = loop_now_ms((lab)->loop) + PATIENCE_MS;                       \
-                while (!(expression)) {                                                          \
-                        assert_true(loop_now_ms((lab)->loop) < end_ms_);                         \
-                        assert_int_equal(timer_start(&(lab)->tick, (lab)->loop, 1), 0);          \
-                        assert_true(loop_uv_run((lab)->uv) >= 0);                                \
-                }                                                                                \
+#define UNTIL(lab, expression)                                                          \
+        do {                                                                            \
+                uint64_t end_ms_ = loop_now_ms((lab)->loop) + PATIENCE_MS;              \
+                while (!(expression)) {                                                 \
+                        assert_true(loop_now_ms((lab)->loop) < end_ms_);                \
+                        assert_int_equal(timer_start(&(lab)->tick, (lab)->loop, 1), 0); \
+                        assert_true(loop_uv_run((lab)->uv) >= 0);                       \
+                }                                                                       \
         } while (false)
 
 static void on_output(void *userdata, const void *bytes, size_t size) {
@@ -267,7 +269,9 @@ static void a_child_that_cannot_end_with_its_parent_runs_nothing(void **state) {
 }
 
 static void an_interrupted_call_is_made_again(void **state) {
-        static const char *const nothing[] = { "/nonexistent/program", NULL }, *const sleeper[] = { "sleep", "1000", NULL };
+        static const char *const nothing[] = { "/nonexistent/program", NULL }, *const sleeper[] = { "sleep",
+                                                                                                    "1000",
+                                                                                                    NULL };
         Lab *lab = *state;
 
         fail_call("read", 1, EINTR);
@@ -306,8 +310,12 @@ static void a_status_tells_exit_codes_and_signals_apart(void **state) {
                 const char *script;
                 int status;
         } rows[] = {
-                { "exit 0", 0 }, { "exit 255", 255 }, { "kill -TERM $$", 128 + SIGTERM }, { "kill -KILL $$", 128 + SIGKILL },
-                { "exec >&- 2>&-; sleep 0.05; exit 4", 4 }, /* says that it says no more long before its end */
+                { "exit 0", 0 },
+                { "exit 255", 255 },
+                { "kill -TERM $$", 128 + SIGTERM },
+                { "kill -KILL $$", 128 + SIGKILL },
+                { "exec >&- 2>&-; sleep 0.05; exit 4",
+                  4 }, /* says that it says no more long before its end */
         };
         Lab *lab = *state;
 
@@ -352,7 +360,8 @@ static void a_child_may_be_killed_from_its_own_output(void **state) {
         assert_int_equal(lab->exits, 0);
 
         lab->kills = false;
-        assert_int_equal(spawn(lab, argv, NULL), 0); /* and before it has begun, without a thread to wait for its end */
+        assert_int_equal(spawn(lab, argv, NULL),
+                         0); /* and before it has begun, without a thread to wait for its end */
         lab->child = child_kill(lab->child);
         fail_call("uv_queue_work", 1, EAGAIN);
         UNTIL(lab, !has_children() && count_descriptors() == before);
@@ -367,8 +376,11 @@ static void a_child_has_signals_descriptors_and_environment_of_its_own(void **st
                 const char *name;
                 bool kept;
         } variables[] = {
-                { "HOME", true }, { "NOTIFY_SOCKET" }, { "USER", true }, { "LANG", true }, { "LC_ALL", true }, { "LC" }, { "TZ", true }, { "TMPDIR", true },
-                { "LISTEN_FDS" }, { "WATCHDOG_USEC" }, { "HOMEX" }, { "USERNAME" }, { "LANGUAGE" },
+                { "HOME", true },    { "NOTIFY_SOCKET" }, { "USER", true },
+                { "LANG", true },    { "LC_ALL", true },  { "LC" },
+                { "TZ", true },      { "TMPDIR", true },  { "LISTEN_FDS" },
+                { "WATCHDOG_USEC" }, { "HOMEX" },         { "USERNAME" },
+                { "LANGUAGE" },
         };
         _cleanup_text_ Text expected = {};
         Lab *lab = *state;
@@ -382,9 +394,11 @@ static void a_child_has_signals_descriptors_and_environment_of_its_own(void **st
         signal(SIGHUP, SIG_IGN);
         signal(SIGRTMAX, SIG_IGN);
         assert_int_equal(run(lab, "exec grep -E '^Sig(Blk|Ign):' /proc/self/status"), 0);
-        assert_int_equal(sscanf(lab->output.chars, "SigBlk: %" SCNx64 " SigIgn: %" SCNx64, &blocks, &ignores), 2);
+        assert_int_equal(sscanf(lab->output.chars, "SigBlk: %" SCNx64 " SigIgn: %" SCNx64, &blocks, &ignores),
+                         2);
         assert_int_equal(blocks, 0);
-        assert_int_equal(ignores & ~(UINT64_C(1) << 31 | UINT64_C(1) << 32), 0); /* 32 and 33 are the C library's own, which lets nobody set them */
+        assert_int_equal(ignores & ~(UINT64_C(1) << 31 | UINT64_C(1) << 32),
+                         0); /* 32 and 33 are the C library's own, which lets nobody set them */
         sigprocmask(SIG_UNBLOCK, &blocked, NULL);
         signal(SIGHUP, SIG_DFL);
         signal(SIGRTMAX, SIG_DFL);
@@ -467,11 +481,16 @@ static void each_way_in_which_a_guest_breaks_is_told(void **state) {
         static const struct {
                 const char *call;
                 int wants_error, broken;
-        } rows[] = { { NULL, -ENOTCONN, -ENOTCONN }, { "uv_poll_init", 0, -EPERM }, { "uv_poll_start", 0, -EPERM }, { NULL, 0, 0 } };
+        } rows[] = { { NULL, -ENOTCONN, -ENOTCONN },
+                     { "uv_poll_init", 0, -EPERM },
+                     { "uv_poll_start", 0, -EPERM },
+                     { NULL, 0, 0 } };
         Lab *lab = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                TestGuest g = { .events = POLLIN, .timeout_ms = UINT64_MAX, .wants_error = rows[i].wants_error };
+                TestGuest g = { .events = POLLIN,
+                                .timeout_ms = UINT64_MAX,
+                                .wants_error = rows[i].wants_error };
                 unsigned works, turns = 0;
                 int fds[2];
 
@@ -548,11 +567,9 @@ static void a_guest_without_end_lets_others_run_after_some_rounds(void **state) 
 
 /* -- The loop itself -- */
 
-static void no_work(void *userdata) {
-}
+static void no_work(void *userdata) {}
 
-static void on_signal(void *userdata, int signal_number) {
-}
+static void on_signal(void *userdata, int signal_number) {}
 
 static void what_libuv_refuses_is_an_error_of_the_call(void **state) {
         Work work = { .work = no_work, .done = no_work };

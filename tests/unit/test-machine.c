@@ -78,7 +78,8 @@ static void pairs_replace_remove_and_keep_their_order(void **state) {
 }
 
 static void a_copy_of_a_machine_is_equal_until_a_fact_changes(void **state) {
-        _cleanup_machine_ Machine machine = { .id = "11111111111111111111111111111111", .raft_id = 3 }, copy = {};
+        _cleanup_machine_ Machine machine = { .id = "11111111111111111111111111111111", .raft_id = 3 },
+                                  copy = {};
 
         machine.name = strdup("alpha");
         machine.version = strdup("0.1.0");
@@ -96,8 +97,12 @@ static void a_copy_of_a_machine_is_equal_until_a_fact_changes(void **state) {
 
 static void each_fact_makes_machines_differ(void **state) {
         for (size_t i = 0; i < 11; i++) {
-                _cleanup_machine_ Machine machine = { .id = "11111111111111111111111111111111", .raft_id = 3, .level = 4 }, copy = {};
-                char **const texts[] = { &machine.name, &machine.address, &machine.client, &machine.peer, &machine.version, &machine.boot_id };
+                _cleanup_machine_ Machine machine = { .id = "11111111111111111111111111111111",
+                                                      .raft_id = 3,
+                                                      .level = 4 },
+                                          copy = {};
+                char **const texts[] = { &machine.name, &machine.address, &machine.client,
+                                         &machine.peer, &machine.version, &machine.boot_id };
 
                 for (size_t k = 0; k < ELEMENTS(texts); k++)
                         assert_non_null(*texts[k] = strdup("value"));
@@ -181,10 +186,14 @@ static void only_what_systemd_says_makes_states_differ(void **state) {
 }
 
 static void each_part_of_a_state_makes_states_differ(void **state) {
-        static const char *const rows[][5] = { /* load, active, sub, hash, job */
-                { "loaded", "active", "running", "abc", "" },          { "masked", "active", "running", "abc", "" },
-                { "loaded", "failed", "running", "abc", "" },          { "loaded", "active", "exited", "abc", "" },
-                { "loaded", "active", "running", "abd", "" },          { "loaded", "active", "running", NULL, "" },
+        static const char *const rows[][5] = {
+                /* load, active, sub, hash, job */
+                { "loaded", "active", "running", "abc", "" },
+                { "masked", "active", "running", "abc", "" },
+                { "loaded", "failed", "running", "abc", "" },
+                { "loaded", "active", "exited", "abc", "" },
+                { "loaded", "active", "running", "abd", "" },
+                { "loaded", "active", "running", NULL, "" },
                 { "loaded", "active", "running", "abc", "dependency" },
         };
 
@@ -192,8 +201,12 @@ static void each_part_of_a_state_makes_states_differ(void **state) {
                 for (size_t k = 0; k < ELEMENTS(rows); k++) {
                         _cleanup_unit_state_ UnitState a = {}, b = {}, copy = {};
 
-                        assert_int_equal(unit_state_init(&a, rows[i][0], rows[i][1], rows[i][2], rows[i][3], 7, true), 0);
-                        assert_int_equal(unit_state_init(&b, rows[k][0], rows[k][1], rows[k][2], rows[k][3], 8, true), 0);
+                        assert_int_equal(
+                                unit_state_init(&a, rows[i][0], rows[i][1], rows[i][2], rows[i][3], 7, true),
+                                0);
+                        assert_int_equal(
+                                unit_state_init(&b, rows[k][0], rows[k][1], rows[k][2], rows[k][3], 8, true),
+                                0);
                         strcpy(a.job, rows[i][4]);
                         strcpy(b.job, rows[k][4]);
                         assert_int_equal(unit_state_equal(&a, &b), i == k);
@@ -217,7 +230,8 @@ static void metadata_are_taken_up_to_their_bounds(void **state) {
         key[METADATA_KEY_MAX] = 'k';
         key[METADATA_KEY_MAX + 1] = 0;
         assert_int_equal(machine_metadata_check(key, "", &err), -EINVAL);
-        assert_string_equal(err.message, "metadata key kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk... is longer than 128 bytes");
+        assert_string_equal(err.message,
+                            "metadata key kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk... is longer than 128 bytes");
         value[METADATA_VALUE_MAX] = 'v';
         value[METADATA_VALUE_MAX + 1] = 0;
         assert_int_equal(machine_metadata_check("k", value, &err), -EINVAL);

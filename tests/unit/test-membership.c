@@ -1,4 +1,5 @@
-/* What a leader writes about hosts, with a store, a registry and sessions of its own. The whole cluster: tests/sim/test-lost.c. */
+/* What a leader writes about hosts, with a store, a registry and sessions of its own. The whole cluster:
+ * tests/sim/test-lost.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,11 +37,13 @@ static void trees_differ(KvState *state) {
 Admission admission;
 const void *forgotten;
 
-int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id, RegistryDone done, void *userdata);
+int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id,
+                          RegistryDone done, void *userdata);
 void __real_registry_forget(Registry *r, const void *userdata);
 void __wrap_registry_forget(Registry *r, const void *userdata);
 
-int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id, RegistryDone done, void *userdata) {
+int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id,
+                          RegistryDone done, void *userdata) {
         if (admission.error == 0) {
                 admission.waits = userdata;
                 admission.done = done;
@@ -86,9 +89,15 @@ static int room_setup(void **state) {
         admission = (Admission) {};
         room->host = host_new(false);
         host_machine(room->host);
-        options = (MembershipOptions) { .machine_id = room->host->id, .peer_address = "", .client = "", .name = "alpha", .join = &nobody,
+        options = (MembershipOptions) { .machine_id = room->host->id,
+                                        .peer_address = "",
+                                        .client = "",
+                                        .name = "alpha",
+                                        .join = &nobody,
                                         .cluster_file = "" };
-        assert_int_equal(membership_new(&room->membership, room->host->loop, room->host->peers, room->host->store, room->host->registry, &options), 0);
+        assert_int_equal(membership_new(&room->membership, room->host->loop, room->host->peers,
+                                        room->host->store, room->host->registry, &options),
+                         0);
         *state = room;
         return 0;
 }
@@ -120,7 +129,9 @@ static void a_leader_whose_own_replica_suffers_says_so_in_its_presence_until_it_
 }
 
 static void addresses_of_hosts_are_read_again_after_what_may_change_them_and_only_then(void **state) {
-        static const bool may_change_them[CHANGED_CLUSTER + 1] = { [CHANGED_ALL] = true, [CHANGED_MACHINE] = true, [CHANGED_CLUSTER] = true };
+        static const bool may_change_them[CHANGED_CLUSTER + 1] = {
+                [CHANGED_ALL] = true, [CHANGED_MACHINE] = true, [CHANGED_CLUSTER] = true
+        };
         Room *room = *state;
 
         for (unsigned kind = 0; kind < ELEMENTS(may_change_them); kind++) {
@@ -147,7 +158,9 @@ static bool is_dialed(Peers *peers, const char *machine_id) {
 }
 
 static void a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer(void **state) {
-        PeersOptions options = { .self = { .machine_id = "cccccccccccccccccccccccccccccccc", .boot_id = "dddddddddddddddddddddddddddddddd", .nonce = 2 } };
+        PeersOptions options = { .self = { .machine_id = "cccccccccccccccccccccccccccccccc",
+                                           .boot_id = "dddddddddddddddddddddddddddddddd",
+                                           .nonce = 2 } };
         Room *room = *state;
         Loop *loop = room->host->loop;
         _cleanup_writer_ Writer w = {};
@@ -183,5 +196,6 @@ int main(void) {
                 in_a_room(a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL) + membership_leads_tests() + membership_joins_tests();
+        return cmocka_run_group_tests(tests, NULL, NULL) + membership_leads_tests() +
+               membership_joins_tests();
 }

@@ -1,6 +1,7 @@
-/* Whatever computes, with its first, second, third ... allocation failing, alone and with all behind it: units, records, pictures,
- * plans, settings, commands of each kind, the tree, its snapshot, the log, Raft. Each says -ENOMEM and nothing else, leaves its
- * outputs alone, gives back what it held, and succeeds when asked again. Whole daemons: memory_daemon.c.
+/* Whatever computes, with its first, second, third ... allocation failing, alone and with all behind it:
+ * units, records, pictures, plans, settings, commands of each kind, the tree, its snapshot, the log, Raft.
+ * Each says -ENOMEM and nothing else, leaves its outputs alone, gives back what it held, and succeeds when
+ * asked again. Whole daemons: memory_daemon.c.
  *
  *      test-memory [PATTERN]    only the tests of such names, and not the total
  */
@@ -61,7 +62,8 @@ static void make_large_text(void) {
         text_append(&t, "[Unit]\nDescription=large\n[Service]\n");
         for (unsigned i = 0; i < 120; i++)
                 text_printf(&t, "ExecStartPre=/bin/echo %u \\\n  and more\nEnvironment=A%u=b\n", i, i);
-        text_append(&t, "[X-Fleet]\nMachineMetadata=\"a=b\" \"c=d\"\nConflicts=web@*.service other@*.service\nMachineOf=db.service\n");
+        text_append(&t, "[X-Fleet]\nMachineMetadata=\"a=b\" \"c=d\"\nConflicts=web@*.service "
+                        "other@*.service\nMachineOf=db.service\n");
         large_text = text_take(&t, &large_size);
         assert_non_null(large_text);
 }
@@ -104,7 +106,8 @@ static int unit_as_record(void *userdata) {
 }
 
 static int facts(void *userdata) {
-        static const char json[] = "{\"name\":\"alpha\",\"address\":\"10.0.0.1\",\"version\":\"1\",\"boot\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+        static const char json[] = "{\"name\":\"alpha\",\"address\":\"10.0.0.1\",\"version\":\"1\",\"boot\":"
+                                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                                    "\"metadata\":{\"a\":\"b\",\"c\":\"d\"}}";
         _cleanup_machine_ Machine m = {}, copy = {};
         _cleanup_text_ Text t = {};
@@ -117,8 +120,14 @@ static int facts(void *userdata) {
 }
 
 static int small_records(void *userdata) {
-        Order order = { .kind = ORDER_RUN, .unit_index = 7, .reason = (char *) "the fewest units", .term = 3, .since_ms = 5 };
-        UnitState state = { .load = (char *) "loaded", .active = (char *) "active", .sub = (char *) "running" };
+        Order order = { .kind = ORDER_RUN,
+                        .unit_index = 7,
+                        .reason = (char *) "the fewest units",
+                        .term = 3,
+                        .since_ms = 5 };
+        UnitState state = { .load = (char *) "loaded",
+                            .active = (char *) "active",
+                            .sub = (char *) "running" };
         _cleanup_text_ Text t = {}, u = {}, p = {};
         _cleanup_order_ Order again = {};
         PresenceRecord presence;
@@ -127,7 +136,8 @@ static int small_records(void *userdata) {
 
         order_record_write(&t, &order);
         state_record_write(&u, &state);
-        presence_record_write(&p, (PresenceRecord) { .presence = PRESENCE_UP, .since_ms = 9, .reason = "it is there" });
+        presence_record_write(
+                &p, (PresenceRecord) { .presence = PRESENCE_UP, .since_ms = 9, .reason = "it is there" });
         r = t.error ?: u.error ?: p.error;
         r = r ?: order_record_read(t.chars, t.size, &again, NULL);
         r = r ?: state_record_read(u.chars, u.size, &other, NULL);
@@ -168,8 +178,10 @@ static int drop_ins(void *userdata) {
 }
 
 static int api_units(void *userdata) {
-        static const char json[] = "{\"name\":\"a.service\",\"desiredState\":\"launched\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\","
-                                   "\"value\":\"/bin/a\"},{\"section\":\"X-Fleet\",\"name\":\"Global\",\"value\":\"true\"}]}";
+        static const char json[] =
+                "{\"name\":\"a.service\",\"desiredState\":\"launched\",\"options\":[{\"section\":\"Service\","
+                "\"name\":\"ExecStart\","
+                "\"value\":\"/bin/a\"},{\"section\":\"X-Fleet\",\"name\":\"Global\",\"value\":\"true\"}]}";
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_unit_ Unit *parsed = NULL;
         _cleanup_api_page_ ApiPage page = {};
@@ -184,7 +196,9 @@ static int api_units(void *userdata) {
 }
 
 static int api_others(void *userdata) {
-        ApiState state = { .name = "a.service", .machine_id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", .active = "active" };
+        ApiState state = { .name = "a.service",
+                           .machine_id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                           .active = "active" };
         ApiMachine machine = { .id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", .primary_ip = "10.0.0.1" };
         _cleanup_api_page_ ApiPage states = {}, machines = {};
         _cleanup_text_ Text t = {}, u = {};
@@ -227,7 +241,8 @@ static void make_picture(void) {
         picture_machine(&picture, "C", "", PRESENCE_LOST);
         for (unsigned i = 0; i < 8; i++) {
                 snprintf(name, sizeof(name), "web@%u.service", i);
-                picture_unit(&picture, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b", TARGET_LAUNCHED);
+                picture_unit(&picture, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
+                             TARGET_LAUNCHED);
         }
         picture_unit(&picture, "all.service", "Global=true", TARGET_LAUNCHED);
         picture_unit(&picture, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
@@ -273,16 +288,21 @@ static int put_keys(void *userdata) {
         static const char *const keys[][2] = {
                 { "/_fleet/unit/a.service", "{\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
                 { "/_fleet/target/a.service", "{\"target\":\"launched\"}" },
-                { "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/facts", "{\"name\":\"alpha\",\"version\":\"1\",\"metadata\":{\"a\":\"b\"}}" },
-                { "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/presence", "{\"state\":\"up\",\"since\":1}" },
-                { "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/unit/a.service", "{\"order\":\"run\",\"unit\":1,\"reason\":\"x\"}" },
-                { "/_fleet/state/a.service/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}" },
+                { "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/facts",
+                  "{\"name\":\"alpha\",\"version\":\"1\",\"metadata\":{\"a\":\"b\"}}" },
+                { "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/presence",
+                  "{\"state\":\"up\",\"since\":1}" },
+                { "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/unit/a.service",
+                  "{\"order\":\"run\",\"unit\":1,\"reason\":\"x\"}" },
+                { "/_fleet/state/a.service/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                  "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}" },
         };
         Cluster c = {};
         int r = 0;
 
         for (size_t i = 0; i < ELEMENTS(keys) && r != -ENOMEM; i++)
-                r = cluster_put(&c, keys[i][0], strlen(keys[i][0]), keys[i][1], strlen(keys[i][1]), i + 1, i + 1, NULL);
+                r = cluster_put(&c, keys[i][0], strlen(keys[i][0]), keys[i][1], strlen(keys[i][1]), i + 1,
+                                i + 1, NULL);
         if (r != -ENOMEM) {
                 _cleanup_free_ ClusterUnit **units = NULL;
                 _cleanup_free_ ClusterMachine **machines = NULL;
@@ -328,9 +348,15 @@ static int tick(void *userdata) {
 }
 
 static int diff(void *userdata) {
-        DirectoryFile files[3] = { { .name = "a.service" }, { .name = "b.service" }, { .name = "web@1.service" } };
-        DirectoryView view = { .machine_id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", .path = "/etc/fleet/units", .files = files, .n_files = ELEMENTS(files),
-                               .complete = true, .same = true };
+        DirectoryFile files[3] = { { .name = "a.service" },
+                                   { .name = "b.service" },
+                                   { .name = "web@1.service" } };
+        DirectoryView view = { .machine_id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                               .path = "/etc/fleet/units",
+                               .files = files,
+                               .n_files = ELEMENTS(files),
+                               .complete = true,
+                               .same = true };
         DirectoryDiff result = {};
         int r = 0;
 
@@ -361,8 +387,14 @@ static void pictures_and_plans_say_that_memory_is_short(void **state) {
 static char *folder, *sub;
 
 static int settings(void *userdata) {
-        char *arguments[] = { (char *) "fleetd", (char *) "--metadata=a=b,c=d", (char *) "--join=10.0.0.1:2380", (char *) "--listen-peer=10.0.0.2:2380",
-                              (char *) "--peer-key=/key", (char *) "--backup=/file", NULL, NULL };
+        char *arguments[] = { (char *) "fleetd",
+                              (char *) "--metadata=a=b,c=d",
+                              (char *) "--join=10.0.0.1:2380",
+                              (char *) "--listen-peer=10.0.0.2:2380",
+                              (char *) "--peer-key=/key",
+                              (char *) "--backup=/file",
+                              NULL,
+                              NULL };
         char config[400];
         Settings s = {};
         Error err = {};
@@ -417,7 +449,9 @@ static int watched_folder(void *userdata) {
         if (r < 0)
                 return r;
         assert_int_equal(files.n, 2);
-        assert_string_equal(files.files[0].fault, "bad.service: a unit file needs at least one option in a [section]; here is none");
+        assert_string_equal(
+                files.files[0].fault,
+                "bad.service: a unit file needs at least one option in a [section]; here is none");
         assert_non_null(files.files[0].unit->owner);
         assert_null(files.files[1].fault);
         assert_null(files.files[1].error);
@@ -427,7 +461,9 @@ static int watched_folder(void *userdata) {
 }
 
 static void make_watched_folder(const char *path) {
-        _cleanup_free_ char *bad = scratch_path(path, "bad.service"), *web = scratch_path(path, "web.service"), *drop_ins = scratch_path(path, "web.service.d"),
+        _cleanup_free_ char *bad = scratch_path(path, "bad.service"),
+                            *web = scratch_path(path, "web.service"),
+                            *drop_ins = scratch_path(path, "web.service.d"),
                             *drop_in = scratch_path(drop_ins, "a.conf");
 
         assert_int_equal(mkdir(path, 0755), 0);
@@ -452,7 +488,8 @@ static int http_parts(void *userdata) {
 
 static void files_of_the_host_say_that_memory_is_short(void **state) {
         char *scratch = scratch_new();
-        _cleanup_free_ char *path = scratch_path(scratch, "fleetd.conf"), *watched = scratch_path(scratch, "watched");
+        _cleanup_free_ char *path = scratch_path(scratch, "fleetd.conf"),
+                            *watched = scratch_path(scratch, "watched");
 
         folder = scratch;
         sub = scratch_path(scratch, "agent");
@@ -471,11 +508,9 @@ static void files_of_the_host_say_that_memory_is_short(void **state) {
 
 static Tree *tree;
 
-static void ignore_event(void *userdata, const KvEvent *event) {
-}
+static void ignore_event(void *userdata, const KvEvent *event) {}
 
-static void ignore_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
-}
+static void ignore_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {}
 
 static const ApplySink sink = { .on_event = ignore_event, .on_result = ignore_result };
 
@@ -491,7 +526,12 @@ static int apply(void *userdata) {
         if (r < 0)
                 return r;
         kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000 });
-        kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 2, .number = 1, .floor = 1, .command = command.bytes, .command_size = command.size });
+        kv_batch_add(&b, &batch,
+                     &(KvBatchItem) { .origin = 2,
+                                      .number = 1,
+                                      .floor = 1,
+                                      .command = command.bytes,
+                                      .command_size = command.size });
         r = batch.error ?: tree_begin_write(tree, &txn);
         return r ?: apply_batch(txn, 100, 2, batch.bytes, batch.size, &sink);
 }
@@ -506,10 +546,19 @@ static int prepare_tree(void *userdata) {
         kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 10 });
         for (size_t i = 0; i < ELEMENTS(keys); i++) {
                 _cleanup_writer_ Writer command = {};
-                KvCommand cmd = { .op = KV_SET, .key = kv_string(keys[i]), .value = kv_string("1"), .has_ttl = i == 4, .ttl_ms = 10 };
+                KvCommand cmd = { .op = KV_SET,
+                                  .key = kv_string(keys[i]),
+                                  .value = kv_string("1"),
+                                  .has_ttl = i == 4,
+                                  .ttl_ms = 10 };
 
                 assert_int_equal(kv_command_encode(&cmd, &command), 0);
-                kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 1, .number = i + 1, .floor = 1, .command = command.bytes, .command_size = command.size });
+                kv_batch_add(&b, &batch,
+                             &(KvBatchItem) { .origin = 1,
+                                              .number = i + 1,
+                                              .floor = 1,
+                                              .command = command.bytes,
+                                              .command_size = command.size });
         }
         r = tree_begin_write(tree, &txn);
         r = r ?: apply_batch(txn, 1, 1, batch.bytes, batch.size, NULL);
@@ -534,7 +583,8 @@ static int install_tree(void *userdata) {
         Folder f = { .fd = -1 };
         int fd, r;
 
-        r = folder_open(&f, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 0, &live, NULL);
+        r = folder_open(&f, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                        0, &live, NULL);
         if (r == 0) {
                 _cleanup_free_ char *bytes = NULL;
                 size_t size;
@@ -555,23 +605,27 @@ static int install_tree(void *userdata) {
 
 static void each_command_a_snapshot_and_an_install_say_that_memory_is_short(void **state) {
         static KvCheck checks[] = { { .kind = KV_CHECK_EXISTS, .key = { "/a", 2 } } };
-        static KvCommand writes[] = { { .op = KV_SET, .key = { "/a", 2 }, .value = { "2", 1 } }, { .op = KV_DELETE, .key = { "/d", 2 }, .recursive = true } };
+        static KvCommand writes[] = { { .op = KV_SET, .key = { "/a", 2 }, .value = { "2", 1 } },
+                                      { .op = KV_DELETE, .key = { "/d", 2 }, .recursive = true } };
         static const struct {
                 const char *name;
                 KvCommand cmd;
         } commands[] = {
                 { "apply set", { .op = KV_SET, .key = { "/n/m", 4 }, .value = { "1", 1 } } },
-                { "apply set over", { .op = KV_SET, .key = { "/a", 2 }, .value = { "2", 1 }, .has_ttl = true, .ttl_ms = 50 } },
+                { "apply set over",
+                  { .op = KV_SET, .key = { "/a", 2 }, .value = { "2", 1 }, .has_ttl = true, .ttl_ms = 50 } },
                 { "apply create", { .op = KV_CREATE, .key = { "/new", 4 }, .value = { "1", 1 } } },
                 { "apply create, refused", { .op = KV_CREATE, .key = { "/a", 2 }, .value = { "1", 1 } } },
                 { "apply update", { .op = KV_UPDATE, .key = { "/a", 2 }, .value = { "3", 1 } } },
                 { "apply post", { .op = KV_POST, .key = { "/q", 2 }, .value = { "1", 1 } } },
                 { "apply delete", { .op = KV_DELETE, .key = { "/d", 2 }, .recursive = true } },
-                { "apply a transaction", { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = 2 } },
+                { "apply a transaction",
+                  { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = 2 } },
                 { "apply expiry", { .op = KV_EXPIRE, .limit = 10, .internal = true } },
         };
         char *scratch = scratch_new();
-        _cleanup_free_ char *path = scratch_path(scratch, "tree"), *copy = scratch_path(scratch, "copy"), *follower = scratch_path(scratch, "follower");
+        _cleanup_free_ char *path = scratch_path(scratch, "tree"), *copy = scratch_path(scratch, "copy"),
+                            *follower = scratch_path(scratch, "follower");
         TreeMeta meta;
 
         assert_int_equal(tree_open(path, &(TreeOptions) {}, &tree, NULL), 0);
@@ -589,8 +643,7 @@ static void each_command_a_snapshot_and_an_install_say_that_memory_is_short(void
 
 /* -- The log and Raft -- */
 
-static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {
-}
+static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
 
 static void on_log_failed(void *userdata, int error, const char *sentence) {
         *(int *) userdata = error;
@@ -633,7 +686,8 @@ static int core_write_meta(void *userdata, uint64_t term, uint64_t vote) {
         return 0;
 }
 
-static int core_append(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries, size_t n) {
+static int core_append(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries,
+                       size_t n) {
         uint64_t *appended = userdata;
 
         appended[0] = generation;
@@ -641,11 +695,10 @@ static int core_append(void *userdata, uint64_t generation, uint64_t first_index
         return 0;
 }
 
-static void core_send(void *userdata, uint64_t to, const char *address, const RaftMessage *message) {
-}
+static void core_send(void *userdata, uint64_t to, const char *address, const RaftMessage *message) {}
 
-static void core_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
-}
+static void core_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term,
+                               uint64_t index) {}
 
 static int core_install(void *userdata, const RaftStateInfo *info, bool keep_state) {
         return 0;
@@ -655,20 +708,25 @@ static int core_apply(void *userdata, uint64_t first_index, const RaftEntry *ent
         return (int) n;
 }
 
-static void core_changed(void *userdata, unsigned what) {
-}
+static void core_changed(void *userdata, unsigned what) {}
 
-static const RaftCoreOps core_ops = { .write_meta = core_write_meta, .append = core_append, .send = core_send,
-                                      .send_snapshot = core_send_snapshot, .install = core_install, .apply = core_apply, .changed = core_changed };
+static const RaftCoreOps core_ops = { .write_meta = core_write_meta,
+                                      .append = core_append,
+                                      .send = core_send,
+                                      .send_snapshot = core_send_snapshot,
+                                      .install = core_install,
+                                      .apply = core_apply,
+                                      .changed = core_changed };
 
-/* libraft 0.22.1 owns the array of entries that it is started with, and forgets it when memory ends after it has taken the entries
- * and before it leads. That start fails, and the daemon with it. */
+/* libraft 0.22.1 owns the array of entries that it is started with, and forgets it when memory ends after it
+ * has taken the entries and before it leads. That start fails, and the daemon with it. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) {
         return "leak:start_engine\n";
 }
 
-/* A sole voter starts from its log, leads, and takes entries: libraft's own allocations are among those that fail. */
+/* A sole voter starts from its log, leads, and takes entries: libraft's own allocations are among those that
+ * fail. */
 static int core_life(void *userdata) {
         RaftServer self = { .id = 1, .address = (char *) "a:1", .role = RAFT_ROLE_VOTER };
         uint64_t appended[2] = {}, index, term, now_ms = 1000;
@@ -677,11 +735,15 @@ static int core_life(void *userdata) {
         size_t size;
         int r = raft_configuration_encode_servers(&(RaftServers) { .items = &self, .n = 1 }, &bytes, &size);
 
-        r = r ?: raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1", .seed = 1 }, &core_ops, appended, &core);
+        r = r     ?:
+                    raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1", .seed = 1 }, &core_ops,
+                                  appended, &core);
         if (r == 0) {
                 RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = bytes, .size = size };
 
-                r = raft_core_start(core, now_ms, &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1 });
+                r = raft_core_start(
+                        core, now_ms,
+                        &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1 });
         }
         for (unsigned i = 0; i < 10 && r == 0; i++) {
                 now_ms += 50;

@@ -52,11 +52,12 @@ static void names_are_judged_by_fleets_rules_in_fleets_words(void **state) {
 
 static void all_types_that_fleet_took_and_quadlets_are_types(void **state) {
         static const char *const types[] = {
-                "automount", "busname", "device", "mount", "path", "scope", "service",
-                "slice", "snapshot", "socket", "swap", "target", "timer",
-                "build", "container", "image", "kube", "network", "pod", "volume",
+                "automount", "busname",  "device", "mount",   "path",   "scope",  "service",
+                "slice",     "snapshot", "socket", "swap",    "target", "timer",  "build",
+                "container", "image",    "kube",   "network", "pod",    "volume",
         };
-        static const char *const in_templates[] = { "path", "service", "socket", "target", "timer", "container", "kube" };
+        static const char *const in_templates[] = { "path",  "service",   "socket", "target",
+                                                    "timer", "container", "kube" };
         unsigned templates = 0;
 
         for (size_t i = 0; i < ELEMENTS(types); i++) {
@@ -78,12 +79,28 @@ static void all_types_that_fleet_took_and_quadlets_are_types(void **state) {
 
 static void names_that_belong_to_the_host_are_refused(void **state) {
         static const char *const refused[] = {
-                "dbus.service", "-.mount", "multi-user.target", "shutdown.target", "sockets.target", "systemd-journald.service",
-                "fleetd.service", "fleet.socket", "fleet-check-web.service", "a.scope", "user.slice", "dev-sda.device", "init.scope",
-                "blockdev@dev-sda.target", "syslog.socket", "dbus.container", "fleetd.kube",
+                "dbus.service",
+                "-.mount",
+                "multi-user.target",
+                "shutdown.target",
+                "sockets.target",
+                "systemd-journald.service",
+                "fleetd.service",
+                "fleet.socket",
+                "fleet-check-web.service",
+                "a.scope",
+                "user.slice",
+                "dev-sda.device",
+                "init.scope",
+                "blockdev@dev-sda.target",
+                "syslog.socket",
+                "dbus.container",
+                "fleetd.kube",
         };
         static const char *const taken[] = {
-                "hello.service", "my-fleet.service", "fleet-ui.service", "fleetd-exporter.service", "fleet.timer", "dbus-broker.service", "srv.mount", "mine.target", "a@b.timer",
+                "hello.service", "my-fleet.service",    "fleet-ui.service", "fleetd-exporter.service",
+                "fleet.timer",   "dbus-broker.service", "srv.mount",        "mine.target",
+                "a@b.timer",
         };
         const char *reason;
 
@@ -98,16 +115,32 @@ static void names_that_belong_to_the_host_are_refused(void **state) {
 }
 
 static void why_a_name_is_refused_is_said(void **state) {
-        static const char systemd[] = "systemd itself depends on a unit of that name (systemd.special(7))", own[] = "a unit of that name belongs to fleet itself";
+        static const char systemd[] = "systemd itself depends on a unit of that name (systemd.special(7))",
+                          own[] = "a unit of that name belongs to fleet itself";
         static const char host[] = "units of that type belong to the host they are on";
         static const struct {
                 const char *name, *reason; /* NULL: it is taken */
         } rows[] = {
-                { "dbus.service", systemd }, { "dbus.container", systemd }, { "blockdev@a.target", systemd }, { "blockdev.target", NULL },
-                { "fleet.service", own }, { "fleet.socket", own }, { "fleetd.service", own }, { "fleetd.socket", own }, { "fleet.container", own },
-                { "systemd-x.service", "names that start with systemd- are systemd's own" }, { "systemdx.service", NULL },
-                { "fleet-check-a.service", "names that start with fleet-check- are reserved for fleet's own checks" }, { "fleet-check.service", NULL },
-                { "a.busname", host }, { "a.device", host }, { "a.scope", host }, { "a.slice", host }, { "a.snapshot", host }, { "a.service", NULL },
+                { "dbus.service", systemd },
+                { "dbus.container", systemd },
+                { "blockdev@a.target", systemd },
+                { "blockdev.target", NULL },
+                { "fleet.service", own },
+                { "fleet.socket", own },
+                { "fleetd.service", own },
+                { "fleetd.socket", own },
+                { "fleet.container", own },
+                { "systemd-x.service", "names that start with systemd- are systemd's own" },
+                { "systemdx.service", NULL },
+                { "fleet-check-a.service",
+                  "names that start with fleet-check- are reserved for fleet's own checks" },
+                { "fleet-check.service", NULL },
+                { "a.busname", host },
+                { "a.device", host },
+                { "a.scope", host },
+                { "a.slice", host },
+                { "a.snapshot", host },
+                { "a.service", NULL },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -132,7 +165,8 @@ static void a_name_comes_apart_at_the_first_at_and_the_last_dot(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                _cleanup_free_ char *prefix = unit_name_prefix(rows[i].name), *instance = unit_name_instance(rows[i].name);
+                _cleanup_free_ char *prefix = unit_name_prefix(rows[i].name),
+                                    *instance = unit_name_instance(rows[i].name);
                 _cleanup_free_ char *template_name = unit_name_template(rows[i].name);
 
                 assert_string_equal(prefix, rows[i].prefix);
@@ -153,14 +187,10 @@ static void what_people_type_becomes_a_name(void **state) {
         static const struct {
                 const char *argument, *name;
         } rows[] = {
-                { "foo", "foo.service" },
-                { "foo.1", "foo.1.service" },
-                { "foo.txt", "foo.txt.service" },
-                { "dir/bar.socket", "bar.socket" },
-                { "./web@1", "web@1.service" },
-                { "foo.target", "foo.target" },
-                { "foo.service", "foo.service" },
-                { "dir/", ".service" },
+                { "foo", "foo.service" },         { "foo.1", "foo.1.service" },
+                { "foo.txt", "foo.txt.service" }, { "dir/bar.socket", "bar.socket" },
+                { "./web@1", "web@1.service" },   { "foo.target", "foo.target" },
+                { "foo.service", "foo.service" }, { "dir/", ".service" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {

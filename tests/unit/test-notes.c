@@ -16,7 +16,8 @@
 #include "fleetd/agent/notes.h"
 #include "tests/lib/scratch.h"
 
-static const char boot[] = "b0000000000000000000000000000001", invocation[] = "10000000000000000000000000000000";
+static const char boot[] = "b0000000000000000000000000000001",
+                  invocation[] = "10000000000000000000000000000000";
 
 /* The next call of these fails with that. */
 static int mkdir_error, fsync_error, fdopendir_error, link_error;
@@ -114,7 +115,8 @@ static void the_first_notes_are_empty_and_make_their_folder(void **state) {
 
 static void what_was_saved_comes_back_to_the_byte(void **state) {
         static const char text[] = "# \xc3\xa4 \"quoted\"\n[Service]\nExecStart=/bin/one\\\n  two\n";
-        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *bad = scratch_path(*state, "assignment.bad"), *record = NULL;
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *bad = scratch_path(*state, "assignment.bad"), *record = NULL;
         const Note *web, *job;
         struct stat st;
         Notes n;
@@ -197,7 +199,8 @@ static void a_note_that_was_removed_stays_away_but_its_index_counts(void **state
 
         assert_int_equal(notes_open(&n, *state, NULL), 0);
         note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 19)->stopping = true;
-        assert_false(note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 20)->stopping); /* it is wanted again */
+        assert_false(note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 20)
+                             ->stopping); /* it is wanted again */
         notes_remove(&n, "web.service");
         notes_remove(&n, "never.service");
         assert_int_equal(notes_save(&n), 0);
@@ -239,10 +242,18 @@ static void an_unchanged_note_is_not_written_again(void **state) {
 
 static void a_broken_assignment_is_kept_aside_and_the_host_goes_on(void **state) {
         static const char *const broken[] = {
-                "", "{", "[]x", "{\"floor\":-1}", "{\"lineage\":\"x\"}", "{\"lineage\":7,\"floor\":9}",
-                "{\"era\":5}", "{\"boot\":5}", "{\"lineage\":\"00000000000000ab\",\"era\":5}",
+                "",
+                "{",
+                "[]x",
+                "{\"floor\":-1}",
+                "{\"lineage\":\"x\"}",
+                "{\"lineage\":7,\"floor\":9}",
+                "{\"era\":5}",
+                "{\"boot\":5}",
+                "{\"lineage\":\"00000000000000ab\",\"era\":5}",
         };
-        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *bad = scratch_path(*state, "assignment.bad");
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *bad = scratch_path(*state, "assignment.bad");
 
         for (size_t i = 0; i < ELEMENTS(broken); i++) {
                 _cleanup_free_ char *kept = NULL;
@@ -265,17 +276,25 @@ static void a_broken_assignment_is_kept_aside_and_the_host_goes_on(void **state)
 
 static void an_entry_that_cannot_be_read_costs_no_other_one(void **state) {
         static const char *const broken[] = {
-                "{}", "5", "{\"name\":\"b.service\",\"order\":\"stop\",\"text\":\"\"}", "{\"name\":\"b.service\",\"order\":\"run\",\"text\":5}",
+                "{}",
+                "5",
+                "{\"name\":\"b.service\",\"order\":\"stop\",\"text\":\"\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":5}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"startedBoot\":\"short\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"before\":\"short\"}",
-                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"[Service\"}", "{\"name\":\"b.service\",\"order\":\"hold\",\"text\":\"\"}",
-                "{\"order\":\"run\",\"text\":\"\"}", "{\"name\":\"b.service\",\"order\":\"run\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"[Service\"}",
+                "{\"name\":\"b.service\",\"order\":\"hold\",\"text\":\"\"}",
+                "{\"order\":\"run\",\"text\":\"\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"replacing\":5}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../assignment\"}",
-                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../unit\"}", /* which is there, and a unit */
-                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"0123456789012345678901234567890123456789\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../unit\"}", /* which is there, and a
+                                                                                      unit */
+                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":"
+                "\"0123456789012345678901234567890123456789\"}",
         };
-        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *bad = scratch_path(*state, "assignment.bad");
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *bad = scratch_path(*state, "assignment.bad");
         _cleanup_free_ char *texts = scratch_path(*state, "texts"), *unit = scratch_path(*state, "unit");
 
         assert_int_equal(mkdir(texts, 0700), 0);
@@ -284,8 +303,12 @@ static void an_entry_that_cannot_be_read_costs_no_other_one(void **state) {
                 _cleanup_free_ char *text = NULL, *kept = NULL;
                 Notes n;
 
-                assert_true(asprintf(&text, "{\"lineage\":\"00000000000000ab\",\"floor\":9,\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":"
-                                            "\"\",\"index\":8,\"done\":true},%s,{\"name\":\"c.service\",\"order\":\"load\",\"text\":\"\"}]}", broken[i]) > 0);
+                assert_true(asprintf(&text,
+                                     "{\"lineage\":\"00000000000000ab\",\"floor\":9,\"units\":[{\"name\":\"a."
+                                     "service\",\"order\":\"run\",\"text\":"
+                                     "\"\",\"index\":8,\"done\":true},%s,{\"name\":\"c.service\",\"order\":"
+                                     "\"load\",\"text\":\"\"}]}",
+                                     broken[i]) > 0);
                 scratch_write(path, text);
                 assert_int_equal(notes_open(&n, *state, NULL), 0);
                 assert_int_equal(HASH_COUNT(n.table), 2);
@@ -319,7 +342,8 @@ static size_t n_texts(void *scratch) {
 
 static void a_broken_assignment_that_cannot_be_kept_aside_ends_the_daemon_or_costs_all_of_it(void **state) {
         static const char *const broken[] = { "nonsense", "{\"floor\":5,\"units\":[5]}" };
-        _cleanup_free_ char *dir = scratch_path(*state, "agent"), *bad = scratch_path(dir, "assignment.bad"), *path = scratch_path(dir, "assignment");
+        _cleanup_free_ char *dir = scratch_path(*state, "agent"), *bad = scratch_path(dir, "assignment.bad"),
+                            *path = scratch_path(dir, "assignment");
         Notes n;
 
         assert_int_equal(mkdir(dir, 0700), 0);
@@ -373,14 +397,16 @@ static void fill(char *big, size_t size, unsigned i) {
         size_t at = snprintf(big, size, "[Service]\nExecStart=/bin/one %u\n", i);
 
         for (; at + 60 < size; at += 60)
-                memcpy(big + at, "Environment=abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv\n", 60), big[at + 59] = '\n';
+                memcpy(big + at, "Environment=abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv\n", 60),
+                        big[at + 59] = '\n';
         big[at] = 0;
 }
 
 /* As much as a host may be assigned: what was written can be read, and a change writes no text again. */
 static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(void **state) {
         enum { UNITS = 160, TEXT_SIZE = 120 * 1000 };
-        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *texts = scratch_path(*state, "texts"), *big = malloc(TEXT_SIZE + 1);
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *texts = scratch_path(*state, "texts"), *big = malloc(TEXT_SIZE + 1);
         _cleanup_free_ char *one = NULL, *stray = NULL;
         struct stat before, after;
         Notes n;
@@ -413,7 +439,8 @@ static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(v
                 n.dirty_texts = false;
                 assert_int_equal(notes_save(&n), 0);
                 assert_int_equal(stat(texts, &after), 0);
-                assert_true(before.st_mtim.tv_sec == after.st_mtim.tv_sec && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+                assert_true(before.st_mtim.tv_sec == after.st_mtim.tv_sec &&
+                            before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
         }
         assert_int_equal(after.st_mode & 07777, 0700);
         assert_true(asprintf(&one, "%s/%s", texts, notes_get(&n, "u0.service")->unit->hash) > 0);
@@ -554,7 +581,9 @@ static void a_write_that_is_run_twice_at_once_is_made_once(void **state) {
         assert_int_equal(notes_open(&n, *state, NULL), 0);
         note_large_ones(&n); /* of texts with a folder that is synced */
         assert_int_equal(notes_write_new(&n, &write), 1);
-        assert_int_equal(sem_init(&hold.begun, 0, 0) | sem_init(&hold.goes_on, 0, 0) | sem_init(&hold.locking, 0, 0), 0);
+        assert_int_equal(sem_init(&hold.begun, 0, 0) | sem_init(&hold.goes_on, 0, 0) |
+                                 sem_init(&hold.locking, 0, 0),
+                         0);
         hold.n = 0;
         hold.armed = true;
         assert_int_equal(pthread_create(&worker, NULL, run_write, write), 0);
@@ -574,7 +603,8 @@ static void a_write_that_is_run_twice_at_once_is_made_once(void **state) {
 
 /* As by rm -rf while the daemon runs: with nothing that changed, and with texts in files of their own. */
 static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) {
-        _cleanup_free_ char *dir = scratch_path(*state, "agent"), *elsewhere = scratch_path(*state, "elsewhere");
+        _cleanup_free_ char *dir = scratch_path(*state, "agent"),
+                            *elsewhere = scratch_path(*state, "elsewhere");
         NotesWrite *write;
         struct stat st;
         Notes n;
@@ -701,7 +731,8 @@ static char *take_temporary(const char *folder, const char *name) {
 }
 
 static void what_cannot_be_written_leaves_what_is_there_as_it_was(void **state) {
-        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *texts = scratch_path(*state, "texts"), *text = NULL, *record = NULL;
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *texts = scratch_path(*state, "texts"), *text = NULL, *record = NULL;
         struct stat before, after;
         Notes n;
         Note *x;

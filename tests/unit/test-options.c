@@ -66,7 +66,8 @@ static void lists_come_by_repetition_and_by_quotes(void **state) {
                 { "Conflicts=a\tb   c\n", "", "a|b|c|", "" },
                 { "Conflicts=new\nX-Conflicts=old\n", "", "old|new|", "" },
                 { "Replaces=a b\nReplaces=\"c\" \"d\"\n", "", "", "a b|c|d|" },
-                { "Conflicts=%p@*.service\nReplaces=x%i\nMachineOf=%n\n", "a@1.service|", "a@*.service|", "x1|" },
+                { "Conflicts=%p@*.service\nReplaces=x%i\nMachineOf=%n\n", "a@1.service|", "a@*.service|",
+                  "x1|" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -105,13 +106,27 @@ static void the_last_global_counts_and_five_words_are_true(void **state) {
                 const char *lines;
                 bool global;
         } rows[] = {
-                { "Global=true\n", true }, { "Global=TRUE\n", true }, { "Global=yes\n", true }, { "Global=1\n", true },
-                { "Global=on\n", true }, { "Global=t\n", true }, { "Global=Yes\n", true },
-                { "Global=false\n", false }, { "Global=no\n", false }, { "Global=0\n", false }, { "Global=y\n", false },
-                { "Global=maybe\n", false }, { "Global=\n", false }, { "global=true\n", false },
-                { "Global=\"true\" \"\"\n", false }, { "Global=\"no\"   \"true\"\n", true }, { "Global=\"true\" \n", true },
-                { "Global=true\nGlobal=no\n", false }, { "Global=no\nGlobal=true\n", true },
-                { "Global=true\n[Service]\nGlobal=no\n", true }, { "Global=no\n[X-Fleetd]\nGlobal=true\n", true },
+                { "Global=true\n", true },
+                { "Global=TRUE\n", true },
+                { "Global=yes\n", true },
+                { "Global=1\n", true },
+                { "Global=on\n", true },
+                { "Global=t\n", true },
+                { "Global=Yes\n", true },
+                { "Global=false\n", false },
+                { "Global=no\n", false },
+                { "Global=0\n", false },
+                { "Global=y\n", false },
+                { "Global=maybe\n", false },
+                { "Global=\n", false },
+                { "global=true\n", false },
+                { "Global=\"true\" \"\"\n", false },
+                { "Global=\"no\"   \"true\"\n", true },
+                { "Global=\"true\" \n", true },
+                { "Global=true\nGlobal=no\n", false },
+                { "Global=no\nGlobal=true\n", true },
+                { "Global=true\n[Service]\nGlobal=no\n", true },
+                { "Global=no\n[X-Fleetd]\nGlobal=true\n", true },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -122,9 +137,10 @@ static void the_last_global_counts_and_five_words_are_true(void **state) {
 }
 
 static void metadata_is_collected_over_lines_spellings_and_sections(void **state) {
-        _cleanup_placement_ Placement p = placement_of("MachineMetadata=\"zone=b\" \"zone=a\"\nMachineMetadata=host=h%i\n"
-                                                       "X-ConditionMachineMetadata=ssd=true\nMachineMetadata=zone=a\n"
-                                                       "[X-Fleetd]\nMachineMetadata=disk=big\n");
+        _cleanup_placement_ Placement p = placement_of(
+                "MachineMetadata=\"zone=b\" \"zone=a\"\nMachineMetadata=host=h%i\n"
+                "X-ConditionMachineMetadata=ssd=true\nMachineMetadata=zone=a\n"
+                "[X-Fleetd]\nMachineMetadata=disk=big\n");
         static const char *const expected[][2] = {
                 { "disk", "big" }, { "host", "h1" }, { "ssd", "true" }, { "zone", "a" }, { "zone", "b" },
         };
@@ -144,17 +160,28 @@ static void metadata_that_is_no_pair_is_refused_with_line_and_example(void **sta
         } rows[] = {
                 { "Conflicts=x\nMachineMetadata=gpu\n",
                   "line 3: MachineMetadata=gpu: expected key=value, for example gpu=true" },
-                { "MachineMetadata==true\n", "line 2: MachineMetadata==true: expected key=value, for example gpu=true" },
-                { "MachineMetadata=gpu=\n", "line 2: MachineMetadata=gpu=: expected key=value, for example gpu=true" },
+                { "MachineMetadata==true\n",
+                  "line 2: MachineMetadata==true: expected key=value, for example gpu=true" },
+                { "MachineMetadata=gpu=\n",
+                  "line 2: MachineMetadata=gpu=: expected key=value, for example gpu=true" },
                 { "X-ConditionMachineMetadata=a=b c=d\n",
-                  "line 2: X-ConditionMachineMetadata=a=b c=d: expected one key=value; several need quotes: \"zone=a\" \"ssd=true\"" },
-                { "MachineMetadata=\"a=b\" \"c=d=e\"\n", "line 2: MachineMetadata=c=d=e: expected key=value with one '='" },
-                { "MachineMetadata=\"ssd\" \"c=d\"\n", "line 2: MachineMetadata=ssd: expected key=value, for example ssd=true" },
-                { "MachineMetadata=a b\n", "line 2: MachineMetadata=a b: expected key=value, for example gpu=true" },
-                { "MachineMetadata=a\"b\n", "line 2: MachineMetadata=a\"b: expected key=value, for example gpu=true" },
-                { "MachineMetadata=a\\b\n", "line 2: MachineMetadata=a\\b: expected key=value, for example gpu=true" },
-                { "MachineMetadata=" SIXTY_THREE "\n", "line 2: MachineMetadata=" SIXTY_THREE ": expected key=value, for example " SIXTY_THREE "=true" },
-                { "MachineMetadata=" SIXTY_THREE "4\n", "line 2: MachineMetadata=" SIXTY_THREE "4: expected key=value, for example gpu=true" },
+                  "line 2: X-ConditionMachineMetadata=a=b c=d: expected one key=value; several need quotes: "
+                  "\"zone=a\" \"ssd=true\"" },
+                { "MachineMetadata=\"a=b\" \"c=d=e\"\n",
+                  "line 2: MachineMetadata=c=d=e: expected key=value with one '='" },
+                { "MachineMetadata=\"ssd\" \"c=d\"\n",
+                  "line 2: MachineMetadata=ssd: expected key=value, for example ssd=true" },
+                { "MachineMetadata=a b\n",
+                  "line 2: MachineMetadata=a b: expected key=value, for example gpu=true" },
+                { "MachineMetadata=a\"b\n",
+                  "line 2: MachineMetadata=a\"b: expected key=value, for example gpu=true" },
+                { "MachineMetadata=a\\b\n",
+                  "line 2: MachineMetadata=a\\b: expected key=value, for example gpu=true" },
+                { "MachineMetadata=" SIXTY_THREE "\n",
+                  "line 2: MachineMetadata=" SIXTY_THREE ": expected key=value, for example " SIXTY_THREE
+                  "=true" },
+                { "MachineMetadata=" SIXTY_THREE "4\n",
+                  "line 2: MachineMetadata=" SIXTY_THREE "4: expected key=value, for example gpu=true" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -178,7 +205,8 @@ static void a_template_may_leave_a_pair_to_its_instances(void **state) {
 static void without_a_name_specifiers_stay(void **state) {
         _cleanup_placement_ Placement p = {};
 
-        assert_int_equal(read_lines(NULL, "MachineOf=x@%i.service\nMachineMetadata=hostname=%i\n", &p, NULL, NULL), 0);
+        assert_int_equal(
+                read_lines(NULL, "MachineOf=x@%i.service\nMachineMetadata=hostname=%i\n", &p, NULL, NULL), 0);
         assert_string_equal(p.machine_of.items[0], "x@%i.service");
         assert_string_equal(p.metadata.items[0].value, "%i");
 }
@@ -191,12 +219,14 @@ static void what_is_hardly_meant_is_a_warning(void **state) {
                 { "machineof=a\n", "[X-Fleet] has no option machineof; did you mean MachineOf?" },
                 { "Colour=red\n", "[X-Fleet] has no option Colour" },
                 { "Global=maybe\n", "Global=maybe is taken as false; expected true or false" },
-                { "MachineID=abc\n", "MachineID=abc: no machine has this id: give all 32 hex digits, or the first 8" },
+                { "MachineID=abc\n",
+                  "MachineID=abc: no machine has this id: give all 32 hex digits, or the first 8" },
                 { "[X-fleet]\nA=b\n", "nobody reads section [X-fleet]; did you mean [X-Fleet]?" },
                 { "Conflcits=a\n", "[X-Fleet] has no option Conflcits; did you mean Conflicts?" },
                 { "Conficsts=a\n", "[X-Fleet] has no option Conficsts; did you mean Conflicts?" },
                 { "Conflictabc=a\n", "[X-Fleet] has no option Conflictabc" },
-                { "X-Conflict=a\n", "[X-Fleet] has no option X-Conflict" }, /* an old spelling is not suggested */
+                { "X-Conflict=a\n",
+                  "[X-Fleet] has no option X-Conflict" }, /* an old spelling is not suggested */
                 { "[X-Fleetd]\nColour=red\n", "[X-Fleetd] has no option Colour" },
                 { "[X-Fleetd]\nGlobals=true\n", "[X-Fleetd] has no option Globals; did you mean Global?" },
                 { "[Fleet]\nA=b\n", "nobody reads section [Fleet]; did you mean [X-Fleet]?" },
@@ -204,13 +234,18 @@ static void what_is_hardly_meant_is_a_warning(void **state) {
                 { "[Fleets]\nA=b\n", NULL },
                 { "MachineID=12345678\n", NULL },
                 { "MachineID=0123456789abcdef0123456789abcdef\n", NULL },
-                { "MachineID=1234567\n", "MachineID=1234567: no machine has this id: give all 32 hex digits, or the first 8" },
-                { "MachineID=123456789\n", "MachineID=123456789: no machine has this id: give all 32 hex digits, or the first 8" },
+                { "MachineID=1234567\n",
+                  "MachineID=1234567: no machine has this id: give all 32 hex digits, or the first 8" },
+                { "MachineID=123456789\n",
+                  "MachineID=123456789: no machine has this id: give all 32 hex digits, or the first 8" },
                 { "MachineID=0123456789abcdef0123456789abcde\n",
-                  "MachineID=0123456789abcdef0123456789abcde: no machine has this id: give all 32 hex digits, or the first 8" },
+                  "MachineID=0123456789abcdef0123456789abcde: no machine has this id: give all 32 hex "
+                  "digits, or the first 8" },
                 { "MachineID=0123456789abcdef0123456789abcdef0\n",
-                  "MachineID=0123456789abcdef0123456789abcdef0: no machine has this id: give all 32 hex digits, or the first 8" },
-                { "MachineID=0123456G\n", "MachineID=0123456G: no machine has this id: give all 32 hex digits, or the first 8" },
+                  "MachineID=0123456789abcdef0123456789abcdef0: no machine has this id: give all 32 hex "
+                  "digits, or the first 8" },
+                { "MachineID=0123456G\n",
+                  "MachineID=0123456G: no machine has this id: give all 32 hex digits, or the first 8" },
                 { "MachineID=%b\n", NULL }, /* a specifier of systemd */
                 { "Global=\nGlobal=off\nGlobal=0\n", NULL },
                 { "Global=no\nX-Conflicts=a\nX-ConditionMachineOf=b\n[Service]\nColour=red\n", NULL },
@@ -271,7 +306,8 @@ static void as_many_items_are_taken_as_the_limit_says(void **state) {
                         snprintf(value, sizeof(value), "k%d=v", k);
                         assert_int_equal(unit_file_add(&file, "X-Fleet", rows[i].option, value, 0), 0);
                 }
-                assert_int_equal(p.machine_of.n + p.conflicts.n + p.replaces.n + p.metadata.n, OPTION_ITEMS_MAX);
+                assert_int_equal(p.machine_of.n + p.conflicts.n + p.replaces.n + p.metadata.n,
+                                 OPTION_ITEMS_MAX);
                 assert_int_equal(options_read(&file, "a.service", &none, NULL, &err), -EINVAL);
                 assert_string_equal(err.message, rows[i].sentence); /* without a line: it came from no text */
         }
@@ -295,16 +331,21 @@ static void an_item_is_as_long_as_the_limit_says(void **state) {
                 size_t size; /* is taken; one more is not */
                 bool blanks;
         } rows[] = {
-                { "a.service", "MachineOf", OPTION_ITEM_MAX }, { NULL, "MachineOf", OPTION_ITEM_MAX },
-                { "a.service", "Replaces", OPTION_ITEM_MAX }, { "a.service", "Conflicts", OPTION_ITEM_MAX },
+                { "a.service", "MachineOf", OPTION_ITEM_MAX },
+                { NULL, "MachineOf", OPTION_ITEM_MAX },
+                { "a.service", "Replaces", OPTION_ITEM_MAX },
+                { "a.service", "Conflicts", OPTION_ITEM_MAX },
                 { NULL, "Conflicts", OPTION_ITEM_MAX * 64, true },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 Error err = {};
 
-                assert_int_equal(read_sized(rows[i].name, rows[i].option, rows[i].size, rows[i].blanks, &err), 0);
-                assert_int_equal(read_sized(rows[i].name, rows[i].option, rows[i].size + 1, rows[i].blanks, &err), -EINVAL);
+                assert_int_equal(read_sized(rows[i].name, rows[i].option, rows[i].size, rows[i].blanks, &err),
+                                 0);
+                assert_int_equal(
+                        read_sized(rows[i].name, rows[i].option, rows[i].size + 1, rows[i].blanks, &err),
+                        -EINVAL);
                 assert_true(starts_with(err.message, "line 3: "));
                 assert_non_null(strstr(err.message, rows[i].option));
                 assert_true(ends_with(err.message, "x: too long"));
@@ -317,7 +358,10 @@ static void an_item_is_measured_with_its_specifiers_put_in(void **state) {
                 const char *option;
                 unsigned n; /* names of 16 bytes */
                 int r;
-        } rows[] = { { "MachineOf", 64, 0 }, { "MachineOf", 65, -EINVAL }, { "Conflicts", 65, 0 }, { "Conflicts", 500, 0 } };
+        } rows[] = { { "MachineOf", 64, 0 },
+                     { "MachineOf", 65, -EINVAL },
+                     { "Conflicts", 65, 0 },
+                     { "Conflicts", 500, 0 } };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_unit_file_ UnitFile file = {};
@@ -354,7 +398,8 @@ static void warnings_have_their_line_and_the_last_says_how_many_are_left_out(voi
 
                 for (int k = 0; k < rows[i].n; k++)
                         text_append(&lines, "Colour=red\n");
-                assert_int_equal(read_lines("a.service", lines.chars ? lines.chars : "", &p, &warnings, NULL), 0);
+                assert_int_equal(read_lines("a.service", lines.chars ? lines.chars : "", &p, &warnings, NULL),
+                                 0);
                 assert_int_equal(warnings_add_rest(&warnings), 0);
                 assert_int_equal(warnings.n, rows[i].n_warnings);
                 if (warnings.n == 0)
@@ -365,7 +410,8 @@ static void warnings_have_their_line_and_the_last_says_how_many_are_left_out(voi
 }
 
 static void after_some_warnings_the_others_are_counted(void **state) {
-        static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n", "MachineID=abc\nGlobal=maybe\n" };
+        static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n",
+                                             "MachineID=abc\nGlobal=maybe\n" };
 
         for (size_t i = 0; i < ELEMENTS(lines); i++) {
                 _cleanup_warnings_ Warnings warnings = {};

@@ -28,10 +28,19 @@ static void check_numbers(int (*parse)(const char *, uint64_t *), const NumberCa
 
 static void numbers_are_digits_and_nothing_else(void **state) {
         static const NumberCase cases[] = {
-                { "0", 0, 0 },           { "007", 0, 7 },        { "18446744073709551615", 0, UINT64_MAX },
-                { "18446744073709551616", -ERANGE, 0 },          { "99999999999999999999999", -ERANGE, 0 },
-                { "", -EINVAL, 0 },      { "-1", -EINVAL, 0 },   { "+1", -EINVAL, 0 },   { " 1", -EINVAL, 0 },
-                { "1 ", -EINVAL, 0 },    { "0x1", -EINVAL, 0 },  { "1.0", -EINVAL, 0 },  { "1e3", -EINVAL, 0 },
+                { "0", 0, 0 },
+                { "007", 0, 7 },
+                { "18446744073709551615", 0, UINT64_MAX },
+                { "18446744073709551616", -ERANGE, 0 },
+                { "99999999999999999999999", -ERANGE, 0 },
+                { "", -EINVAL, 0 },
+                { "-1", -EINVAL, 0 },
+                { "+1", -EINVAL, 0 },
+                { " 1", -EINVAL, 0 },
+                { "1 ", -EINVAL, 0 },
+                { "0x1", -EINVAL, 0 },
+                { "1.0", -EINVAL, 0 },
+                { "1e3", -EINVAL, 0 },
         };
 
         check_numbers(parse_u64, cases, ELEMENTS(cases));
@@ -39,11 +48,15 @@ static void numbers_are_digits_and_nothing_else(void **state) {
 
 static void spans_have_units_and_a_bare_number_is_seconds(void **state) {
         static const NumberCase cases[] = {
-                { "0", 0, 0 },             { "10", 0, 10000 },       { "500ms", 0, 500 },     { "3s", 0, 3000 },
-                { "3sec", 0, 3000 },       { "2min", 0, 120000 },    { "2m", 0, 120000 },     { "1h", 0, 3600000 },
-                { "1d", 0, 86400000 },     { "18446744073709551615s", -ERANGE, 0 },
-                { "", -EINVAL, 0 },        { "s", -EINVAL, 0 },      { "1.5s", -EINVAL, 0 },  { "1 s", -EINVAL, 0 },
-                { "-1s", -EINVAL, 0 },     { "1y", -EINVAL, 0 },     { "1S", -EINVAL, 0 },    { "1min30s", -EINVAL, 0 },
+                { "0", 0, 0 },          { "10", 0, 10000 },
+                { "500ms", 0, 500 },    { "3s", 0, 3000 },
+                { "3sec", 0, 3000 },    { "2min", 0, 120000 },
+                { "2m", 0, 120000 },    { "1h", 0, 3600000 },
+                { "1d", 0, 86400000 },  { "18446744073709551615s", -ERANGE, 0 },
+                { "", -EINVAL, 0 },     { "s", -EINVAL, 0 },
+                { "1.5s", -EINVAL, 0 }, { "1 s", -EINVAL, 0 },
+                { "-1s", -EINVAL, 0 },  { "1y", -EINVAL, 0 },
+                { "1S", -EINVAL, 0 },   { "1min30s", -EINVAL, 0 },
         };
 
         check_numbers(parse_span_ms, cases, ELEMENTS(cases));
@@ -51,9 +64,17 @@ static void spans_have_units_and_a_bare_number_is_seconds(void **state) {
 
 static void sizes_count_by_1024(void **state) {
         static const NumberCase cases[] = {
-                { "0", 0, 0 },           { "5", 0, 5 },          { "5B", 0, 5 },        { "64K", 0, 65536 },
-                { "16M", 0, 16 << 20 },  { "1G", 0, 1 << 30 },   { "18014398509481984K", -ERANGE, 0 },
-                { "K", -EINVAL, 0 },     { "1k", -EINVAL, 0 },   { "1KB", -EINVAL, 0 }, { "1.5G", -EINVAL, 0 },
+                { "0", 0, 0 },
+                { "5", 0, 5 },
+                { "5B", 0, 5 },
+                { "64K", 0, 65536 },
+                { "16M", 0, 16 << 20 },
+                { "1G", 0, 1 << 30 },
+                { "18014398509481984K", -ERANGE, 0 },
+                { "K", -EINVAL, 0 },
+                { "1k", -EINVAL, 0 },
+                { "1KB", -EINVAL, 0 },
+                { "1.5G", -EINVAL, 0 },
         };
 
         check_numbers(parse_size, cases, ELEMENTS(cases));
@@ -101,20 +122,38 @@ static void addresses_have_a_host_and_a_port(void **state) {
                 const char *text, *host;
                 uint16_t port;
         } cases[] = {
-                { "10.0.0.1:2380", "10.0.0.1", 2380 }, { "host:1", "host", 1 },  { "[::1]:65535", "::1", 65535 },
-                { "::1:80", NULL, 0 },   { "10.0.0.1", NULL, 0 },  { ":80", NULL, 0 },     { "a:", NULL, 0 },
-                { "a:0", NULL, 0 },      { "a:65536", NULL, 0 },   { "a:-1", NULL, 0 },    { "[]:80", NULL, 0 },
-                { "a[b:80", NULL, 0 },   { "a]:80", NULL, 0 },     { "[[a]:80", NULL, 0 }, { "[a]]:80", NULL, 0 }, { "[a]:80", "a", 80 },
-                { "123456789012345:1", "123456789012345", 1 },     { "1234567890123456:1", NULL, 0 },
-                { "[123456789012345]:1", "123456789012345", 1 },   { "[1234567890123456]:1", NULL, 0 },
-                { "[::1:80", NULL, 0 },  { "[::1]", NULL, 0 },     { "", NULL, 0 },        { "abcdefghijklmnopqrstuvwxyz:1", NULL, 0 },
+                { "10.0.0.1:2380", "10.0.0.1", 2380 },
+                { "host:1", "host", 1 },
+                { "[::1]:65535", "::1", 65535 },
+                { "::1:80", NULL, 0 },
+                { "10.0.0.1", NULL, 0 },
+                { ":80", NULL, 0 },
+                { "a:", NULL, 0 },
+                { "a:0", NULL, 0 },
+                { "a:65536", NULL, 0 },
+                { "a:-1", NULL, 0 },
+                { "[]:80", NULL, 0 },
+                { "a[b:80", NULL, 0 },
+                { "a]:80", NULL, 0 },
+                { "[[a]:80", NULL, 0 },
+                { "[a]]:80", NULL, 0 },
+                { "[a]:80", "a", 80 },
+                { "123456789012345:1", "123456789012345", 1 },
+                { "1234567890123456:1", NULL, 0 },
+                { "[123456789012345]:1", "123456789012345", 1 },
+                { "[1234567890123456]:1", NULL, 0 },
+                { "[::1:80", NULL, 0 },
+                { "[::1]", NULL, 0 },
+                { "", NULL, 0 },
+                { "abcdefghijklmnopqrstuvwxyz:1", NULL, 0 },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 char host[16] = "";
                 uint16_t port = 0;
 
-                assert_int_equal(parse_address(cases[i].text, host, sizeof(host), &port), cases[i].host ? 0 : -EINVAL);
+                assert_int_equal(parse_address(cases[i].text, host, sizeof(host), &port),
+                                 cases[i].host ? 0 : -EINVAL);
                 assert_string_equal(host, cases[i].host ?: "");
                 assert_int_equal(port, cases[i].port);
         }
@@ -126,32 +165,67 @@ static void globs_match_as_gos_do(void **state) {
                 const char *pattern, *name;
                 bool match;
         } cases[] = {
-                { "abc", "abc", true },          { "abc", "abcd", false },        { "", "", true },
-                { "", "a", false },              { "*", "", true },               { "*", "abc", true },
-                { "**", "abc", true },           { "*c", "abc", true },           { "a*", "a", true },
-                { "a*", "ab/c", false },         { "*", "a/b", false },           { "a*/b", "abc/b", true },
-                { "a*/b", "a/c/b", false },      { "*x", "xxx", true },           { "*xy", "xxxxy", true },
+                { "abc", "abc", true },
+                { "abc", "abcd", false },
+                { "", "", true },
+                { "", "a", false },
+                { "*", "", true },
+                { "*", "abc", true },
+                { "**", "abc", true },
+                { "*c", "abc", true },
+                { "a*", "a", true },
+                { "a*", "ab/c", false },
+                { "*", "a/b", false },
+                { "a*/b", "abc/b", true },
+                { "a*/b", "a/c/b", false },
+                { "*x", "xxx", true },
+                { "*xy", "xxxxy", true },
                 { "a*b*c*d*e*/f", "axbxcxdxe/f", true },
                 { "a*b*c*d*e*/f", "axbxcxdxexxx/f", true },
                 { "a*b*c*d*e*/f", "axbxcxdxe/xxx/f", false },
                 { "a*b*c*d*e*/f", "axbxcxdxexxx/fff", false },
                 { "a*b?c*x", "abxbbxdbxebxczzx", true },
                 { "a*b?c*x", "abxbbxdbxebxczzy", false },
-                { "a?c", "abc", true },          { "a?", "a", false },            { "a?b", "a/b", false },
-                { "ab[c]", "abc", true },        { "ab[b-d]", "abc", true },      { "ab[e-g]", "abc", false },
-                { "ab[^c]", "abc", false },      { "ab[^b-d]", "abc", false },    { "ab[^e-g]", "abc", true },
-                { "a\\*b", "a*b", true },        { "a\\*b", "ab", false },        { "a\\bc", "abc", true },
-                { "[\\]a]", "]", true },         { "[\\-]", "-", true },          { "[x\\-]", "x", true },
-                { "[x\\-]", "-", true },         { "[x\\-]", "z", false },        { "[\\-x]", "-", true },
-                { "[\\-x]", "a", false },        { "[\\\\-a]", "]", true },       { "web@*.service", "web@1.service", true },
+                { "a?c", "abc", true },
+                { "a?", "a", false },
+                { "a?b", "a/b", false },
+                { "ab[c]", "abc", true },
+                { "ab[b-d]", "abc", true },
+                { "ab[e-g]", "abc", false },
+                { "ab[^c]", "abc", false },
+                { "ab[^b-d]", "abc", false },
+                { "ab[^e-g]", "abc", true },
+                { "a\\*b", "a*b", true },
+                { "a\\*b", "ab", false },
+                { "a\\bc", "abc", true },
+                { "[\\]a]", "]", true },
+                { "[\\-]", "-", true },
+                { "[x\\-]", "x", true },
+                { "[x\\-]", "-", true },
+                { "[x\\-]", "z", false },
+                { "[\\-x]", "-", true },
+                { "[\\-x]", "a", false },
+                { "[\\\\-a]", "]", true },
+                { "web@*.service", "web@1.service", true },
                 { "web@*.service", "web.service", false },
                 /* malformed */
-                { "[]a]", "]", false },          { "[-]", "-", false },           { "[x-]", "x", false },
-                { "[x-]", "-", false },          { "[-x]", "x", false },          { "[a-b-c]", "a", false },
-                { "[a--]", "a", false },         { "[a-\\\\-b]", "-", false },    { "\\", "a", false },
-                { "[", "a", false },             { "[^", "a", false },            { "[^bc", "a", false },
-                { "a[", "a", false },            { "a[", "ab", false },           { "[]", "a", false },
-                { "[a", "a", false },            { "[a\\", "a", false },
+                { "[]a]", "]", false },
+                { "[-]", "-", false },
+                { "[x-]", "x", false },
+                { "[x-]", "-", false },
+                { "[-x]", "x", false },
+                { "[a-b-c]", "a", false },
+                { "[a--]", "a", false },
+                { "[a-\\\\-b]", "-", false },
+                { "\\", "a", false },
+                { "[", "a", false },
+                { "[^", "a", false },
+                { "[^bc", "a", false },
+                { "a[", "a", false },
+                { "a[", "ab", false },
+                { "[]", "a", false },
+                { "[a", "a", false },
+                { "[a\\", "a", false },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++)
@@ -179,8 +253,8 @@ static void the_steps_of_a_glob_are_counted(void **state) {
                 { "a.service", "b.service", 1, 1 },
                 { "a.service", "a.service", 9, 10 },
                 { "web@*.service", "db.service", 1, 1 },
-                { many_stars, name, 9000, 40000 },       /* tried again at each place of the name */
-                { wide_class, "a", 198, 200 },           /* malformed, and read to its end */
+                { many_stars, name, 9000, 40000 }, /* tried again at each place of the name */
+                { wide_class, "a", 198, 200 },     /* malformed, and read to its end */
         };
 
         memset(name, 'a', 200);

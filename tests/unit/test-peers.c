@@ -1,5 +1,6 @@
-/* Sessions between hosts on the real loop, over 127.0.0.1: who finds whom, who is refused and with which words, what comes
- * back after a cut, and what a stranger or a slow host can cost. Most run twice: plain, and over TLS. */
+/* Sessions between hosts on the real loop, over 127.0.0.1: who finds whom, who is refused and with which
+ * words, what comes back after a cut, and what a stranger or a slow host can cost. Most run twice: plain, and
+ * over TLS. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -66,9 +67,9 @@ static void run_a_moment(Lab *lab, uint64_t until_ms, const char *words) {
         assert_true(loop_uv_run(lab->uv) >= 0);
 }
 
-#define UNTIL(lab, condition)                                                                                     \
-        for (uint64_t until_ms_ = loop_now_ms((lab)->loop) + PATIENCE_MS; !(condition);)                          \
-                run_a_moment(lab, until_ms_, #condition)
+#define UNTIL(lab, condition)                                                            \
+        for (uint64_t until_ms_ = loop_now_ms((lab)->loop) + PATIENCE_MS; !(condition);) \
+        run_a_moment(lab, until_ms_, #condition)
 
 static void keep_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
         Lab *lab = userdata;
@@ -130,7 +131,8 @@ static int close_lab(void **state) {
 
         log_set_sink(NULL, NULL);
         if (lab->n_open > 0)
-                return -1; /* the test has failed: its hosts are gone with its stack, and the message is still to come */
+                return -1; /* the test has failed: its hosts are gone with its stack, and the message is still
+                              to come */
 
         lab->network = net_uv_free(lab->network);
         lab->uv = loop_uv_free(lab->uv);
@@ -178,17 +180,20 @@ static void member_on_end(void *userdata, PeerSession *s) {
         assert_int_equal(peer_reply(s, PEER_TERM_CHECKED, "late", 4), -ENOTCONN);
 }
 
-static void member_on_question(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+static void member_on_question(void *userdata, PeerSession *s, PeerFrame type, const void *payload,
+                               size_t size) {
         Member *m = userdata;
 
         m->n_asked++;
         m->last_session = peer_number(s);
-        snprintf(m->last_payload, sizeof(m->last_payload), "%.*s", (int) MIN(size, (size_t) 63), (const char *) payload);
+        snprintf(m->last_payload, sizeof(m->last_payload), "%.*s", (int) MIN(size, (size_t) 63),
+                 (const char *) payload);
         assert_false(peer_is_dialed(s));
         assert_int_equal(peer_reply(s, PEER_TERM_CHECKED, payload, size), 0);
 }
 
-static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, const void *payload,
+                             size_t size) {
         Member *m = userdata;
 
         m->n_answered++;
@@ -205,7 +210,9 @@ static PeerHello hello_of(const char *machine_id, const char *name, uint64_t non
 }
 
 static void member_open(Member *m, Lab *lab, PeerHello hello, const TlsKey *key) {
-        PeersOptions options = { .key = key, .admit = member_admit, .on_change = member_on_change, .userdata = m };
+        PeersOptions options = {
+                .key = key, .admit = member_admit, .on_change = member_on_change, .userdata = m
+        };
         Error err = {};
 
         *m = (Member) { .lab = lab, .unwelcome = m->unwelcome };
@@ -296,7 +303,8 @@ static bool has_any_problem(const Member *m, const char *words) {
 }
 
 static void ask(Member *m, const Member *other, const char *words) {
-        assert_int_equal(peers_send(m->peers, other->hello.machine_id, PEER_TERM_CHECK, words, strlen(words)), 0);
+        assert_int_equal(peers_send(m->peers, other->hello.machine_id, PEER_TERM_CHECK, words, strlen(words)),
+                         0);
 }
 
 /* -- A bare connection, which says what it likes -- */
@@ -343,7 +351,8 @@ static void bare_dial(Bare *b, Lab *lab, const Member *to) {
         int error;
 
         *b = (Bare) { .lab = lab };
-        assert_non_null(lab->network->ops->connect(lab->network, to->hello.address, 1000, bare_on_connected, b, &error));
+        assert_non_null(lab->network->ops->connect(lab->network, to->hello.address, 1000, bare_on_connected,
+                                                   b, &error));
 }
 
 static void bare_connect(Bare *b, Lab *lab, const Member *to) {
@@ -648,7 +657,8 @@ static void without_memory_for_a_verdict_the_second_start_is_hung_up_on_at_once(
         bare_connect(&first, lab, &a);
         bare_say_hello(&first, hello_of(ID_B, "b", 2));
         UNTIL(lab, bare_heard(&first, PEER_HELLO));
-        bare_connect(&silent, lab, &a); /* says no hello, and is hung up on for that before any later one is */
+        bare_connect(&silent, lab,
+                     &a); /* says no hello, and is hung up on for that before any later one is */
 
         bare_connect(&second, lab, &a);
         no_verdict = true;
@@ -728,7 +738,8 @@ static void each_refusal_says_why_to_the_other_side(void **state) {
         PeerHello hello = hello_of(ID_B, "b", 2);
 
         hello.cluster_id = 0xc2;
-        refused_with(lab, hello, NULL, "b belongs to cluster 00000000000000c2, a to cluster 00000000000000c1");
+        refused_with(lab, hello, NULL,
+                     "b belongs to cluster 00000000000000c2, a to cluster 00000000000000c1");
         hello = hello_of(ID_B, "b", 2);
         hello.lineage = 0x12;
         refused_with(lab, hello, NULL, "b is of another lineage of this cluster than a");
@@ -809,7 +820,10 @@ static void garbage_on_the_port_is_closed_and_said_once(void **state) {
         Lab *lab = *state;
         Member a = {};
         static const char *const garbage[] = {
-                "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\1\0\0\0\1x", "\0\0\0\0\6", "SSH-2.0-OpenSSH_9.2\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                "\1\0\0\0\1x",
+                "\0\0\0\0\6",
+                "SSH-2.0-OpenSSH_9.2\r\n",
         };
         static const size_t sizes[] = { 27, 6, 5, 21 };
 
@@ -843,7 +857,8 @@ static void an_oversized_frame_ends_its_session_alone(void **state) {
         UNTIL(lab, b.closed);
         assert_int_equal(logged(lab, "its frame is larger than allowed"), 1);
         assert_true(has_dialed(&c, &a));
-        assert_int_equal(peers_send(c.peers, ID_A, PEER_TERM_CHECK, head, PEER_FRAME_MAX + (size_t) 1), -EMSGSIZE);
+        assert_int_equal(peers_send(c.peers, ID_A, PEER_TERM_CHECK, head, PEER_FRAME_MAX + (size_t) 1),
+                         -EMSGSIZE);
         stop(&c, "");
         stop(&a, "");
 }
@@ -1079,7 +1094,8 @@ static void what_is_written_is_read_back_and_what_is_cut_is_not(void **state) {
 }
 
 #define PLAIN(test) cmocka_unit_test_setup_teardown(test, plain, close_lab)
-#define SECURE(test) { .name = #test " (TLS)", .test_func = test, .setup_func = secure, .teardown_func = close_lab }
+#define SECURE(test) \
+        { .name = #test " (TLS)", .test_func = test, .setup_func = secure, .teardown_func = close_lab }
 
 int main(int argc, char *argv[]) {
         static const struct CMUnitTest tests[] = {

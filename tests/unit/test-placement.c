@@ -46,11 +46,13 @@ static void combinations_are_refused_in_fleets_words_and_order(void **state) {
                   "unresolvable requirements: peer \"a@%i.service\" matches conflict \"a@*.service\"" },
                 { "MachineOf=a\nMachineOf=b\nConflicts=b\nConflicts=?\nConflicts=a\n",
                   "unresolvable requirements: peer \"a\" matches conflict \"?\"" },
-                { "MachineOf=b\nMachineOf=a\nMachineOf=b\nConflicts=c\nConflicts=a\nConflicts=b\nConflicts=[b]\n",
+                { "MachineOf=b\nMachineOf=a\nMachineOf=b\nConflicts=c\nConflicts=a\nConflicts=b\nConflicts=["
+                  "b]\n",
                   "unresolvable requirements: peer \"b\" matches conflict \"b\"" },
                 { "MachineOf=b\nMachineOf=a\nMachineOf=b\nConflicts=a\nConflicts=[b]\nConflicts=b\n",
                   "unresolvable requirements: peer \"b\" matches conflict \"[b]\"" },
-                { "MachineOf=c\nMachineOf=b\nMachineOf=a\nMachineOf=b\nConflicts=a\nConflicts=b\nConflicts=d\n",
+                { "MachineOf=c\nMachineOf=b\nMachineOf=a\nMachineOf=b\nConflicts=a\nConflicts=b\nConflicts="
+                  "d\n",
                   "unresolvable requirements: peer \"b\" matches conflict \"b\"" },
                 { "MachineOf=a\nConflicts=a\nMachineID=b\nReplaces=a\n",
                   "unresolvable requirements: peer \"a\" matches conflict \"a\"" },
@@ -90,13 +92,17 @@ static void the_comparison_of_names_and_patterns_is_bounded(void **state) {
                 { 1024, "web-", 1024, "Conflicts", "web-x", "", "" }, /* names in full take no steps */
                 { 300, "web-", 300, "Conflicts", "web-x", "*", "" },
                 { 1000, aa, 1000, "Conflicts", "*aaaaaaaaaaaaaaaaaaaa*b", "",
-                  "MachineOf= and Conflicts= have too many names and patterns to compare: 1000 x 1000 take more than 2000000 steps; use fewer patterns, or full names" },
+                  "MachineOf= and Conflicts= have too many names and patterns to compare: 1000 x 1000 take "
+                  "more than 2000000 steps; use fewer patterns, or full names" },
                 { 1000, aa, 900, "Replaces", aa, "?",
-                  "MachineOf= and Replaces= have too many names and patterns to compare: 1000 x 900 take more than 2000000 steps; use fewer patterns, or full names" },
+                  "MachineOf= and Replaces= have too many names and patterns to compare: 1000 x 900 take "
+                  "more than 2000000 steps; use fewer patterns, or full names" },
                 { 1000, "a", 1000, "Conflicts", "[bcdefghi", "",
-                  "MachineOf= and Conflicts= have too many names and patterns to compare: 1000 x 1000 take more than 2000000 steps; use fewer patterns, or full names" },
+                  "MachineOf= and Conflicts= have too many names and patterns to compare: 1000 x 1000 take "
+                  "more than 2000000 steps; use fewer patterns, or full names" },
                 { 1000, aa, 1000, "Conflicts", "*", "",
-                  "unresolvable requirements: peer \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0000\" matches conflict \"*0000\"" },
+                  "unresolvable requirements: peer \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0000\" matches "
+                  "conflict \"*0000\"" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -119,7 +125,8 @@ static void names_in_full_are_looked_up_among_the_others(void **state) {
                 size_t steps = 0;
 
                 for (unsigned k = 0; k < 1024; k++)
-                        text_printf(&lines, "MachineOf=web-%u\nConflicts=web-x%u\n", same ? 0 : k, same ? 0 : k);
+                        text_printf(&lines, "MachineOf=web-%u\nConflicts=web-x%u\n", same ? 0 : k,
+                                    same ? 0 : k);
                 p = placement_of(lines.chars);
                 n_compared = 0;
                 assert_int_equal(placement_check(&p, &steps, NULL), 0);
@@ -141,7 +148,8 @@ static void the_steps_of_placements_that_are_checked_together_are_bounded_togeth
         assert_in_range(steps, PEER_STEPS_MAX / 2 + 1, PEER_STEPS_MAX);
         assert_int_equal(placement_check(&plain, &steps, NULL), 0);
         assert_int_equal(placement_check(&p, &steps, &err), -EINVAL);
-        assert_string_equal(err.message, "the units of one request have too many names and patterns to compare in MachineOf=, Conflicts= and Replaces= "
+        assert_string_equal(err.message, "the units of one request have too many names and patterns to "
+                                         "compare in MachineOf=, Conflicts= and Replaces= "
                                          "(more than 2000000 steps): send fewer units at once");
         steps = 0;
         assert_int_equal(placement_check(&p, &steps, NULL), 0);
@@ -155,9 +163,15 @@ static void the_bytes_of_patterns_behind_a_star_are_bounded(void **state) {
         } rows[] = {
                 { 1024, "Conflicts", "web@", "*-db.service", "" },
                 { 1024, "Conflicts", "a-long-name-without-any-star-in-front", "?[a-z]", "" },
-                { 1024, "Conflicts", "*-any-", ".service", "Conflicts= has patterns with 17408 bytes behind the first * or [, at most 16384 are taken: use fewer or shorter ones" },
-                { 1024, "Conflicts", "[bcdefghijklm", "]", "Conflicts= has patterns with 17408 bytes behind the first * or [, at most 16384 are taken: use fewer or shorter ones" },
-                { 1024, "Replaces", "a*", "*aaaa.service", "Replaces= has patterns with 17408 bytes behind the first * or [, at most 16384 are taken: use fewer or shorter ones" },
+                { 1024, "Conflicts", "*-any-", ".service",
+                  "Conflicts= has patterns with 17408 bytes behind the first * or [, at most 16384 are "
+                  "taken: use fewer or shorter ones" },
+                { 1024, "Conflicts", "[bcdefghijklm", "]",
+                  "Conflicts= has patterns with 17408 bytes behind the first * or [, at most 16384 are "
+                  "taken: use fewer or shorter ones" },
+                { 1024, "Replaces", "a*", "*aaaa.service",
+                  "Replaces= has patterns with 17408 bytes behind the first * or [, at most 16384 are taken: "
+                  "use fewer or shorter ones" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -208,7 +222,8 @@ static void keys_are_anded_and_values_of_one_key_ored(void **state) {
 }
 
 static void what_is_asked_of_a_key_reads_as_alternatives(void **state) {
-        _cleanup_placement_ Placement p = placement_of("MachineMetadata=\"zone=b\" \"ssd=true\" \"zone=a\"\n");
+        _cleanup_placement_ Placement p = placement_of(
+                "MachineMetadata=\"zone=b\" \"ssd=true\" \"zone=a\"\n");
         _cleanup_text_ Text t = {};
 
         placement_metadata_describe(&p, "zone", &t);
@@ -238,7 +253,8 @@ static void a_machine_is_meant_by_all_of_its_id_or_eight_digits(void **state) {
 }
 
 static void a_conflict_counts_whoever_says_it(void **state) {
-        _cleanup_placement_ Placement a = placement_of("Conflicts=b@*.service c.service\n"), none = placement_of("");
+        _cleanup_placement_ Placement a = placement_of("Conflicts=b@*.service c.service\n"),
+                                      none = placement_of("");
         const char *glob = NULL;
 
         assert_true(placement_conflict(&a, "a.service", &none, "b@1.service", &glob));
@@ -259,9 +275,12 @@ static void a_malformed_glob_matches_nothing(void **state) {
 }
 
 static void equal_placements_are_equal_in_any_order_of_lines(void **state) {
-        _cleanup_placement_ Placement a = placement_of("MachineMetadata=a=1\nGlobal=true\nMachineMetadata=b=2\n");
-        _cleanup_placement_ Placement b = placement_of("Global=yes\nMachineMetadata=b=2\nMachineMetadata=a=1\n");
-        _cleanup_placement_ Placement c = placement_of("Global=yes\nMachineMetadata=b=2\nMachineMetadata=a=2\n");
+        _cleanup_placement_ Placement a = placement_of(
+                "MachineMetadata=a=1\nGlobal=true\nMachineMetadata=b=2\n");
+        _cleanup_placement_ Placement b = placement_of(
+                "Global=yes\nMachineMetadata=b=2\nMachineMetadata=a=1\n");
+        _cleanup_placement_ Placement c = placement_of(
+                "Global=yes\nMachineMetadata=b=2\nMachineMetadata=a=2\n");
 
         assert_true(placement_equal(&a, &b));
         assert_false(placement_equal(&a, &c));

@@ -1,6 +1,7 @@
-/* The power is cut at any moment of the life of stores and of an agent's notes: of what was not synced any part is lost or torn, names
- * whose folder was not synced are as they were before. Whatever is left opens, without a remedy by hand, and holds all that was
- * acknowledged. CHECK_ALL=yes looks at 10,000 such folders. */
+/* The power is cut at any moment of the life of stores and of an agent's notes: of what was not synced any
+ * part is lost or torn, names whose folder was not synced are as they were before. Whatever is left opens,
+ * without a remedy by hand, and holds all that was acknowledged. CHECK_ALL=yes looks at 10,000 such folders.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -81,7 +82,8 @@ static void note_orders(const char *folder, unsigned from, unsigned n) {
         unit_free(unit);
 }
 
-/* One host founds, writes, makes checkpoints, cuts its log; is started again, and again after the machine was. */
+/* One host founds, writes, makes checkpoints, cuts its log; is started again, and again after the machine
+ * was. */
 static void live_alone(const char *folder) {
         Trio t;
 
@@ -197,7 +199,8 @@ static void look_at_stores(Look *l, const Power *p, bool both) {
         TreeTxn *txn;
         Error err = {};
 
-        if (!open_host(l, 0, false) || (both && folder_is_there(l->trio.hosts[1].raft_path) && !open_host(l, 1, true)))
+        if (!open_host(l, 0, false) ||
+            (both && folder_is_there(l->trio.hosts[1].raft_path) && !open_host(l, 1, true)))
                 return;
         if (!trio_until_for(&l->trio, l->quiet ? 500 : TRIO_PATIENCE_MS, trio_is_led, first)) {
                 wrong(l, "nobody leads: %s", first->failure);
@@ -225,7 +228,8 @@ static void look_at_stores(Look *l, const Power *p, bool both) {
 }
 
 static void look_at_image(Look *l, const Power *p, const char *folder, bool both) {
-        _cleanup_free_ char *agent = scratch_path(folder, "agent"), *bad = scratch_path(agent, "assignment.bad");
+        _cleanup_free_ char *agent = scratch_path(folder, "agent"),
+                            *bad = scratch_path(agent, "assignment.bad");
 
         trio_new(&l->trio, folder, both);
         l->trio.boot = 9;
@@ -241,8 +245,8 @@ static void look_at_image(Look *l, const Power *p, const char *folder, bool both
 
 typedef struct Cut {
         void (*live)(const char *folder);
-        bool both;              /* hosts */
-        unsigned n;             /* images */
+        bool both;  /* hosts */
+        unsigned n; /* images */
         uint64_t seed;
         const char *distrusted; /* this is not synced, and it has to be found out */
 } Cut;
@@ -256,7 +260,8 @@ static int compare_moments(const void *a, const void *b) {
 /* Returns how many images were not as promised. */
 static unsigned cut(const Cut *c) {
         char *scratch = scratch_new();
-        _cleanup_free_ char *folder = scratch_path(scratch, "folder"), *image = scratch_path(scratch, "image");
+        _cleanup_free_ char *folder = scratch_path(scratch, "folder"),
+                            *image = scratch_path(scratch, "image");
         _cleanup_free_ size_t *moments = NEW0(size_t, c->n);
         unsigned failed = 0;
         Random random;
@@ -281,7 +286,8 @@ static unsigned cut(const Cut *c) {
                 power_image(p, &random, image);
                 look_at_image(&look, p, image, c->both);
                 if (look.wrong > 0 && !c->distrusted)
-                        fprintf(stderr, "after a cut at call %zu of %zu (image %u)\n", moments[i], power_moments(p), i);
+                        fprintf(stderr, "after a cut at call %zu of %zu (image %u)\n", moments[i],
+                                power_moments(p), i);
                 failed += look.wrong > 0;
                 assert_int_equal(remove_tree_at(AT_FDCWD, image), 0);
         }
@@ -304,15 +310,16 @@ static void a_store_whose_file_shrinks_has_all_that_was_promised(void **state) {
 }
 
 static void a_standby_that_was_given_the_tree_opens_and_the_leader_has_all(void **state) {
-        assert_int_equal(cut(&(Cut) { live_with_a_standby, .both = true, .n = many(60, 1000), .seed = 2 }), 0);
+        assert_int_equal(cut(&(Cut) { live_with_a_standby, .both = true, .n = many(60, 1000), .seed = 2 }),
+                         0);
 }
 
 static void two_voters_whose_power_is_cut_together_have_all(void **state) {
         assert_int_equal(cut(&(Cut) { live_as_two_voters, .both = true, .n = many(30, 1000), .seed = 3 }), 0);
 }
 
-/* A daemon may be killed between the making of a name and the sync of its folder: what the next one finds there, it must not count on before
- * it has synced the folder itself. */
+/* A daemon may be killed between the making of a name and the sync of its folder: what the next one finds
+ * there, it must not count on before it has synced the folder itself. */
 static void a_start_syncs_the_folders_whose_names_it_finds(void **state) {
         static const char *const folders[] = { "tree0", "tree0/checkpoint", "raft0" };
         char *scratch = scratch_new();
@@ -333,7 +340,8 @@ static void a_start_syncs_the_folders_whose_names_it_finds(void **state) {
         trio_free(&t);
         p = power_end();
         for (size_t i = 0; i < ELEMENTS(folders); i++)
-                if (!power_synced_between(p, folders[i], "the first daemon has ended", "the second one has begun"))
+                if (!power_synced_between(p, folders[i], "the first daemon has ended",
+                                          "the second one has begun"))
                         fail_msg("%s is not synced by the second start", folders[i]);
         power_free(p);
         scratch_free(scratch);

@@ -1,11 +1,13 @@
-/* What is true of all values, not only of those that somebody thought of: each property holds for 10,000 drawn ones (CHECK_ALL=yes: a
- * million). The seed is fixed, so that a failure comes again. Those that need more than a line to set up stand with their rooms:
+/* What is true of all values, not only of those that somebody thought of: each property holds for 10,000
+ * drawn ones (CHECK_ALL=yes: a million). The seed is fixed, so that a failure comes again. Those that need
+ * more than a line to set up stand with their rooms:
  *
  *   tree against a model             test-tree, test-apply       hub against a scan of all     test-hub
  *   answers kept against a model     test-results                commands, changed bytes       test-command
  *   log against a model, torn        test-raft_log               picture, in any order         test-cluster
  *   plan in part is plan of all      test-engine_plan            least loaded is picked        test-scheduler
- *   seats come to rest               test-voters                 print and parse of units      test-unit_file */
+ *   seats come to rest               test-voters                 print and parse of units      test-unit_file
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -93,7 +95,8 @@ static void base64_that_is_taken_is_what_would_be_written(void **state) {
                 text_append_base64(&t, bytes, size, false);
                 for (bare = t.size; bare > 0 && t.chars[bare - 1] == '='; bare--)
                         ;
-                assert_true(strncmp(word, t.chars ?: "", bare) == 0 && strspn(word + bare, "=") == strlen(word + bare));
+                assert_true(strncmp(word, t.chars ?: "", bare) == 0 &&
+                            strspn(word + bare, "=") == strlen(word + bare));
         }
         assert_true(taken > 500);
 }
@@ -126,7 +129,10 @@ static void json_gives_back_bytes_and_numbers(void **state) {
 }
 
 static void json_gives_back_each_text(void **state) {
-        static const char *const pieces[] = { "a", "\"", "\\", "/", "\n", "\t", "\x01", "\x7f", "ä", "€", "\xf0\x9f\x9a\x80", "\\u0041", "{", "]", " " };
+        static const char *const pieces[] = {
+                "a",       "\"", "\\", "/", "\n", "\t", "\x01", "\x7f", "ä", "€", "\xf0\x9f\x9a\x80",
+                "\\u0041", "{",  "]",  " "
+        };
 
         for (unsigned i = times(10000); i > 0; i--) {
                 _cleanup_json_ JsonValue *root = NULL;
@@ -233,7 +239,10 @@ static void a_node_is_read_as_it_was_written(void **state) {
                 _cleanup_writer_ Writer w = {};
                 char path[700];
                 uint8_t value[100];
-                KvNode again, node = { .key = any_path(path, sizeof(path)), .dir = below(3) == 0, .created = any_number(), .modified = any_number() };
+                KvNode again, node = { .key = any_path(path, sizeof(path)),
+                                       .dir = below(3) == 0,
+                                       .created = any_number(),
+                                       .modified = any_number() };
 
                 node.expires_ms = below(2) ? 1 + any_number() / 2 : 0;
                 if (!node.dir)
@@ -242,8 +251,8 @@ static void a_node_is_read_as_it_was_written(void **state) {
                 assert_int_equal(w.error, 0);
                 assert_int_equal(tree_node_decode(w.bytes, w.size, &again), 0);
                 assert_true(kv_bytes_equal(node.key, again.key) && kv_bytes_equal(node.value, again.value));
-                assert_true(node.dir == again.dir && node.created == again.created && node.modified == again.modified
-                            && node.expires_ms == again.expires_ms);
+                assert_true(node.dir == again.dir && node.created == again.created &&
+                            node.modified == again.modified && node.expires_ms == again.expires_ms);
                 assert_int_equal(tree_node_hash(&node), tree_node_hash(&again));
                 again.modified++;
                 assert_int_not_equal(tree_node_hash(&node), tree_node_hash(&again));
@@ -260,7 +269,8 @@ static void keys_differ_as_paths_do_and_lie_below_what_they_are_below(void **sta
                 KvBytes a = any_path(path_a, sizeof(path_a)), b = any_path(path_b, sizeof(path_b));
                 size_t size_a = tree_key(a, key_a), size_b = tree_key(b, key_b);
                 TreeRange range = tree_range_below(a);
-                bool is_below = b.size > a.size && memcmp(a.data, b.data, a.size) == 0 && path_b[a.size] == '/';
+                bool is_below = b.size > a.size && memcmp(a.data, b.data, a.size) == 0 &&
+                                path_b[a.size] == '/';
                 bool is_same = size_a == size_b && memcmp(key_a, key_b, size_a) == 0;
 
                 assert_int_equal(is_same, kv_bytes_equal(a, b));
@@ -288,10 +298,13 @@ static void numbers_in_keys_sort_as_numbers(void **state) {
 /* -- The rooms -- */
 
 static void what_another_host_is_asked_arrives_as_it_was_sent(void **state) {
-        static const char *const outputs[] = { "short", "json", "cat" }, *const whom[] = { "main", "control", "all" };
+        static const char *const outputs[] = { "short", "json", "cat" }, *const whom[] = { "main", "control",
+                                                                                           "all" };
 
         for (unsigned i = times(10000); i > 0; i--) {
-                CallSpec again, spec = { .kind = below(_CALL_MAX), .follow = below(2), .lines = below(CALL_LINES_MAX + 1) };
+                CallSpec again, spec = { .kind = below(_CALL_MAX),
+                                         .follow = below(2),
+                                         .lines = below(CALL_LINES_MAX + 1) };
                 _cleanup_writer_ Writer w = {};
                 char word[64];
                 Reader r;
@@ -308,8 +321,10 @@ static void what_another_host_is_asked_arrives_as_it_was_sent(void **state) {
                 call_spec_write(&spec, &w);
                 r = reader_over(w.bytes, w.size);
                 assert_int_equal(call_spec_read(&r, &again), 0);
-                assert_true(spec.kind == again.kind && spec.follow == again.follow && spec.lines == again.lines);
-                assert_true(streq(spec.unit, again.unit) && streq(spec.output, again.output) && streq(spec.since, again.since));
+                assert_true(spec.kind == again.kind && spec.follow == again.follow &&
+                            spec.lines == again.lines);
+                assert_true(streq(spec.unit, again.unit) && streq(spec.output, again.output) &&
+                            streq(spec.since, again.since));
                 assert_true(streq(spec.until, again.until) && streq(spec.properties, again.properties));
                 assert_true(streq(spec.signal, again.signal) && streq(spec.whom, again.whom));
 
@@ -321,7 +336,9 @@ static void what_another_host_is_asked_arrives_as_it_was_sent(void **state) {
 
 /* A rule more never makes a machine fit that did not, whatever else there is. */
 static void a_further_rule_never_lets_a_unit_run_where_it_could_not(void **state) {
-        static const char *const rules[] = { "MachineMetadata=a=b\n", "MachineMetadata=c=d\n", "Conflicts=w*\n", "Conflicts=u1*\n", "MachineOf=peer.service\n" };
+        static const char *const rules[] = { "MachineMetadata=a=b\n", "MachineMetadata=c=d\n",
+                                             "Conflicts=w*\n", "Conflicts=u1*\n",
+                                             "MachineOf=peer.service\n" };
         static const char *const machines[] = { "A", "B", "C" };
         unsigned compared = 0, lost = 0;
 
@@ -352,10 +369,14 @@ static void a_further_rule_never_lets_a_unit_run_where_it_could_not(void **state
                 for (size_t m = 0; m < ELEMENTS(machines); m++)
                         for (unsigned k = 0; k < 4; k++) {
                                 char id[33];
-                                const ClusterMachine *machine = cluster_machine(&p.cluster, picture_id(id, machines[m]));
+                                const ClusterMachine *machine = cluster_machine(&p.cluster,
+                                                                                picture_id(id, machines[m]));
                                 bool staying = k & 1;
-                                bool fits = scheduler_fits(view, cluster_unit(&p.cluster, "x-less.service"), machine, staying, NULL);
-                                bool fits_still = scheduler_fits(view, cluster_unit(&p.cluster, "x-more.service"), machine, staying, NULL);
+                                bool fits = scheduler_fits(view, cluster_unit(&p.cluster, "x-less.service"),
+                                                           machine, staying, NULL);
+                                bool fits_still = scheduler_fits(view,
+                                                                 cluster_unit(&p.cluster, "x-more.service"),
+                                                                 machine, staying, NULL);
 
                                 if (fits_still && !fits)
                                         fail_msg("[%s] excludes %s, [%s] does not", less, machines[m], more);

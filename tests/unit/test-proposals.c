@@ -1,4 +1,5 @@
-/* The leader's side of proposals, to another host that says what it likes: the bounds of what is kept for it. */
+/* The leader's side of proposals, to another host that says what it likes: the bounds of what is kept for it.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -95,7 +96,8 @@ static Said hear(Still *h) {
 }
 
 /* Without items: what time it is. */
-static Said say(Still *h, uint64_t origin, uint64_t floor, bool again, const Item *items, size_t n, uint64_t deadline_ms) {
+static Said say(Still *h, uint64_t origin, uint64_t floor, bool again, const Item *items, size_t n,
+                uint64_t deadline_ms) {
         _cleanup_writer_ Writer w = {};
         KvState state;
 
@@ -134,8 +136,8 @@ static Said propose(Still *h, uint64_t origin, uint64_t number, uint64_t floor, 
         return say(h, origin, floor, false, &(Item) { number, &cmd }, 1, deadline(h));
 }
 
-/* Numbers 1 to n of 'origin', of which it takes none back; each answer brings the large value that stood there. Ends at the first that is
- * refused, whose number is returned; 0: none was. */
+/* Numbers 1 to n of 'origin', of which it takes none back; each answer brings the large value that stood
+ * there. Ends at the first that is refused, whose number is returned; 0: none was. */
 static uint64_t keep_large(Still *h, uint64_t origin, uint64_t n, Said *ret) {
         static char value[LARGE];
         KvCommand cmd = { .op = KV_SET, .key = kv_string("/large"), .value = { value, sizeof(value) } };
@@ -253,7 +255,8 @@ static void a_frame_that_asks_a_thousand_times_for_one_answer_gets_no_thousand(v
         assert_in_range(said.n[PROPOSED_DONE], 1, PEER_FRAME_MAX / LARGE);
 }
 
-/* Who asks and applies nothing himself hears of it in no other way. Not before it is certain: it may be in the log. */
+/* Who asks and applies nothing himself hears of it in no other way. Not before it is certain: it may be in
+ * the log. */
 static void what_is_past_its_deadline_without_an_answer_is_said_to_be(void **state) {
         const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
         const Item questions[] = { { 1, NULL }, { 2, NULL } };
@@ -332,7 +335,9 @@ static void lay_large(Still *h, unsigned n) {
 
                 snprintf(key, sizeof(key), "/k%u", i);
                 cmd.key = kv_string(key);
-                assert_int_equal(say(h, 50, 1 + i, false, &(Item) { 1 + i, &cmd }, 1, deadline(h)).n[PROPOSED_ACCEPTED], 1);
+                assert_int_equal(say(h, 50, 1 + i, false, &(Item) { 1 + i, &cmd }, 1, deadline(h))
+                                         .n[PROPOSED_ACCEPTED],
+                                 1);
                 still_pass(h, SHARE_MS);
                 assert_true(exists(h, key));
         }
@@ -347,7 +352,11 @@ static void a_command_that_costs_too_much_is_refused_before_the_log(void **state
 
         lay_large(h, 1);
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                writes[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k0"), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+                writes[i] = (KvCommand) { .op = KV_SET,
+                                          .key = kv_string("/k0"),
+                                          .refresh = true,
+                                          .has_ttl = true,
+                                          .ttl_ms = 1000000 };
         entries = entries_of(h);
         said = say(h, 99, 1, false, &(Item) { 1, &txn }, 1, deadline(h));
         assert_int_equal(said.n[PROPOSED_REFUSED], 1);
@@ -412,7 +421,11 @@ static void heavy_commands_take_their_share_and_no_more_and_others_pass(void **s
         for (unsigned i = 0; i < N; i++) {
                 /* A failed comparison quotes the value: it costs much, and leaves it there. */
                 snprintf(keys[i], sizeof(keys[i]), "/k0");
-                heavy[i] = (KvCommand) { .op = KV_SET, .key = kv_string(keys[i]), .value = kv_string("1"), .has_prev_value = true, .prev_value = kv_string("2") };
+                heavy[i] = (KvCommand) { .op = KV_SET,
+                                         .key = kv_string(keys[i]),
+                                         .value = kv_string("1"),
+                                         .has_prev_value = true,
+                                         .prev_value = kv_string("2") };
                 items[i] = (Item) { 1 + i, &heavy[i] };
         }
         kv_counts(h->store, &before);
@@ -432,7 +445,9 @@ static void heavy_commands_take_their_share_and_no_more_and_others_pass(void **s
 
         still_pass(h, 2 * BUDGET_WAIT_MS);
         kv_counts(h->store, &after);
-        assert_true(after.cost.total - before.cost.total <= COST_ENTRY_MAX / (BUDGET_SHARE * COST_ENTRY_MS) * (BUDGET_WAIT_MS + 200) + COST_ENTRY_MAX);
+        assert_true(after.cost.total - before.cost.total <=
+                    COST_ENTRY_MAX / (BUDGET_SHARE * COST_ENTRY_MS) * (BUDGET_WAIT_MS + 200) +
+                            COST_ENTRY_MAX);
         assert_true(costliest(h).total <= COST_ENTRY_MAX);
         said = say(h, 99, N + 1, false, &(Item) { N + 1, &heavy[0] }, 1, deadline(h));
         assert_int_equal(said.n[PROPOSED_ACCEPTED], 1); /* a second later there is room */
@@ -448,7 +463,11 @@ static void what_is_on_its_way_counts(void **state) {
 
         memset(large, 'x', sizeof(large));
         for (unsigned i = 0; i < N; i++) {
-                commands[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k"), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+                commands[i] = (KvCommand) { .op = KV_SET,
+                                            .key = kv_string("/k"),
+                                            .refresh = true,
+                                            .has_ttl = true,
+                                            .ttl_ms = 1000000 };
                 items[i] = (Item) { 1 + i, &commands[i] };
         }
         commands[0] = (KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = { large, sizeof(large) } };
@@ -494,7 +513,8 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
                 Told told = {};
 
                 number = propose_ours(h, &set, &told);
-                proposals_result(h->store->proposals, number, &(KvResult) { .status = statuses[i], .now_ms = UINT64_MAX });
+                proposals_result(h->store->proposals, number,
+                                 &(KvResult) { .status = statuses[i], .now_ms = UINT64_MAX });
                 assert_int_equal(told.n, 0);
                 still_run(h);
                 assert_int_equal(told.n, 1);
@@ -515,14 +535,16 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
 static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(void **state) {
         enum { N = 8, CHECKS = 4000 };
         static KvCheck checks[CHECKS];
-        KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") },
-                  txn = { .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1 };
+        KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") }, txn = {
+                .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1
+        };
         uint64_t numbers[N], most = 0;
         Still *h = *state;
         Told told = {}, first = {};
         bool more = true;
 
-        (void) propose_ours(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("1") }, &first);
+        (void) propose_ours(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("1") },
+                            &first);
         still_run(h);
         for (size_t i = 0; i < CHECKS; i++)
                 checks[i] = (KvCheck) { .key = kv_string("/k"), .kind = KV_CHECK_EXISTS };
@@ -550,8 +572,9 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
 static void what_another_host_proposes_is_estimated_in_several_turns(void **state) {
         enum { N = 16, CHECKS = 4000, ONE = CHECKS * (TURN_NODE + 64) };
         static KvCheck checks[CHECKS];
-        KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") },
-                  txn = { .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1 };
+        KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") }, txn = {
+                .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1
+        };
         Still *h = *state;
         Proposals *p = h->store->proposals;
         uint64_t deadline_ms;
@@ -570,7 +593,8 @@ static void what_another_host_proposes_is_estimated_in_several_turns(void **stat
         said = say(h, 99, 1, false, items, N, deadline_ms);
         assert_int_equal(said.n[PROPOSED_ACCEPTED], N);
         (void) turns_end_work(&h->loop.turns);
-        assert_in_range(turn_work_bytes(&h->loop.turns.most), ONE, TURN_WORK_MAX + 3 * ONE); /* and one for the frame and for each pump */
+        assert_in_range(turn_work_bytes(&h->loop.turns.most), ONE,
+                        TURN_WORK_MAX + 3 * ONE); /* and one for the frame and for each pump */
         assert_int_equal(p->n_foreign, N);
         p->budget.heavy_index = 0;
         still_pass(h, 2 * BUDGET_WAIT_MS);
@@ -587,7 +611,11 @@ static void what_is_refused_in_a_later_turn_is_said_to_the_host_that_proposed_it
 
         lay_large(h, 1);
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                writes[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k0"), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+                writes[i] = (KvCommand) { .op = KV_SET,
+                                          .key = kv_string("/k0"),
+                                          .refresh = true,
+                                          .has_ttl = true,
+                                          .ttl_ms = 1000000 };
         deadline_ms = deadline(h);
         entries = entries_of(h);
         loop_count(&h->loop, 0, TURN_WORK_MAX);
@@ -601,7 +629,8 @@ static void what_is_refused_in_a_later_turn_is_said_to_the_host_that_proposed_it
 
 /* Before all that came later, and at what it was charged: apply knows better. */
 static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(void **state) {
-        KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") }, other = { .op = KV_SET, .key = kv_string("/b") };
+        KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
+                  other = { .op = KV_SET, .key = kv_string("/b") };
         Still *h = *state;
         Proposals *p = h->store->proposals;
         Told told = {}, later = {};
@@ -664,8 +693,8 @@ static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) 
         assert_int_equal(entries_of(h), entries); /* nothing is left for one */
 }
 
-/* Its verdict is given once: the cost of a command of which nothing is known but that it is too costly. It waits as long as it has to: only
- * apply can refuse it. */
+/* Its verdict is given once: the cost of a command of which nothing is known but that it is too costly. It
+ * waits as long as it has to: only apply can refuse it. */
 static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         Still *h = *state;
         Proposals *p = h->store->proposals;
@@ -677,7 +706,11 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
 
         lay_large(h, 1);
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                writes[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k0"), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+                writes[i] = (KvCommand) { .op = KV_SET,
+                                          .key = kv_string("/k0"),
+                                          .refresh = true,
+                                          .has_ttl = true,
+                                          .ttl_ms = 1000000 };
         txn.n_writes = 1;
         deadline_ms = deadline(h);
         assert_int_equal(kv_propose(h->store, &txn, on_told, &told, &number), 0);
@@ -721,7 +754,8 @@ static size_t unsent_of(const Stream *s) {
         return unsent;
 }
 
-/* The queue is full of one large frame: the kernel takes it piece by piece, and its memory is given back at the end. */
+/* The queue is full of one large frame: the kernel takes it piece by piece, and its memory is given back at
+ * the end. */
 static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_is_cut(void **state) {
         Still *h = *state;
         static StreamOps ops;
@@ -736,7 +770,8 @@ static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_i
                 unsent -= i == 2 ? PEER_QUEUE_MAX - 100 : 1;
                 still_pass(h, SESSION_STALL_MS);
                 assert_true(h->asked.open && !h->asked.closing);
-                assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1), -ENOBUFS); /* it is still held */
+                assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1),
+                                 -ENOBUFS); /* it is still held */
         }
         still_pass(h, SESSION_STALL_MS);
         assert_false(h->asked.open);
@@ -750,7 +785,8 @@ static void what_cannot_be_recorded_is_not_acknowledged(void **state) {
         Floor before = h->store->floor;
 
         for (size_t i = 0; i < ELEMENTS(errors); i++) {
-                h->store->floor = (Floor) { .dir_fd = errors[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1, .met = true };
+                h->store->floor = (Floor) { .dir_fd = errors[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1,
+                                            .met = true };
                 assert_int_equal(options->ahead(options->userdata, 3 * FLOOR_STEP + i), errors[i]);
                 assert_int_equal(h->store->promised, 3 * FLOOR_STEP + i);
                 closep(&h->store->floor.dir_fd);

@@ -1,5 +1,5 @@
-/* Proposals of a host on their way to the log: order, limits, copies and times, on the leader and elsewhere. The replica, the other hosts and
- * time are played. */
+/* Proposals of a host on their way to the log: order, limits, copies and times, on the leader and elsewhere.
+ * The replica, the other hosts and time are played. */
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -71,7 +71,11 @@ static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
         if (world.send < 0)
                 return world.send;
         assert_int_equal(read_u64(&r), to);
-        text_printf(&fake.said, "%s to %" PRIu64 ", term %" PRIu64, type == PEER_PROPOSE ? "propose" : type == PEER_PROPOSE_LATER ? "later" : "?", to, read_u64(&r));
+        text_printf(&fake.said, "%s to %" PRIu64 ", term %" PRIu64,
+                    type == PEER_PROPOSE       ? "propose" :
+                    type == PEER_PROPOSE_LATER ? "later" :
+                                                 "?",
+                    to, read_u64(&r));
         assert_int_equal(read_u64(&r), ORIGIN);
         text_printf(&fake.said, ", floor %" PRIu64, read_u64(&r));
         text_printf(&fake.said, "%s:", read_u8(&r) ? ", again" : "");
@@ -82,7 +86,8 @@ static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
 
                 (void) read_blob(&r, SIZE_MAX, &size);
                 if (n <= 8)
-                        text_printf(&fake.said, " %" PRIu64 "%s%" PRIu64, number, size > 0 ? "@" : "?", deadline_ms);
+                        text_printf(&fake.said, " %" PRIu64 "%s%" PRIu64, number, size > 0 ? "@" : "?",
+                                    deadline_ms);
         }
         if (n > 8)
                 text_printf(&fake.said, " %" PRIu64 " commands", n);
@@ -92,8 +97,10 @@ static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
 }
 
 /* "log 1: 1@110000" */
-int __wrap_replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_index, uint64_t *ret_term);
-int __wrap_replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_index, uint64_t *ret_term) {
+int __wrap_replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_index,
+                          uint64_t *ret_term);
+int __wrap_replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_index,
+                          uint64_t *ret_term) {
         KvBatchHead head;
         KvBatchItem item;
         KvBatch batch;
@@ -106,7 +113,8 @@ int __wrap_replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *
         assert_int_equal(head.cluster_ms, world.cluster_ms);
         for (; kv_batch_next(&batch, &item) == 1; n++)
                 if (n < 8)
-                        text_printf(&items, " %s%" PRIu64 "@%" PRIu64, item.origin == ORIGIN ? "" : "*", item.number, item.deadline_ms);
+                        text_printf(&items, " %s%" PRIu64 "@%" PRIu64, item.origin == ORIGIN ? "" : "*",
+                                    item.number, item.deadline_ms);
         text_printf(&fake.said, "log %" PRIu64 ":", ++world.index);
         if (n > 8)
                 text_printf(&fake.said, " %u commands\n", n);
@@ -136,14 +144,16 @@ PeerSession *__wrap_peers_session(Peers *peers, uint64_t number) {
 /* "say to 3 by 9, term 5, of 70 at 100000: accepted 1 2" */
 int __wrap_peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t size);
 int __wrap_peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t size) {
-        static const char *const words[] = { "accepted", "not-leader", "busy", "refused", "late", "done", "past" };
+        static const char *const words[] = { "accepted", "not-leader", "busy", "refused",
+                                             "late",     "done",       "past" };
         Reader r = reader_over(payload, size);
         _cleanup_free_ char *cause = NULL;
         unsigned what, status;
         uint64_t n;
 
         assert_int_equal(type, PEER_PROPOSED);
-        text_printf(&fake.said, "say to %" PRIu64 " by %" PRIu64, read_u64(&r), (uint64_t) (uintptr_t) session);
+        text_printf(&fake.said, "say to %" PRIu64 " by %" PRIu64, read_u64(&r),
+                    (uint64_t) (uintptr_t) session);
         text_printf(&fake.said, ", term %" PRIu64, read_u64(&r));
         text_printf(&fake.said, ", of %" PRIu64, read_u64(&r));
         text_printf(&fake.said, " at %" PRIu64 ": ", read_u64(&r));
@@ -171,14 +181,23 @@ int __wrap_peer_reply(PeerSession *session, PeerFrame type, const void *payload,
 static void on_done(void *userdata, const KvResult *result) {
         const char *name = result->status == KV_OK ? "ok" : kv_status_name(result->status);
 
-        text_printf(&fake.said, "answer %s: %s%s%.*s\n", (const char *) userdata, name, result->cause.size > 0 ? " " : "", (int) result->cause.size,
+        text_printf(&fake.said, "answer %s: %s%s%.*s\n", (const char *) userdata, name,
+                    result->cause.size > 0 ? " " : "", (int) result->cause.size,
                     (const char *) result->cause.data);
 }
 
 static void begin(bool leads) {
         _cleanup_free_ char *path = NULL;
-        ProposalsOptions options = { .origin = ORIGIN, .level = &world.level, .level_max = 7, .cluster_ms = cluster_ms, .known_ms = known_ms, .kept = kept,
-                                     .read = read_tree, .ahead = ahead, .fits = fits, .problem = problem };
+        ProposalsOptions options = { .origin = ORIGIN,
+                                     .level = &world.level,
+                                     .level_max = 7,
+                                     .cluster_ms = cluster_ms,
+                                     .known_ms = known_ms,
+                                     .kept = kept,
+                                     .read = read_tree,
+                                     .ahead = ahead,
+                                     .fits = fits,
+                                     .problem = problem };
 
         fake_begin("VVV");
         fake.on_frame = on_frame;
@@ -230,7 +249,8 @@ static Proposal *get(uint64_t number) {
 }
 
 /* Of the leader, to the numbers from 'first' to 'last'. */
-static void hear(ProposedWhat what, KvStatus status, const char *cause, uint64_t said_ms, uint64_t first, uint64_t last) {
+static void hear(ProposedWhat what, KvStatus status, const char *cause, uint64_t said_ms, uint64_t first,
+                 uint64_t last) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, 2);
@@ -243,7 +263,8 @@ static void hear(ProposedWhat what, KvStatus status, const char *cause, uint64_t
         write_varint(&w, last - first + 1);
         for (uint64_t n = first; n <= last; n++)
                 write_u64(&w, n);
-        fake.handlers[PEER_PROPOSED].run(fake.handlers[PEER_PROPOSED].userdata, (PeerSession *) 9, PEER_PROPOSED, w.bytes, w.size);
+        fake.handlers[PEER_PROPOSED].run(fake.handlers[PEER_PROPOSED].userdata, (PeerSession *) 9,
+                                         PEER_PROPOSED, w.bytes, w.size);
 }
 
 static void accepted(uint64_t first, uint64_t last) {
@@ -271,7 +292,8 @@ static void hear_done(uint64_t number, uint64_t index) {
         write_u64(&w, 5);
         write_u64(&w, CLUSTER_MS);
         write_blob(&w, answer.bytes, answer.size);
-        fake.handlers[PEER_PROPOSED].run(fake.handlers[PEER_PROPOSED].userdata, (PeerSession *) 9, PEER_PROPOSED, w.bytes, w.size);
+        fake.handlers[PEER_PROPOSED].run(fake.handlers[PEER_PROPOSED].userdata, (PeerSession *) 9,
+                                         PEER_PROPOSED, w.bytes, w.size);
 }
 
 /* Another host's commands, all alike, with the numbers from 1 on. */
@@ -320,7 +342,8 @@ static void what_the_leader_does_not_take_is_sent_again_and_unknown_in_the_end(v
         fake_pass(PROPOSE_WAIT_MS - 2 * RESEND_MS - 1);
         fake_assert_said("");
         fake_pass(1);
-        fake_assert_said("answer a: outcome unknown the leader was lost before it answered\nanswer b: outcome unknown the leader was lost before it answered\n");
+        fake_assert_said("answer a: outcome unknown the leader was lost before it answered\nanswer b: "
+                         "outcome unknown the leader was lost before it answered\n");
         fake_pass(1000);
         end();
 }
@@ -420,7 +443,8 @@ static void what_the_leader_says_of_a_copy_that_was_sent(void **state) {
                 fake_assert_said(words[i].said);
                 fake_pass(SWEEP_MS);
                 if (goes && what != PROPOSED_LATE) {
-                        assert_true(asprintf(&expected, "propose to 2, term 5, floor 1%s: 1@%d\n", before ? ", again" : "", before ? 110000 : 120000) > 0);
+                        assert_true(asprintf(&expected, "propose to 2, term 5, floor 1%s: 1@%d\n",
+                                             before ? ", again" : "", before ? 110000 : 120000) > 0);
                         fake_assert_said(expected);
                 } else
                         fake_assert_said("");
@@ -444,7 +468,8 @@ static void frames_that_are_not_ours_or_not_whole_change_nothing(void **state) {
                 write_string(&w, "x");
                 write_varint(&w, i == 5 ? FRAME_COMMANDS_MAX + 1 : 1);
                 write_u64(&w, 1);
-                fake.handlers[PEER_PROPOSED].run(fake.handlers[PEER_PROPOSED].userdata, (PeerSession *) 9, PEER_PROPOSED, w.bytes, w.size);
+                fake.handlers[PEER_PROPOSED].run(fake.handlers[PEER_PROPOSED].userdata, (PeerSession *) 9,
+                                                 PEER_PROPOSED, w.bytes, w.size);
                 fake_assert_said("");
                 assert_int_equal(get(1)->state, PROPOSAL_SENT);
                 assert_int_equal(proposals_known_ms(world.p), CLUSTER_MS);
@@ -501,20 +526,23 @@ static void a_frame_holds_so_many_commands_and_bytes_and_none_of_both_kinds(void
         begin(false);
         for (unsigned i = 0; i < FRAME_COMMANDS_MAX + 2; i++)
                 (void) add("n", (KvCommand) {});
-        fake_assert_said("propose to 2, term 5, floor 1: 1000 commands\npropose to 2, term 5, floor 1: 1001@110000 1002@110000\n");
+        fake_assert_said("propose to 2, term 5, floor 1: 1000 commands\npropose to 2, term 5, floor 1: "
+                         "1001@110000 1002@110000\n");
         end();
 
         begin(false);
         for (unsigned i = 0; i < 4; i++)
                 (void) add("n", (KvCommand) { .value = { value, SIZE } });
-        fake_assert_said("propose to 2, term 5, floor 1: 1@110000 2@110000\npropose to 2, term 5, floor 1: 3@110000 4@110000\n");
+        fake_assert_said("propose to 2, term 5, floor 1: 1@110000 2@110000\npropose to 2, term 5, floor 1: "
+                         "3@110000 4@110000\n");
         end();
 
         begin(false);
         (void) add("n", (KvCommand) { .later = true });
         (void) add("n", (KvCommand) {});
         (void) add("n", (KvCommand) { .later = true });
-        fake_assert_said("propose to 2, term 5, floor 1: 2@110000\nlater to 2, term 5, floor 1: 1@110000 3@110000\n");
+        fake_assert_said(
+                "propose to 2, term 5, floor 1: 2@110000\nlater to 2, term 5, floor 1: 1@110000 3@110000\n");
         end();
 }
 
@@ -529,8 +557,9 @@ static void a_frame_is_full_at_its_limit(void **state) {
                 get(1)->size = 128 * 1024 - 3 - 16;
                 get(2)->size = 128 * 1024 + more;
                 world.p->own_bytes = get(1)->size + get(2)->size;
-                fake_assert_said(more ? "propose to 2, term 5, floor 1: 1@110000\npropose to 2, term 5, floor 1: 2@110000\n"
-                                      : "propose to 2, term 5, floor 1: 1@110000 2@110000\n");
+                fake_assert_said(more ? "propose to 2, term 5, floor 1: 1@110000\npropose to 2, term 5, "
+                                        "floor 1: 2@110000\n" :
+                                        "propose to 2, term 5, floor 1: 1@110000 2@110000\n");
                 end();
         }
 }
@@ -590,7 +619,8 @@ static void the_next_leader_is_asked_for_all_in_the_old_order(void **state) {
         assert_int_equal(proposals_waiting(world.p), 4);
         fake_pass(2 * SWEEP_MS);
         assert_int_equal(proposals_waiting(world.p), 3);
-        assert_non_null(strstr(fake.said.chars, "answer once: outcome unknown the leader was lost before it answered\n"));
+        assert_non_null(strstr(fake.said.chars,
+                               "answer once: outcome unknown the leader was lost before it answered\n"));
         text_clear(&fake.said);
         end();
 }
@@ -619,7 +649,8 @@ static void the_end_says_what_has_not_happened_and_what_may_have(void **state) {
         fake.leader = 0;
         (void) add("kept", (KvCommand) {});
         proposals_end(world.p);
-        fake_assert_said("answer sent: outcome unknown the leader was lost before it answered\nanswer kept: no leader 1 of 3 voters\n");
+        fake_assert_said("answer sent: outcome unknown the leader was lost before it answered\nanswer kept: "
+                         "no leader 1 of 3 voters\n");
         (void) add("forgotten", (KvCommand) {});
         assert_true(proposals_waits(world.p, ORIGIN, 3));
         assert_false(proposals_waits(world.p, ORIGIN + 1, 3));
@@ -693,7 +724,8 @@ static void what_the_log_does_not_take_waits_and_is_not_refused_by_a_leader(void
         end();
 }
 
-/* Of the waiting, so many go into an entry as fit: one more byte, or unit of cost, and the last one goes with the next. */
+/* Of the waiting, so many go into an entry as fit: one more byte, or unit of cost, and the last one goes with
+ * the next. */
 static void an_entry_is_full_at_its_limits(void **state) {
         static const struct {
                 size_t size;
@@ -717,7 +749,8 @@ static void an_entry_is_full_at_its_limits(void **state) {
                 get(2)->cost = seconds[i].cost;
                 get(2)->size = seconds[i].size;
                 world.p->own_bytes = get(1)->size + get(2)->size;
-                snprintf(expected, sizeof(expected), "log 1: 1@110000%s 2@110000\n", seconds[i].two ? "\nlog 2:" : "");
+                snprintf(expected, sizeof(expected), "log 1: 1@110000%s 2@110000\n",
+                         seconds[i].two ? "\nlog 2:" : "");
                 fake_assert_said(expected);
                 end();
         }
@@ -853,7 +886,8 @@ static void what_was_deferred_is_queued_again_in_its_place(void **state) {
                         proposals_enqueue(world.p, x[0]);
                 proposals_enqueue(world.p, x[2]);
                 for (unsigned n = 0; n < 3; n++)
-                        (n == 0 && orders[i].foreign ? world.p->queue.first : x[n])->queued_ms = 500 + orders[i].ms[n];
+                        (n == 0 && orders[i].foreign ? world.p->queue.first : x[n])->queued_ms =
+                                500 + orders[i].ms[n];
                 proposals_result(world.p, 2, &(KvResult) { .status = KV_DEFERRED, .charged = 5 });
                 assert_int_equal(x[1]->state, PROPOSAL_QUEUED);
                 assert_int_equal(x[1]->copies, 0);
@@ -899,7 +933,8 @@ static void so_much_of_ours_may_wait_and_no_more(void **state) {
                 world.submit = -EAGAIN;
                 world.p->own_bytes = PROPOSE_BYTES_MAX - w.size + more; /* as if so much waited */
                 (void) add("n", cmd);
-                fake_assert_said(more ? "answer n: busy too many writes wait for an answer on this host\n" : "");
+                fake_assert_said(more ? "answer n: busy too many writes wait for an answer on this host\n" :
+                                        "");
                 world.p->own_bytes -= PROPOSE_BYTES_MAX - w.size + more;
                 end();
         }
@@ -911,20 +946,25 @@ static void what_no_host_could_apply_is_refused_at_once(void **state) {
         for (unsigned leads = 0; leads < 2; leads++) {
                 begin(leads);
                 (void) add("n", (KvCommand) { .op = KV_RAISE, .internal = true, .limit = 8 });
-                fake_assert_said("answer n: not a valid command feature level 8 is newer than the fleetd that was asked, which knows 7\n");
+                fake_assert_said("answer n: not a valid command feature level 8 is newer than the fleetd "
+                                 "that was asked, which knows 7\n");
                 (void) add("n", (KvCommand) { .op = KV_RAISE, .internal = true, .limit = 7 });
                 fake_assert_said(leads ? "log 1: 2@110000\n" : "propose to 2, term 5, floor 2: 2@110000\n");
                 end();
         }
 
         begin(true);
-        (void) add("n", (KvCommand) { .value = { value, KV_VALUE_MAX }, .has_prev_value = true, .prev_value = { value, KV_VALUE_MAX } });
+        (void) add("n", (KvCommand) { .value = { value, KV_VALUE_MAX },
+                                      .has_prev_value = true,
+                                      .prev_value = { value, KV_VALUE_MAX } });
         fake_assert_said("answer n: too large a command of more than 250 KiB does not fit into the log\n");
         world.fits = -EDQUOT;
         (void) add("n", (KvCommand) {});
         fake_assert_said("answer n: too large no room\n");
         world.fits = -ENOMEM;
-        assert_int_equal(proposals_add(world.p, &(KvCommand) { .op = KV_SET, .key = kv_string("/a") }, on_done, NULL, NULL), -ENOMEM);
+        assert_int_equal(proposals_add(world.p, &(KvCommand) { .op = KV_SET, .key = kv_string("/a") },
+                                       on_done, NULL, NULL),
+                         -ENOMEM);
         fake_assert_said("");
         end();
 }
@@ -964,7 +1004,8 @@ static void what_another_host_proposes_goes_into_the_log_with_ours(void **state)
         begin(true);
         hear_foreign(PEER_PROPOSE, 70, 2, 1, 105000);
         (void) add("a", (KvCommand) {});
-        fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: accepted 1 2\nlog 1: *1@105000 *2@105000 1@110000\n");
+        fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: accepted 1 2\nlog 1: *1@105000 *2@105000 "
+                         "1@110000\n");
         assert_int_equal(world.p->n_foreign, 0);
         assert_int_equal(world.p->foreign_bytes, 0);
         hear_foreign(PEER_PROPOSE, 70, 1, 1, 104999); /* half of its life is over */
@@ -994,7 +1035,8 @@ static void frames_of_other_hosts_that_are_not_whole_are_dropped(void **state) {
         hear_foreign(PEER_PROPOSE, 70, FRAME_COMMANDS_MAX + 1, 1, 110000);
         fake_assert_said("");
         hear_foreign(PEER_PROPOSE, 70, FRAME_COMMANDS_MAX, 1, 110000);
-        fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: accepted 1000 commands\nlog 1: 1000 commands\n");
+        fake_assert_said(
+                "say to 3 by 9, term 5, of 70 at 100000: accepted 1000 commands\nlog 1: 1000 commands\n");
         for (unsigned i = 0; i < 4; i++) {
                 _cleanup_writer_ Writer w = {};
 
@@ -1006,12 +1048,15 @@ static void frames_of_other_hosts_that_are_not_whole_are_dropped(void **state) {
                 write_varint(&w, 1);
                 write_u64(&w, i == 2 ? 4 : 5); /* 4: below the floor */
                 write_u64(&w, 110000);
-                write_blob(&w, "\377", i == 3 ? 1 : 0); /* no command; nothing: a question, to which nothing is known */
-                fake.handlers[PEER_PROPOSE].run(fake.handlers[PEER_PROPOSE].userdata, (PeerSession *) 9, PEER_PROPOSE, w.bytes, w.size);
+                write_blob(&w, "\377",
+                           i == 3 ? 1 : 0); /* no command; nothing: a question, to which nothing is known */
+                fake.handlers[PEER_PROPOSE].run(fake.handlers[PEER_PROPOSE].userdata, (PeerSession *) 9,
+                                                PEER_PROPOSE, w.bytes, w.size);
                 if (i < 3)
                         fake_assert_said("");
         }
-        fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: refused not permitted 5 the leader cannot read this command: Operation not supported\n");
+        fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: refused not permitted 5 the leader cannot "
+                         "read this command: Operation not supported\n");
         end();
 }
 
@@ -1026,7 +1071,8 @@ static void so_much_of_other_hosts_may_wait_and_no_more(void **state) {
         assert_int_equal(world.p->n_foreign, PROPOSE_MAX);
         text_clear(&fake.said);
         hear_foreign(PEER_PROPOSE, 76, 2, 1, 110000);
-        assert_string_equal(fake.said.chars, "say to 3 by 9, term 5, of 76 at 100000: busy 1 2 the leader's queue is full\n");
+        assert_string_equal(fake.said.chars,
+                            "say to 3 by 9, term 5, of 76 at 100000: busy 1 2 the leader's queue is full\n");
         change_leader(2); /* it forgets them */
         fake_run();
         assert_int_equal(world.p->n_foreign, 0);
@@ -1037,10 +1083,13 @@ static void so_much_of_other_hosts_may_wait_and_no_more(void **state) {
         begin(true);
         world.submit = -EAGAIN;
         hear_foreign(PEER_PROPOSE, 70, 1, SIZE, 110000);
-        world.p->foreign_bytes += PROPOSE_BYTES_MAX - 2 * world.p->foreign_bytes; /* room for one more, to the byte */
+        world.p->foreign_bytes += PROPOSE_BYTES_MAX -
+                                  2 * world.p->foreign_bytes; /* room for one more, to the byte */
         text_clear(&fake.said);
         hear_foreign(PEER_PROPOSE, 71, 2, SIZE, 110000);
-        assert_string_equal(fake.said.chars, "say to 3 by 9, term 5, of 71 at 100000: accepted 1\nsay to 3 by 9, term 5, of 71 at 100000: busy 2 the leader's queue is full\n");
+        assert_string_equal(fake.said.chars,
+                            "say to 3 by 9, term 5, of 71 at 100000: accepted 1\nsay to 3 by 9, term 5, of "
+                            "71 at 100000: busy 2 the leader's queue is full\n");
         change_leader(2);
         text_clear(&fake.said);
         fake_assert_said("");
@@ -1056,7 +1105,8 @@ static void estimates_of_a_later_turn_are_told_in_one_frame_for_each_origin(void
         assert_int_equal(world.p->n_foreign, 3);
         assert_null(fake.said.chars && fake.said.chars[0] ? fake.said.chars : NULL);
         (void) turns_end_work(&fake.loop.turns);
-        fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: accepted 1 2\nsay to 3 by 9, term 5, of 71 at 100000: accepted 1\n"
+        fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: accepted 1 2\nsay to 3 by 9, term 5, of 71 "
+                         "at 100000: accepted 1\n"
                          "log 1: *1@110000 *2@110000 *1@110000\n");
         loop_count(&fake.loop, 0, TURN_WORK_MAX);
         hear_foreign(PEER_PROPOSE, 70, 1, 1, 110000);

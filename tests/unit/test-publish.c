@@ -36,7 +36,8 @@ static int room_setup(void **state) {
         Room *room = NEW0(Room, 1);
 
         room->host = host_new(false);
-        assert_int_equal(publisher_new(&room->publisher, room->host->loop, room->host->registry, on_idle, room), 0);
+        assert_int_equal(
+                publisher_new(&room->publisher, room->host->loop, room->host->registry, on_idle, room), 0);
         *state = room;
         return 0;
 }
@@ -189,7 +190,8 @@ static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
         uint64_t begun_ms;
 
         room->host = host_new(true);
-        assert_int_equal(publisher_new(&room->publisher, room->host->loop, room->host->registry, on_idle, room), 0);
+        assert_int_equal(
+                publisher_new(&room->publisher, room->host->loop, room->host->registry, on_idle, room), 0);
         begun_ms = loop_now_ms(room->host->loop);
         publish(room, "web.service", "running");
         timed = room->publisher;

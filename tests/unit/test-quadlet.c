@@ -63,10 +63,12 @@ static void assert_verdict(const char *name, const char *text, const char *expec
 }
 
 static void a_file_has_the_section_of_its_type_and_what_that_needs(void **state) {
-        assert_verdict("web.container", "[Container]\nImage=x\n[Service]\nRestart=always\n[X-Fleet]\nGlobal=true\n", "");
+        assert_verdict("web.container",
+                       "[Container]\nImage=x\n[Service]\nRestart=always\n[X-Fleet]\nGlobal=true\n", "");
         assert_verdict("web.container", "[Container]\nRootfs=/x\n", "");
         assert_verdict("web.container", "[Container]\nExec=x\n", "[Container] needs Image= or Rootfs=");
-        assert_verdict("web.container", "# [Container]\n[Service]\nImage=x\n", "a .container file has a section [Container]; here is none");
+        assert_verdict("web.container", "# [Container]\n[Service]\nImage=x\n",
+                       "a .container file has a section [Container]; here is none");
         assert_verdict("web.container", "", "a .container file has a section [Container]; here is none");
         assert_verdict("web.kube", "[Kube]\nYaml=x.yml\n", "");
         assert_verdict("web.kube", "[Kube]\nNetwork=x\n", "[Kube] needs Yaml=");
@@ -82,10 +84,13 @@ static void a_file_has_the_section_of_its_type_and_what_that_needs(void **state)
 static void what_cannot_be_followed_is_refused(void **state) {
         char name[UNIT_NAME_MAX + 1];
 
-        assert_verdict("data.volume", "[Volume]\n[Container]\nImage=x\n", "line 3: [Container] belongs into a .container file");
-        assert_verdict("web.container", "[Container]\nImage=x\nServiceName=other\n", "line 3: ServiceName= is not taken: its service is web.service");
+        assert_verdict("data.volume", "[Volume]\n[Container]\nImage=x\n",
+                       "line 3: [Container] belongs into a .container file");
+        assert_verdict("web.container", "[Container]\nImage=x\nServiceName=other\n",
+                       "line 3: ServiceName= is not taken: its service is web.service");
         assert_verdict("dbus.container", "[Container]\nImage=x\n",
-                       "unit name dbus.container is refused: systemd itself depends on a unit of that name (systemd.special(7))");
+                       "unit name dbus.container is refused: systemd itself depends on a unit of that name "
+                       "(systemd.special(7))");
         assert_verdict("data@1.volume", "[Volume]\n", "invalid unit type for template: \"volume\"");
         memset(name, 'a', UNIT_NAME_MAX);
         strcpy(name + UNIT_NAME_MAX - strlen(".volume"), ".volume");

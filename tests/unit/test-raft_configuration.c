@@ -67,7 +67,11 @@ static void bytes_beyond_the_bounds_are_no_configuration(void **state) {
                 size_t address, padding;
                 uint8_t role;
                 int result;
-        } cases[] = { { RAFT_ADDRESS_MAX, 7, 2, 0 }, { RAFT_ADDRESS_MAX + 1, 0, 1, -EBADMSG }, { 0, 0, 1, -EBADMSG }, { 3, 8, 1, -EBADMSG }, { 3, 0, 3, -EBADMSG } };
+        } cases[] = { { RAFT_ADDRESS_MAX, 7, 2, 0 },
+                      { RAFT_ADDRESS_MAX + 1, 0, 1, -EBADMSG },
+                      { 0, 0, 1, -EBADMSG },
+                      { 3, 8, 1, -EBADMSG },
+                      { 3, 0, 3, -EBADMSG } };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 RaftServers servers = {};
@@ -78,7 +82,8 @@ static void bytes_beyond_the_bounds_are_no_configuration(void **state) {
                 write_server(&w, 1, cases[i].address, cases[i].role);
                 for (size_t k = 0; k < cases[i].padding; k++)
                         write_u8(&w, 0);
-                assert_int_equal(raft_configuration_decode_servers(w.bytes, w.size, &servers), cases[i].result);
+                assert_int_equal(raft_configuration_decode_servers(w.bytes, w.size, &servers),
+                                 cases[i].result);
                 raft_servers_done(&servers);
         }
 }
@@ -91,7 +96,8 @@ static void a_configuration_has_one_to_64_servers(void **state) {
                 write_u64(&w, n);
                 for (uint64_t id = 1; id <= n; id++)
                         write_server(&w, id, RAFT_ADDRESS_MAX, 1);
-                assert_int_equal(raft_configuration_check(w.bytes, w.size), n >= 1 && n <= RAFT_SERVERS_MAX ? 0 : -EBADMSG);
+                assert_int_equal(raft_configuration_check(w.bytes, w.size),
+                                 n >= 1 && n <= RAFT_SERVERS_MAX ? 0 : -EBADMSG);
                 assert_in_range(w.size, 0, RAFT_CONFIGURATION_SIZE_MAX);
                 for (size_t size = 0; n == 1 && size < w.size; size++)
                         assert_int_equal(raft_configuration_check(w.bytes, size), -EBADMSG);

@@ -39,7 +39,8 @@ static int on_write_meta(void *userdata, uint64_t term, uint64_t vote) {
         return b->meta_error;
 }
 
-static int on_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n) {
+static int on_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries,
+                     size_t n) {
         Bench *b = userdata;
 
         assert_true(b->core->busy);
@@ -58,7 +59,8 @@ static void on_send(void *userdata, uint64_t to, const char *address, const Raft
         switch (m->type) {
         case RAFT_MESSAGE_APPEND:
                 if (m->append.n_entries > 0)
-                        assert_ptr_equal(m->append.entries, raft_core_entry(((Bench *) userdata)->core, m->append.prev_index + 1));
+                        assert_ptr_equal(m->append.entries, raft_core_entry(((Bench *) userdata)->core,
+                                                                            m->append.prev_index + 1));
                 text_printf(said, " behind %" PRIu64 " %zu\n", m->append.prev_index, m->append.n_entries);
                 return;
         case RAFT_MESSAGE_APPEND_RESULT:
@@ -76,12 +78,14 @@ static void on_send(void *userdata, uint64_t to, const char *address, const Raft
         }
 }
 
-static void on_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
+static void on_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term,
+                             uint64_t index) {
         text_printf(&((Bench *) userdata)->said, "snapshot %" PRIu64 " at %" PRIu64 "\n", to, index);
 }
 
 static int on_install(void *userdata, const RaftStateInfo *info, bool keep_state) {
-        text_printf(&((Bench *) userdata)->said, "install %" PRIu64 "%s\n", info->index, keep_state ? " keep" : "");
+        text_printf(&((Bench *) userdata)->said, "install %" PRIu64 "%s\n", info->index,
+                    keep_state ? " keep" : "");
         return 0;
 }
 
@@ -152,9 +156,9 @@ static Conf conf_of(const char *roles) {
                 items[servers.n] = (RaftServer) {
                         .id = servers.n + 1,
                         .address = (char *) addresses[servers.n],
-                        .role = roles[servers.n] == 'V'   ? RAFT_ROLE_VOTER
-                                : roles[servers.n] == 's' ? RAFT_ROLE_STANDBY
-                                                          : RAFT_ROLE_SPARE,
+                        .role = roles[servers.n] == 'V' ? RAFT_ROLE_VOTER :
+                                roles[servers.n] == 's' ? RAFT_ROLE_STANDBY :
+                                                          RAFT_ROLE_SPARE,
                 };
         assert_int_equal(raft_configuration_encode_servers(&servers, &conf.bytes, &conf.size), 0);
         return conf;
@@ -166,7 +170,9 @@ static void conf_done(Conf *conf) {
 #define _cleanup_conf_ _cleanup_(conf_done)
 
 static RaftEntry change_entry(uint64_t term, const Conf *conf) {
-        return (RaftEntry) { .term = term, .type = RAFT_ENTRY_CHANGE, .data = conf->bytes, .size = conf->size };
+        return (RaftEntry) {
+                .term = term, .type = RAFT_ENTRY_CHANGE, .data = conf->bytes, .size = conf->size
+        };
 }
 
 static RaftEntry command(uint64_t term) {
@@ -178,9 +184,11 @@ static void begin_with(Bench *b, uint64_t id) {
 
         *b = (Bench) { .now_ms = 1000, .rules = RAFT_RULES_ALL };
         assert_true(!off || raft_rule_off(&b->rules, off) == 0);
-        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = id, .address = "a:1", .seed = 7, .rules = &b->rules },
-                                       &ops, b, &b->core),
-                         0);
+        assert_int_equal(
+                raft_core_new(
+                        &(RaftCoreOptions) { .id = id, .address = "a:1", .seed = 7, .rules = &b->rules },
+                        &ops, b, &b->core),
+                0);
 }
 
 static void done(Bench *b) {
@@ -198,11 +206,12 @@ static void start(Bench *b, const char *roles, uint64_t term, uint64_t last) {
         for (uint64_t i = 1; i < last; i++)
                 entries[i] = command(term);
         begin_with(b, 1);
-        assert_int_equal(
-                raft_core_start(
-                        b->core, b->now_ms,
-                        &(RaftCoreStart) { .term = term, .first_index = 1, .entries = entries, .n_entries = last }),
-                0);
+        assert_int_equal(raft_core_start(b->core, b->now_ms,
+                                         &(RaftCoreStart) { .term = term,
+                                                            .first_index = 1,
+                                                            .entries = entries,
+                                                            .n_entries = last }),
+                         0);
         text_clear(&b->said);
 }
 
@@ -216,9 +225,10 @@ static void start_from_state(Bench *b, const char *roles, uint64_t term, uint64_
                                .configuration_size = conf.size };
 
         begin_with(b, 1);
-        assert_int_equal(raft_core_start(b->core, b->now_ms,
-                                         &(RaftCoreStart) { .term = term, .state = &info, .first_index = index + 1 }),
-                         0);
+        assert_int_equal(
+                raft_core_start(b->core, b->now_ms,
+                                &(RaftCoreStart) { .term = term, .state = &info, .first_index = index + 1 }),
+                0);
         text_clear(&b->said);
 }
 
@@ -226,8 +236,8 @@ static int receive(Bench *b, uint64_t from, RaftMessage m) {
         return raft_core_receive(b->core, b->now_ms, from, "x:1", &m);
 }
 
-static int receive_append(Bench *b, uint64_t from, uint64_t term, uint64_t prev, uint64_t prev_term, uint64_t commit,
-                          RaftEntry *entries, size_t n) {
+static int receive_append(Bench *b, uint64_t from, uint64_t term, uint64_t prev, uint64_t prev_term,
+                          uint64_t commit, RaftEntry *entries, size_t n) {
         RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = term };
 
         m.append.prev_index = prev;
@@ -241,13 +251,15 @@ static int receive_append(Bench *b, uint64_t from, uint64_t term, uint64_t prev,
 static int receive_result(Bench *b, uint64_t from, uint64_t last) {
         return receive(b, from,
                        (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
-                                      .term = raft_core_term(b->core),
-                                      .append_result = { .last_index = last } });
+                                       .term = raft_core_term(b->core),
+                                       .append_result = { .last_index = last } });
 }
 
 static int receive_snapshot(Bench *b, uint64_t from, uint64_t term, uint64_t index, const Conf *conf) {
-        return receive(b, from, (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = term,
-                                                .snapshot = { index, term, 1, conf->bytes, conf->size } });
+        return receive(b, from,
+                       (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT,
+                                       .term = term,
+                                       .snapshot = { index, term, 1, conf->bytes, conf->size } });
 }
 
 static int durable(Bench *b) {
@@ -269,8 +281,8 @@ static void elect(Bench *b) {
                 for (uint64_t from = 2; from <= 3; from++) {
                         assert_int_equal(receive(b, from,
                                                  (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT,
-                                                                .term = term,
-                                                                .vote_result = { true, pre > 0 } }),
+                                                                 .term = term,
+                                                                 .vote_result = { true, pre > 0 } }),
                                          0);
                         if (raft_core_state(b->core) == RAFT_STATE_LEADER)
                                 break;
@@ -343,20 +355,16 @@ static void whether_a_log_fits_its_state(void **state) {
                 size_t n;
                 int fits;
         } cases[] = {
-                { 0, 0, 1, 0, 1 },         /* fresh */
-                { 0, 0, 1, 3, 1 },
-                { 0, 0, 2, 3, -EUCLEAN },  /* the beginning is missing */
-                { 6, 4, 4, 3, 1 },         /* ends with the state */
-                { 5, 3, 4, 3, 1 },
-                { 3, 9, 4, 3, 1 },         /* begins right behind it */
-                { 2, 2, 4, 3, -EUCLEAN },  /* a gap */
-                { 7, 4, 4, 3, 0 },         /* ends before */
-                { 5, 9, 4, 3, 0 },         /* another term there */
-                { 5, 9, 1, 0, 0 },         /* nothing at all, and not in place */
-                { 5, 9, 6, 0, 1 },
-                { 5, 9, 8, 0, 0 },
-                { 1, 9, 3, 0, 0 },
-                { 0, 0, 2, 0, -EUCLEAN },
+                { 0, 0, 1, 0, 1 },                                  /* fresh */
+                { 0, 0, 1, 3, 1 },        { 0, 0, 2, 3, -EUCLEAN }, /* the beginning is missing */
+                { 6, 4, 4, 3, 1 },                                  /* ends with the state */
+                { 5, 3, 4, 3, 1 },        { 3, 9, 4, 3, 1 },        /* begins right behind it */
+                { 2, 2, 4, 3, -EUCLEAN },                           /* a gap */
+                { 7, 4, 4, 3, 0 },                                  /* ends before */
+                { 5, 9, 4, 3, 0 },                                  /* another term there */
+                { 5, 9, 1, 0, 0 },                                  /* nothing at all, and not in place */
+                { 5, 9, 6, 0, 1 },        { 5, 9, 8, 0, 0 },
+                { 1, 9, 3, 0, 0 },        { 0, 0, 2, 0, -EUCLEAN },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -379,9 +387,11 @@ static void a_core_needs_an_id_and_an_address(void **state) {
         address[RAFT_ADDRESS_MAX + 1] = 0;
         assert_int_equal(raft_core_new(&(RaftCoreOptions) { .address = "a:1" }, &ops, NULL, &core), -EINVAL);
         assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1 }, &ops, NULL, &core), -EINVAL);
-        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = address }, &ops, NULL, &core), -EINVAL);
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = address }, &ops, NULL, &core),
+                         -EINVAL);
         address[RAFT_ADDRESS_MAX] = 0;
-        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = address }, &ops, NULL, &core), 0);
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = address }, &ops, NULL, &core),
+                         0);
         raft_core_free(core);
 }
 
@@ -397,8 +407,15 @@ static void times_that_are_not_given_are_the_defaults(void **state) {
                 uint64_t in_ms;
 
                 b = (Bench) { .now_ms = 1000 };
-                assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1", .seed = seed }, &ops, &b, &b.core), 0);
-                assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1 }), 0);
+                assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1", .seed = seed },
+                                               &ops, &b, &b.core),
+                                 0);
+                assert_int_equal(raft_core_start(b.core, b.now_ms,
+                                                 &(RaftCoreStart) { .term = 1,
+                                                                    .first_index = 1,
+                                                                    .entries = &entry,
+                                                                    .n_entries = 1 }),
+                                 0);
                 in_ms = raft_core_timeout_ms(b.core) - b.now_ms;
                 assert_in_range(in_ms, 400, 800);
                 first = first ?: in_ms;
@@ -418,8 +435,13 @@ static void times_that_are_not_given_are_the_defaults(void **state) {
         done(&b);
 
         b = (Bench) { .now_ms = 1000 };
-        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 7, .address = "a:1", .election_ms = 500, .heartbeat_ms = 100, .install_ms = 3000 },
-                                       &ops, &b, &b.core), 0);
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 7,
+                                                            .address = "a:1",
+                                                            .election_ms = 500,
+                                                            .heartbeat_ms = 100,
+                                                            .install_ms = 3000 },
+                                       &ops, &b, &b.core),
+                         0);
         assert_int_equal(b.core->raft.election_timeout, 500);
         assert_int_equal(b.core->raft.heartbeat_timeout, 100);
         assert_int_equal(b.core->raft.install_snapshot_timeout, 3000);
@@ -431,7 +453,8 @@ static void times_that_are_not_given_are_the_defaults(void **state) {
         assert_null(raft_core_free(NULL));
 }
 
-/* Memory of the engine: so many allocations succeed, then all fail, or one. None of them counts for those that fail elsewhere. */
+/* Memory of the engine: so many allocations succeed, then all fail, or one. None of them counts for those
+ * that fail elsewhere. */
 static unsigned heap_left;
 static bool heap_failed, heap_fails_once;
 
@@ -464,7 +487,9 @@ static void heap_free(void *data, void *p) {
         free(p);
 }
 
-static struct raft_heap heap = { .malloc = heap_malloc, .free = heap_free, .calloc = heap_calloc, .realloc = heap_realloc };
+static struct raft_heap heap = {
+        .malloc = heap_malloc, .free = heap_free, .calloc = heap_calloc, .realloc = heap_realloc
+};
 
 static void a_core_without_memory_says_so(void **state) {
         RaftEntry entry = command(2);
@@ -474,7 +499,8 @@ static void a_core_without_memory_says_so(void **state) {
         int r;
 
         alloc_fail_at(1);
-        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1" }, &ops, &b, &core), -ENOMEM);
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1" }, &ops, &b, &core),
+                         -ENOMEM);
         alloc_fail_at(0);
         assert_null(core);
 
@@ -520,13 +546,34 @@ static void errors_of_the_engine_are_those_of_the_system(void **state) {
         static const struct {
                 int rv, error;
         } cases[] = {
-                { 0, 0 }, { RAFT_NOMEM, -ENOMEM }, { RAFT_BADID, -EINVAL }, { RAFT_DUPLICATEID, -EEXIST }, { RAFT_DUPLICATEADDRESS, -EEXIST },
-                { RAFT_BADROLE, -EINVAL }, { RAFT_MALFORMED, -EBADMSG }, { RAFT_NOTLEADER, -EREMOTE }, { RAFT_LEADERSHIPLOST, -ECONNABORTED },
-                { RAFT_SHUTDOWN, -ESHUTDOWN }, { RAFT_CANTBOOTSTRAP, -ENOTEMPTY }, { RAFT_CANTCHANGE, -EBUSY }, { RAFT_CORRUPT, -EUCLEAN },
-                { RAFT_CANCELED, -ECANCELED }, { RAFT_NAMETOOLONG, -ENAMETOOLONG }, { RAFT_TOOBIG, -EFBIG }, { RAFT_NOCONNECTION, -ENOTCONN },
-                { RAFT_BUSY, -EAGAIN }, { RAFT_IOERR, -EIO }, { RAFT_NOTFOUND, -ENOENT }, { RAFT_INVALID, -EINVAL },
-                { RAFT_UNAUTHORIZED, -EACCES }, { RAFT_NOSPACE, -ENOSPC }, { RAFT_TOOMANY, -EMFILE },
-                { RAFT_TOOMANY + 1, -EIO }, { 1000, -EIO }, { -1, -EIO }, { -1000, -EIO },
+                { 0, 0 },
+                { RAFT_NOMEM, -ENOMEM },
+                { RAFT_BADID, -EINVAL },
+                { RAFT_DUPLICATEID, -EEXIST },
+                { RAFT_DUPLICATEADDRESS, -EEXIST },
+                { RAFT_BADROLE, -EINVAL },
+                { RAFT_MALFORMED, -EBADMSG },
+                { RAFT_NOTLEADER, -EREMOTE },
+                { RAFT_LEADERSHIPLOST, -ECONNABORTED },
+                { RAFT_SHUTDOWN, -ESHUTDOWN },
+                { RAFT_CANTBOOTSTRAP, -ENOTEMPTY },
+                { RAFT_CANTCHANGE, -EBUSY },
+                { RAFT_CORRUPT, -EUCLEAN },
+                { RAFT_CANCELED, -ECANCELED },
+                { RAFT_NAMETOOLONG, -ENAMETOOLONG },
+                { RAFT_TOOBIG, -EFBIG },
+                { RAFT_NOCONNECTION, -ENOTCONN },
+                { RAFT_BUSY, -EAGAIN },
+                { RAFT_IOERR, -EIO },
+                { RAFT_NOTFOUND, -ENOENT },
+                { RAFT_INVALID, -EINVAL },
+                { RAFT_UNAUTHORIZED, -EACCES },
+                { RAFT_NOSPACE, -ENOSPC },
+                { RAFT_TOOMANY, -EMFILE },
+                { RAFT_TOOMANY + 1, -EIO },
+                { 1000, -EIO },
+                { -1, -EIO },
+                { -1000, -EIO },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++)
@@ -538,17 +585,27 @@ static void a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term(
         static const struct {
                 const char *of_state, *of_log;
                 uint64_t term;
-        } cases[] = { { "V", NULL, 5 }, { "VVV", NULL, 4 }, { "VVV", "V", 5 }, { "V", "VVV", 4 }, { "Vs", NULL, 5 }, { "sV", NULL, 4 } };
+        } cases[] = { { "V", NULL, 5 },  { "VVV", NULL, 4 }, { "VVV", "V", 5 },
+                      { "V", "VVV", 4 }, { "Vs", NULL, 5 },  { "sV", NULL, 4 } };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 _cleanup_conf_ Conf old = conf_of(cases[i].of_state), new = conf_of(cases[i].of_log ?: "V");
-                RaftStateInfo info = { .index = 10, .term = 4, .configuration_index = 1, .configuration = old.bytes, .configuration_size = old.size };
+                RaftStateInfo info = { .index = 10,
+                                       .term = 4,
+                                       .configuration_index = 1,
+                                       .configuration = old.bytes,
+                                       .configuration_size = old.size };
                 RaftEntry entries[] = { command(4), change_entry(4, &new), command(4) };
                 Bench b;
 
                 begin_with(&b, 1);
-                assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 4, .state = &info, .first_index = 11, .entries = entries,
-                                                                                      .n_entries = cases[i].of_log ? 3 : 0 }), 0);
+                assert_int_equal(raft_core_start(b.core, b.now_ms,
+                                                 &(RaftCoreStart) { .term = 4,
+                                                                    .state = &info,
+                                                                    .first_index = 11,
+                                                                    .entries = entries,
+                                                                    .n_entries = cases[i].of_log ? 3 : 0 }),
+                                 0);
                 assert_int_equal(raft_core_term(b.core), cases[i].term);
                 done(&b);
         }
@@ -556,11 +613,16 @@ static void a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term(
 
 static void a_log_with_a_configuration_that_is_none_is_not_started_from(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        RaftEntry entries[] = { { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = "nonsense", .size = 8 }, change_entry(1, &conf) };
+        RaftEntry entries[] = { { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = "nonsense", .size = 8 },
+                                change_entry(1, &conf) };
         Bench b;
 
         begin_with(&b, 1);
-        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = entries, .n_entries = 2 }), -EUCLEAN);
+        assert_int_equal(
+                raft_core_start(
+                        b.core, b.now_ms,
+                        &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = entries, .n_entries = 2 }),
+                -EUCLEAN);
         done(&b);
 }
 
@@ -575,22 +637,28 @@ static void a_log_that_does_not_fit_is_not_started_from(void **state) {
         Bench b;
 
         begin_with(&b, 1);
-        assert_int_equal(
-                raft_core_start(
-                        b.core, 1000,
-                        &(RaftCoreStart) {
-                                .term = 2, .state = &info, .first_index = 4, .entries = entries, .n_entries = 1 }),
-                -EUCLEAN);
+        assert_int_equal(raft_core_start(b.core, 1000,
+                                         &(RaftCoreStart) { .term = 2,
+                                                            .state = &info,
+                                                            .first_index = 4,
+                                                            .entries = entries,
+                                                            .n_entries = 1 }),
+                         -EUCLEAN);
         done(&b);
 }
 
 static void a_core_that_cannot_start_for_want_of_memory_says_so(void **state) {
         enum { OWN = 13 }; /* two configurations of three servers, and a table of entries */
         _cleanup_conf_ Conf of_state = conf_of("VVV"), of_log = conf_of("VVs");
-        RaftStateInfo info = { .index = 10, .term = 4, .configuration_index = 1, .configuration = of_state.bytes, .configuration_size = of_state.size };
+        RaftStateInfo info = { .index = 10,
+                               .term = 4,
+                               .configuration_index = 1,
+                               .configuration = of_state.bytes,
+                               .configuration_size = of_state.size };
 
         heap_fails_once = true;
-        for (unsigned n = 0; n < OWN; n++) { /* without those of libraft, which frees twice what it could not copy */
+        for (unsigned n = 0; n < OWN;
+             n++) { /* without those of libraft, which frees twice what it could not copy */
                 RaftEntry entries[] = { command(4), change_entry(4, &of_log), command(4) };
                 Bench b;
                 int r;
@@ -599,7 +667,12 @@ static void a_core_that_cannot_start_for_want_of_memory_says_so(void **state) {
                 heap_failed = false;
                 heap_left = n;
                 raft_heap_set(&heap);
-                r = raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 4, .state = &info, .first_index = 11, .entries = entries, .n_entries = 3 });
+                r = raft_core_start(b.core, b.now_ms,
+                                    &(RaftCoreStart) { .term = 4,
+                                                       .state = &info,
+                                                       .first_index = 11,
+                                                       .entries = entries,
+                                                       .n_entries = 3 });
                 raft_heap_set_default();
                 assert_true(heap_failed);
                 assert_int_equal(r, -ENOMEM);
@@ -617,7 +690,8 @@ static void submitting_is_the_leaders_and_bounded(void **state) {
         start(&b, "VVV", 1, 1);
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EREMOTE);
         lead(&b, 3);
-        assert_int_equal(raft_core_submit(b.core, b.now_ms, large, RAFT_ENTRY_SIZE_MAX + 1, &index, &term), -EFBIG);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, large, RAFT_ENTRY_SIZE_MAX + 1, &index, &term),
+                         -EFBIG);
         assert_int_equal(raft_core_submit(b.core, b.now_ms, large, RAFT_ENTRY_SIZE_MAX, &index, &term), 0);
         for (unsigned i = 1; i < RAFT_CORE_UNCOMMITTED_MAX; i++)
                 assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
@@ -648,7 +722,8 @@ static void what_the_owner_does_not_apply_at_once_follows_in_slices(void **state
 
         (void) take_changed(&b);
         assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
-        assert_int_equal(take_changed(&b), RAFT_CHANGED_COMMIT); /* there is more to read, though nothing more is committed */
+        assert_int_equal(take_changed(&b),
+                         RAFT_CHANGED_COMMIT); /* there is more to read, though nothing more is committed */
         assert_said(&b, "apply 5..6\n");
         b.later = true;
         assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
@@ -772,7 +847,8 @@ static void a_message_of_no_type_is_dropped(void **state) {
         Bench b;
 
         start(&b, "VVV", 1, 1);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_TIMEOUT_NOW + 1, .term = 9 }), 0);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_TIMEOUT_NOW + 1, .term = 9 }),
+                         0);
         assert_int_equal(receive(&b, 2, (RaftMessage) { .term = 9 }), 0);
         assert_int_equal(raft_core_term(b.core), 1);
         assert_said(&b, "");
@@ -864,7 +940,8 @@ static void entries_below_our_snapshot_are_left_out(void **state) {
 
 static void each_configuration_of_a_message_has_its_own_index(void **state) {
         _cleanup_conf_ Conf three = conf_of("VVVs"), four = conf_of("VVVV");
-        RaftEntry entries[] = { command(2), change_entry(2, &three), command(2), change_entry(2, &four), command(2) };
+        RaftEntry entries[] = { command(2), change_entry(2, &three), command(2), change_entry(2, &four),
+                                command(2) };
         Bench b;
 
         start(&b, "VVV", 1, 1);
@@ -890,7 +967,8 @@ static void the_rest_of_a_message_that_is_rejected_is_left(void **state) {
         Bench b;
 
         start(&b, "VVV", 2, 5);
-        assert_int_equal(receive_append(&b, 2, 2, 50, 2, 0, entries, 3), 0); /* two steps: the second one begins with the configuration */
+        assert_int_equal(receive_append(&b, 2, 2, 50, 2, 0, entries, 3),
+                         0); /* two steps: the second one begins with the configuration */
         for (said = b.said.chars; said && (said = strstr(said, "append-result")); said++)
                 n++;
         assert_int_equal(n, 1);
@@ -909,12 +987,13 @@ static void the_first_of_two_configurations_in_the_log_is_remembered_when_it_is_
         Bench b;
 
         begin_with(&b, 1);
-        assert_int_equal(
-                raft_core_start(
-                        b.core, b.now_ms,
-                        &(RaftCoreStart) {
-                                .term = 1, .state = &info, .first_index = 3, .entries = entries, .n_entries = 4 }),
-                0);
+        assert_int_equal(raft_core_start(b.core, b.now_ms,
+                                         &(RaftCoreStart) { .term = 1,
+                                                            .state = &info,
+                                                            .first_index = 3,
+                                                            .entries = entries,
+                                                            .n_entries = 4 }),
+                         0);
         assert_int_equal(receive_append(&b, 2, 2, 4, 1, 4, NULL, 0), 0);
         assert_int_equal(raft_core_committed_configuration_index(b.core), 4);
 
@@ -936,7 +1015,9 @@ static void a_second_snapshot_while_one_is_in_work_is_dropped(void **state) {
         assert_int_equal(receive_snapshot(&b, 2, 2, 60, &conf), 0);
         assert_said(&b, "");
 
-        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &(RaftStateInfo) { .index = 1, .term = 1 }, 0), -EAGAIN);
+        assert_int_equal(
+                raft_core_checkpointed(b.core, b.now_ms, &(RaftStateInfo) { .index = 1, .term = 1 }, 0),
+                -EAGAIN);
 
         /* A heartbeat may name a commit index that we do not hold yet. */
         assert_int_equal(receive_append(&b, 2, 2, 50, 2, 50, NULL, 0), 0);
@@ -972,8 +1053,9 @@ static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **
         begin_with(&b, 1);
         info.index = 60;
         info.term = 2;
-        assert_int_equal(
-                raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 2, .state = &info, .first_index = 61 }), 0);
+        assert_int_equal(raft_core_start(b.core, b.now_ms,
+                                         &(RaftCoreStart) { .term = 2, .state = &info, .first_index = 61 }),
+                         0);
         assert_int_equal(receive_snapshot(&b, 2, 3, 50, &conf), 0);
         assert_true(has_said(&b, "send 2 append-result 3")); /* not wanted at all */
         assert_false(raft_core_installing(b.core));
@@ -1047,7 +1129,9 @@ static void messages_that_cannot_be_are_dropped(void **state) {
         RaftEntry future[] = { command(9) };
         static char bytes[RAFT_ENTRY_SIZE_MAX + 1];
         _cleanup_conf_ Conf other = conf_of("VVVV");
-        RaftEntry none[] = { command(0) }, large[] = { { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = bytes, .size = sizeof(bytes) } };
+        RaftEntry none[] = { command(0) }, large[] = {
+                { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = bytes, .size = sizeof(bytes) }
+        };
         const struct {
                 uint64_t index, index_term, configuration_index;
         } snapshots[] = { { 0, 2, 1 }, { 9, 0, 1 }, { 9, 10, 1 }, { 9, 2, 0 }, { 9, 2, 10 } };
@@ -1062,20 +1146,31 @@ static void messages_that_cannot_be_are_dropped(void **state) {
         assert_int_equal(receive_append(&b, 1, 2, 5, 2, 0, NULL, 0), 0);
         assert_int_equal(receive_append(&b, 0, 2, 5, 2, 0, NULL, 0), 0);
         assert_int_equal(
-                receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9, .vote = { .candidate = 3 } }), 0);
-        assert_int_equal(
                 receive(&b, 2,
-                        (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = 9, .snapshot = { 5, 2, 1, "x", 1 } }),
+                        (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9, .vote = { .candidate = 3 } }),
                 0);
+        assert_int_equal(receive(&b, 2,
+                                 (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT,
+                                                 .term = 9,
+                                                 .snapshot = { 5, 2, 1, "x", 1 } }),
+                         0);
         assert_int_equal(receive_append(&b, 2, 2, 0, 0, 0, none, 1), 0);
         assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, large, 1), 0);
-        assert_int_equal(receive_append(&b, 2, 2, 5, 3, 0, NULL, 0), 0); /* the entry before is of a later term than the message */
+        assert_int_equal(receive_append(&b, 2, 2, 5, 3, 0, NULL, 0),
+                         0); /* the entry before is of a later term than the message */
         assert_int_equal(receive_append(&b, 2, 2, UINT64_MAX / 2 + 1, 2, 0, NULL, 0), 0);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .vote = { .candidate = 2 } }), 0); /* of no term */
+        assert_int_equal(
+                receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .vote = { .candidate = 2 } }),
+                0); /* of no term */
         for (size_t i = 0; i < ELEMENTS(snapshots); i++)
-                assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = 9,
-                                                                .snapshot = { snapshots[i].index, snapshots[i].index_term,
-                                                                              snapshots[i].configuration_index, other.bytes, other.size } }), 0);
+                assert_int_equal(
+                        receive(&b, 2,
+                                (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT,
+                                                .term = 9,
+                                                .snapshot = { snapshots[i].index, snapshots[i].index_term,
+                                                              snapshots[i].configuration_index, other.bytes,
+                                                              other.size } }),
+                        0);
         assert_said(&b, "");
         assert_int_equal(raft_core_term(b.core), 2);
         done(&b);
@@ -1096,7 +1191,10 @@ static void messages_at_the_limits_are_taken(void **state) {
         done(&b);
 
         for (size_t more = 0; more < 2; more++) {
-                RaftEntry entry = { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = large, .size = RAFT_ENTRY_SIZE_MAX + more };
+                RaftEntry entry = { .term = 2,
+                                    .type = RAFT_ENTRY_COMMAND,
+                                    .data = large,
+                                    .size = RAFT_ENTRY_SIZE_MAX + more };
 
                 start(&b, "VVV", 2, 5);
                 assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, &entry, 1), 0);
@@ -1144,9 +1242,13 @@ static void a_leader_is_one_in_the_term_in_which_it_was_heard(void **state) {
         /* A candidate that never wins: each vote keeps us a follower. */
         for (uint64_t term = 3; term < 6; term++) {
                 b.now_ms = raft_core_timeout_ms(b.core) - 1;
-                assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = term,
-                                                                .vote = { .candidate = 2, .last_index = 5, .last_term = 2,
-                                                                          .disrupt_leader = true } }),
+                assert_int_equal(receive(&b, 2,
+                                         (RaftMessage) { .type = RAFT_MESSAGE_VOTE,
+                                                         .term = term,
+                                                         .vote = { .candidate = 2,
+                                                                   .last_index = 5,
+                                                                   .last_term = 2,
+                                                                   .disrupt_leader = true } }),
                                  0);
                 assert_int_equal(raft_core_term(b.core), term);
                 assert_int_equal(raft_core_state(b.core), RAFT_STATE_FOLLOWER);
@@ -1176,11 +1278,13 @@ static void changes_are_told_and_nothing_else(void **state) {
         assert_int_equal(receive_append(&b, 2, 2, 5, 2, 5, &entry, 1), 0);
         assert_int_equal(take_changed(&b), 0);
         assert_int_equal(receive_append(&b, 3, 3, 5, 2, 5, NULL, 0), 0);
-        assert_int_equal(take_changed(&b), RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER); /* the term, and its leader */
+        assert_int_equal(take_changed(&b),
+                         RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER); /* the term, and its leader */
         assert_int_equal(durable(&b), 0);
         (void) take_changed(&b);
         tick_until_due(&b);
-        assert_int_equal(take_changed(&b) & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER), RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER); /* a candidate */
+        assert_int_equal(take_changed(&b) & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER),
+                         RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER); /* a candidate */
         done(&b);
 }
 
@@ -1235,19 +1339,28 @@ static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(
 
         b.apply_error = 0;
         assert_int_equal(receive_append(&b, 2, 4, 3, 4, 4, &entry, 1), -EIO);
-        assert_int_equal(receive(&b, 3, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9, .vote = { .candidate = 3, .last_index = 9, .last_term = 9 } }),
-                         -EIO);
+        assert_int_equal(
+                receive(&b, 3,
+                        (RaftMessage) { .type = RAFT_MESSAGE_VOTE,
+                                        .term = 9,
+                                        .vote = { .candidate = 3, .last_index = 9, .last_term = 9 } }),
+                -EIO);
         assert_int_equal(raft_core_tick(b.core, b.now_ms + 100000), -EIO);
         assert_int_equal(raft_core_appended(b.core, b.now_ms, 1, 3), -EIO);
         assert_int_equal(durable(&b), -EIO);
         assert_int_equal(raft_core_apply(b.core, b.now_ms), -EIO);
         assert_int_equal(raft_core_barrier(b.core, b.now_ms, &index, &term), -EIO);
-        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &(RaftStateInfo) { .index = 1, .term = 1 }, 0), -EIO);
+        assert_int_equal(
+                raft_core_checkpointed(b.core, b.now_ms, &(RaftStateInfo) { .index = 1, .term = 1 }, 0),
+                -EIO);
         assert_int_equal(raft_core_installed(b.core, b.now_ms), -EIO);
         assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), -EIO);
         assert_false(raft_core_is_behind(b.core));
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
-        assert_int_equal(raft_core_change(b.core, b.now_ms, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 2 }, &index, &err), -EIO);
+        assert_int_equal(raft_core_change(b.core, b.now_ms,
+                                          &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 2 }, &index,
+                                          &err),
+                         -EIO);
         assert_int_equal(raft_core_transfer(b.core, b.now_ms, 2), -EIO);
         assert_said(&b, "");
         done(&b);
@@ -1321,7 +1434,11 @@ static void what_is_received_is_kept_as_it_came_or_not_at_all(void **state) {
         bool failed = true;
 
         for (unsigned n = 1; failed; n++) {
-                RaftEntry entries[] = { command(2), { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = "another", .size = 7 }, command(2) };
+                RaftEntry entries[] = {
+                        command(2),
+                        { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = "another", .size = 7 },
+                        command(2)
+                };
                 Bench b;
                 int r;
 
@@ -1437,8 +1554,11 @@ static void who_is_behind_the_log_gets_the_state(void **state) {
         lead(&b, 2);
         assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 2), 0);
         text_clear(&b.said);
-        assert_int_equal(receive(&b, 3, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core),
-                                                        .append_result = { .rejected = 20, .last_index = 3 } }), 0);
+        assert_int_equal(receive(&b, 3,
+                                 (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
+                                                 .term = raft_core_term(b.core),
+                                                 .append_result = { .rejected = 20, .last_index = 3 } }),
+                         0);
         assert_said(&b, "snapshot 3 at 20\n");
         done(&b);
 }
@@ -1490,7 +1610,8 @@ static void a_refused_address_is_told_with_its_reason(void **state) {
                 { { .kind = RAFT_CHANGE_ADD, .id = 9, .address = "" }, "server 9 needs an address" },
                 { { .kind = RAFT_CHANGE_ADD, .id = 9, .address = too_long }, "server 9 needs an address" },
                 { { .kind = RAFT_CHANGE_ADD, .id = 9, .address = "a:1" }, "address a:1 belongs to server 1" },
-                { { .kind = RAFT_CHANGE_MOVE, .id = 2, .address = "d:1" }, "address d:1 belongs to server 4" },
+                { { .kind = RAFT_CHANGE_MOVE, .id = 2, .address = "d:1" },
+                  "address d:1 belongs to server 4" },
         };
         Bench b;
 
@@ -1510,7 +1631,8 @@ static void a_refused_address_is_told_with_its_reason(void **state) {
 
 static void a_change_without_memory_changes_nothing(void **state) {
         static const RaftChange changes[] = {
-                { .kind = RAFT_CHANGE_ADD, .id = 9, .address = "z:1" }, { .kind = RAFT_CHANGE_MOVE, .id = 3, .address = "c:9" },
+                { .kind = RAFT_CHANGE_ADD, .id = 9, .address = "z:1" },
+                { .kind = RAFT_CHANGE_MOVE, .id = 3, .address = "c:9" },
                 { .kind = RAFT_CHANGE_REMOVE, .id = 4 },
         };
 
@@ -1533,7 +1655,8 @@ static void a_change_without_memory_changes_nothing(void **state) {
                                 assert_false(raft_core_change_pending(b.core));
                                 assert_int_equal(raft_core_servers(b.core)->n, 4);
                                 assert_string_equal(raft_core_servers(b.core)->items[2].address, "c:1");
-                                assert_int_equal(raft_core_change(b.core, b.now_ms, &changes[i], &index, &err), 0);
+                                assert_int_equal(
+                                        raft_core_change(b.core, b.now_ms, &changes[i], &index, &err), 0);
                         }
                         done(&b);
                 }
@@ -1555,7 +1678,11 @@ static void only_standbys_are_watched_and_only_by_a_leader(void **state) {
         done(&b);
 
         begin_with(&b, 2); /* the standby comes first */
-        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1 }), 0);
+        assert_int_equal(
+                raft_core_start(
+                        b.core, b.now_ms,
+                        &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1 }),
+                0);
         assert_int_equal(durable(&b), 0);
         assert_true(raft_core_leads(b.core));
         assert_int_equal(receive_result(&b, 1, raft_core_last_index(b.core)), 0);
@@ -1582,7 +1709,11 @@ static void votes_and_their_results_say_all_that_the_engine_says(void **state) {
 
         for (unsigned pre = 0; pre < 2; pre++) {
                 start(&b, "VVV", 2, 5);
-                m = (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 3, .vote = { .candidate = 3, .last_index = 5, .last_term = 2, .pre_vote = pre } };
+                m = (RaftMessage) {
+                        .type = RAFT_MESSAGE_VOTE,
+                        .term = 3,
+                        .vote = { .candidate = 3, .last_index = 5, .last_term = 2, .pre_vote = pre }
+                };
                 assert_int_equal(receive(&b, 3, m), 0);
                 assert_int_equal(b.sent.type, RAFT_MESSAGE_VOTE_RESULT);
                 assert_int_equal(b.sent.term, 3);
@@ -1600,7 +1731,9 @@ static void votes_and_their_results_say_all_that_the_engine_says(void **state) {
 
         start(&b, "VVV", 2, 5);
         assert_int_equal(receive_append(&b, 2, 2, 5, 2, 5, NULL, 0), 0);
-        m = (RaftMessage) { .type = RAFT_MESSAGE_TIMEOUT_NOW, .term = 2, .timeout_now = { .last_index = 5, .last_term = 2 } };
+        m = (RaftMessage) { .type = RAFT_MESSAGE_TIMEOUT_NOW,
+                            .term = 2,
+                            .timeout_now = { .last_index = 5, .last_term = 2 } };
         assert_int_equal(receive(&b, 2, m), 0);
         assert_int_equal(b.sent.type, RAFT_MESSAGE_VOTE);
         assert_int_equal(b.sent.term, 3);
@@ -1720,12 +1853,21 @@ static void who_only_asks_for_votes_does_not_catch_up(void **state) {
                 b.now_ms += 100;
                 for (uint64_t from = 2; from <= 3; from++)
                         assert_int_equal(receive_result(&b, from, raft_core_last_index(b.core)), 0);
-                assert_int_equal(receive(&b, 4, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = raft_core_term(b.core),
-                                                               .vote = { .candidate = 4, .last_index = 1, .last_term = 1, .pre_vote = true } }), 0);
+                assert_int_equal(receive(&b, 4,
+                                         (RaftMessage) { .type = RAFT_MESSAGE_VOTE,
+                                                         .term = raft_core_term(b.core),
+                                                         .vote = { .candidate = 4,
+                                                                   .last_index = 1,
+                                                                   .last_term = 1,
+                                                                   .pre_vote = true } }),
+                                 0);
                 assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
         }
         assert_int_equal(raft_core_state(b.core), RAFT_STATE_LEADER);
-        assert_int_equal(raft_core_change(b.core, b.now_ms, &(RaftChange) { .kind = RAFT_CHANGE_PROMOTE, .id = 4 }, &index, &err), -EAGAIN);
+        assert_int_equal(raft_core_change(b.core, b.now_ms,
+                                          &(RaftChange) { .kind = RAFT_CHANGE_PROMOTE, .id = 4 }, &index,
+                                          &err),
+                         -EAGAIN);
         done(&b);
 }
 
@@ -1782,7 +1924,8 @@ static void a_promotion_reaches_others_only_after_the_promoted_server_has_it(voi
         catch_up(&b);
         text_clear(&b.said);
         assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 4, NULL, false), 0);
-        assert_said(&b, "send 2 append 3 behind 6 0\nsend 3 append 3 behind 6 0\nsend 4 append 3 behind 6 1\n");
+        assert_said(&b,
+                    "send 2 append 3 behind 6 0\nsend 3 append 3 behind 6 0\nsend 4 append 3 behind 6 1\n");
         b.now_ms += 150;
         assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
         assert_false(has_said(&b, "send 2 append 3 behind 6 1\n"));
@@ -1790,8 +1933,8 @@ static void a_promotion_reaches_others_only_after_the_promoted_server_has_it(voi
         assert_int_equal(receive_result(&b, 4, 7), 0);
         assert_int_equal(receive(&b, 2,
                                  (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
-                                                .term = raft_core_term(b.core),
-                                                .append_result = { .rejected = 7, .last_index = 6 } }),
+                                                 .term = raft_core_term(b.core),
+                                                 .append_result = { .rejected = 7, .last_index = 6 } }),
                          0);
         assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
         done(&b);
@@ -1863,7 +2006,8 @@ static void a_demotion_leaves_only_when_it_is_on_our_disk(void **state) {
         text_clear(&b.said);
 
         assert_int_equal(change(&b, RAFT_CHANGE_DEMOTE, 4, NULL, false), 0);
-        assert_said(&b, "append 7..7\nsend 2 append 3 behind 6 0\nsend 3 append 3 behind 6 0\nsend 4 append 3 behind 6 0\n");
+        assert_said(&b, "append 7..7\nsend 2 append 3 behind 6 0\nsend 3 append 3 behind 6 0\nsend 4 append "
+                        "3 behind 6 0\n");
         b.now_ms += 150;
         assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
         assert_false(has_said(&b, "behind 6 1"));
@@ -1872,8 +2016,8 @@ static void a_demotion_leaves_only_when_it_is_on_our_disk(void **state) {
         /* The followers miss it, and get it. */
         assert_int_equal(receive(&b, 2,
                                  (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
-                                                .term = raft_core_term(b.core),
-                                                .append_result = { .rejected = 7, .last_index = 6 } }),
+                                                 .term = raft_core_term(b.core),
+                                                 .append_result = { .rejected = 7, .last_index = 6 } }),
                          0);
         assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
         done(&b);
@@ -1946,7 +2090,8 @@ static void below_three_voters_a_removal_needs_force_and_during_a_transfer_nothi
 
 /* Of a voter; the others need not wait for our disk. */
 static void a_removal_leaves_only_when_it_is_on_our_disk(void **state) {
-        RaftMessage rejected = { .type = RAFT_MESSAGE_APPEND_RESULT, .append_result = { .rejected = 7, .last_index = 6 } };
+        RaftMessage rejected = { .type = RAFT_MESSAGE_APPEND_RESULT,
+                                 .append_result = { .rejected = 7, .last_index = 6 } };
         Bench b;
 
         start(&b, "VVVV", 2, 5);
@@ -2016,14 +2161,17 @@ static void a_server_that_has_followed_for_two_seconds_has_caught_up(void **stat
 
 static void a_server_knows_its_role_and_that_a_configuration_is_not_committed(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVs");
-        const RaftServerRole roles[] = { RAFT_ROLE_VOTER, RAFT_ROLE_VOTER, RAFT_ROLE_STANDBY, RAFT_ROLE_NONE };
+        const RaftServerRole roles[] = { RAFT_ROLE_VOTER, RAFT_ROLE_VOTER, RAFT_ROLE_STANDBY,
+                                         RAFT_ROLE_NONE };
 
         for (size_t i = 0; i < ELEMENTS(roles); i++) {
                 RaftEntry entry = change_entry(2, &conf);
                 Bench b;
 
                 begin_with(&b, i + 1);
-                assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 2, .first_index = 1 }), 0);
+                assert_int_equal(
+                        raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 2, .first_index = 1 }),
+                        0);
                 assert_int_equal(raft_core_role(b.core), RAFT_ROLE_NONE);
                 assert_false(raft_core_change_pending(b.core));
                 assert_int_equal(receive_append(&b, i == 1 ? 1 : 2, 2, 0, 0, 0, &entry, 1), 0);
@@ -2067,8 +2215,11 @@ static int take_a_snapshot(Bench *b, const Conf *conf) {
 }
 
 static int count_a_checkpoint(Bench *b, const Conf *conf) {
-        RaftStateInfo info = { .index = 1, .term = 1, .configuration_index = 1,
-                               .configuration = conf->bytes, .configuration_size = conf->size };
+        RaftStateInfo info = { .index = 1,
+                               .term = 1,
+                               .configuration_index = 1,
+                               .configuration = conf->bytes,
+                               .configuration_size = conf->size };
 
         return raft_core_checkpointed(b->core, b->now_ms, &info, 0);
 }
@@ -2077,7 +2228,9 @@ static void an_engine_without_memory_ends_the_core(void **state) {
         static const struct {
                 int (*act)(Bench *b, const Conf *conf);
                 unsigned n; /* of its allocations fail in turn: those in which we read the configuration */
-        } acts[] = { { commit_the_configuration, UINT_MAX }, { take_a_snapshot, 1 }, { count_a_checkpoint, UINT_MAX } };
+        } acts[] = { { commit_the_configuration, UINT_MAX },
+                     { take_a_snapshot, 1 },
+                     { count_a_checkpoint, UINT_MAX } };
         _cleanup_conf_ Conf conf = conf_of("VVV");
 
         for (size_t i = 0; i < ELEMENTS(acts); i++)
@@ -2100,7 +2253,8 @@ static void an_engine_without_memory_ends_the_core(void **state) {
                 }
 }
 
-/* Nothing of this can be with a sound engine; going on would write a log that lies, or apply what is not there. */
+/* Nothing of this can be with a sound engine; going on would write a log that lies, or apply what is not
+ * there. */
 static void a_log_that_is_not_the_engine_s_ends_the_core(void **state) {
         RaftEntry entry = command(2), other = command(3);
         Bench b;
@@ -2135,7 +2289,8 @@ static void a_log_that_is_not_the_engine_s_ends_the_core(void **state) {
 /* The configuration ends the first part: what is committed is applied before the second. */
 static void what_is_committed_is_applied_between_the_parts_of_a_message(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVVs");
-        RaftEntry first[] = { command(2), command(2) }, second[] = { command(2), change_entry(2, &conf), command(2) };
+        RaftEntry first[] = { command(2), command(2) },
+                  second[] = { command(2), change_entry(2, &conf), command(2) };
         Bench b;
 
         start(&b, "VVV", 1, 1);
@@ -2151,8 +2306,12 @@ static void a_vote_stays_where_a_follower_asks_for_others(void **state) {
         Bench b;
 
         start(&b, "VVV", 2, 5);
-        assert_int_equal(receive(&b, 3, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 3,
-                                                        .vote = { .candidate = 3, .last_index = 5, .last_term = 2 } }), 0);
+        assert_int_equal(
+                receive(&b, 3,
+                        (RaftMessage) { .type = RAFT_MESSAGE_VOTE,
+                                        .term = 3,
+                                        .vote = { .candidate = 3, .last_index = 5, .last_term = 2 } }),
+                0);
         assert_int_equal(raft_core_vote(b.core), 3);
         tick_until_due(&b);
         assert_true(has_said(&b, " pre\n"));
@@ -2166,8 +2325,12 @@ static void what_a_voter_can_do_is_known_by_its_vote(void **state) {
 
         start(&b, "VVVVV", 2, 5);
         tick_until_due(&b);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 3,
-                                                        .vote_result = { true, true, .features = 5, .capacity = 9 } }), 0);
+        assert_int_equal(
+                receive(&b, 2,
+                        (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT,
+                                        .term = 3,
+                                        .vote_result = { true, true, .features = 5, .capacity = 9 } }),
+                0);
         assert_true(b.core->raft.candidate_state.votes[1].grant);
         assert_int_equal(b.core->raft.candidate_state.votes[1].features, 5);
         assert_int_equal(b.core->raft.candidate_state.votes[1].capacity, 9);
@@ -2229,7 +2392,8 @@ static void a_sole_voter_with_an_entry_under_way_begins_no_term(void **state) {
                 start(&b, "Vs", 4, 1);
                 if (stored)
                         assert_int_equal(durable(&b), 0);
-                assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9 }), 0);
+                assert_int_equal(
+                        receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9 }), 0);
                 assert_int_equal(raft_core_state(b.core), RAFT_STATE_FOLLOWER);
                 text_clear(&b.said);
                 tick_until_due(&b);
@@ -2242,7 +2406,8 @@ static void a_sole_voter_with_an_entry_under_way_begins_no_term(void **state) {
 static void configurations_come_back_and_damaged_ones_are_refused(void **state) {
         _cleanup_conf_ Conf conf = conf_of("Vs-");
         _cleanup_(raft_servers_done) RaftServers servers = {};
-        RaftServer twice[] = { { 1, (char *) "a:1", RAFT_ROLE_VOTER }, { 1, (char *) "b:1", RAFT_ROLE_VOTER } };
+        RaftServer twice[] = { { 1, (char *) "a:1", RAFT_ROLE_VOTER },
+                               { 1, (char *) "b:1", RAFT_ROLE_VOTER } };
         RaftServers bad = { .items = twice, .n = 2 };
         uint8_t *bytes = conf.bytes;
         size_t size;
@@ -2281,7 +2446,8 @@ static void configurations_come_back_and_damaged_ones_are_refused(void **state) 
                         assert_int_not_equal(was, damage[i].value);
                         bytes[damage[i].at] = damage[i].value;
                         assert_int_equal(raft_configuration_check(bytes, conf.size), -EBADMSG);
-                        assert_int_equal(raft_configuration_decode_servers(bytes, conf.size, &none), -EBADMSG);
+                        assert_int_equal(raft_configuration_decode_servers(bytes, conf.size, &none),
+                                         -EBADMSG);
                         bytes[damage[i].at] = was;
                 }
         }
@@ -2342,7 +2508,8 @@ int main(void) {
                 cmocka_unit_test(a_replaced_write_is_not_reported),
                 cmocka_unit_test(a_write_that_a_state_has_replaced_is_not_reported),
                 cmocka_unit_test(a_report_covers_the_writes_before_it),
-                cmocka_unit_test(a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),
+                cmocka_unit_test(
+                        a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),
                 cmocka_unit_test(who_is_behind_the_log_gets_the_state),
                 cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_sentence),
                 cmocka_unit_test(a_refused_address_is_told_with_its_reason),
@@ -2357,7 +2524,8 @@ int main(void) {
                 cmocka_unit_test(a_demotion_leaves_only_when_it_is_on_our_disk),
                 cmocka_unit_test(nobody_leaves_while_too_few_know_that_they_vote),
                 cmocka_unit_test(an_address_has_255_bytes_and_a_configuration_64_servers_at_most),
-                cmocka_unit_test(below_three_voters_a_removal_needs_force_and_during_a_transfer_nothing_changes),
+                cmocka_unit_test(
+                        below_three_voters_a_removal_needs_force_and_during_a_transfer_nothing_changes),
                 cmocka_unit_test(a_removal_leaves_only_when_it_is_on_our_disk),
                 cmocka_unit_test(a_server_that_has_followed_for_two_seconds_has_caught_up),
                 cmocka_unit_test(a_server_knows_its_role_and_that_a_configuration_is_not_committed),

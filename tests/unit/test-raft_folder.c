@@ -129,7 +129,11 @@ static void a_tree_is_believed_on_the_disk_that_it_was_written_to(void **state) 
         static const struct {
                 void (*change)(Room *r);
                 bool believed;
-        } cases[] = { { NULL, true }, { change_disk, false }, { NULL, true }, { garble_disk, false }, { lose_disk, false } };
+        } cases[] = { { NULL, true },
+                      { change_disk, false },
+                      { NULL, true },
+                      { garble_disk, false },
+                      { lose_disk, false } };
         Room *r = *state;
 
         room_open(r);
@@ -210,7 +214,7 @@ static void the_shown_mark_is_written_once_and_taken_back_in_place(void **state)
 
         r->tree = tree_close(r->tree);
         folder_distrust(&r->folder);
-        assert_int_equal(folder_rebuild(&r->folder, &r->tree, &(bool){ false }, NULL), 0);
+        assert_int_equal(folder_rebuild(&r->folder, &r->tree, &(bool) { false }, NULL), 0);
         assert_int_equal(room_opens(r), 1);
         folder_rebuilt(&r->folder);
         assert_false(folder_was_shown(&r->folder));
@@ -511,7 +515,8 @@ static void a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made(void *
         assert_int_equal(rmdir(in_the_way), 0);
 
         assert_int_equal(folder_set_aside(&r->folder, &r->tree, NULL), 0);
-        assert_true(room_has(r, "old/live/witness") && room_has(r, "old/live/data.mdb") && room_has(r, "old/checkpoint/data.mdb"));
+        assert_true(room_has(r, "old/live/witness") && room_has(r, "old/live/data.mdb") &&
+                    room_has(r, "old/checkpoint/data.mdb"));
         assert_false(room_has(r, "checkpoint/data.mdb"));
         assert_false(folder_was_shown(&r->folder) || r->folder.checkpoint.fd >= 0);
         assert_tree_holds(r->tree, 0, NULL);
@@ -538,7 +543,8 @@ static void a_lost_log_is_remembered_with_the_reason_until_another_is_found(void
 }
 
 static void an_identity_comes_back_and_a_garbled_one_is_none(void **state) {
-        static const char *const garbled[] = { "", "2\ncluster 1\nlineage 2\n", "1\ncluster 1\n", "1\ncluster x\nlineage 2\n" };
+        static const char *const garbled[] = { "", "2\ncluster 1\nlineage 2\n", "1\ncluster 1\n",
+                                               "1\ncluster x\nlineage 2\n" };
         uint64_t cluster = 0, lineage = 0;
         Room *r = *state;
 
@@ -560,7 +566,8 @@ static bool is_in(const char *folder, const char *name) {
 }
 
 static void a_log_that_is_set_aside_takes_the_place_of_the_one_before(void **state) {
-        static const char *const names[] = { "meta.a", "log.00000001", "old.meta.a", "old.log.00000007", "other" };
+        static const char *const names[] = { "meta.a", "log.00000001", "old.meta.a", "old.log.00000007",
+                                             "other" };
         Room *r = *state;
         _cleanup_free_ char *folder = scratch_path(r->scratch, "raft");
         Disk *log_disk;
@@ -575,14 +582,17 @@ static void a_log_that_is_set_aside_takes_the_place_of_the_one_before(void **sta
         assert_false(bootstrap_is_fresh(log_disk));
         for (unsigned i = 0; i < 2; i++) { /* once more does no harm */
                 assert_int_equal(bootstrap_set_aside(log_disk, NULL), 0);
-                assert_true(is_in(folder, "old.meta.a") && is_in(folder, "old.log.00000001") && is_in(folder, "other"));
-                assert_false(is_in(folder, "meta.a") || is_in(folder, "log.00000001") || is_in(folder, "old.log.00000007"));
+                assert_true(is_in(folder, "old.meta.a") && is_in(folder, "old.log.00000001") &&
+                            is_in(folder, "other"));
+                assert_false(is_in(folder, "meta.a") || is_in(folder, "log.00000001") ||
+                             is_in(folder, "old.log.00000007"));
                 assert_true(bootstrap_is_fresh(log_disk));
         }
         disk_real_close(log_disk);
 }
 
-/* The first term of a founder is 1; a log without entries has seen none but that of the tree that was restored. */
+/* The first term of a founder is 1; a log without entries has seen none but that of the tree that was
+ * restored. */
 static void a_new_log_begins_in_the_term_of_what_it_holds(void **state) {
         enum { FOUND, JOIN, RESTORED, _KIND_MAX };
         static const uint64_t terms[] = { 1, 0, 7 };
@@ -601,11 +611,14 @@ static void a_new_log_begins_in_the_term_of_what_it_holds(void **state) {
                 manual_loop_init(&loop, 1);
                 room_open(r);
                 assert_int_equal(disk_real_open(folder, &disk), 0);
-                assert_int_equal(kind == FOUND  ? bootstrap_found(&r->folder, disk, &loop.base.random, "127.0.0.1:1", 0, NULL)
-                                 : kind == JOIN ? bootstrap_join(&r->folder, disk, &given, 0, NULL)
-                                                : bootstrap_restored(&r->folder, disk, &given, 7, NULL),
+                assert_int_equal(kind == FOUND ? bootstrap_found(&r->folder, disk, &loop.base.random,
+                                                                 "127.0.0.1:1", 0, NULL) :
+                                 kind == JOIN  ? bootstrap_join(&r->folder, disk, &given, 0, NULL) :
+                                                 bootstrap_restored(&r->folder, disk, &given, 7, NULL),
                                  0);
-                assert_int_equal(raft_log_open(disk, &loop.base, &(RaftLogOptions) {}, &(RaftLogEvents) {}, NULL, &log, NULL), 0);
+                assert_int_equal(raft_log_open(disk, &loop.base, &(RaftLogOptions) {}, &(RaftLogEvents) {},
+                                               NULL, &log, NULL),
+                                 0);
                 assert_int_equal(raft_log_meta(log)->term, terms[kind]);
                 assert_int_equal(raft_log_meta(log)->vote, 0);
                 assert_int_equal(raft_log_meta(log)->id, kind == FOUND ? BOOTSTRAP_RAFT_ID : given.raft_id);
@@ -634,7 +647,7 @@ static void a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used(void **s
                 off_t before;
 
                 free(r->path);
-                r->path = scratch_path(r->scratch, (const char *const[]){ "a", "b", "c", "d" }[i]);
+                r->path = scratch_path(r->scratch, (const char *const[]) { "a", "b", "c", "d" }[i]);
                 room_open(r);
                 room_put(r, 7, "mine");
                 room_stop(r);
@@ -644,7 +657,8 @@ static void a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used(void **s
                 before = room_stat(r, "live/data.mdb").st_size;
                 room_open(r);
                 if ((room_stat(r, "live/data.mdb").st_size < before) != cases[i].shrinks)
-                        fail_msg("case %zu: %jd bytes, %jd before", i, (intmax_t) room_stat(r, "live/data.mdb").st_size, (intmax_t) before);
+                        fail_msg("case %zu: %jd bytes, %jd before", i,
+                                 (intmax_t) room_stat(r, "live/data.mdb").st_size, (intmax_t) before);
                 assert_tree_holds(r->tree, 7, "mine");
                 assert_false(room_has(r, "checkpoint.new"));
                 room_stop(r);

@@ -1,5 +1,5 @@
-/* The folder of the tree where calls of the system fail: each failure is returned with its reason, nothing is left open, and the state
- * that was durable before is there afterwards. */
+/* The folder of the tree where calls of the system fail: each failure is returned with its reason, nothing is
+ * left open, and the state that was durable before is there afterwards. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -58,11 +58,11 @@ static bool fails(const char *call, int dir_fd, const char *name) {
         return true;
 }
 
-#define WRAP(name, parameters, dir_fd, path, arguments)                                      \
-        int __real_##name parameters;                                                        \
-        int __wrap_##name parameters;                                                        \
-        int __wrap_##name parameters {                                                       \
-                return fails(#name, dir_fd, path) ? -1 : __real_##name arguments;            \
+#define WRAP(name, parameters, dir_fd, path, arguments)                           \
+        int __real_##name parameters;                                             \
+        int __wrap_##name parameters;                                             \
+        int __wrap_##name parameters {                                            \
+                return fails(#name, dir_fd, path) ? -1 : __real_##name arguments; \
         }
 
 WRAP(fsync, (int fd), fd, NULL, (fd))
@@ -319,7 +319,8 @@ static int read_identity(Room *r, Error *err) {
         return folder_read_identity(&r->folder, &cluster_id, &lineage);
 }
 
-/* Each of these fails with EIO, and succeeds without the fault. 'message': in what is said of it; NULL: nothing is. */
+/* Each of these fails with EIO, and succeeds without the fault. 'message': in what is said of it; NULL:
+ * nothing is. */
 static void a_call_that_fails_is_returned_with_its_reason(void **state) {
         static const struct {
                 int (*act)(Room *r, Error *err);
@@ -364,7 +365,8 @@ static void a_call_that_fails_is_returned_with_its_reason(void **state) {
                 { finish_by_hand, "pread", "/incoming/data.mdb", "cannot store the leader's tree in " },
                 { finish_by_hand, "pwrite", "/incoming/next.mdb", "cannot store the leader's tree in " },
                 { finish_incoming, "open", "/incoming/data.mdb", NULL },
-                { install_checkpoint, "renameat", "/checkpoint/data.mdb", "/incoming/data.mdb: Input/output error" },
+                { install_checkpoint, "renameat", "/checkpoint/data.mdb",
+                  "/incoming/data.mdb: Input/output error" },
                 { install_checkpoint, "fsync", "/checkpoint", "cannot sync " },
                 { install_both, "unlinkat", "/trusted", "cannot remove " },
                 { install_both, "renameat", "/live/data.mdb", "/incoming/next.mdb: Input/output error" },
@@ -405,7 +407,8 @@ static void a_call_that_fails_is_returned_with_its_reason(void **state) {
                 fail_calls(cases[i].call, streq(path, "/@") ? strrchr(r->path, '/') : path);
                 e = cases[i].act(r, &err);
                 if (e != -EIO || fault.n == 0)
-                        fail_msg("case %zu, %s of %s: %d after %u failures", i, cases[i].call, path, e, fault.n);
+                        fail_msg("case %zu, %s of %s: %d after %u failures", i, cases[i].call, path, e,
+                                 fault.n);
                 if (cases[i].message ? !strstr(err.message, cases[i].message) : err.message[0])
                         fail_msg("case %zu, %s of %s: '%s'", i, cases[i].call, path, err.message);
                 fail_calls(NULL, NULL);
@@ -418,8 +421,8 @@ static void a_call_that_fails_is_returned_with_its_reason(void **state) {
                         continue;
                 room_open(r);
                 assert_state(&r->folder.checkpoint, r->folder.checkpoint.meta.applied == 9 ? 9 : 7);
-                if (cases[i].act == finish_incoming || cases[i].act == finish_by_hand || cases[i].act == install_checkpoint ||
-                    cases[i].act == install_both)
+                if (cases[i].act == finish_incoming || cases[i].act == finish_by_hand ||
+                    cases[i].act == install_checkpoint || cases[i].act == install_both)
                         continue;
                 assert_tree_holds(r->tree, 7, "mine");
                 assert_false(room_has(r, "checkpoint.new"));
@@ -427,9 +430,16 @@ static void a_call_that_fails_is_returned_with_its_reason(void **state) {
 }
 
 static void without_a_fault_each_of_these_succeeds(void **state) {
-        static int (*const acts[])(Room *r, Error *err) = {
-                reopen, reopen_after_boot, reopen_by_hand, rebuild, copy, probe, open_incoming, finish_incoming, finish_by_hand,
-                install_checkpoint, install_both, set_aside, show, unshow, lose, find, identify,
+        static int (*const acts[])(Room * r, Error * err) = {
+                reopen,         reopen_after_boot,
+                reopen_by_hand, rebuild,
+                copy,           probe,
+                open_incoming,  finish_incoming,
+                finish_by_hand, install_checkpoint,
+                install_both,   set_aside,
+                show,           unshow,
+                lose,           find,
+                identify,
         };
         Room *r = *state;
 
@@ -442,7 +452,8 @@ static void without_a_fault_each_of_these_succeeds(void **state) {
                 e = acts[i](r, &err);
                 if (e != 0)
                         fail_msg("act %zu: %s", i, error_text(&err, e));
-                assert_false(acts[i] != set_aside && room_has(r, "checkpoint/lock.mdb")); /* it is only read */
+                assert_false(acts[i] != set_aside &&
+                             room_has(r, "checkpoint/lock.mdb")); /* it is only read */
         }
 }
 
@@ -607,9 +618,8 @@ static void a_tree_that_cannot_shrink_stays_or_is_made_again(void **state) {
                 after = (uintmax_t) room_stat(r, "live/data.mdb").st_size / 1024;
                 assert_int_equal(after == before, i == 1);
                 _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"")
-                snprintf(expected, sizeof(expected), cases[i].message, before, after);
-                _Pragma("GCC diagnostic pop")
-                if (!strstr(said, expected))
+                        snprintf(expected, sizeof(expected), cases[i].message, before, after);
+                _Pragma("GCC diagnostic pop") if (!strstr(said, expected))
                         fail_msg("case %zu: '%s' is not in '%s'", i, expected, said);
                 assert_int_equal(room_has(r, "live/witness"), cases[i].stays);
                 assert_int_equal(folder_was_shown(&r->folder), cases[i].stays);
@@ -685,7 +695,8 @@ static void a_log_is_founded_or_it_is_said_why_not(void **state) {
                         identity = scratch_path(r->path, "identity");
                         (void) unlink(identity);
                         assert_int_equal(mkdir(identity, 0700), 0);
-                        assert_true(bootstrap_found(&r->folder, disk, &loop.base.random, "127.0.0.1:1", 0, &err) < 0);
+                        assert_true(bootstrap_found(&r->folder, disk, &loop.base.random, "127.0.0.1:1", 0,
+                                                    &err) < 0);
                         assert_non_null(strstr(err.message, "cannot write "));
                         assert_non_null(strstr(err.message, identity));
                         assert_int_equal(rmdir(identity), 0);
@@ -696,7 +707,8 @@ static void a_log_is_founded_or_it_is_said_why_not(void **state) {
 }
 
 static void what_fails_for_want_of_memory_says_so_and_works_again(void **state) {
-        static int (*const acts[])(Room *r, Error *err) = { reopen_by_hand, rebuild, copy_all, probe, open_nothing, finish_incoming };
+        static int (*const acts[])(Room * r, Error * err) = { reopen_by_hand, rebuild,      copy_all,
+                                                              probe,          open_nothing, finish_incoming };
         unsigned descriptors = n_descriptors();
         Room *r = *state;
 

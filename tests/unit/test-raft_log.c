@@ -25,11 +25,13 @@ typedef struct Bench {
         uint64_t appended_generation, appended_index;
         unsigned n_appended, n_failed, n_flushed, n_closed;
         int error;
-        RaftEntries expected; /* what was acknowledged */
+        RaftEntries expected;           /* what was acknowledged */
         uint64_t applied, loaded_bytes; /* of the next opening */
 } Bench;
 
-static const RaftLogMeta meta = { .cluster = 0x1122334455667788, .id = 5, .machine = "machine-of-test", .term = 1 };
+static const RaftLogMeta meta = {
+        .cluster = 0x1122334455667788, .id = 5, .machine = "machine-of-test", .term = 1
+};
 static const RaftLogOptions small = { .file_size = 4096 };
 
 static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {
@@ -78,7 +80,9 @@ static void bench_done(Bench *b) {
 }
 
 static int open_log(Bench *b, Error *err) {
-        RaftLogOptions options = { .file_size = small.file_size, .applied = b->applied, .loaded_bytes = b->loaded_bytes };
+        RaftLogOptions options = { .file_size = small.file_size,
+                                   .applied = b->applied,
+                                   .loaded_bytes = b->loaded_bytes };
 
         return raft_log_open(b->disk, &b->loop.base, &options, &events, b, &b->log, err);
 }
@@ -186,7 +190,8 @@ static void an_opening_that_is_cancelled_ends_and_loses_nothing(void **state) {
         assert_int_equal(append(&b, 1, 1, 16, 1), 0);
         turn_all(&b);
         b.log = raft_log_close(b.log, NULL, NULL);
-        assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, NULL), -ECANCELED);
+        assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, NULL),
+                         -ECANCELED);
         assert_null(b.log);
         cancelled = false;
         assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, NULL), 0);
@@ -262,7 +267,8 @@ static void a_log_that_is_made_begins_where_it_is_told(void **state) {
 
                 bench_init(&b, 1);
                 assert_int_equal(raft_log_create(b.disk, &meta, firsts[i], NULL, 0, &small, &err), 0);
-                assert_int_equal(is_on_disk(&b, "log.00000001"), firsts[i] > 1); /* an empty log that begins with 1 has none */
+                assert_int_equal(is_on_disk(&b, "log.00000001"),
+                                 firsts[i] > 1); /* an empty log that begins with 1 has none */
                 assert_int_equal(open_log(&b, &err), 0);
                 assert_int_equal(raft_log_first_index(b.log), firsts[i]);
                 assert_int_equal(raft_log_last_index(b.log), firsts[i] - 1);
@@ -351,7 +357,7 @@ static void a_next_file_that_cannot_be_made_ahead_stops_nothing(void **state) {
         assert_int_equal(append(&b, next, next, 1, 1), 0);
         assert_true(manual_loop_work(&b.loop));
         next++;
-        assert_int_equal(b.loop.n, 0); /* no second attempt for this file */
+        assert_int_equal(b.loop.n, 0);                    /* no second attempt for this file */
         for (; !is_on_disk(&b, "log.00000003"); next++) { /* there is one attempt for each file */
                 assert_int_equal(append(&b, next, next, 1, 1), 0);
                 turn_all(&b);
@@ -453,7 +459,8 @@ static void a_reset_that_a_crash_ends_has_happened_or_not_begun(void **state) {
                         fail_msg("%s", err.message);
                 first = raft_log_first_index(b.log);
                 if (first != 1 && first != 501)
-                        fail_msg("%u: begins at %u, ends at %u", i_run, (unsigned) first, (unsigned) raft_log_last_index(b.log));
+                        fail_msg("%u: begins at %u, ends at %u", i_run, (unsigned) first,
+                                 (unsigned) raft_log_last_index(b.log));
                 assert_holds(&b, first, first == 1 ? 160 : 500, NULL);
                 outcomes[first == 501]++;
                 bench_done(&b);
@@ -596,7 +603,11 @@ static void entries_that_replace_those_before_the_beginning_begin_the_log(void *
 
 static void an_entry_of_any_size_up_to_the_limit_is_kept(void **state) {
         _cleanup_free_ char *data = malloc(RAFT_ENTRY_SIZE_MAX);
-        RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = RAFT_ENTRY_SIZE_MAX }, *entries;
+        RaftEntry entry = { .term = 1,
+                            .type = RAFT_ENTRY_COMMAND,
+                            .data = data,
+                            .size = RAFT_ENTRY_SIZE_MAX },
+                  *entries;
         uint64_t first;
         size_t n, size;
         Bench b;
@@ -606,8 +617,10 @@ static void an_entry_of_any_size_up_to_the_limit_is_kept(void **state) {
         create_and_open(&b);
         assert_int_equal(raft_log_append(b.log, 1, 1, &entry, 1), 0);
         turn_all(&b);
-        assert_non_null(memory_disk_file(&b.memory, "log.00000001", &size)); /* in pages, and no larger than it has to be */
-        assert_true(size % 4096 == 0 && size >= 64 + RAFT_ENTRY_SIZE_MAX && size < 64 + RAFT_ENTRY_SIZE_MAX + 4096);
+        assert_non_null(memory_disk_file(&b.memory, "log.00000001",
+                                         &size)); /* in pages, and no larger than it has to be */
+        assert_true(size % 4096 == 0 && size >= 64 + RAFT_ENTRY_SIZE_MAX &&
+                    size < 64 + RAFT_ENTRY_SIZE_MAX + 4096);
         reopen(&b);
         assert_int_equal(raft_log_take_entries(b.log, &entries, &n, &first), 0);
         assert_int_equal(n, 1);
@@ -660,7 +673,8 @@ static void fill(Bench *b) {
         b->log = raft_log_close(b->log, NULL, NULL);
 }
 
-/* Each byte of each file, flipped: refused with the file's name and an offset, or harmless, or of the last write. */
+/* Each byte of each file, flipped: refused with the file's name and an offset, or harmless, or of the last
+ * write. */
 static void a_flipped_byte_is_never_a_shorter_log_in_silence(void **state) {
         const char *const names[] = { "log.00000001", "log.00000002", "log.00000003", "meta.a", "meta.b" };
         unsigned refused = 0, torn = 0, whole = 0;
@@ -739,7 +753,8 @@ static size_t last_write_of(const uint8_t *bytes, size_t size, size_t *ret_end) 
         return begin;
 }
 
-/* A whole write that is gone, where the indexes alone would not tell: the next file begins with a truncation. */
+/* A whole write that is gone, where the indexes alone would not tell: the next file begins with a truncation.
+ */
 static void a_lost_write_is_refused_even_if_the_indexes_fit(void **state) {
         unsigned tried = 0;
 
@@ -794,7 +809,11 @@ enum { BEFORE_ROUND = 4, N_ROUND = 8, ROUND_SIZE = 32 + 8 }; /* of a record */
 static void write_entry(RaftLogFiles *f, uint64_t index, size_t size) {
         static char data[4000];
 
-        assert_int_equal(raft_log_files_entry(f, index, &(RaftEntry) { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = size }), 0);
+        assert_int_equal(
+                raft_log_files_entry(
+                        f, index,
+                        &(RaftEntry) { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = size }),
+                0);
         assert_int_equal(raft_log_files_flush(f), 0);
 }
 
@@ -811,7 +830,8 @@ static void write_round(MemoryDisk *memory) {
         raft_log_files_done(&f);
 }
 
-static int load_round(MemoryDisk *memory, uint64_t *ret_last, uint32_t *ret_write, char torn[64], Error *err) {
+static int load_round(MemoryDisk *memory, uint64_t *ret_last, uint32_t *ret_write, char torn[64],
+                      Error *err) {
         RaftLogFiles f = { .disk = &memory->base, .file_size = 4096 };
         RaftEntries entries = {};
         uint64_t first;
@@ -839,7 +859,8 @@ static void after_2_to_32_writes_the_log_goes_on_and_loads(void **state) {
         memory_disk_done(&memory);
 }
 
-/* The last record may be torn; one before it was whole once, also where the next number is the smaller one. */
+/* The last record may be torn; one before it was whole once, also where the next number is the smaller one.
+ */
 static void a_bad_record_before_the_numbers_go_round_is_no_torn_one(void **state) {
         for (unsigned i = 0; i < N_ROUND; i++) {
                 size_t size, at = 32 + i * ROUND_SIZE + ROUND_SIZE - 1;
@@ -868,12 +889,14 @@ static void a_bad_record_before_the_numbers_go_round_is_no_torn_one(void **state
 
 /* Names have eight digits, and more where a number does not fit; by name those come before the others. */
 static void files_beyond_eight_digits_are_found_and_in_the_order_of_their_numbers(void **state) {
-        static const char *const others[] = { "log.000000001", "log.1", "log.18446744073709551617", "log.100000001x", "log." };
+        static const char *const others[] = { "log.000000001", "log.1", "log.18446744073709551617",
+                                              "log.100000001x", "log." };
         static const struct {
                 uint64_t before;
                 const char *first, *last;
         } cases[] = { { 99999997, "log.99999998", "log.100000002" },
-                      { UINT64_C(9999999999999999997), "log.9999999999999999998", "log.10000000000000000002" } };
+                      { UINT64_C(9999999999999999997), "log.9999999999999999998",
+                        "log.10000000000000000002" } };
         enum { N = 5 };
 
         for (size_t c = 0; c < ELEMENTS(cases); c++) {
@@ -961,7 +984,9 @@ static void term_and_hardware_that_cannot_be_written_end_the_log(void **state) {
                 bench_init(&b, 1);
                 create_and_open(&b);
                 b.memory.fail = -EIO;
-                assert_int_equal(hardware ? raft_log_write_hardware(b.log, meta.machine) : raft_log_write_meta(b.log, 2, 1), -EIO);
+                assert_int_equal(hardware ? raft_log_write_hardware(b.log, meta.machine) :
+                                            raft_log_write_meta(b.log, 2, 1),
+                                 -EIO);
                 b.memory.fail = 0;
                 assert_int_equal(raft_log_meta(b.log)->term, 1);
                 assert_int_equal(append(&b, 1, 1, 1, 1), -EIO);
@@ -1044,7 +1069,10 @@ static void a_log_that_cannot_be_read_says_which_file(void **state) {
                 { .reads = 3, .error = -EIO, .text = "cannot read log.00000001: Input/output error" },
                 { .lists = 1, .error = -EIO, .text = "cannot list the log's files: Input/output error" },
                 { .sizes = 1, .error = -EIO, .text = "cannot open log.00000001: Input/output error" },
-                { .sizes = 1, .size = SIZE_MAX / 2 + 1, .error = -EUCLEAN, .text = "log.00000001 is corrupt at offset 0: it is too large" },
+                { .sizes = 1,
+                  .size = SIZE_MAX / 2 + 1,
+                  .error = -EUCLEAN,
+                  .text = "log.00000001 is corrupt at offset 0: it is too large" },
                 { .sizes = 1, .size = SIZE_MAX / 2, .error = -ENOMEM, .text = "" },
         };
 
@@ -1203,7 +1231,9 @@ static void a_log_without_memory_says_so_and_can_be_opened_again(void **state) {
 
 static void an_entry_that_could_not_be_read_again_is_not_written(void **state) {
         _cleanup_free_ char *large = calloc(1, RAFT_ENTRY_SIZE_MAX + 1);
-        RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = large, .size = RAFT_ENTRY_SIZE_MAX + 1 };
+        RaftEntry entry = {
+                .term = 1, .type = RAFT_ENTRY_COMMAND, .data = large, .size = RAFT_ENTRY_SIZE_MAX + 1
+        };
         Bench b;
 
         assert_non_null(large);
@@ -1359,7 +1389,8 @@ static void the_founders_first_entry_is_there_before_the_log_counts(void **state
         }
 }
 
-/* The machine dies at each changing call in turn: what was reported is there afterwards, and what is there was written. */
+/* The machine dies at each changing call in turn: what was reported is there afterwards, and what is there
+ * was written. */
 static void after_a_crash_at_any_write_all_that_was_acknowledged_is_there(void **state) {
         for (uint64_t seed = 1; seed <= 40; seed++) {
                 uint64_t acked = 0, term = 1, floor = 0, next = 1;
@@ -1379,8 +1410,8 @@ static void after_a_crash_at_any_write_all_that_was_acknowledged_is_there(void *
                         b.memory.calls = 0;
                         b.memory.die_at = 1 + (unsigned) random_below(&random, 25);
                         for (unsigned i = 0; i < 60 && b.n_failed == 0; i++) {
-                                uint64_t n_entries = 1 + random_below(&random, 12), back = random_below(&random, 5),
-                                         before = b.n_appended;
+                                uint64_t n_entries = 1 + random_below(&random, 12),
+                                         back = random_below(&random, 5), before = b.n_appended;
                                 int r;
 
                                 if (random_below(&random, 6) == 0)
@@ -1392,7 +1423,8 @@ static void after_a_crash_at_any_write_all_that_was_acknowledged_is_there(void *
                                 }
                                 term++;
                                 if (next <= acked)
-                                        acked = next - 1; /* given up by truncation, whether or not it gets through */
+                                        acked = next - 1; /* given up by truncation, whether or not it gets
+                                                             through */
                                 r = append(&b, term, next, n_entries, term);
                                 if (r < 0)
                                         break;
@@ -1413,7 +1445,8 @@ static void after_a_crash_at_any_write_all_that_was_acknowledged_is_there(void *
                         assert_true(first + n - 1 >= acked);
                         for (size_t i = 0; i < n; i++) {
                                 char data[300];
-                                RaftEntry e = entry_of(first + i, entries[i].term, data, (first + i) * 37 % 300);
+                                RaftEntry e = entry_of(first + i, entries[i].term, data,
+                                                       (first + i) * 37 % 300);
 
                                 assert_true(entries[i].term >= terms_last);
                                 terms_last = entries[i].term;

@@ -21,11 +21,12 @@ typedef struct Bench {
         RaftLog *log;
 } Bench;
 
-static const RaftLogMeta meta = { .cluster = 0x1122334455667788, .id = 5, .machine = "machine-of-test", .term = 1 };
+static const RaftLogMeta meta = {
+        .cluster = 0x1122334455667788, .id = 5, .machine = "machine-of-test", .term = 1
+};
 static const RaftLogOptions small = { .file_size = 4096 };
 
-static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {
-}
+static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
 
 static void on_failed(void *userdata, int error, const char *sentence) {
         fail_msg("%s", sentence);
@@ -50,7 +51,7 @@ static void close_log(Bench *b) {
 static void create_and_open(Bench *b) {
         Error err = {};
 
-        *b = (Bench){};
+        *b = (Bench) {};
         manual_loop_init(&b->loop, 1);
         memory_disk_init(&b->memory, 1);
         b->disk = &b->memory.base;
@@ -67,7 +68,9 @@ static void bench_done(Bench *b) {
 /* An entry of 37 bytes, durable. */
 static void append(Bench *b, uint64_t index) {
         static const char data[37];
-        RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = (void *) data, .size = sizeof(data) };
+        RaftEntry entry = {
+                .term = 1, .type = RAFT_ENTRY_COMMAND, .data = (void *) data, .size = sizeof(data)
+        };
 
         assert_int_equal(raft_log_append(b->log, index, index, &entry, 1), 0);
         turn_all(b);
@@ -88,8 +91,8 @@ static void seal_record(uint8_t *record, size_t size, uint64_t number) {
 
 static uint64_t file_number = 1; /* of the file that records are for */
 
-static void expect_record(Writer *w, uint8_t type, uint8_t flags, uint32_t write, uint64_t index, uint64_t term, const void *data,
-                          size_t size) {
+static void expect_record(Writer *w, uint8_t type, uint8_t flags, uint32_t write, uint64_t index,
+                          uint64_t term, const void *data, size_t size) {
         static const uint8_t zeroes[8];
         size_t at = w->size;
 
@@ -117,7 +120,8 @@ static void the_files_are_laid_out_as_other_versions_know_them(void **state) {
 
         create_and_open(&b);
         for (size_t i = 0; i < 3; i++)
-                entries[i] = (RaftEntry){ .term = 7, .type = types[i], .data = "hello", .size = i == 1 ? 0 : 5 };
+                entries[i] =
+                        (RaftEntry) { .term = 7, .type = types[i], .data = "hello", .size = i == 1 ? 0 : 5 };
         assert_int_equal(raft_log_append(b.log, 1, 1, entries, 3), 0);
         turn_all(&b);
         entries[0].term = 8;
@@ -143,7 +147,8 @@ static void the_files_are_laid_out_as_other_versions_know_them(void **state) {
 }
 
 /* Term and vote, and whose log it is; 'number': of the write. */
-static void assert_meta(Bench *b, const char *name, uint64_t number, uint64_t starts, uint64_t term, uint64_t vote, const char *hardware) {
+static void assert_meta(Bench *b, const char *name, uint64_t number, uint64_t starts, uint64_t term,
+                        uint64_t vote, const char *hardware) {
         _cleanup_writer_ Writer w = {};
         uint8_t *bytes;
         uint32_t crc;
@@ -208,10 +213,11 @@ static void term_and_vote_are_written_to_two_files_in_turn(void **state) {
         for (unsigned i = 0; i < 2; i++) {
                 other = memory_disk_file(&b.memory, i ? "meta.a" : "meta.b", &size);
                 other[40] ^= 1;
-                err = (Error){};
+                err = (Error) {};
                 assert_int_equal(open_log(&b, &err), -EUCLEAN);
-                assert_string_equal(err.message, i ? "meta.a is corrupt at offset 0" : "meta.b is corrupt at offset 0");
-                err = (Error){};
+                assert_string_equal(err.message,
+                                    i ? "meta.a is corrupt at offset 0" : "meta.b is corrupt at offset 0");
+                err = (Error) {};
                 assert_int_equal(raft_log_create(b.disk, &meta, 1, NULL, 0, &small, &err), -EUCLEAN);
                 other[40] ^= 1;
         }
@@ -268,7 +274,10 @@ static void a_file_of_the_log_has_4_mib_and_4_kib_at_least(void **state) {
         static char data[9000];
 
         for (size_t i = 0; i <= ELEMENTS(cases); i++) {
-                RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = i < ELEMENTS(cases) ? cases[i].entry : 0 };
+                RaftEntry entry = { .term = 1,
+                                    .type = RAFT_ENTRY_COMMAND,
+                                    .data = data,
+                                    .size = i < ELEMENTS(cases) ? cases[i].entry : 0 };
                 RaftLogOptions options = { .file_size = i < ELEMENTS(cases) ? cases[i].wanted : 0 };
                 Error err = {};
                 size_t size;
@@ -277,7 +286,9 @@ static void a_file_of_the_log_has_4_mib_and_4_kib_at_least(void **state) {
                 manual_loop_init(&b.loop, 1);
                 memory_disk_init(&b.memory, 1);
                 b.disk = &b.memory.base;
-                assert_int_equal(raft_log_create(b.disk, &meta, 1, &entry, 1, i < ELEMENTS(cases) ? &options : NULL, &err), 0);
+                assert_int_equal(raft_log_create(b.disk, &meta, 1, &entry, 1,
+                                                 i < ELEMENTS(cases) ? &options : NULL, &err),
+                                 0);
                 assert_non_null(memory_disk_file(&b.memory, "log.00000001", &size));
                 assert_int_equal(size, cases[i % ELEMENTS(cases)].size);
                 assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, &err), 0);
@@ -294,8 +305,10 @@ typedef struct Made {
         uint32_t write; /* 0: as many as records before, and one */
 } Made;
 
-/* A file that has these records (type 0 ends them), each of its own write, behind 'gap' other bytes. 'write': records before. */
-static void make_log_file(Bench *b, uint64_t number, const Made *records, uint32_t write, size_t gap, size_t more) {
+/* A file that has these records (type 0 ends them), each of its own write, behind 'gap' other bytes. 'write':
+ * records before. */
+static void make_log_file(Bench *b, uint64_t number, const Made *records, uint32_t write, size_t gap,
+                          size_t more) {
         static uint8_t zeroes[300 * 1024];
         _cleanup_writer_ Writer w = {};
         uint8_t head[16] = {};
@@ -311,8 +324,8 @@ static void make_log_file(Bench *b, uint64_t number, const Made *records, uint32
         for (; gap > 0; gap--)
                 write_u8(&w, 1);
         for (; records->type != 0; records++)
-                expect_record(&w, records->type, 1, records->write ?: ++write, records->index, records->type <= 3 ? 1 : 0, zeroes,
-                              records->size);
+                expect_record(&w, records->type, 1, records->write ?: ++write, records->index,
+                              records->type <= 3 ? 1 : 0, zeroes, records->size);
         write_raw(&w, zeroes, more);
         assert_int_equal(w.error, 0);
         snprintf(name, sizeof(name), "log.%08u", (unsigned) number);
@@ -323,7 +336,7 @@ static void make_log_file(Bench *b, uint64_t number, const Made *records, uint32
 static void begin_without_files(Bench *b) {
         Error err = {};
 
-        *b = (Bench){};
+        *b = (Bench) {};
         manual_loop_init(&b->loop, 1);
         memory_disk_init(&b->memory, 1);
         b->disk = &b->memory.base;
@@ -368,7 +381,8 @@ static void what_records_may_follow_each_other(void **state) {
                         int r;
 
                         begin_without_files(&b);
-                        make_log_file(&b, cases[i].number ?: 1, cases[i].records, 0, cases[i].gap, more * 512);
+                        make_log_file(&b, cases[i].number ?: 1, cases[i].records, 0, cases[i].gap,
+                                      more * 512);
                         r = open_log(&b, &err);
                         if (r != (cases[i].corrupt ? -EUCLEAN : 0))
                                 fail_msg("case %zu: %d %s", i, r, err.message);
@@ -391,7 +405,11 @@ static void a_file_that_was_only_made_is_empty(void **state) {
                 Bench b;
 
                 begin_without_files(&b);
-                assert_int_equal(memory_disk_put(&b.memory, "log.00000001", i < 3 ? zeroes : one, i == 0 ? 0 : i % 2 ? 1 : 4096), 0);
+                assert_int_equal(memory_disk_put(&b.memory, "log.00000001", i < 3 ? zeroes : one,
+                                                 i == 0 ? 0 :
+                                                 i % 2  ? 1 :
+                                                          4096),
+                                 0);
                 assert_int_equal(open_log(&b, &err), 0);
                 assert_int_equal(raft_log_last_index(b.log), 0);
                 assert_int_equal(raft_log_torn(b.log, &where), i >= 3);
@@ -404,7 +422,9 @@ static void the_next_file_is_made_with_half_of_the_last_one(void **state) {
         static const char data[2048];
 
         for (size_t size = 1984 - 8; size <= 1984; size += 8) {
-                RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = (void *) data, .size = size };
+                RaftEntry entry = {
+                        .term = 1, .type = RAFT_ENTRY_COMMAND, .data = (void *) data, .size = size
+                };
                 size_t n;
                 Bench b;
 
@@ -420,14 +440,15 @@ static void the_next_file_is_made_with_half_of_the_last_one(void **state) {
 }
 
 static void files_of_other_names_are_none_of_the_log(void **state) {
-        static const char *const names[] = { "abc.00000001", "log.x0000001", "log.0000/002", "log.0000:002", "log.0000001",
-                                             "log.0000000x", "log.",         "log.00000000", "log-00000002" };
+        static const char *const names[] = { "abc.00000001", "log.x0000001", "log.0000/002",
+                                             "log.0000:002", "log.0000001",  "log.0000000x",
+                                             "log.",         "log.00000000", "log-00000002" };
         Error err = {};
         size_t size;
         Bench b;
 
         begin_without_files(&b);
-        make_log_file(&b, 1, (Made[]){ { COMMAND, 1, 5 }, { 0 } }, 0, 0, 0);
+        make_log_file(&b, 1, (Made[]) { { COMMAND, 1, 5 }, { 0 } }, 0, 0, 0);
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 assert_int_equal(memory_disk_put(&b.memory, names[i], "nonsense", 8), 0);
         assert_int_equal(open_log(&b, &err), 0);
@@ -456,9 +477,13 @@ static void a_file_says_where_the_log_begins_once_those_before_are_gone(void **s
                         Bench b;
 
                         begin_without_files(&b);
-                        make_log_file(&b, 1, (Made[]){ { COMMAND, 1, 5 }, { COMMAND, 2, 5 }, { COMMAND, 3, 5 }, { 0 } }, 0, 0, 0);
-                        make_log_file(&b, 2, (Made[]){ cases[i].record, { 0 } }, 3, 0, 512);
-                        assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, &err), 0);
+                        make_log_file(
+                                &b, 1,
+                                (Made[]) { { COMMAND, 1, 5 }, { COMMAND, 2, 5 }, { COMMAND, 3, 5 }, { 0 } },
+                                0, 0, 0);
+                        make_log_file(&b, 2, (Made[]) { cases[i].record, { 0 } }, 3, 0, 512);
+                        assert_int_equal(
+                                raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, &err), 0);
                         assert_int_equal(raft_log_first_index(b.log), cases[i].first);
                         assert_int_equal(raft_log_last_index(b.log), cases[i].last);
                         assert_int_equal(raft_log_cut(b.log, 2), 0);
@@ -469,7 +494,8 @@ static void a_file_says_where_the_log_begins_once_those_before_are_gone(void **s
                         turn_all(&b);
                         assert_null(memory_disk_file(&b.memory, "log.00000001", &size));
                         assert_int_equal(raft_log_first_index(b.log), cases[i].first_then);
-                        assert_int_equal(raft_log_size(b.log), 32 + 32 + (cases[i].record.size + 7) / 8 * 8 + 512);
+                        assert_int_equal(raft_log_size(b.log),
+                                         32 + 32 + (cases[i].record.size + 7) / 8 * 8 + 512);
                         bench_done(&b);
                 }
 }

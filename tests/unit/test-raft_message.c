@@ -53,7 +53,10 @@ static void an_append_comes_back_with_its_entries(void **state) {
 
 static void flags_come_back_in_each_combination(void **state) {
         for (unsigned i = 0; i < 4; i++) {
-                RaftMessage m = { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 4, .vote_result = { i & 1, i & 2, 0, 0 } }, back;
+                RaftMessage m = { .type = RAFT_MESSAGE_VOTE_RESULT,
+                                  .term = 4,
+                                  .vote_result = { i & 1, i & 2, 0, 0 } },
+                            back;
                 _cleanup_writer_ Writer w;
 
                 there_and_back(&m, &back, &w);
@@ -74,10 +77,16 @@ static void without_memory_for_its_entries_a_message_is_not_read(void **state) {
 }
 
 static void every_other_message_comes_back_whole(void **state) {
-        RaftMessage result = { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 4, .append_result = { 5, 6, 7, 8 } };
+        RaftMessage result = { .type = RAFT_MESSAGE_APPEND_RESULT,
+                               .term = 4,
+                               .append_result = { 5, 6, 7, 8 } };
         RaftMessage vote = { .type = RAFT_MESSAGE_VOTE, .term = 4, .vote = { 5, 6, 3, true, false } };
-        RaftMessage vote_result = { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 4, .vote_result = { false, true, 1, 2 } };
-        RaftMessage snapshot = { .type = RAFT_MESSAGE_SNAPSHOT, .term = 4, .snapshot = { 100, 3, 90, "conf", 4 } };
+        RaftMessage vote_result = { .type = RAFT_MESSAGE_VOTE_RESULT,
+                                    .term = 4,
+                                    .vote_result = { false, true, 1, 2 } };
+        RaftMessage snapshot = { .type = RAFT_MESSAGE_SNAPSHOT,
+                                 .term = 4,
+                                 .snapshot = { 100, 3, 90, "conf", 4 } };
         RaftMessage now = { .type = RAFT_MESSAGE_TIMEOUT_NOW, .term = 4, .timeout_now = { 11, 4 } };
         RaftMessage back;
         Writer w;
@@ -156,7 +165,10 @@ static void more_entries_than_the_limit_are_refused_before_memory_is_taken(void 
 
 static void one_entry_more_than_the_limit_is_refused(void **state) {
         static RaftEntry entries[RAFT_MESSAGE_ENTRIES_MAX + 1];
-        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = 9, .append = { .entries = entries, .n_entries = ELEMENTS(entries) } }, back;
+        RaftMessage m = { .type = RAFT_MESSAGE_APPEND,
+                          .term = 9,
+                          .append = { .entries = entries, .n_entries = ELEMENTS(entries) } },
+                    back;
         _cleanup_writer_ Writer w = {};
 
         for (size_t i = 0; i < ELEMENTS(entries); i++)
@@ -178,12 +190,15 @@ static void values_that_no_version_sends_are_refused(void **state) {
         for (uint8_t type = 0; type <= 4; type++) { /* of an entry */
                 uint8_t append[] = { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, type, 0, 0 };
 
-                assert_int_equal(raft_message_decode(append, sizeof(append), &back), type >= 1 && type <= 3 ? 0 : -EBADMSG);
+                assert_int_equal(raft_message_decode(append, sizeof(append), &back),
+                                 type >= 1 && type <= 3 ? 0 : -EBADMSG);
                 if (type >= 1 && type <= 3)
                         raft_message_done(&back);
         }
         /* A type that nobody sends, at the very end. */
-        assert_int_equal(raft_message_decode((const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, 4, 0 }, 9, &back), -EBADMSG);
+        assert_int_equal(raft_message_decode(
+                                 (const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, 4, 0 }, 9, &back),
+                         -EBADMSG);
         for (size_t more = 0; more <= 1; more++) { /* the second entry's term may not go round */
                 _cleanup_writer_ Writer w = {};
 
@@ -204,7 +219,9 @@ static void values_that_no_version_sends_are_refused(void **state) {
         for (size_t over = 0; over <= 1; over++) {
                 _cleanup_writer_ Writer w = {};
 
-                write_raw(&w, (const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, RAFT_ENTRY_COMMAND, 0 }, 9);
+                write_raw(&w,
+                          (const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, RAFT_ENTRY_COMMAND, 0 },
+                          9);
                 write_blob(&w, large, RAFT_ENTRY_SIZE_MAX + over);
                 assert_int_equal(raft_message_decode(w.bytes, w.size, &back), over ? -EBADMSG : 0);
                 if (!over)
@@ -223,9 +240,10 @@ static void the_largest_message_fits_its_limit(void **state) {
         _cleanup_writer_ Writer w;
 
         for (size_t i = 0; i < ELEMENTS(entries); i++)
-                entries[i] = (RaftEntry) {
-                        .term = UINT64_MAX, .type = RAFT_ENTRY_COMMAND, .data = data, .size = RAFT_ENTRY_SIZE_MAX
-                };
+                entries[i] = (RaftEntry) { .term = UINT64_MAX,
+                                           .type = RAFT_ENTRY_COMMAND,
+                                           .data = data,
+                                           .size = RAFT_ENTRY_SIZE_MAX };
         m.append.prev_index = m.append.prev_term = m.append.commit = UINT64_MAX;
         m.append.entries = entries;
         m.append.n_entries = ELEMENTS(entries);

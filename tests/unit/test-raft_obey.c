@@ -1,5 +1,5 @@
-/* What the replica does for its core: messages, installs, entries that are applied in slices; and what memory forgets of the log. The parts
- * are played; tests/sim/ has the real ones. */
+/* What the replica does for its core: messages, installs, entries that are applied in slices; and what memory
+ * forgets of the log. The parts are played; tests/sim/ has the real ones. */
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -14,10 +14,15 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_parts.h"
 
-#define p (parts.p)
+#define p   (parts.p)
 #define ops replica_core_ops
 /* obey.c's, forget.c's */
-enum { SLICE_ENTRIES = 256, SLICE_BYTES = 4 * 1024 * 1024, SLICE_HELD_BYTES = 8 * 1024 * 1024, FORGET_AGAIN_MS = 2000 };
+enum {
+        SLICE_ENTRIES = 256,
+        SLICE_BYTES = 4 * 1024 * 1024,
+        SLICE_HELD_BYTES = 8 * 1024 * 1024,
+        FORGET_AGAIN_MS = 2000
+};
 
 static void lead(void) {
         parts.state = RAFT_STATE_LEADER;
@@ -40,7 +45,8 @@ static void term_vote_and_entries_go_to_the_log(void **state) {
         expect_state("log meta 6 2\nlog append 3: 21 1\nlog append 3: 22 1\n= tree 1 changed 9\n");
         parts_fail("raft_log_write_meta", -ENOSPC);
         assert_int_equal(ops.write_meta(p, 7, 0), -ENOSPC);
-        expect_state("log meta 7 0\n= tree 1 error -28 \"cannot write term and vote: No space left on device\" changed 9 stop!\n");
+        expect_state("log meta 7 0\n= tree 1 error -28 \"cannot write term and vote: No space left on "
+                     "device\" changed 9 stop!\n");
         ops.send_snapshot(p, 2, "b:2", 5, 9);
         expect("transfers send 2 9\n");
         parts_end();
@@ -50,7 +56,8 @@ static void term_vote_and_entries_go_to_the_log(void **state) {
 
 static void followers_are_told_what_is_committed_once(void **state) {
         RaftEntry none[3];
-        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = 5,
+        RaftMessage m = { .type = RAFT_MESSAGE_APPEND,
+                          .term = 5,
                           .append = { .prev_index = 12, .prev_term = 5, .commit = 14, .entries = none } };
 
         parts_begin();
@@ -64,7 +71,8 @@ static void followers_are_told_what_is_committed_once(void **state) {
         fake.commit = 12;
         parts.match[3] = 11;
         replica_on_notice(p);
-        expect_state("send 2 (70 1 2) append term 5: prev 20 of 5, commit 12\nsend 3 (70 1 3) append term 5: prev 11 of 5, commit 12\n"
+        expect_state("send 2 (70 1 2) append term 5: prev 20 of 5, commit 12\nsend 3 (70 1 3) append term 5: "
+                     "prev 11 of 5, commit 12\n"
                      "= tree 1\n");
         replica_on_notice(p);
         expect("");
@@ -101,13 +109,16 @@ static void followers_are_told_what_is_committed_once(void **state) {
         /* In another term all are told again. */
         parts.term = 6;
         replica_on_notice(p);
-        expect_state("send 2 (70 1 2) append term 6: prev 20 of 5, commit 14\nsend 3 (70 1 3) append term 6: prev 20 of 5, commit 14\n"
+        expect_state("send 2 (70 1 2) append term 6: prev 20 of 5, commit 14\nsend 3 (70 1 3) append term 6: "
+                     "prev 20 of 5, commit 14\n"
                      "= tree 1\n");
         assert_int_equal(p->followers_term, 6);
         assert_int_equal(p->n_followers, 2);
 
         /* There is room for as many as a configuration has. */
-        m = (RaftMessage) { .type = RAFT_MESSAGE_APPEND, .term = 6, .append = { .prev_index = 12, .commit = 14 } };
+        m = (RaftMessage) { .type = RAFT_MESSAGE_APPEND,
+                            .term = 6,
+                            .append = { .prev_index = 12, .commit = 14 } };
         for (uint64_t id = 100; id < 200; id++)
                 ops.send(p, id, "x:1", &m);
         assert_int_equal(p->n_followers, RAFT_SERVERS_MAX);
@@ -132,7 +143,8 @@ static void a_received_tree_takes_the_place_of_ours(void **state) {
         p->copy_told = false;
         p->entries_since = p->bytes_since = 4;
         assert_int_equal(ops.install(p, &info, false), 0);
-        expect_state("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with 70 in /tree\nreplaced\n"
+        expect_state("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with "
+                     "70 in /tree\nreplaced\n"
                      "log reset 30\n= tree 2 previous 30\n");
         parts_end();
 
@@ -154,10 +166,12 @@ static void a_received_tree_takes_the_place_of_ours(void **state) {
                 assert_int_equal(ops.install(p, &info, false), 0);
                 parts_look();
                 if (shown == 30)
-                        expect("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with 70 in /tree\n"
+                        expect("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark "
+                               "tree 2 with 70 in /tree\n"
                                "replaced\nlog reset 30\n= tree 2 previous 30\n");
                 else
-                        expect("folder install 30, replace\ncompare exchanged, taken\nmark tree 2 with 70 in /tree\nlog reset 30\n"
+                        expect("folder install 30, replace\ncompare exchanged, taken\nmark tree 2 with 70 in "
+                               "/tree\nlog reset 30\n"
                                "= tree 2 shown 1 (31, wrong) previous 30\n");
                 parts_end();
         }
@@ -166,13 +180,15 @@ static void a_received_tree_takes_the_place_of_ours(void **state) {
         p->incoming = &tree;
         parts_fail("folder_install", -EUCLEAN);
         assert_int_equal(ops.install(p, &info, false), -EUCLEAN);
-        expect_state("folder install 30, replace\nfolder distrust\n= tree 1 error -117 \"folder_install did it\" stop!\n");
+        expect_state("folder install 30, replace\nfolder distrust\n= tree 1 error -117 \"folder_install did "
+                     "it\" stop!\n");
         parts_end();
         parts_begin();
         p->incoming = &tree;
         parts_fail("bootstrap_mark_tree", -EIO);
         assert_int_equal(ops.install(p, &info, false), -EIO);
-        expect_state("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with 70 in /tree\n"
+        expect_state("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with "
+                     "70 in /tree\n"
                      "= tree 2 error -5 \"bootstrap_mark_tree did it\" previous 30 stop!\n");
         parts_end();
         parts_begin();
@@ -189,16 +205,19 @@ static RaftEntry command(size_t size) {
 }
 
 static void entries_are_applied_in_one_transaction(void **state) {
-        RaftEntry e[3] = { command(1), { .term = 6, .type = RAFT_ENTRY_BARRIER },
+        RaftEntry e[3] = { command(1),
+                           { .term = 6, .type = RAFT_ENTRY_BARRIER },
                            { .term = 7, .type = RAFT_ENTRY_CHANGE, .data = "CONF", .size = 4 } };
 
         parts_begin();
         fake_run(); /* a new turn */
         fake.loop.turns.n++;
         assert_int_equal(ops.apply(p, 11, e, 3), 3);
-        expect_state("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare 12\n"
-                     "apply empty 13 of term 7\nset configuration CONF\nset meta: configuration 13\ncompare 13\ncommit\n"
-                     "compare committed\ncommitted\n= tree 1 entries 3 bytes 149\n");
+        expect_state(
+                "work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare 12\n"
+                "apply empty 13 of term 7\nset configuration CONF\nset meta: configuration 13\ncompare "
+                "13\ncommit\n"
+                "compare committed\ncommitted\n= tree 1 entries 3 bytes 149\n");
         p->in_service = false;
         assert_int_equal(ops.apply(p, 14, e, 1), 1);
         expect("work of tree 1: none\nbegin\napply 14\ncompare 14\ncommit\ncompare committed\ncommitted\n");
@@ -215,44 +234,56 @@ static void each_call_that_fails_ends_the_replica(void **state) {
                 { "tree_begin_write", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\ncompare not committed\nfolder distrust\n"
                        "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output"
-                                             " error\" stop!\n") },
-                { "tree_meta", -EIO, 0, SAID("work of tree 1: turn\nbegin\ncompare not committed\nfolder distrust\n"
-                                             "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output"
-                                             " error\" stop!\n") },
-                { "apply", -ENOTSUP, 0, SAID("work of tree 1: turn\nbegin\napply 11\ncompare not committed\nfolder distrust\n"
-                                             "= tree 1 error -95 \"entry 11 or one behind it is of a newer fleetd, of a feature level"
-                                             " that this one does not know: upgrade this host\" stop!\n") },
-                { "apply_empty", -EIO, 0, SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                                               "compare not committed\nfolder distrust\n"
-                                               "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
-                                               " entries 1 bytes 49 stop!\n") },
-                { "apply_empty", -EIO, 1, SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                                               "compare 12\napply empty 13 of term 7\ncompare not committed\nfolder distrust\n"
-                                               "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
-                                               " entries 2 bytes 97 stop!\n") },
+                       " error\" stop!\n") },
+                { "tree_meta", -EIO, 0,
+                  SAID("work of tree 1: turn\nbegin\ncompare not committed\nfolder distrust\n"
+                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output"
+                       " error\" stop!\n") },
+                { "apply", -ENOTSUP, 0,
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare not committed\nfolder distrust\n"
+                       "= tree 1 error -95 \"entry 11 or one behind it is of a newer fleetd, of a feature "
+                       "level"
+                       " that this one does not know: upgrade this host\" stop!\n") },
+                { "apply_empty", -EIO, 0,
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
+                       "compare not committed\nfolder distrust\n"
+                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
+                       " entries 1 bytes 49 stop!\n") },
+                { "apply_empty", -EIO, 1,
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
+                       "compare 12\napply empty 13 of term 7\ncompare not committed\nfolder distrust\n"
+                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
+                       " entries 2 bytes 97 stop!\n") },
                 { "tree_set_configuration", -EIO, 0,
-                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare 12\n"
-                       "apply empty 13 of term 7\nset configuration CONF\ncompare not committed\nfolder distrust\n"
-                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" entries 2 bytes 97"
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
+                       "12\n"
+                       "apply empty 13 of term 7\nset configuration CONF\ncompare not committed\nfolder "
+                       "distrust\n"
+                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" "
+                       "entries 2 bytes 97"
                        " stop!\n") },
-                { "tree_meta", -EIO, 1, SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                                             "compare 12\napply empty 13 of term 7\nset configuration CONF\ncompare not committed\n"
-                                             "folder distrust\n"
-                                             "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
-                                             " entries 2 bytes 97 stop!\n") },
-                { "tree_set_meta", -EIO, 0, SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                                                 "compare 12\napply empty 13 of term 7\nset configuration CONF\n"
-                                                 "set meta: configuration 13\ncompare not committed\nfolder distrust\n"
-                                                 "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
-                                                 " entries 2 bytes 97 stop!\n") },
-                { "tree_commit", -ENOSPC, 0, SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                                                  "compare 12\napply empty 13 of term 7\nset configuration CONF\n"
-                                                  "set meta: configuration 13\ncompare 13\ncommit\ncompare not committed\n"
-                                                  "folder distrust\n"
-                                                  "= tree 1 error -28 \"cannot apply entry 11 and those behind it: No space left on"
-                                                  " device\" entries 3 bytes 149 stop!\n") },
+                { "tree_meta", -EIO, 1,
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
+                       "compare 12\napply empty 13 of term 7\nset configuration CONF\ncompare not committed\n"
+                       "folder distrust\n"
+                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
+                       " entries 2 bytes 97 stop!\n") },
+                { "tree_set_meta", -EIO, 0,
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
+                       "compare 12\napply empty 13 of term 7\nset configuration CONF\n"
+                       "set meta: configuration 13\ncompare not committed\nfolder distrust\n"
+                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
+                       " entries 2 bytes 97 stop!\n") },
+                { "tree_commit", -ENOSPC, 0,
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
+                       "compare 12\napply empty 13 of term 7\nset configuration CONF\n"
+                       "set meta: configuration 13\ncompare 13\ncommit\ncompare not committed\n"
+                       "folder distrust\n"
+                       "= tree 1 error -28 \"cannot apply entry 11 and those behind it: No space left on"
+                       " device\" entries 3 bytes 149 stop!\n") },
         };
-        RaftEntry e[3] = { command(1), { .term = 6, .type = RAFT_ENTRY_BARRIER },
+        RaftEntry e[3] = { command(1),
+                           { .term = 6, .type = RAFT_ENTRY_BARRIER },
                            { .term = 7, .type = RAFT_ENTRY_CHANGE, .data = "CONF", .size = 4 } };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -272,11 +303,13 @@ static void entries_that_the_tree_has_are_not_applied_again(void **state) {
 
         parts_begin();
         assert_int_equal(ops.apply(p, 9, e, 3), 3);
-        expect_state("work of tree 1: turn\nbegin\napply 11\ncompare 11\ncommit\ncompare committed\ncommitted\n"
-                     "= tree 1 entries 1 bytes 49\n");
+        expect_state(
+                "work of tree 1: turn\nbegin\napply 11\ncompare 11\ncommit\ncompare committed\ncommitted\n"
+                "= tree 1 entries 1 bytes 49\n");
         p->options.apply_twice = true;
         assert_int_equal(ops.apply(p, 9, e, 3), 3);
-        expect("work of tree 1: turn\nbegin\napply 9\ncompare 9\napply 10\ncompare 10\napply 11\ncompare 11\ncommit\n"
+        expect("work of tree 1: turn\nbegin\napply 9\ncompare 9\napply 10\ncompare 10\napply 11\ncompare "
+               "11\ncommit\n"
                "compare committed\ncommitted\n");
         parts_end();
 }
@@ -325,7 +358,8 @@ static void a_slice_ends_at_each_of_its_limits(void **state) {
         p->tree = (Tree *) ((char *) p->tree + 1);
         p->shown_wrong = true;
         assert_int_equal(ops.apply(p, 11, e, 4), 2);
-        expect_state("work of tree 2: turn\nbegin\napply 11\ncompare 11\napply 12\ncompare 12\ncommit\ncompare committed\ncommitted\n"
+        expect_state("work of tree 2: turn\nbegin\napply 11\ncompare 11\napply 12\ncompare "
+                     "12\ncommit\ncompare committed\ncommitted\n"
                      "close tree 1\nreplaced\n= tree 2 entries 2 bytes 524383\n");
         parts_end();
         parts_begin();
@@ -333,8 +367,10 @@ static void a_slice_ends_at_each_of_its_limits(void **state) {
         p->shown_applied = 10;
         p->tree = (Tree *) ((char *) p->tree + 1);
         assert_int_equal(ops.apply(p, 11, e, 4), 4);
-        expect_state("work of tree 2: turn\nbegin\napply 11\ncompare 11\napply 12\ncompare 12\napply 13\ncompare 13\napply 14\n"
-                     "compare 14\ncommit\ncompare committed\ncommitted\nclose tree 1\n= tree 2 entries 4 bytes 1048767\n");
+        expect_state("work of tree 2: turn\nbegin\napply 11\ncompare 11\napply 12\ncompare 12\napply "
+                     "13\ncompare 13\napply 14\n"
+                     "compare 14\ncommit\ncompare committed\ncommitted\nclose tree 1\n= tree 2 entries 4 "
+                     "bytes 1048767\n");
         parts_end();
 }
 
@@ -353,7 +389,8 @@ static void all_inputs_of_a_turn_share_what_it_may_cost(void **state) {
         fake.loop.turns.n++;
         parts_forget();
         assert_int_equal(ops.apply(p, 14, e, 3), 3);
-        expect("work of tree 1: turn\nbegin\napply 14\ncompare 14\napply 15\ncompare 15\napply 16\ncompare 16\ncommit\n"
+        expect("work of tree 1: turn\nbegin\napply 14\ncompare 14\napply 15\ncompare 15\napply 16\ncompare "
+               "16\ncommit\n"
                "compare committed\ncommitted\n");
 
         /* Before there is any service all follow at once. */
@@ -362,14 +399,18 @@ static void all_inputs_of_a_turn_share_what_it_may_cost(void **state) {
         parts.cost = COST_SLICE + 1;
         parts.held = SLICE_HELD_BYTES + 1;
         assert_int_equal(ops.apply(p, 17, e, 3), 3);
-        expect("work of tree 1: none\nbegin\napply 17\ncompare 17\ncommit\ncompare committed\ncommitted\nwork of tree 1: none\nbegin\n"
-               "apply 18\ncompare 18\ncommit\ncompare committed\ncommitted\nwork of tree 1: none\nbegin\napply 19\ncompare 19\ncommit\n"
+        expect("work of tree 1: none\nbegin\napply 17\ncompare 17\ncommit\ncompare "
+               "committed\ncommitted\nwork of tree 1: none\nbegin\n"
+               "apply 18\ncompare 18\ncommit\ncompare committed\ncommitted\nwork of tree 1: "
+               "none\nbegin\napply 19\ncompare 19\ncommit\n"
                "compare committed\ncommitted\n");
         parts_fail_after("apply", -EIO, 1);
         assert_int_equal(ops.apply(p, 20, e, 3), -EIO);
-        expect_state("work of tree 1: none\nbegin\napply 20\ncompare 20\ncommit\ncompare committed\ncommitted\nwork of tree 1: none\n"
+        expect_state("work of tree 1: none\nbegin\napply 20\ncompare 20\ncommit\ncompare "
+                     "committed\ncommitted\nwork of tree 1: none\n"
                      "begin\napply 21\ncompare not committed\nfolder distrust\n"
-                     "= tree 1 error -5 \"cannot apply entry 20 and those behind it: Input/output error\" not-serving entries 10 bytes"
+                     "= tree 1 error -5 \"cannot apply entry 20 and those behind it: Input/output error\" "
+                     "not-serving entries 10 bytes"
                      " 490 stop!\n");
         parts_end();
 }
@@ -402,7 +443,8 @@ static void memory_forgets_what_exceeds_its_limit(void **state) {
                 { "more than when it was seen before", 1000, 1999, 20, 20, 20,
                   SAID("core checkpointed 20 of term 5, configuration 1 (4 bytes)\n  trailing 5\n"
                        "= tree 1 forget 2125 forget-again+2000\n") },
-                { "nothing of it is in memory", 1000, 0, 0, 20, 20, SAID("= tree 1 forget 2125 forget-again+2000\n") },
+                { "nothing of it is in memory", 1000, 0, 0, 20, 20,
+                  SAID("= tree 1 forget 2125 forget-again+2000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -455,15 +497,29 @@ static void memory_keeps_what_may_not_go(void **state) {
                         replica_forget(p);
                 parts_look();
                 switch (i) {
-                case 0: expect("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n"
-                               "= tree 1 forget 2125 forget-again+2000\n"); break;
-                case 10: expect("core checkpointed 10 of term 5, configuration 10 (4 bytes)\n  trailing 1\n"
-                                "= tree 1 forget 2125 forget-again+2000\n"); break;
-                case 12: expect("core checkpointed 10 of term 5, configuration 1 (0 bytes)\n  trailing 1\n"
-                                "= tree 1 forget 2125 forget-again+2000\n"); break;
-                case 1: expect("= tree 99\n"); break;
-                case 2: case 3: case 4: expect("= tree 1\n"); break;
-                default: expect("= tree 1 forget 2125 forget-again+2000\n"); break;
+                case 0:
+                        expect("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n"
+                               "= tree 1 forget 2125 forget-again+2000\n");
+                        break;
+                case 10:
+                        expect("core checkpointed 10 of term 5, configuration 10 (4 bytes)\n  trailing 1\n"
+                               "= tree 1 forget 2125 forget-again+2000\n");
+                        break;
+                case 12:
+                        expect("core checkpointed 10 of term 5, configuration 1 (0 bytes)\n  trailing 1\n"
+                               "= tree 1 forget 2125 forget-again+2000\n");
+                        break;
+                case 1:
+                        expect("= tree 99\n");
+                        break;
+                case 2:
+                case 3:
+                case 4:
+                        expect("= tree 1\n");
+                        break;
+                default:
+                        expect("= tree 1 forget 2125 forget-again+2000\n");
+                        break;
                 }
                 assert_int_equal(parts.n_txns, 0);
                 p->tree = tree;
@@ -479,7 +535,8 @@ static void memory_keeps_what_may_not_go(void **state) {
                 { -ESTALE, SAID("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n"
                                 "= tree 1 forget 2125 forget-again+2000\n") },
                 { -EIO, SAID("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n"
-                             "= tree 1 error -5 \"the replica cannot go on: Input/output error\" forget 2125 forget-again+2000 stop!\n") },
+                             "= tree 1 error -5 \"the replica cannot go on: Input/output error\" forget 2125 "
+                             "forget-again+2000 stop!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -504,7 +561,8 @@ static void memory_keeps_what_may_not_go(void **state) {
         p->forget_bytes = 0;
         parts.first = 15;
         replica_forget(p);
-        expect_state("core checkpointed 20 of term 5, configuration 1 (4 bytes)\n  trailing 5\n= tree 1 forget 1325 forget-again+2000\n");
+        expect_state("core checkpointed 20 of term 5, configuration 1 (4 bytes)\n  trailing 5\n= tree 1 "
+                     "forget 1325 forget-again+2000\n");
         parts_end();
 }
 
@@ -512,15 +570,18 @@ static void it_is_looked_at_again_after_2_s(void **state) {
         parts_begin();
         p->options.memory_bytes = 1000;
         replica_forget(p);
-        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 forget 2125 forget-again+2000\n");
+        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
+                     "forget 2125 forget-again+2000\n");
         fake_pass(500);
         p->forget_bytes = 0;
         replica_forget(p);
-        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 forget 2125 forget-again+1500\n");
+        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
+                     "forget 2125 forget-again+1500\n");
         fake_pass(FORGET_AGAIN_MS - 501);
         expect("");
         fake_pass(1);
-        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 forget 2125 forget-again+2000\n");
+        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
+                     "forget 2125 forget-again+2000\n");
         p->depth = 1;
         p->forget_bytes = 5;
         fake_pass(FORGET_AGAIN_MS);
@@ -540,7 +601,8 @@ static void it_is_looked_at_again_after_2_s(void **state) {
         p->options.memory_bytes = 1999;
         p->forget_bytes = 1;
         replica_forget(p);
-        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 forget 2249 forget-again+2000\n");
+        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
+                     "forget 2249 forget-again+2000\n");
         parts_end();
 }
 
@@ -576,7 +638,8 @@ static void what_a_follower_lacks_stays_up_to_half_of_the_tree(void **state) {
                 { "of a large one", 14, 3998, 100000, false, RAFT_ROLE_VOTER,
                   SAID("core checkpointed 20 of term 5, configuration 1 (4 bytes)\n  trailing 9\n"
                        "= tree 1 forget 2125 forget-again+2000\n") },
-                { "of a larger one", 14, 4000, 100000, false, RAFT_ROLE_VOTER, SAID("= tree 1 forget 2125 forget-again+2000\n") },
+                { "of a larger one", 14, 4000, 100000, false, RAFT_ROLE_VOTER,
+                  SAID("= tree 1 forget 2125 forget-again+2000\n") },
                 { "up to the bytes between checkpoints", 14, 8000, 1600, false, RAFT_ROLE_VOTER,
                   SAID("core checkpointed 20 of term 5, configuration 1 (4 bytes)\n  trailing 8\n"
                        "= tree 1 forget 2125 forget-again+2000\n") },
@@ -640,7 +703,9 @@ static void the_state_is_that_of_the_tree(void **state) {
                 const char *name;
                 int error;
                 bool has_sentence;
-        } cases[] = { { "tree_begin_read", -EIO, true }, { "tree_meta", -EIO, true }, { "tree_configuration", -EIO, true } };
+        } cases[] = { { "tree_begin_read", -EIO, true },
+                      { "tree_meta", -EIO, true },
+                      { "tree_configuration", -EIO, true } };
         Checkpoint c;
         Error err = {};
 

@@ -1,5 +1,6 @@
-/* The replica between its parts: what each input leads to, in which order, with which limits, and what becomes of each call that fails. The
- * parts are played; tests/sim/ has the real ones. tests/unit/test-raft_stop.c is how it begins, ends and comes back. */
+/* The replica between its parts: what each input leads to, in which order, with which limits, and what
+ * becomes of each call that fails. The parts are played; tests/sim/ has the real ones.
+ * tests/unit/test-raft_stop.c is how it begins, ends and comes back. */
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -36,14 +37,23 @@ static void hear(RaftMessage m) {
 static RaftMessage append(uint64_t term) {
         static RaftEntry entry = { .term = 5, .type = RAFT_ENTRY_BARRIER };
 
-        return (RaftMessage) { .type = RAFT_MESSAGE_APPEND, .term = term,
-                               .append = { .prev_index = 20, .prev_term = 5, .commit = 12, .entries = &entry, .n_entries = 1 } };
+        return (RaftMessage) { .type = RAFT_MESSAGE_APPEND,
+                               .term = term,
+                               .append = { .prev_index = 20,
+                                           .prev_term = 5,
+                                           .commit = 12,
+                                           .entries = &entry,
+                                           .n_entries = 1 } };
 }
 
 static RaftMessage snapshot(uint64_t index, uint64_t term) {
-        return (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = term,
-                               .snapshot = { .index = index, .index_term = 5, .configuration_index = 1,
-                                             .configuration = "conf", .configuration_size = 4 } };
+        return (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT,
+                               .term = term,
+                               .snapshot = { .index = index,
+                                             .index_term = 5,
+                                             .configuration_index = 1,
+                                             .configuration = "conf",
+                                             .configuration_size = 4 } };
 }
 
 static void lead(void) {
@@ -131,10 +141,12 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         expect_state("= tree 1 silence+799\n");
         fake_pass(99);
         hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 silence+700\n");
+        expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 "
+                     "silence+700\n");
         hear(append(4)); /* of an earlier term: no sign of a leader */
         fake_pass(SILENCE_MS - 1);
-        expect_state("core receive append of 2 at b:2 term 4\ncompare settled 0\nsettled 0\n= tree 1 silence+1\n");
+        expect_state(
+                "core receive append of 2 at b:2 term 4\ncompare settled 0\nsettled 0\n= tree 1 silence+1\n");
         assert_int_equal(replica_leader(p), 2);
         fake_pass(1);
         expect_state("transfers step\ncompare settled 2\nsettled 2\n= tree 1 silent\n");
@@ -143,12 +155,14 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         expect_state("= tree 1 silent\n");
         fake_pass(1);
         hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare settled 2\nsettled 2\n= tree 1 silence+800\n");
+        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare settled 2\nsettled "
+                     "2\n= tree 1 silence+800\n");
         assert_int_equal(replica_leader(p), 2);
         timer_stop(&p->silence);
         p->heard_ms = 0;
         hear(snapshot(9, 5));
-        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 silence+800\n");
+        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 "
+                     "silence+800\n");
         for (Condition c = NO_CORE; c <= RESTARTING; c++) {
                 set(c, true);
                 p->heard_ms = 0;
@@ -162,7 +176,8 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         assert_int_equal(replica_leader(p), 2);
         timer_stop(&p->silence);
         hear(append(5)); /* who has a vote asks the engine */
-        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare settled 2\nsettled 2\n= tree 1\n");
+        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare settled 2\nsettled "
+                     "2\n= tree 1\n");
         parts_end();
 }
 
@@ -177,11 +192,15 @@ static void what_the_core_answers_may_end_the_replica(void **state) {
                 { 0, .behind = true, .said = SAID("= tree 1 apply!\n") },
                 { -ERESTART, .said = SAID("= tree 1 restarting stop!\n") },
                 { -ERESTART, .restarting = true, .said = SAID("= tree 1 restarting\n") },
-                { -ESHUTDOWN, .said = SAID("= tree 1 error -108 \"the log contradicts what the cluster has committed; remove this"
+                { -ESHUTDOWN, .said = SAID("= tree 1 error -108 \"the log contradicts what the cluster has "
+                                           "committed; remove this"
                                            " host's state and let it join anew\" stop!\n") },
-                { -EIO, .said = SAID("= tree 1 error -5 \"the replica cannot go on: Input/output error\" stop!\n") },
-                { -EIO, .restarting = true, .stopping = true, .said =
-                  SAID("= tree 1 error -5 \"the replica cannot go on: Input/output error\" stopping restarting stop!\n") },
+                { -EIO,
+                  .said = SAID(
+                          "= tree 1 error -5 \"the replica cannot go on: Input/output error\" stop!\n") },
+                { -EIO, .restarting = true, .stopping = true,
+                  .said = SAID("= tree 1 error -5 \"the replica cannot go on: Input/output error\" stopping "
+                               "restarting stop!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -229,21 +248,38 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                 parts_look();
                 set(c, false);
                 switch (c) {
-                case OPEN: expect("-- condition 0\ncore tick\ncompare settled 0\nsettled 0\n-- apply\ncore apply\n"
-                                  "compare settled 0\nsettled 0\n-- appended\ncore appended 3 12\ncompare settled 0\nsettled 0\n"
-                                  "-- raft\ncore receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n-- bulk\n"
-                                  "bulk BULK\n-- ack\nack ACK\n-- tree\ncompare frame TREE\n= tree 1 notice!\n"); break;
-                case NO_CORE: expect("-- condition 1\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- tree\n"
-                                     "compare frame TREE\n= coreless tree 1\n"); break;
-                case RESTARTING: expect("-- condition 2\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- tree\n"
-                                        "compare frame TREE\n= tree 1 restarting\n"); break;
-                case FAILED: expect("-- condition 3\ncore tick\ncompare settled 0\nsettled 0\n-- apply\ncore apply\n"
-                                    "compare settled 0\nsettled 0\n-- appended\ncore appended 3 12\ncompare settled 0\n"
-                                    "settled 0\n-- raft\ncore receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n"
-                                    "-- bulk\n-- ack\n-- tree\ncompare frame TREE\n= tree 1 error -5 \"\"\n"); break;
-                default: expect("-- condition 4\ncore tick\n-- apply\n-- appended\n-- raft\n"
-                                "core receive append of 2 at b:2 term 5\n-- bulk\nbulk BULK\n-- ack\nack ACK\n-- tree\n"
-                                "compare frame TREE\n= tree 1 closing\n"); break;
+                case OPEN:
+                        expect("-- condition 0\ncore tick\ncompare settled 0\nsettled 0\n-- apply\ncore "
+                               "apply\n"
+                               "compare settled 0\nsettled 0\n-- appended\ncore appended 3 12\ncompare "
+                               "settled 0\nsettled 0\n"
+                               "-- raft\ncore receive append of 2 at b:2 term 5\ncompare settled 0\nsettled "
+                               "0\n-- bulk\n"
+                               "bulk BULK\n-- ack\nack ACK\n-- tree\ncompare frame TREE\n= tree 1 notice!\n");
+                        break;
+                case NO_CORE:
+                        expect("-- condition 1\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- tree\n"
+                               "compare frame TREE\n= coreless tree 1\n");
+                        break;
+                case RESTARTING:
+                        expect("-- condition 2\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- tree\n"
+                               "compare frame TREE\n= tree 1 restarting\n");
+                        break;
+                case FAILED:
+                        expect("-- condition 3\ncore tick\ncompare settled 0\nsettled 0\n-- apply\ncore "
+                               "apply\n"
+                               "compare settled 0\nsettled 0\n-- appended\ncore appended 3 12\ncompare "
+                               "settled 0\n"
+                               "settled 0\n-- raft\ncore receive append of 2 at b:2 term 5\ncompare settled "
+                               "0\nsettled 0\n"
+                               "-- bulk\n-- ack\n-- tree\ncompare frame TREE\n= tree 1 error -5 \"\"\n");
+                        break;
+                default:
+                        expect("-- condition 4\ncore tick\n-- apply\n-- appended\n-- raft\n"
+                               "core receive append of 2 at b:2 term 5\n-- bulk\nbulk BULK\n-- ack\nack "
+                               "ACK\n-- tree\n"
+                               "compare frame TREE\n= tree 1 closing\n");
+                        break;
                 }
                 parts_end();
         }
@@ -266,14 +302,16 @@ static void an_input_that_fails_ends_the_replica(void **state) {
         parts_fail("raft_core_appended", -ESHUTDOWN);
         replica_on_appended(p, 1, 2);
         expect_state("core appended 1 2\ncompare settled 0\nsettled 0\n"
-                     "= tree 1 error -108 \"the log contradicts what the cluster has committed; remove this host's state and let it"
+                     "= tree 1 error -108 \"the log contradicts what the cluster has committed; remove this "
+                     "host's state and let it"
                      " join anew\" stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_receive", -ERESTART);
         parts.installing = true; /* is not asked any more */
         hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 restarting stop!\n");
+        expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 "
+                     "restarting stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_receive", -EIO);
@@ -310,7 +348,8 @@ static void a_write_that_hangs_for_10_s_of_ticks_ends_the_replica(void **state) 
         parts_forget();
         replica_on_tick(p);
         expect_state("core tick\ncompare settled 0\nsettled 0\n"
-                     "= tree 1 error -110 \"a write to the log has not ended for 10 s: the disk hangs\" waited 10001 stop!\n");
+                     "= tree 1 error -110 \"a write to the log has not ended for 10 s: the disk hangs\" "
+                     "waited 10001 stop!\n");
         parts_end();
 
         /* Another write, none, and no log begin from the start. */
@@ -344,48 +383,57 @@ static void a_failed_replica_overhears_who_leads(void **state) {
         replica_fail(p, -EIO, "it failed");
         fake_run();
         expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 durable 15 attempts 1"
+                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
+                     "durable 15 attempts 1"
                      " comeback+500\n");
         assert_int_equal(replica_door_leader(p), 0);
         assert_int_equal(replica_door_term(p), 0);
         hear(append(4));
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 durable 15 attempts 1"
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
+                     "durable 15 attempts 1"
                      " comeback+500\n");
         hear(append(5));
         assert_int_equal(replica_door_leader(p), 2);
         assert_int_equal(replica_door_term(p), 5);
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping changed 2 overheard 2 overheard-term 5"
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping changed 2 "
+                     "overheard 2 overheard-term 5"
                      " durable 15 attempts 1 silence+800 comeback+500 settle!\n");
         fake_run();
         expect_state("compare settled 2\nsettled 2\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard 2 overheard-term 5 durable 15"
+                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard 2 "
+                     "overheard-term 5 durable 15"
                      " attempts 1 silence+800 comeback+500\n");
         hear((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9 });
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT, "short", 5);
         fake_pass(300);
         parts_forget();
         hear(append(5)); /* the same again: nothing is to be told */
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard 2 overheard-term 5 durable 15"
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard 2 "
+                     "overheard-term 5 durable 15"
                      " attempts 1 silence+500 comeback+200\n");
         timer_stop(&p->comeback);
         fake_pass(SILENCE_MS - 300);
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard 2 overheard-term 5 durable 15"
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard 2 "
+                     "overheard-term 5 durable 15"
                      " attempts 1 silence+300\n");
         fake_pass(299);
         assert_int_equal(replica_door_leader(p), 2);
         fake_pass(1);
         assert_int_equal(replica_door_leader(p), 0);
         expect_state("compare settled 2\nsettled 2\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 durable 15 attempts 1\n");
+                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
+                     "durable 15 attempts 1\n");
         replica_on_silence(p);
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 durable 15 attempts 1\n");
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
+                     "durable 15 attempts 1\n");
 
         /* Another leader of the same term cannot be, but another term can. */
         hear(append(6));
         fake_run();
         parts_forget();
         hear(append(7));
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping changed 2 overheard 2 overheard-term 7"
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping changed 2 "
+                     "overheard 2 overheard-term 7"
                      " durable 15 attempts 1 silence+800 settle!\n");
         p->lost = true;
         assert_int_equal(replica_door_leader(p), 0);
@@ -408,8 +456,9 @@ static void frames_of_others_are_dropped(void **state) {
                 uint64_t cluster, from, to, hello;
                 bool taken;
         } cases[] = {
-                { 70, 2, 1, 2, true }, { 70, 2, 1, 0, true }, { 70, 3, 1, 0, true }, { 70, 3, 1, 2, false }, { 71, 2, 1, 2, false },
-                { 70, 0, 1, 0, false }, { 70, 2, 0, 2, false }, { 70, 2, 3, 2, false }, { 70, 1, 1, 0, false },
+                { 70, 2, 1, 2, true },  { 70, 2, 1, 0, true },  { 70, 3, 1, 0, true },
+                { 70, 3, 1, 2, false }, { 71, 2, 1, 2, false }, { 70, 0, 1, 0, false },
+                { 70, 2, 0, 2, false }, { 70, 2, 3, 2, false }, { 70, 1, 1, 0, false },
         };
         RaftMessage m = append(5);
 
@@ -429,7 +478,12 @@ static void frames_of_others_are_dropped(void **state) {
         expect("");
         hear_of(PEER_RAFT, 70, 2, 1, &(RaftMessage) { .type = 6, .term = 5 }); /* is whole; cut below */
         expect("core receive timeout-now of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n");
-        fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT, "\x46\0\0\0\0\0\0\0" "\2\0\0\0\0\0\0\0" "\1\0\0\0\0\0\0\0" "\x01", 25);
+        fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT,
+                                     "\x46\0\0\0\0\0\0\0"
+                                     "\2\0\0\0\0\0\0\0"
+                                     "\1\0\0\0\0\0\0\0"
+                                     "\x01",
+                                     25);
         expect("log 7: dropped a message of b:2: Bad message\n");
         parts_end();
 }
@@ -458,8 +512,10 @@ static void messages_are_counted(void **state) {
         hear((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 5 });
         assert_int_equal(p->traffic.appends_received, 1);
         assert_int_equal(p->traffic.members[0].n_answers, 1);
-        expect("send 2 (70 1 2) vote term 5: prev 0 of 0, commit 0\nsend 2 (70 1 2) append term 5: prev 20 of 5, commit 12\n"
-               "send 2 (70 1 2) append term 5: prev 20 of 5, commit 12\ncore receive append of 2 at b:2 term 5\ncompare settled 0\n"
+        expect("send 2 (70 1 2) vote term 5: prev 0 of 0, commit 0\nsend 2 (70 1 2) append term 5: prev 20 "
+               "of 5, commit 12\n"
+               "send 2 (70 1 2) append term 5: prev 20 of 5, commit 12\ncore receive append of 2 at b:2 term "
+               "5\ncompare settled 0\n"
                "settled 0\ncore receive append-result of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n"
                "core receive vote of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n");
         parts_end();
@@ -473,15 +529,18 @@ static void a_snapshot_needs_its_tree(void **state) {
         hear(snapshot(13, 5)); /* behind what is committed (12), and not here */
         expect_state("= tree 1\n");
         hear(snapshot(12, 5));
-        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 silence+800\n");
+        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 "
+                     "silence+800\n");
         parts.received = &tree;
         parts.installing = true;
         hear(snapshot(13, 5));
-        expect_state("core receive snapshot of 2 at b:2 term 5, incoming\ncore installed\ncompare settled 0\nsettled 0\n"
+        expect_state("core receive snapshot of 2 at b:2 term 5, incoming\ncore installed\ncompare settled "
+                     "0\nsettled 0\n"
                      "= tree 1 silence+800\n");
         assert_null(p->incoming);
         hear(snapshot(13, 4));
-        expect_state("core receive snapshot of 2 at b:2 term 4, incoming\ncompare settled 0\nsettled 0\n= tree 1 silence+800\n");
+        expect_state("core receive snapshot of 2 at b:2 term 4, incoming\ncompare settled 0\nsettled 0\n= "
+                     "tree 1 silence+800\n");
         parts_end();
 }
 
@@ -510,20 +569,37 @@ static void a_snapshot_waits_for_our_copy_to_end(void **state) {
                 parts_work();
                 parts_look();
                 switch (i) {
-                case 0: expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
+                case 0:
+                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
+                               "adopt 10\n"
                                "core receive snapshot of 2 at b:2 term 5, incoming\n"
-                               "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare settled 0\n"
-                               "settled 0\ntransfers step\n= tree 1\n"); break;
-                case 1: expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
+                               "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing "
+                               "10\ncompare settled 0\n"
+                               "settled 0\ntransfers step\n= tree 1\n");
+                        break;
+                case 1:
+                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
+                               "adopt 10\n"
                                "core receive snapshot of 2 at b:2 term 5, incoming\n"
-                               "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare settled 0\n"
-                               "settled 0\ntransfers step\n= tree 1\n"); break;
-                case 2: expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                               "compare settled 0\nsettled 0\ntransfers step\n= tree 1 restarting copy-untold\n"); break;
-                case 3: expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\n"
+                               "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing "
+                               "10\ncompare settled 0\n"
+                               "settled 0\ntransfers step\n= tree 1\n");
+                        break;
+                case 2:
+                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
+                               "adopt 10\n"
+                               "compare settled 0\nsettled 0\ntransfers step\n= tree 1 restarting "
+                               "copy-untold\n");
+                        break;
+                case 3:
+                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\n"
                                "folder adopt 10\ncompare settled 0\nsettled 0\n"
-                               "= coreless tree 1 copy-untold\n"); set(NO_CORE, false); break;
-                default: expect("folder copy of tree 1\n= tree 1 closing closed!\n"); break;
+                               "= coreless tree 1 copy-untold\n");
+                        set(NO_CORE, false);
+                        break;
+                default:
+                        expect("folder copy of tree 1\n= tree 1 closing closed!\n");
+                        break;
                 }
                 p->restarting = false;
                 parts_end();
@@ -563,9 +639,11 @@ static void what_is_submitted_goes_to_the_core(void **state) {
         p->transfer_due_ms = 0;
         parts.core_error = -EIO;
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), 0);
-        expect_state("core submit abc\n= tree 1 error -5 \"the replica cannot go on: Input/output error\" changed 1 settle! stop!\n");
+        expect_state("core submit abc\n= tree 1 error -5 \"the replica cannot go on: Input/output error\" "
+                     "changed 1 settle! stop!\n");
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), -EREMOTE);
-        assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_ADD, .id = 4 }, &err), -EREMOTE);
+        assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_ADD, .id = 4 }, &err),
+                         -EREMOTE);
         assert_string_equal(err.message, "this host does not lead");
         parts_end();
 
@@ -573,12 +651,15 @@ static void what_is_submitted_goes_to_the_core(void **state) {
         assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err), 0);
         expect_state("core change 3 of 4\n= tree 1 settle!\n");
         parts_fail("raft_core_change", -EBUSY);
-        assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err), -EBUSY);
+        assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err),
+                         -EBUSY);
         assert_string_equal(err.message, "no change");
         expect_state("core change 3 of 4\n= tree 1 settle!\n");
         parts_fail("raft_core_change", -ENOMEM);
-        assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err), -ENOMEM);
-        expect_state("core change 3 of 4\n= tree 1 error -12 \"the replica cannot go on: Cannot allocate memory\" settle! stop!\n");
+        assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err),
+                         -ENOMEM);
+        expect_state("core change 3 of 4\n= tree 1 error -12 \"the replica cannot go on: Cannot allocate "
+                     "memory\" settle! stop!\n");
         parts_end();
 }
 
@@ -619,7 +700,8 @@ static void leadership_goes_to_one_that_has_all(void **state) {
         fake.now_ms += 400;
         parts_fail("raft_core_transfer", -EINVAL);
         replica_settle(p);
-        expect_state("core transfer 2\ncompare settled 0\nsettled 0\n= tree 1 transfer-to 2 settle! notice!\n");
+        expect_state(
+                "core transfer 2\ncompare settled 0\nsettled 0\n= tree 1 transfer-to 2 settle! notice!\n");
 
         /* With nobody who could, the engine says so at once; what it says does not end the replica. */
         fake.servers.items[1].role = fake.servers.items[2].role = RAFT_ROLE_STANDBY;
@@ -677,7 +759,8 @@ static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         expect("");
         parts_work();
         expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                     "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 3\ncompare settled 0\nsettled 0\n"
+                     "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 3\ncompare "
+                     "settled 0\nsettled 0\n"
                      "transfers step\n= tree 1\n");
 
         /* The next one: the log is cut at the last but one, or what is kept. */
@@ -685,9 +768,11 @@ static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         replica_checkpoint(p);
         parts_forget();
         parts_work();
-        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 14, 3000 bytes\nfolder adopt 14\n"
-                     "work inputs.c:drop_done nice 0\ncore checkpointed 14 of term 5, configuration 1 (4 bytes)\n  trailing 3\n"
-                     "log cut 10\ncompare settled 0\nsettled 0\ntransfers step\n= tree 1 dropping previous 10\n");
+        expect_state(
+                "folder copy of tree 1\nlog 7: checkpoint of entry 14, 3000 bytes\nfolder adopt 14\n"
+                "work inputs.c:drop_done nice 0\ncore checkpointed 14 of term 5, configuration 1 (4 bytes)\n "
+                " trailing 3\n"
+                "log cut 10\ncompare settled 0\nsettled 0\ntransfers step\n= tree 1 dropping previous 10\n");
         parts.trees[1].applied = 15;
         replica_checkpoint(p); /* while the file of the last one is still being closed */
         parts_forget();
@@ -698,7 +783,8 @@ static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         parts.works[0]->done(p);
         parts.works[0] = drop;
         expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 15, 3000 bytes\nfolder adopt 15\n"
-                     "core checkpointed 15 of term 5, configuration 1 (4 bytes)\n  trailing 2\nlog cut 13\ncompare settled 0\n"
+                     "core checkpointed 15 of term 5, configuration 1 (4 bytes)\n  trailing 2\nlog cut "
+                     "13\ncompare settled 0\n"
                      "settled 0\ntransfers step\n= tree 1 dropping previous 14\n");
         parts_work();
         expect_state("= tree 1 previous 14\n");
@@ -712,7 +798,8 @@ static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         parts_forget();
         parts_work();
         expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                     "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare settled 0\nsettled 0\n"
+                     "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare "
+                     "settled 0\nsettled 0\n"
                      "transfers step\n= tree 1 previous 10\n");
         assert_int_equal(p->drop_fd, -1);
         parts_end();
@@ -771,14 +858,26 @@ static void a_checkpoint_is_made_only_where_it_may(void **state) {
                         parts_look();
                 }
                 switch (i) {
-                case 0: expect("folder probe of tree 1\nlog 5: the tree of this host holds what was written to it\n"
-                               "compare settled 0\nsettled 0\ntransfers step\n= tree 1 entries 6 retry 1001\n"); break;
-                case 6: expect("folder probe of tree 1\nlog 4 (-117): the tree cannot be looked at: folder_probe did it\n"
+                case 0:
+                        expect("folder probe of tree 1\nlog 5: the tree of this host holds what was written "
+                               "to it\n"
+                               "compare settled 0\nsettled 0\ntransfers step\n= tree 1 entries 6 retry "
+                               "1001\n");
+                        break;
+                case 6:
+                        expect("folder probe of tree 1\nlog 4 (-117): the tree cannot be looked at: "
+                               "folder_probe did it\n"
                                "folder distrust\ncompare settled 0\nsettled 0\ntransfers step\n"
-                               "= tree 1 error -117 \"folder_probe did it\" entries 6 retry 11000 stop!\n"); break;
-                case 7: expect("folder probe of tree 1\nlog 4 (-5): the tree cannot be looked at: folder_probe did it\n"
-                               "compare settled 0\nsettled 0\ntransfers step\n= tree 1 entries 6 retry 11000\n"); break;
-                default: break;
+                               "= tree 1 error -117 \"folder_probe did it\" entries 6 retry 11000 stop!\n");
+                        break;
+                case 7:
+                        expect("folder probe of tree 1\nlog 4 (-5): the tree cannot be looked at: "
+                               "folder_probe did it\n"
+                               "compare settled 0\nsettled 0\ntransfers step\n= tree 1 entries 6 retry "
+                               "11000\n");
+                        break;
+                default:
+                        break;
                 }
                 parts_end();
         }
@@ -795,15 +894,19 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
                 parts_work();
                 parts_look();
                 if (i == 0)
-                        expect("folder copy of tree 1\nlog 4 (-28): no checkpoint: folder_copy did it\ncompare settled 0\nsettled 0\n"
+                        expect("folder copy of tree 1\nlog 4 (-28): no checkpoint: folder_copy did "
+                               "it\ncompare settled 0\nsettled 0\n"
                                "transfers step\n= tree 1 retry 11000\n");
                 else if (i == 1)
-                        expect("folder copy of tree 1\nlog 4 (-117): no checkpoint: folder_copy did it\nfolder distrust\n"
+                        expect("folder copy of tree 1\nlog 4 (-117): no checkpoint: folder_copy did "
+                               "it\nfolder distrust\n"
                                "compare settled 0\nsettled 0\ntransfers step\n"
                                "= tree 1 error -117 \"folder_copy did it\" retry 11000 stop!\n");
                 else
-                        expect("folder copy of tree 1\nlog 4 (-117): no checkpoint: folder_copy did it\nfolder distrust\n"
-                               "compare settled 0\nsettled 0\n= coreless tree 1 error -117 \"folder_copy did it\" retry 11000 stop!\n");
+                        expect("folder copy of tree 1\nlog 4 (-117): no checkpoint: folder_copy did "
+                               "it\nfolder distrust\n"
+                               "compare settled 0\nsettled 0\n= coreless tree 1 error -117 \"folder_copy did "
+                               "it\" retry 11000 stop!\n");
                 if (i == 2)
                         set(NO_CORE, false);
                 parts_end();
@@ -820,7 +923,8 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
         parts_fail("folder_copy", -EIO);
         replica_checkpoint(p);
         parts_work();
-        expect("work inputs.c:copy_done nice 10\nfolder copy of tree 1\nlog 4 (-5): no checkpoint: Input/output error\n"
+        expect("work inputs.c:copy_done nice 10\nfolder copy of tree 1\nlog 4 (-5): no checkpoint: "
+               "Input/output error\n"
                "compare settled 0\nsettled 0\ntransfers step\n");
         parts_end();
 
@@ -840,16 +944,23 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
                 int r;
                 Said said;
         } cases[] = {
-                { -EAGAIN, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                                "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare settled 0\n"
-                                "settled 0\ntransfers step\n= tree 1 copy-untold\n") },
-                { -ESTALE, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                                "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\n"
-                                "work inputs.c:copy_done nice 10\ncompare settled 0\nsettled 0\ntransfers step\n= tree 1 copying\n") },
-                { -EIO, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                             "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare settled 0\n"
-                             "settled 0\ntransfers step\n"
-                             "= tree 1 error -5 \"the replica cannot go on: Input/output error\" copy-untold stop!\n") },
+                { -EAGAIN,
+                  SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
+                       "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare "
+                       "settled 0\n"
+                       "settled 0\ntransfers step\n= tree 1 copy-untold\n") },
+                { -ESTALE,
+                  SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
+                       "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\n"
+                       "work inputs.c:copy_done nice 10\ncompare settled 0\nsettled 0\ntransfers step\n= "
+                       "tree 1 copying\n") },
+                { -EIO,
+                  SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
+                       "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare "
+                       "settled 0\n"
+                       "settled 0\ntransfers step\n"
+                       "= tree 1 error -5 \"the replica cannot go on: Input/output error\" copy-untold "
+                       "stop!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -890,16 +1001,26 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
                 uint64_t previous, applied;
                 Said said;
         } cuts[] = {
-                { 5, 508, SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut 5\n"
-                               "compare settled 0\nsettled 0\n") },
-                { 9, 508, SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut 8\n"
-                               "compare settled 0\nsettled 0\n") },
-                { 9, 500, SAID("core checkpointed 500 of term 0, configuration 0 (0 bytes)\n  trailing 500\ncompare settled 0\n"
-                               "settled 0\n") },
-                { 9, 501, SAID("core checkpointed 501 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut 1\n"
-                               "compare settled 0\nsettled 0\n") },
-                { 0, 508, SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\ncompare settled 0\n"
-                               "settled 0\n") },
+                { 5, 508,
+                  SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut "
+                       "5\n"
+                       "compare settled 0\nsettled 0\n") },
+                { 9, 508,
+                  SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut "
+                       "8\n"
+                       "compare settled 0\nsettled 0\n") },
+                { 9, 500,
+                  SAID("core checkpointed 500 of term 0, configuration 0 (0 bytes)\n  trailing 500\ncompare "
+                       "settled 0\n"
+                       "settled 0\n") },
+                { 9, 501,
+                  SAID("core checkpointed 501 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut "
+                       "1\n"
+                       "compare settled 0\nsettled 0\n") },
+                { 0, 508,
+                  SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\ncompare "
+                       "settled 0\n"
+                       "settled 0\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cuts); i++)
@@ -928,8 +1049,8 @@ static void a_checkpoint_is_due_with_so_many_entries_or_bytes(void **state) {
                 uint64_t entries, bytes;
                 bool due;
         } cases[] = {
-                { 1000, 1000, true }, { 999, 1000, false }, { 1000, 999, false }, { 999, 100000, true }, { 0, 99999, false },
-                { 0, 100000, true },
+                { 1000, 1000, true },  { 999, 1000, false }, { 1000, 999, false },
+                { 999, 100000, true }, { 0, 99999, false },  { 0, 100000, true },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -979,7 +1100,8 @@ static void the_end_of_an_input_is_told(void **state) {
         parts_begin();
         p->options.memory_bytes = 1000; /* more is in memory */
         replica_settle(p);
-        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\ncompare settled 0\nsettled 0\n"
+        expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\ncompare "
+                     "settled 0\nsettled 0\n"
                      "= tree 1 forget 2125 forget-again+2000\n");
         parts_end();
 

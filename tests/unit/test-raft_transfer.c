@@ -1,5 +1,6 @@
-/* Trees that are sent in chunks, and received: which chunk is sent when, what each answer leads to, and where the limits lie, to the millisecond and
- * to the byte. The replica is played; tests/sim/test-transfer.c has the real ones. */
+/* Trees that are sent in chunks, and received: which chunk is sent when, what each answer leads to, and where
+ * the limits lie, to the millisecond and to the byte. The replica is played; tests/sim/test-transfer.c has
+ * the real ones. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,13 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_replica.h"
 
-enum { STEP_MS = 200, MESSAGE_MS = 1000, MESSAGE_MAX_MS = 30000, NO_ROOM_MS = 10000, REFUSED_MS = 1000 }; /* transfer.c's */
+enum {
+        STEP_MS = 200,
+        MESSAGE_MS = 1000,
+        MESSAGE_MAX_MS = 30000,
+        NO_ROOM_MS = 10000,
+        REFUSED_MS = 1000
+}; /* transfer.c's */
 enum { SO_FAR, WHOLE, REFUSED, ROTTEN, NO_ROOM };
 enum { LAST = 1000, SIZE = 6 * TRANSFER_CHUNK + LAST };
 
@@ -74,8 +81,10 @@ void __wrap_replica_work_ended(Replica *p) {
 void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *m);
 void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *m) {
         assert_int_equal(m->type, RAFT_MESSAGE_SNAPSHOT);
-        say("closing %" PRIu64 " term %" PRIu64 ": %" PRIu64 " of %" PRIu64 ", configuration %" PRIu64 " %.*s", to, m->term, m->snapshot.index,
-            m->snapshot.index_term, m->snapshot.configuration_index, (int) m->snapshot.configuration_size, (const char *) m->snapshot.configuration);
+        say("closing %" PRIu64 " term %" PRIu64 ": %" PRIu64 " of %" PRIu64 ", configuration %" PRIu64
+            " %.*s",
+            to, m->term, m->snapshot.index, m->snapshot.index_term, m->snapshot.configuration_index,
+            (int) m->snapshot.configuration_size, (const char *) m->snapshot.configuration);
 }
 
 int __wrap_raft_core_match_index(const RaftCore *core, uint64_t id, uint64_t *ret);
@@ -136,7 +145,10 @@ int __wrap_folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *
                 return world.finish_error;
         if (world.finish_error < 0)
                 return error_set(err, world.finish_error, "%s", world.finish_text ?: "it is so");
-        *ret = (Checkpoint) { .fd = dup(world.fd), .meta = { .applied = 70, .applied_term = 4 }, .configuration = strdup("c"), .configuration_size = 1 };
+        *ret = (Checkpoint) { .fd = dup(world.fd),
+                              .meta = { .applied = 70, .applied_term = 4 },
+                              .configuration = strdup("c"),
+                              .configuration_size = 1 };
         assert_true(ret->fd >= 0);
         return 0;
 }
@@ -201,10 +213,12 @@ static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
                 say("no chunk to %" PRIu64 " at %" PRIu64, to, offset);
                 return -ENOBUFS;
         }
-        if (offset % TRANSFER_CHUNK == 0 && term == 5 && size == SIZE && r.left == (offset == SIZE - LAST ? LAST : TRANSFER_CHUNK))
+        if (offset % TRANSFER_CHUNK == 0 && term == 5 && size == SIZE &&
+            r.left == (offset == SIZE - LAST ? LAST : TRANSFER_CHUNK))
                 say("chunk %" PRIu64 " #%zu %" PRIu64, to, number_of(number), offset / TRANSFER_CHUNK);
         else
-                say("chunk %" PRIu64 " #%zu term %" PRIu64 " %zu bytes at %" PRIu64 " of %" PRIu64, to, number_of(number), term, r.left, offset, size);
+                say("chunk %" PRIu64 " #%zu term %" PRIu64 " %zu bytes at %" PRIu64 " of %" PRIu64, to,
+                    number_of(number), term, r.left, offset, size);
         return 0;
 }
 
@@ -242,14 +256,17 @@ static void make_checkpoint(size_t lacks) {
         for (size_t i = 0; i < SIZE; i++)
                 bytes[i] = byte_at(i);
         checkpoint_done(c);
-        *c = (Checkpoint) { .fd = memfd_create("checkpoint", MFD_CLOEXEC), .size = SIZE,
+        *c = (Checkpoint) { .fd = memfd_create("checkpoint", MFD_CLOEXEC),
+                            .size = SIZE,
                             .meta = { .applied = 50, .applied_term = 4, .configuration_index = 30 },
-                            .configuration = strdup("conf"), .configuration_size = 4 };
+                            .configuration = strdup("conf"),
+                            .configuration_size = 4 };
         assert_int_equal(pwrite_all(c->fd, bytes, SIZE - lacks, 0), 0);
 }
 
 #define BEGINS(to) "log 6: sending the tree of entry 50 (1573864 bytes) to replica " to "\n"
-#define FOUR(to, n) "chunk " to " #" n " 0\nchunk " to " #" n " 1\nchunk " to " #" n " 2\nchunk " to " #" n " 3\n"
+#define FOUR(to, n) \
+        "chunk " to " #" n " 0\nchunk " to " #" n " 1\nchunk " to " #" n " 2\nchunk " to " #" n " 3\n"
 _Static_assert(SIZE == 1573864, "the text above has it");
 
 static void end(void) {
@@ -323,7 +340,8 @@ static void a_silent_follower_is_sent_all_again_after_10_s(void **state) {
         fake_pass(1);
         fake_assert_said(BEGINS("2") FOUR("2", "2"));
 
-        /* Each answer to this transfer counts as a sign of life, and none of another one, or that cannot be. */
+        /* Each answer to this transfer counts as a sign of life, and none of another one, or that cannot be.
+         */
         hear_ack(TRANSFER_CHUNK, SO_FAR);
         fake_assert_said("chunk 2 #2 4\n");
         fake_pass(5000);
@@ -563,8 +581,10 @@ static void one_of_a_later_term_replaces_that_of_an_earlier_one(void **state) {
         begin_sending();
         fake.term = 6;
         transfers_send(t, 2, 50);
-        fake_assert_said(BEGINS("2") "chunk 2 #2 term 6 262144 bytes at 0 of 1573864\nchunk 2 #2 term 6 262144 bytes at 262144 of 1573864\n"
-                                     "chunk 2 #2 term 6 262144 bytes at 524288 of 1573864\nchunk 2 #2 term 6 262144 bytes at 786432 of 1573864\n");
+        fake_assert_said(BEGINS("2") "chunk 2 #2 term 6 262144 bytes at 0 of 1573864\nchunk 2 #2 term 6 "
+                                     "262144 bytes at 262144 of 1573864\n"
+                                     "chunk 2 #2 term 6 262144 bytes at 524288 of 1573864\nchunk 2 #2 term 6 "
+                                     "262144 bytes at 786432 of 1573864\n");
         assert_int_equal(n_descriptors(), world.n_descriptors + 2);
         end();
 }
@@ -577,10 +597,12 @@ static void four_followers_are_sent_trees_at_a_time(void **state) {
         for (uint64_t to = 2; to <= 6; to++)
                 transfers_send(t, to, 50);
         /* The last one that is free comes first. */
-        fake_assert_said(BEGINS("5") FOUR("5", "1") BEGINS("4") FOUR("4", "2") BEGINS("3") FOUR("3", "3") BEGINS("2") FOUR("2", "4"));
+        fake_assert_said(BEGINS("5") FOUR("5", "1") BEGINS("4") FOUR("4", "2") BEGINS("3") FOUR("3", "3")
+                                 BEGINS("2") FOUR("2", "4"));
         hear_ack_of(world.numbers[0], 0, NO_ROOM, 0);
         transfers_problem(t, problem, sizeof(problem));
-        assert_string_equal(problem, "replica 5 has no room on its disk for the tree, and cannot follow without it");
+        assert_string_equal(problem,
+                            "replica 5 has no room on its disk for the tree, and cannot follow without it");
         assert_int_equal(n_descriptors(), world.n_descriptors + 5);
         transfers_drop(t);
         assert_int_equal(n_descriptors(), world.n_descriptors + 1);
@@ -594,7 +616,8 @@ static void four_followers_are_sent_trees_at_a_time(void **state) {
         text_clear(&fake.said);
         hear_ack_of(world.numbers[0], SIZE, WHOLE, 0);
         hear_ack_of(world.numbers[3], SIZE, WHOLE, 0);
-        fake_assert_said("closing 5 term 5: 50 of 4, configuration 30 conf\nclosing 2 term 5: 50 of 4, configuration 30 conf\n");
+        fake_assert_said("closing 5 term 5: 50 of 4, configuration 30 conf\nclosing 2 term 5: 50 of 4, "
+                         "configuration 30 conf\n");
         world.match = 50;
         fake_pass(STEP_MS);
         assert_idle();
@@ -668,9 +691,13 @@ static void a_tree_without_room_is_sent_again_after_10_s_and_told_once(void **st
         assert_string_equal(problem, "none");
         for (unsigned i = 0; i < 2; i++) {
                 hear_ack(0, NO_ROOM);
-                fake_assert_said(i == 0 ? "log 4: replica 2 has no room on its disk for the tree (1573864 bytes): it is sent again every 10 s\n" : "");
+                fake_assert_said(i == 0 ? "log 4: replica 2 has no room on its disk for the tree (1573864 "
+                                          "bytes): it is sent again every 10 s\n" :
+                                          "");
                 transfers_problem(t, problem, sizeof(problem));
-                assert_string_equal(problem, "replica 2 has no room on its disk for the tree, and cannot follow without it");
+                assert_string_equal(
+                        problem,
+                        "replica 2 has no room on its disk for the tree, and cannot follow without it");
                 fake_pass(NO_ROOM_MS - 1);
                 fake_assert_said("");
                 fake_pass(1);
@@ -687,7 +714,8 @@ static void a_tree_without_room_is_sent_again_after_10_s_and_told_once(void **st
 static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **state) {
         begin_sending();
         hear_ack(0, ROTTEN);
-        fake_assert_said("log 3: this host's checkpoint of entry 50 is damaged, as replica 2 has found: a new one is made\n");
+        fake_assert_said("log 3: this host's checkpoint of entry 50 is damaged, as replica 2 has found: a "
+                         "new one is made\n");
         assert_true(fake.replica.folder.rotten);
         assert_int_equal(fake.replica.folder.checkpoint.fd, -1);
         fake_pass(REFUSED_MS - 1);
@@ -769,7 +797,8 @@ static void chunks_come_in_their_order_and_are_acknowledged(void **state) {
         assert_int_equal(n_descriptors(), world.n_descriptors + 1);
         for (unsigned i = 0; i < 6; i++) { /* none of these is taken */
                 static const Chunk others[] = {
-                        { 5, 4, 3000, 999, 1000 }, { 5, 4, 3000, 1001, 1000 }, { 5, 4, 3001, 1000, 1000 }, { 5, 4, 2999, 1000, 1000 },
+                        { 5, 4, 3000, 999, 1000 },  { 5, 4, 3000, 1001, 1000 },
+                        { 5, 4, 3001, 1000, 1000 }, { 5, 4, 2999, 1000, 1000 },
                         { 5, 4, 3000, 1000, 2001 }, { 5, 4, 3000, 1000, 1000, true },
                 };
 
@@ -854,7 +883,11 @@ static void frames_that_cannot_be_are_no_sign_of_a_leader(void **state) {
 
         begin();
         assert_false(transfers_on_bulk(t, NULL, "1234567", 7)); /* no sender */
-        assert_false(transfers_on_bulk(t, NULL, "\1\0\0\0\0\0\0\0" "\x10\0\0\0\0\0\0\0" "\x10", 17));
+        assert_false(transfers_on_bulk(t, NULL,
+                                       "\1\0\0\0\0\0\0\0"
+                                       "\x10\0\0\0\0\0\0\0"
+                                       "\x10",
+                                       17));
         fake_assert_said("");
 
         assert_true(hear(9, (Chunk) { 5, 4, 0, 0, 5 })); /* an empty tree */
@@ -875,10 +908,13 @@ static void a_tree_that_cannot_be_stored_is_refused_and_the_reason_told_once(voi
 
         world.open_error = -EIO;
         hear_all(4, 1000);
-        fake_assert_said("log 4 (-5): a tree that replica 3 sent cannot be used: cannot store it: Input/output error\nsession 9: ack 4 0 2\n");
+        fake_assert_said("log 4 (-5): a tree that replica 3 sent cannot be used: cannot store it: "
+                         "Input/output error\nsession 9: ack 4 0 2\n");
         assert_true(transfers_refuses(t));
         transfers_problem(t, problem, sizeof(problem));
-        assert_string_equal(problem, "the tree that the leader sends cannot be used: cannot store it: Input/output error");
+        assert_string_equal(
+                problem,
+                "the tree that the leader sends cannot be used: cannot store it: Input/output error");
         world.open_error = 0;
         world.room_error = -EIO;
         hear_all(5, 1000);
@@ -886,12 +922,14 @@ static void a_tree_that_cannot_be_stored_is_refused_and_the_reason_told_once(voi
         assert_int_equal(n_descriptors(), world.n_descriptors);
         world.room_error = -EACCES;
         hear_all(6, 1000);
-        fake_assert_said("log 4 (-13): a tree that replica 3 sent cannot be used: cannot store it: Permission denied\nsession 9: ack 6 0 2\n");
+        fake_assert_said("log 4 (-13): a tree that replica 3 sent cannot be used: cannot store it: "
+                         "Permission denied\nsession 9: ack 6 0 2\n");
         world.room_error = 0;
 
         world.read_only = true;
         hear_all(7, 1000);
-        fake_assert_said("log 4 (-9): a tree that replica 3 sent cannot be used: cannot store it: Bad file descriptor\nsession 9: ack 7 0 2\n");
+        fake_assert_said("log 4 (-9): a tree that replica 3 sent cannot be used: cannot store it: Bad file "
+                         "descriptor\nsession 9: ack 7 0 2\n");
         assert_int_equal(n_descriptors(), world.n_descriptors);
         world.read_only = false;
 
@@ -914,11 +952,19 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 int error;
                 const char *text, *said;
         } cases[] = {
-                { -EUCLEAN, "it is torn", "log 4 (-117): a tree that replica 3 sent cannot be used: it is torn\nsession 9: ack 4 0 3\n" },
-                { -ENOSPC, "no space", "log 4 (-28): a tree that replica 3 sent cannot be used: no space\nsession 9: ack 4 0 4\n" },
-                { -EDQUOT, "no quota", "log 4 (-122): a tree that replica 3 sent cannot be used: no quota\nsession 9: ack 4 0 4\n" },
-                { -EIO, "no luck", "log 4 (-5): a tree that replica 3 sent cannot be used: no luck\nsession 9: ack 4 0 2\n" },
-                { -EIO, "x", "log 4 (-5): a tree that replica 3 sent cannot be used: x\nsession 9: ack 4 0 2\n" },
+                { -EUCLEAN, "it is torn",
+                  "log 4 (-117): a tree that replica 3 sent cannot be used: it is torn\nsession 9: ack 4 0 "
+                  "3\n" },
+                { -ENOSPC, "no space",
+                  "log 4 (-28): a tree that replica 3 sent cannot be used: no space\nsession 9: ack 4 0 "
+                  "4\n" },
+                { -EDQUOT, "no quota",
+                  "log 4 (-122): a tree that replica 3 sent cannot be used: no quota\nsession 9: ack 4 0 "
+                  "4\n" },
+                { -EIO, "no luck",
+                  "log 4 (-5): a tree that replica 3 sent cannot be used: no luck\nsession 9: ack 4 0 2\n" },
+                { -EIO, "x",
+                  "log 4 (-5): a tree that replica 3 sent cannot be used: x\nsession 9: ack 4 0 2\n" },
         };
         char problem[300] = "";
 
@@ -945,7 +991,8 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 world.finish_error = -EACCES;
                 hear_all(5, 1000);
                 transfers_problem(t, problem, sizeof(problem));
-                assert_string_equal(problem, "the tree that the leader sends cannot be used: Permission denied");
+                assert_string_equal(problem,
+                                    "the tree that the leader sends cannot be used: Permission denied");
                 end();
         }
 }
@@ -977,18 +1024,17 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
                 uint64_t size, room;
                 bool fits;
         } cases[] = {
-                { MANY, ROOM, false },
-                { MANY, ROOM + 1, true },  /* more than before */
-                { MANY - 1, ROOM, true },  /* smaller than before */
-                { MANY + 1, ROOM, false },
-                { MANY, MANY - 1, false },
+                { MANY, ROOM, false },     { MANY, ROOM + 1, true }, /* more than before */
+                { MANY - 1, ROOM, true },                            /* smaller than before */
+                { MANY + 1, ROOM, false }, { MANY, MANY - 1, false },
         };
 
         begin();
         world.total = 1024 * 1024;
         world.room = 999;
         hear_all(4, 1000);
-        fake_assert_said("log 4 (-28): a tree that replica 3 sent cannot be used: it has 0 KiB, and 0 of 1024 KiB are free on the disk of /tree\n"
+        fake_assert_said("log 4 (-28): a tree that replica 3 sent cannot be used: it has 0 KiB, and 0 of "
+                         "1024 KiB are free on the disk of /tree\n"
                          "session 9: ack 4 0 4\n");
         world.room = 1000;
         hear_all(5, 1000);
@@ -1013,7 +1059,8 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
                         char problem[300];
 
                         transfers_problem(t, problem, sizeof(problem));
-                        assert_string_equal(problem, "the tree that the leader sends cannot be used: it has 16 KiB, and 25 of 1024 KiB are free on the disk of "
+                        assert_string_equal(problem, "the tree that the leader sends cannot be used: it has "
+                                                     "16 KiB, and 25 of 1024 KiB are free on the disk of "
                                                      "/tree, too few for the second copy of it");
                 }
                 end();
@@ -1042,7 +1089,8 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
         assert_true(transfers_refuses(t));
         end();
 
-        /* With two and a sixteenth it is tried whatever happened before; one that failed for another reason, too. */
+        /* With two and a sixteenth it is tried whatever happened before; one that failed for another reason,
+         * too. */
         for (unsigned i = 0; i < 4; i++) {
                 begin();
                 world.total = 1024 * 1024;

@@ -1,4 +1,5 @@
-/* ReadIndex checks: the hosts that are asked, the answers that count, repetitions, cancellation and the end. The replica is played. */
+/* ReadIndex checks: the hosts that are asked, the answers that count, repetitions, cancellation and the end.
+ * The replica is played. */
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -27,7 +28,11 @@ typedef struct Waiting {
 static void on_done(void *userdata, KvStatus status) {
         Waiting *w = userdata;
 
-        text_printf(&fake.said, "done %c %s\n", w->name, status == KV_OK ? "ok" : status == KV_NO_LEADER ? "no-leader" : status == KV_UNKNOWN ? "unknown" : "?");
+        text_printf(&fake.said, "done %c %s\n", w->name,
+                    status == KV_OK        ? "ok" :
+                    status == KV_NO_LEADER ? "no-leader" :
+                    status == KV_UNKNOWN   ? "unknown" :
+                                             "?");
         if (w->again) {
                 w->again = false;
                 reads_add(reads, &w->sync);
@@ -40,11 +45,13 @@ static void add(Waiting *w, char name) {
 }
 
 /* A frame of 'type' from server 'from', by session 7. */
-static void hear(PeerFrame type, uint64_t from, uint8_t kind, uint64_t term, uint64_t number, uint64_t index, size_t more) {
+static void hear(PeerFrame type, uint64_t from, uint8_t kind, uint64_t term, uint64_t number, uint64_t index,
+                 size_t more) {
         _cleanup_writer_ Writer w = {};
 
         fake_frame(&w, from, kind, term, number, index, more);
-        fake.handlers[type].run(fake.handlers[type].userdata, (PeerSession *) (uintptr_t) 7, type, w.bytes, w.size);
+        fake.handlers[type].run(fake.handlers[type].userdata, (PeerSession *) (uintptr_t) 7, type, w.bytes,
+                                w.size);
 }
 
 static void answered(uint64_t from, uint8_t kind, uint64_t term, uint64_t number, uint64_t index) {
@@ -380,7 +387,8 @@ static void at_the_end_all_are_answered_once_in_order(void **state) {
         add(&d, 'd');
         c.again = true;
         reads_end(reads, KV_NO_LEADER);
-        assert_string_equal(fake.said.chars, "done a no-leader\ndone b no-leader\ndone c no-leader\ndone d no-leader\n");
+        assert_string_equal(fake.said.chars,
+                            "done a no-leader\ndone b no-leader\ndone c no-leader\ndone d no-leader\n");
         text_clear(&fake.said);
 
         /* The read that was added during its answer is checked at once. */
@@ -442,7 +450,8 @@ static void a_question_without_memory_is_not_answered(void **state) {
         fake_frame(&w, 2, READ, 5, 9, 0, 0);
         run = fake.handlers[PEER_TERM_CHECK].run;
         alloc_fail_at(1);
-        run(fake.handlers[PEER_TERM_CHECK].userdata, (PeerSession *) (uintptr_t) 7, PEER_TERM_CHECK, w.bytes, w.size);
+        run(fake.handlers[PEER_TERM_CHECK].userdata, (PeerSession *) (uintptr_t) 7, PEER_TERM_CHECK, w.bytes,
+            w.size);
         assert_true(alloc_has_failed());
         alloc_fail_at(0);
         end();

@@ -87,7 +87,9 @@ int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
 
 int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
         last_timer = timer;
-        return without_timers && timer->userdata == without_timers ? -ENOMEM : __real_timer_start(timer, loop, delay_ms);
+        return without_timers && timer->userdata == without_timers ?
+                       -ENOMEM :
+                       __real_timer_start(timer, loop, delay_ms);
 }
 
 static unsigned warnings;
@@ -216,7 +218,9 @@ static uint64_t term(World *w) {
 
 static KvStatus presence(World *w, const char *machine, Presence is) {
         ClusterMachine *m = cluster_machine(registry_cluster(w->registry), machine);
-        PresenceChange c = { .presence = is, .expected_index = m ? m->presence_index : 0, .reason = "a test says so" };
+        PresenceChange c = { .presence = is,
+                             .expected_index = m ? m->presence_index : 0,
+                             .reason = "a test says so" };
 
         memcpy(c.machine, machine, sizeof(c.machine));
         return answer(w, registry_presence(w->registry, term(w), &c, 1, on_done, w));
@@ -251,7 +255,8 @@ static void a_submitted_unit_is_in_the_picture_with_its_target(void **state) {
         World *w = *state;
 
         assert_true(registry_ready(w->registry));
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         assert_int_equal(unit(w, "a.service")->target, TARGET_LAUNCHED);
         assert_int_equal(unit(w, "a.service")->target_index, w->index);
         assert_int_equal(w->heard[CHANGED_UNIT], 1);
@@ -269,7 +274,8 @@ static void a_picture_read_anew_is_the_same(void **state) {
         World *w = *state;
         uint64_t index;
 
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LOADED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LOADED),
+                         KV_OK);
         machine(w, other);
         index = unit(w, "a.service")->index;
         registry_reset(w->registry);
@@ -277,10 +283,14 @@ static void a_picture_read_anew_is_the_same(void **state) {
         assert_int_equal(unit(w, "a.service")->index, index);
         assert_int_equal(unit(w, "a.service")->target, TARGET_LOADED);
         assert_int_equal(cluster_machine(registry_cluster(w->registry), other)->presence, PRESENCE_UP);
-        assert_string_equal(cluster_machine(registry_cluster(w->registry), other)->presence_reason, "a test says so");
+        assert_string_equal(cluster_machine(registry_cluster(w->registry), other)->presence_reason,
+                            "a test says so");
 
         /* And goes on. */
-        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .has_target = true, .target = TARGET_LAUNCHED }), KV_OK);
+        assert_int_equal(
+                change(w,
+                       (UnitChange) { .name = "a.service", .has_target = true, .target = TARGET_LAUNCHED }),
+                KV_OK);
         assert_int_equal(unit(w, "a.service")->target, TARGET_LAUNCHED);
 }
 
@@ -288,12 +298,17 @@ static void what_does_not_hold_is_refused_and_changes_nothing(void **state) {
         World *w = *state;
         _cleanup_unit_ Unit *a = make_unit("a.service", "[Service]\nExecStart=/bin/true\n");
 
-        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .has_target = true, .target = TARGET_LAUNCHED }), KV_COMPARE_FAILED);
+        assert_int_equal(
+                change(w,
+                       (UnitChange) { .name = "a.service", .has_target = true, .target = TARGET_LAUNCHED }),
+                KV_COMPARE_FAILED);
         assert_false(key_exists(w, "/_fleet/target/a.service"));
         assert_int_equal(change(w, (UnitChange) { .unit = a, .only_if_absent = true }), KV_OK);
         assert_int_equal(change(w, (UnitChange) { .unit = a, .only_if_absent = true }), KV_EXISTS);
         assert_int_equal(change(w, (UnitChange) { .unit = a, .expected_index = 999 }), KV_COMPARE_FAILED);
-        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true, .expected_index = 999 }), KV_COMPARE_FAILED);
+        assert_int_equal(
+                change(w, (UnitChange) { .name = "a.service", .remove = true, .expected_index = 999 }),
+                KV_COMPARE_FAILED);
 
         assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
         assert_null(cluster_any_unit(registry_cluster(w->registry), "a.service"));
@@ -304,7 +319,8 @@ static void what_does_not_hold_is_refused_and_changes_nothing(void **state) {
 static void several_changes_are_all_or_nothing(void **state) {
         World *w = *state;
         _cleanup_unit_ Unit *a = make_unit("a.service", "[Service]\nExecStart=/bin/true\n");
-        const UnitChange changes[] = { { .unit = a, .has_target = true, .target = TARGET_LAUNCHED }, { .name = "b.service", .remove = true } };
+        const UnitChange changes[] = { { .unit = a, .has_target = true, .target = TARGET_LAUNCHED },
+                                       { .name = "b.service", .remove = true } };
 
         assert_int_equal(answer(w, registry_change_units(w->registry, changes, 2, on_done, w)), KV_NOT_FOUND);
         assert_null(unit(w, "a.service"));
@@ -313,7 +329,10 @@ static void several_changes_are_all_or_nothing(void **state) {
 
 static OrderChange order_for(World *w, const char *name, OrderKind kind) {
         ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, name);
-        OrderChange c = { .order = kind, .unit_index = unit(w, name) ? unit(w, name)->index : 0, .expected_index = o ? o->index : 0, .reason = "why not" };
+        OrderChange c = { .order = kind,
+                          .unit_index = unit(w, name) ? unit(w, name)->index : 0,
+                          .expected_index = o ? o->index : 0,
+                          .reason = "why not" };
 
         memcpy(c.machine, self, sizeof(c.machine));
         snprintf(c.unit, sizeof(c.unit), "%s", name);
@@ -324,11 +343,14 @@ static void an_order_holds_only_for_what_it_was_planned_on(void **state) {
         World *w = *state;
         OrderChange c;
 
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         c = order_for(w, "a.service", ORDER_RUN);
-        assert_int_equal(answer(w, registry_order(w->registry, term(w) + 1, &c, 1, on_done, w)), KV_TERM_CHANGED);
+        assert_int_equal(answer(w, registry_order(w->registry, term(w) + 1, &c, 1, on_done, w)),
+                         KV_TERM_CHANGED);
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/false\n", false, 0), KV_OK);
-        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_COMPARE_FAILED);
+        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)),
+                         KV_COMPARE_FAILED);
 
         c = order_for(w, "a.service", ORDER_RUN);
         assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
@@ -347,10 +369,13 @@ static void an_obeyed_order_goes_with_its_state(void **state) {
         StateChange s = { .unit = "a.service" };
         OrderChange c;
 
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         c = order_for(w, "a.service", ORDER_STOP);
         assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
-        assert_int_equal(unit_state_init(&s.state, "loaded", "active", "running", unit(w, "a.service")->unit->hash, 1, false), 0);
+        assert_int_equal(unit_state_init(&s.state, "loaded", "active", "running",
+                                         unit(w, "a.service")->unit->hash, 1, false),
+                         0);
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
         assert_string_equal(unit(w, "a.service")->states->state.sub, "running");
 
@@ -375,15 +400,18 @@ static void a_raft_id_is_given_once(void **state) {
         KvState kv;
 
         kv_state(w->store, &kv);
-        assert_int_equal(answer(w, registry_admit(w->registry, self, "10.0.0.1:2380", &first, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_admit(w->registry, self, "10.0.0.1:2380", &first, on_done, w)),
+                         KV_OK);
         assert_true(first > kv.raft_id);
         assert_int_equal(cluster_machine(registry_cluster(w->registry), self)->raft_id, first);
         assert_string_equal(cluster_machine(registry_cluster(w->registry), self)->peer, "10.0.0.1:2380");
-        assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &second, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &second, on_done, w)),
+                         KV_OK);
         assert_int_equal(second, first + 1);
         assert_int_equal(answer(w, registry_forget_member(w->registry, other, on_done, w)), KV_OK);
         assert_null(cluster_machine(registry_cluster(w->registry), other));
-        assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &third, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &third, on_done, w)),
+                         KV_OK);
         assert_int_equal(third, second + 1);
 }
 
@@ -397,9 +425,13 @@ static void ignore_result(void *userdata, const KvResult *result) {
 
 static void a_value_that_cannot_be_read_is_told_once(void **state) {
         World *w = *state;
-        KvCommand nonsense = { .op = KV_SET, .key = kv_string("/_fleet/target/a.service"), .value = kv_string("nonsense"), .internal = true };
+        KvCommand nonsense = { .op = KV_SET,
+                               .key = kv_string("/_fleet/target/a.service"),
+                               .value = kv_string("nonsense"),
+                               .internal = true };
 
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         assert_int_equal(kv_propose(w->store, &nonsense, ignore_result, NULL, NULL), 0);
         warnings = 0;
         run_until(w, target_is_unknown);
@@ -407,7 +439,8 @@ static void a_value_that_cannot_be_read_is_told_once(void **state) {
         assert_true(target_is_unknown(w));
         assert_int_equal(warnings, 1);
 
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         assert_false(target_is_unknown(w));
 }
 
@@ -420,7 +453,10 @@ static bool member_is_unreadable(World *w) {
 /* What its host knows is not known here: no level is raised on it. */
 static void a_member_that_cannot_be_read_holds_the_feature_level(void **state) {
         World *w = *state;
-        KvCommand nonsense = { .op = KV_SET, .key = kv_string("/_fleet/cluster/member/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"), .value = kv_string("{"), .internal = true };
+        KvCommand nonsense = { .op = KV_SET,
+                               .key = kv_string("/_fleet/cluster/member/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"),
+                               .value = kv_string("{"),
+                               .internal = true };
 
         assert_int_equal(cluster_level(registry_cluster(w->registry), 2, NULL), 2);
         assert_int_equal(kv_propose(w->store, &nonsense, ignore_result, NULL, NULL), 0);
@@ -476,7 +512,8 @@ static void the_engine_orders_what_is_wanted(void **state) {
         EngineCounts counts;
 
         start_engine(w);
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         machine(w, self);
         run_until(w, runs_on_self);
         assert_string_equal(unit(w, "a.service")->orders->reason, "m is the only machine that qualifies");
@@ -492,7 +529,8 @@ static void the_engine_orders_what_is_wanted(void **state) {
 static void the_engine_moves_what_a_lost_machine_had(void **state) {
         World *w = *state;
 
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         machine(w, self);
         machine(w, other);
         start_engine(w);
@@ -526,7 +564,8 @@ static bool has_planned(World *w) {
 static void a_brake_that_is_shortened_ends_when_its_time_is_over(void **state) {
         World *w = *state;
 
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         machine(w, self);
         machine(w, other);
         machine(w, spare);
@@ -573,7 +612,10 @@ static void submit_700(World *w) {
 
                 snprintf(name, sizeof(name), "u%03u.service", i);
                 units[i] = make_unit(name, "[Service]\nExecStart=/bin/true\n");
-                changes[i] = (UnitChange) { .unit = units[i], .has_target = true, .target = TARGET_LAUNCHED, .only_if_absent = true };
+                changes[i] = (UnitChange) { .unit = units[i],
+                                            .has_target = true,
+                                            .target = TARGET_LAUNCHED,
+                                            .only_if_absent = true };
         }
         assert_int_equal(answer(w, registry_change_units(w->registry, changes, 700, on_done, w)), KV_OK);
         for (unsigned i = 0; i < ELEMENTS(units); i++)
@@ -613,7 +655,10 @@ static void what_changes_while_a_large_picture_is_read_is_in_it(void **state) {
         assert_false(registry_ready(w->registry));
         assert_non_null(unit(w, "u699.service")); /* the one before is there until then */
         assert_int_equal(change(w, (UnitChange) { .name = "u000.service", .remove = true }), KV_OK);
-        assert_int_equal(change(w, (UnitChange) { .name = "u001.service", .has_target = true, .target = TARGET_LOADED }), KV_OK);
+        assert_int_equal(
+                change(w,
+                       (UnitChange) { .name = "u001.service", .has_target = true, .target = TARGET_LOADED }),
+                KV_OK);
         assert_int_equal(change(w, (UnitChange) { .name = "u698.service", .remove = true }), KV_OK);
         run_until(w, is_ready);
 
@@ -646,7 +691,8 @@ static void units_with_many_rules_are_forgotten_in_several_turns(void **state) {
         }
         (void) answer(w, registry_change_units(w->registry, changes, ELEMENTS(changes), on_done, w));
         run_until(w, none_is_left);
-        assert_in_range(loop_turns(w->loop)->most.nodes, 1000, 2 * (HUB_WORK_PER_TURN / TURN_NODE + 1100)); /* a turn may deliver twice */
+        assert_in_range(loop_turns(w->loop)->most.nodes, 1000,
+                        2 * (HUB_WORK_PER_TURN / TURN_NODE + 1100)); /* a turn may deliver twice */
 }
 
 static bool another_one_runs(World *w) {
@@ -655,25 +701,34 @@ static bool another_one_runs(World *w) {
         return o && o->order == ORDER_RUN;
 }
 
-/* An order that is rejected, and another one. The cluster view does not show why: below the unit's key is another one. */
+/* An order that is rejected, and another one. The cluster view does not show why: below the unit's key is
+ * another one. */
 static void begin_with_a_rejected_order(World *w) {
-        KvCommand below = { .op = KV_SET, .key = kv_string("/_fleet/unit/a.service/below"), .value = kv_string("1"), .internal = true };
+        KvCommand below = { .op = KV_SET,
+                            .key = kv_string("/_fleet/unit/a.service/below"),
+                            .value = kv_string("1"),
+                            .internal = true };
 
         machine(w, self);
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         start_engine(w);
         run_until(w, runs_on_self);
         w->engine = engine_free(w->engine);
         assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
         assert_int_equal(kv_propose(w->store, &below, ignore_result, NULL, NULL), 0);
-        assert_int_equal(submit(w, "c.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "c.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
 
         warnings = 0;
         start_engine(w);
 }
 
 static void an_order_that_is_rejected_twice_is_left_out_and_the_others_are_given(void **state) {
-        KvCommand below = { .op = KV_DELETE, .key = kv_string("/_fleet/unit/a.service"), .recursive = true, .internal = true };
+        KvCommand below = { .op = KV_DELETE,
+                            .key = kv_string("/_fleet/unit/a.service"),
+                            .recursive = true,
+                            .internal = true };
         World *w = *state;
 
         begin_with_a_rejected_order(w);
@@ -682,7 +737,8 @@ static void an_order_that_is_rejected_twice_is_left_out_and_the_others_are_given
         warning_engine = NULL;
         assert_true(runs_on_self(w));
         assert_int_equal(warnings, 1);
-        assert_int_equal(failures_at_warning, 2); /* of the other one, in both transactions; not with the first */
+        assert_int_equal(failures_at_warning,
+                         2); /* of the other one, in both transactions; not with the first */
 
         /* It is tried again when something changes. */
         assert_int_equal(kv_propose(w->store, &below, ignore_result, NULL, NULL), 0);
@@ -715,7 +771,8 @@ static void after_a_resync_there_is_a_next_one(void **state) {
 static void an_engine_may_end_while_it_writes(void **state) {
         World *w = *state;
 
-        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
+                         KV_OK);
         machine(w, self);
         start_engine(w);
         registry_reset(w->registry);

@@ -24,10 +24,10 @@ enum { N_KEYS = 400, PAGE = 4096 };
 
 /* -- Calls that fail, beside those of the database -- */
 
-static unsigned n_removals;       /* of trees of files since the test said so */
-static unsigned n_renamed;        /* what was made is in its place */
-static uint64_t entries_ahead;    /* the log begins so much later than it does */
-static bool entries_are_unknown;  /* what is in the log is of a newer version */
+static unsigned n_removals;      /* of trees of files since the test said so */
+static unsigned n_renamed;       /* what was made is in its place */
+static uint64_t entries_ahead;   /* the log begins so much later than it does */
+static bool entries_are_unknown; /* what is in the log is of a newer version */
 
 static int fails(Error *err) {
         return call_fails() ? error_set(err, -EIO, "it fails") : 0;
@@ -40,11 +40,11 @@ static int fails_with_errno(void) {
         return -1;
 }
 
-#define STAND_IN(name, failure, parameters, ...)                    \
-        int __real_##name parameters;                               \
-        int __wrap_##name parameters;                               \
-        int __wrap_##name parameters {                              \
-                return failure ?: __real_##name(__VA_ARGS__);       \
+#define STAND_IN(name, failure, parameters, ...)              \
+        int __real_##name parameters;                         \
+        int __wrap_##name parameters;                         \
+        int __wrap_##name parameters {                        \
+                return failure ?: __real_##name(__VA_ARGS__); \
         }
 
 STAND_IN(mkdirat, fails_with_errno(), (int dir_fd, const char *name, mode_t mode), dir_fd, name, mode)
@@ -52,12 +52,14 @@ STAND_IN(mkdir, fails_with_errno(), (const char *name, mode_t mode), name, mode)
 STAND_IN(fsync, fails_with_errno(), (int fd), fd)
 STAND_IN(open_dir, fails(NULL), (const char *path, mode_t mode), path, mode)
 STAND_IN(fsync_dir, fails(NULL), (int dir_fd), dir_fd)
-STAND_IN(pwrite_all, fails(NULL), (int fd, const void *bytes, size_t size, uint64_t offset), fd, bytes, size, offset)
-STAND_IN(folder_write_identity, fails(NULL), (const Folder *folder, uint64_t cluster_id, uint64_t lineage), folder, cluster_id, lineage)
-STAND_IN(random_seed_from_system, fails(NULL), (Random *random), random)
+STAND_IN(pwrite_all, fails(NULL), (int fd, const void *bytes, size_t size, uint64_t offset), fd, bytes, size,
+         offset)
+STAND_IN(folder_write_identity, fails(NULL), (const Folder *folder, uint64_t cluster_id, uint64_t lineage),
+         folder, cluster_id, lineage)
+STAND_IN(random_seed_from_system, fails(NULL), (Random * random), random)
 STAND_IN(file_sum_check, fails(NULL), (int fd, const _Atomic bool *cancelled), fd, cancelled)
-STAND_IN(bootstrap_check, fails(err), (const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err), folder, meta, ret,
-         err)
+STAND_IN(bootstrap_check, fails(err),
+         (const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err), folder, meta, ret, err)
 
 int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
@@ -78,27 +80,31 @@ int __wrap_remove_tree_at(int dir_fd, const char *name) {
 }
 
 /* The others' insides fail in tests of their own. */
-#define AS_ONE(name, failure, parameters, ...)                      \
-        int __real_##name parameters;                               \
-        int __wrap_##name parameters;                               \
-        int __wrap_##name parameters {                              \
-                bool counts = failing.counts;                       \
-                int r = failure;                                    \
-                                                                    \
-                failing.counts = false;                             \
-                r = r ?: __real_##name(__VA_ARGS__);                \
-                failing.counts = counts;                            \
-                return r;                                           \
+#define AS_ONE(name, failure, parameters, ...)       \
+        int __real_##name parameters;                \
+        int __wrap_##name parameters;                \
+        int __wrap_##name parameters {               \
+                bool counts = failing.counts;        \
+                int r = failure;                     \
+                                                     \
+                failing.counts = false;              \
+                r = r ?: __real_##name(__VA_ARGS__); \
+                failing.counts = counts;             \
+                return r;                            \
         }
 
 AS_ONE(folder_open, 0,
-       (Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err),
+       (Folder * folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota,
+        Tree **ret, Error *err),
        folder, path, machine_id, boot_id, quota, ret, err)
 AS_ONE(raft_log_open, 0,
-       (Disk *disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events, void *userdata, RaftLog **ret, Error *err),
+       (Disk * disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events, void *userdata,
+        RaftLog **ret, Error *err),
        disk, loop, options, events, userdata, ret, err)
-AS_ONE(bootstrap_own_hardware, fails(NULL), (const char *hardware_id, RaftLog *log, bool change), hardware_id, log, change)
-AS_ONE(bootstrap_restored, fails(err), (Folder *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err), folder, disk,
+AS_ONE(bootstrap_own_hardware, fails(NULL), (const char *hardware_id, RaftLog *log, bool change), hardware_id,
+       log, change)
+AS_ONE(bootstrap_restored, fails(err),
+       (Folder * folder, Disk *disk, const Identity *identity, uint64_t term, Error *err), folder, disk,
        identity, term, err)
 
 void __real_folder_closed(Folder *folder);
@@ -170,14 +176,18 @@ static void fill(Room *room, unsigned n) {
 
         for (unsigned i = 0; i < n; i++) {
                 snprintf(key, sizeof(key), "/many/%u", i);
-                assert_int_equal(trio_put(h, key, "a value of some length, so that there are pages enough to be damaged, one by one"), KV_OK);
+                assert_int_equal(trio_put(h, key,
+                                          "a value of some length, so that there are pages enough to be "
+                                          "damaged, one by one"),
+                                 KV_OK);
         }
         trio_close(&room->trio, 0);
 }
 
 /* What a daemon's opener does with options that name host 'number', in another boot than any daemon's. */
-static int rescue(Room *room, unsigned number, int (*run)(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err), const char *file,
-                  KvRescue *ret, Error *err) {
+static int rescue(Room *room, unsigned number,
+                  int (*run)(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err),
+                  const char *file, KvRescue *ret, Error *err) {
         TrioHost *h = &room->trio.hosts[number];
         KvRescueOptions o = room->options;
         int r;
@@ -195,7 +205,9 @@ static int rescue(Room *room, unsigned number, int (*run)(const KvRescueOptions 
         return r;
 }
 
-static void must(Room *room, unsigned number, int (*run)(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err), KvRescue *ret) {
+static void must(Room *room, unsigned number,
+                 int (*run)(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err),
+                 KvRescue *ret) {
         Error err = {};
         int r = rescue(room, number, run, room->file, ret, &err);
 
@@ -235,7 +247,8 @@ static void assert_refused(Room *room, int error, const char *sentence) {
 
         assert_int_equal(rescue(room, 1, kv_restore, room->file, &ret, &err), error);
         assert_non_null(strstr(err.message, sentence));
-        assert_int_equal(access(room->trio.hosts[1].tree_path, F_OK), -1); /* and another one can still be restored */
+        assert_int_equal(access(room->trio.hosts[1].tree_path, F_OK),
+                         -1); /* and another one can still be restored */
 }
 
 static void a_backup_with_a_damaged_page_is_refused_before_it_is_followed(void **state) {
@@ -251,7 +264,8 @@ static void a_backup_with_a_damaged_page_is_refused_before_it_is_followed(void *
         for (off_t page = 0; page < st.st_size; page += PAGE) {
                 uint8_t was[2], is[2];
                 _cleanup_close_ int fd = open(room->file, O_RDONLY | O_CLOEXEC);
-                off_t at = page + 10 + (page / PAGE % 3) * 2; /* flags, and where the free space of the page lies */
+                off_t at = page + 10 +
+                           (page / PAGE % 3) * 2; /* flags, and where the free space of the page lies */
 
                 assert_int_equal(pread(fd, was, sizeof(was), at), sizeof(was));
                 is[0] = was[0] ^ 0x5a;
@@ -318,10 +332,15 @@ static void write_backup(Room *room, uint64_t cluster_id) {
         static const struct {
                 const char *key;
                 bool dir;
-        } nodes[] = { { "/_fleet", true }, { "/_fleet/moot", true }, { "/_fleet/moot/a", false }, { "/_fleet/moot/b", false },
-                      { "/_fleet/kept", false }, { "/moot", false } };
-        _cleanup_free_ char *path = scratch_path(room->scratch, "written"), *copy = scratch_path(room->scratch, "copied"), *data = NULL;
-        TreeMeta meta = { .index = INDEX, .applied = APPLIED, .applied_term = 7, .cluster_ms = CLUSTER_MS, .cluster_id = cluster_id,
+        } nodes[] = { { "/_fleet", true },         { "/_fleet/moot", true },  { "/_fleet/moot/a", false },
+                      { "/_fleet/moot/b", false }, { "/_fleet/kept", false }, { "/moot", false } };
+        _cleanup_free_ char *path = scratch_path(room->scratch, "written"),
+                            *copy = scratch_path(room->scratch, "copied"), *data = NULL;
+        TreeMeta meta = { .index = INDEX,
+                          .applied = APPLIED,
+                          .applied_term = 7,
+                          .cluster_ms = CLUSTER_MS,
+                          .cluster_id = cluster_id,
                           .lineage = LINEAGE };
         TreeTxn *txn;
         Tree *tree;
@@ -329,8 +348,11 @@ static void write_backup(Room *room, uint64_t cluster_id) {
         assert_int_equal(tree_open(path, &(TreeOptions) {}, &tree, NULL), 0);
         assert_int_equal(tree_begin_write(tree, &txn), 0);
         for (size_t i = 0; i < ELEMENTS(nodes); i++)
-                assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(nodes[i].key), .dir = nodes[i].dir, .created = 1,
-                                                           .modified = 1 }), 0);
+                assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(nodes[i].key),
+                                                           .dir = nodes[i].dir,
+                                                           .created = 1,
+                                                           .modified = 1 }),
+                                 0);
         assert_int_equal(tree_add_event(txn, TREE_WINDOW_USERS, 99, kv_string("event"), 10), 0);
         assert_int_equal(tree_set_meta(txn, &meta), 0);
         assert_int_equal(tree_commit(txn), 0);
@@ -370,8 +392,8 @@ static void remove_host(Room *room, unsigned number) {
 static bool has_value(TreeTxn *txn, const char *key, const char *value, uint64_t index) {
         KvNode node;
 
-        return tree_get(txn, kv_string(key), &node) == 0 && kv_bytes_equal(node.value, kv_string(value)) && node.created == index &&
-               node.modified == index && node.dir == !*value;
+        return tree_get(txn, kv_string(key), &node) == 0 && kv_bytes_equal(node.value, kv_string(value)) &&
+               node.created == index && node.modified == index && node.dir == !*value;
 }
 
 static int recover(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err) {
@@ -394,7 +416,9 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         Tree *tree;
 
         write_backup(room, CLUSTER);
-        room->options = (KvRescueOptions) { .is_moot = is_moot, .userdata = &n_asked, .mark = MARK, .address = "10.0.0.7:1" };
+        room->options = (KvRescueOptions) {
+                .is_moot = is_moot, .userdata = &n_asked, .mark = MARK, .address = "10.0.0.7:1"
+        };
         must(room, 1, kv_restore, &restored);
         assert_int_equal(n_asked, 3); /* files of ours */
         assert_true(restored.cluster_id == CLUSTER && restored.lineage == LINEAGE);
@@ -408,7 +432,8 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
 
         must(room, 1, look, &seen);
         assert_int_equal(seen.new_index, 0);
-        assert_true(seen.new_lineage == 0 && seen.lineage == restored.new_lineage && seen.cluster_id == CLUSTER);
+        assert_true(seen.new_lineage == 0 && seen.lineage == restored.new_lineage &&
+                    seen.cluster_id == CLUSTER);
         assert_int_equal(seen.raft_id, 1);
         assert_int_equal(unlink(room->file), 0);
         must(room, 1, kv_backup, &saved);
@@ -444,7 +469,8 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         /* Without an address and a mark; from here on nothing is moot. */
         room->options = (KvRescueOptions) {};
         must(room, 1, recover, &recovered);
-        assert_true(recovered.lineage == restored.new_lineage && recovered.new_lineage != recovered.lineage && recovered.new_lineage != 0);
+        assert_true(recovered.lineage == restored.new_lineage && recovered.new_lineage != recovered.lineage &&
+                    recovered.new_lineage != 0);
         assert_int_equal(recovered.new_index, index + KV_RESCUE_RAISE);
         assert_int_equal(recovered.index, index);
         assert_int_equal(recovered.raft_id, 1);
@@ -479,10 +505,12 @@ static void each_refusal_says_what_is_wrong(void **state) {
         write_backup(room, CLUSTER);
         must(room, 1, kv_restore, &ret);
         assert_says(room, kv_restore, room->file, -EEXIST,
-                    "/tree1 is there: a backup is restored where there is no replica; move it and the log away first");
+                    "/tree1 is there: a backup is restored where there is no replica; move it and the log "
+                    "away first");
         entries_ahead = 2 * KV_RESCUE_RAISE;
-        assert_says(room, kv_backup, other, -EUCLEAN,
-                    "/tree1 ends with entry 4294967346, but the log begins with 8589934593: entries are missing");
+        assert_says(
+                room, kv_backup, other, -EUCLEAN,
+                "/tree1 ends with entry 4294967346, but the log begins with 8589934593: entries are missing");
         entries_ahead = 0;
         assert_int_equal(remove_tree_at(AT_FDCWD, h->raft_path), 0);
         assert_says(room, kv_backup, other, -ENOENT, "this host has no replica: there is no log beside ");
@@ -524,8 +552,10 @@ static void sweep(Room *room, const char *name, const char *file, Run run) {
                 room->fail_at = ++n;
                 r = rescue(room, 1, run, file, &ret, &err);
                 room->fail_at = 0;
-                if (r != (failing.failed ? -EIO : 0) && !(failing.failed && r == -EUCLEAN && strstr(err.message, "damaged")))
-                        fail_msg("%s, call %u%s: %d: %s", name, n, failing.failed ? " failed" : "s", r, err.message);
+                if (r != (failing.failed ? -EIO : 0) &&
+                    !(failing.failed && r == -EUCLEAN && strstr(err.message, "damaged")))
+                        fail_msg("%s, call %u%s: %d: %s", name, n, failing.failed ? " failed" : "s", r,
+                                 err.message);
                 if (failing.failed && (!err.message[0] || ret.cluster_id != 0))
                         fail_msg("%s, call %u failed, which is not said", name, n);
                 if (run == kv_backup)

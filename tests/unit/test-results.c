@@ -88,14 +88,20 @@ static void entry_add(Entry *e, uint64_t number, KvCommand cmd) {
         assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
         kv_batch_add(&e->batch, &e->w,
                      &(KvBatchItem) {
-                             .origin = e->origin, .number = number, .floor = e->floor, .deadline_ms = e->deadline_ms,
-                             .command = bytes.bytes, .command_size = bytes.size,
+                             .origin = e->origin,
+                             .number = number,
+                             .floor = e->floor,
+                             .deadline_ms = e->deadline_ms,
+                             .command = bytes.bytes,
+                             .command_size = bytes.size,
                      });
 }
 
 static void entry_apply(Fixture *f, const Entry *e) {
-        assert_int_equal(apply_batch(f->txn, ++f->entry, 3, e->w.bytes, e->w.size,
-                                     &(ApplySink) { .on_result = on_result, .on_event = on_event, .userdata = f }), 0);
+        assert_int_equal(
+                apply_batch(f->txn, ++f->entry, 3, e->w.bytes, e->w.size,
+                            &(ApplySink) { .on_result = on_result, .on_event = on_event, .userdata = f }),
+                0);
 }
 
 static void ask(Fixture *f, uint64_t origin, uint64_t number, uint64_t floor, KvCommand cmd) {
@@ -166,30 +172,50 @@ static void same_result(const KvResult *a, const KvResult *b) {
 
 static void whatever_is_asked_again_is_answered_as_before_and_changes_nothing(void **state) {
         KvCheck holds[] = { { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") } };
-        KvCheck differs[] = { { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") }, { .kind = KV_CHECK_VALUE, .key = kv_string("/ttl"), .value = kv_string("no") } };
-        KvCommand writes[] = { set("/a", "txn"), { .op = KV_DELETE, .key = kv_string("/b") }, { .op = KV_CREATE, .key = kv_string("/c") } };
+        KvCheck differs[] = {
+                { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") },
+                { .kind = KV_CHECK_VALUE, .key = kv_string("/ttl"), .value = kv_string("no") }
+        };
+        KvCommand writes[] = { set("/a", "txn"),
+                               { .op = KV_DELETE, .key = kv_string("/b") },
+                               { .op = KV_CREATE, .key = kv_string("/c") } };
         KvCommand refused[] = { set("/x", "1"), { .op = KV_CREATE, .key = kv_string("/a") } };
         const KvCommand commands[] = {
                 set("/a", "1"),
                 set("/a", "two"),
                 { .op = KV_CREATE, .key = kv_string("/b"), .value = kv_string("v") },
                 { .op = KV_CREATE, .key = kv_string("/b") },
-                { .op = KV_SET, .key = kv_string("/ttl"), .value = kv_string("t"), .has_ttl = true, .ttl_ms = 500 },
-                { .op = KV_UPDATE, .key = kv_string("/ttl"), .refresh = true, .has_ttl = true, .ttl_ms = 900 },
+                { .op = KV_SET,
+                  .key = kv_string("/ttl"),
+                  .value = kv_string("t"),
+                  .has_ttl = true,
+                  .ttl_ms = 500 },
+                { .op = KV_UPDATE,
+                  .key = kv_string("/ttl"),
+                  .refresh = true,
+                  .has_ttl = true,
+                  .ttl_ms = 900 },
                 { .op = KV_SET, .key = kv_string("/ttl"), .refresh = true },
                 { .op = KV_UPDATE, .key = kv_string("/none"), .value = kv_string("x") },
                 { .op = KV_SET, .key = kv_string("/dir"), .dir = true, .has_ttl = true, .ttl_ms = 70 },
                 { .op = KV_UPDATE, .key = kv_string("/dir"), .dir = true },
                 { .op = KV_POST, .key = kv_string("/"), .value = kv_string("in order") },
                 { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("in order") },
-                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("swapped"), .has_prev_value = true, .prev_value = kv_string("two") },
+                { .op = KV_SET,
+                  .key = kv_string("/a"),
+                  .value = kv_string("swapped"),
+                  .has_prev_value = true,
+                  .prev_value = kv_string("two") },
                 { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("again"), .prev_index = 1 },
                 { .op = KV_TXN, .checks = holds, .n_checks = 1, .writes = writes, .n_writes = 3 },
                 { .op = KV_TXN, .checks = differs, .n_checks = 2, .writes = writes, .n_writes = 3 },
                 { .op = KV_TXN, .writes = refused, .n_writes = 2 },
                 { .op = KV_TXN, .writes = writes, .n_writes = 1, .internal = true },
                 { .op = KV_DELETE, .key = kv_string("/q"), .recursive = true },
-                { .op = KV_DELETE, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("txn") },
+                { .op = KV_DELETE,
+                  .key = kv_string("/a"),
+                  .has_prev_value = true,
+                  .prev_value = kv_string("txn") },
                 { .op = KV_SET, .key = kv_string("/"), .value = kv_string("x") },
         };
         Fixture *f = *state;
@@ -285,7 +311,8 @@ static void past_its_deadline_a_command_does_nothing_and_says_so(void **state) {
         assert_int_equal(f->answers[1]->status, KV_LATE);
         assert_int_equal(meta_of(f).index, 1);
 
-        /* The very millisecond is in time; what is late is not remembered, and may come with a new deadline. */
+        /* The very millisecond is in time; what is late is not remembered, and may come with a new deadline.
+         */
         e.deadline_ms = f->cluster_ms;
         entry_add(&e, 1, set("/a", "1"));
         entry_apply(f, &e);
@@ -340,7 +367,8 @@ static void what_is_too_large_to_be_kept_is_unknown_not_invented(void **state) {
         memset(value, 'v', KV_VALUE_MAX);
         for (unsigned i = 0; i < 5; i++) {
                 snprintf(key, sizeof(key), "/%u", i);
-                ask(f, 5, i + 1, i + 1, (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { value, KV_VALUE_MAX } });
+                ask(f, 5, i + 1, i + 1,
+                    (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { value, KV_VALUE_MAX } });
         }
         forget_answers(f);
         e = entry_begin(f, 5, 10);
@@ -401,7 +429,8 @@ static void a_number_with_another_command_is_answered_unknown_and_not_applied(vo
 
 /* -- At random -- */
 
-/* Three origins ask, ask again, move their floors and miss their deadlines; each number has its effect once at most. */
+/* Three origins ask, ask again, move their floors and miss their deadlines; each number has its effect once
+ * at most. */
 static void whatever_the_order_nothing_takes_effect_twice(void **state) {
         enum { ORIGINS = 3, NUMBERS = 400 };
         static uint64_t index_of[ORIGINS][NUMBERS + 1];
@@ -457,17 +486,25 @@ static void whatever_the_order_nothing_takes_effect_twice(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(whatever_is_asked_again_is_answered_as_before_and_changes_nothing, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        whatever_is_asked_again_is_answered_as_before_and_changes_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(one_entry_that_asks_twice_does_it_once, setup, teardown),
-                cmocka_unit_test_setup_teardown(numbers_that_come_late_are_new_and_those_of_another_origin_too, setup, teardown),
-                cmocka_unit_test_setup_teardown(below_the_floor_nothing_happens_and_nothing_is_kept, setup, teardown),
-                cmocka_unit_test_setup_teardown(past_its_deadline_a_command_does_nothing_and_says_so, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        numbers_that_come_late_are_new_and_those_of_another_origin_too, setup, teardown),
+                cmocka_unit_test_setup_teardown(below_the_floor_nothing_happens_and_nothing_is_kept, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(past_its_deadline_a_command_does_nothing_and_says_so, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(answers_go_with_their_deadline, setup, teardown),
                 cmocka_unit_test_setup_teardown(without_a_deadline_no_answer_is_kept, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_is_too_large_to_be_kept_is_unknown_not_invented, setup, teardown),
-                cmocka_unit_test_setup_teardown(answers_are_in_the_checkpoint_and_in_the_hash, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_number_with_another_command_is_answered_unknown_and_not_applied, setup, teardown),
-                cmocka_unit_test_setup_teardown(whatever_the_order_nothing_takes_effect_twice, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_too_large_to_be_kept_is_unknown_not_invented, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(answers_are_in_the_checkpoint_and_in_the_hash, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_number_with_another_command_is_answered_unknown_and_not_applied, setup, teardown),
+                cmocka_unit_test_setup_teardown(whatever_the_order_nothing_takes_effect_twice, setup,
+                                                teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

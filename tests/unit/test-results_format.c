@@ -1,4 +1,5 @@
-/* The bytes of kept answers and their records, as results.c says them: every replica writes the same, and later versions read them. */
+/* The bytes of kept answers and their records, as results.c says them: every replica writes the same, and
+ * later versions read them. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,70 +65,180 @@ typedef struct Case {
         const char *unknown;     /* the sentence in the place of what is not kept whole; NULL: all is kept */
 } Case;
 
-#define DONE_CUT "it was done, but what stood there before was too large to be remembered"
+#define DONE_CUT    "it was done, but what stood there before was too large to be remembered"
 #define REFUSED_CUT "it was refused, but the reason was too large to be remembered"
 
-static KvCommand writes[] = { { .op = KV_SET, .key = { "/a", 2 }, .value = { "v", 1 } }, { .op = KV_SET, .key = { "/b", 2 }, .value = { "w", 1 } } };
+static KvCommand writes[] = { { .op = KV_SET, .key = { "/a", 2 }, .value = { "v", 1 } },
+                              { .op = KV_SET, .key = { "/b", 2 }, .value = { "w", 1 } } };
 static KvCheck checks[] = { { .key = { "/c", 2 } } };
-static KvWritten new_one[] = { { .action = KV_ACTION_CAD, .node = { .key = { "/a", 2 }, .value = { "v", 1 }, .modified = 5, .created = 5 } } };
-static KvWritten cut_prev[] = { { .action = KV_ACTION_SET, .node = { .key = { "/a", 2 }, .value = { "v", 1 }, .modified = 5, .created = 2 },
-                                  .has_prev = true, .prev_cut = true, .prev = { .key = { "/a", 2 }, .created = 2, .modified = 4 } } };
-static KvWritten cut_value[] = { { .action = KV_ACTION_SET, .node = { .key = { "/a", 2 }, .value = { "old", 3 }, .modified = 5, .created = 2 },
-                                   .has_prev = true, .prev_cut = true, .prev = { .key = { "/a", 2 }, .created = 2, .modified = 4 } } };
+static KvWritten new_one[] = {
+        { .action = KV_ACTION_CAD,
+          .node = { .key = { "/a", 2 }, .value = { "v", 1 }, .modified = 5, .created = 5 } }
+};
+static KvWritten cut_prev[] = {
+        { .action = KV_ACTION_SET,
+          .node = { .key = { "/a", 2 }, .value = { "v", 1 }, .modified = 5, .created = 2 },
+          .has_prev = true,
+          .prev_cut = true,
+          .prev = { .key = { "/a", 2 }, .created = 2, .modified = 4 } }
+};
+static KvWritten cut_value[] = {
+        { .action = KV_ACTION_SET,
+          .node = { .key = { "/a", 2 }, .value = { "old", 3 }, .modified = 5, .created = 2 },
+          .has_prev = true,
+          .prev_cut = true,
+          .prev = { .key = { "/a", 2 }, .created = 2, .modified = 4 } }
+};
 
 static const Case cases[] = {
         { { .op = KV_SET, .key = { "/a", 2 }, .value = { "v", 1 } },
-          { .action = KV_ACTION_SET, .index = 300, .has_node = true, .node = { .key = { "/a", 2 }, .value = { "v", 1 }, .modified = 300, .created = 300 } },
-          9, 9, "01 ac02  1400 ac02", NULL },
+          { .action = KV_ACTION_SET,
+            .index = 300,
+            .has_node = true,
+            .node = { .key = { "/a", 2 }, .value = { "v", 1 }, .modified = 300, .created = 300 } },
+          9,
+          9,
+          "01 ac02  1400 ac02",
+          NULL },
         /* Both expire; the old value fits to the byte. */
         { { .op = KV_SET, .key = { "/a", 2 }, .value = { "v", 1 } },
-          { .action = KV_ACTION_SET, .index = 5, .has_node = true, .has_prev = true,
+          { .action = KV_ACTION_SET,
+            .index = 5,
+            .has_node = true,
+            .has_prev = true,
             .node = { .key = { "/a", 2 }, .value = { "v", 1 }, .modified = 5, .created = 2, .expires_ms = 1 },
-            .prev = { .key = { "/a", 2 }, .value = { "old", 3 }, .modified = 4, .created = 2, .expires_ms = 1 } },
-          3, 0, "01 05  5201 05 02 01  02 04 01 03 6f6c64", NULL },
+            .prev = { .key = { "/a", 2 },
+                      .value = { "old", 3 },
+                      .modified = 4,
+                      .created = 2,
+                      .expires_ms = 1 } },
+          3,
+          0,
+          "01 05  5201 05 02 01  02 04 01 03 6f6c64",
+          NULL },
         { { .op = KV_SET, .key = { "/a", 2 }, .value = { "v", 1 } },
-          { .action = KV_ACTION_SET, .index = 5, .has_node = true, .has_prev = true,
+          { .action = KV_ACTION_SET,
+            .index = 5,
+            .has_node = true,
+            .has_prev = true,
             .node = { .key = { "/a", 2 }, .value = { "v", 1 }, .modified = 5, .created = 2 },
             .prev = { .key = { "/a", 2 }, .value = { "old", 3 }, .modified = 4, .created = 2 } },
-          2, 2, "21 05  5000 05 02  02 04 00", DONE_CUT },
+          2,
+          2,
+          "21 05  5000 05 02  02 04 00",
+          DONE_CUT },
         { { .op = KV_DELETE, .key = { "/d", 2 }, .recursive = true },
-          { .action = KV_ACTION_DELETE, .index = 7, .has_node = true, .has_prev = true,
-            .node = { .key = { "/d", 2 }, .dir = true, .modified = 7, .created = 3 }, .prev = { .key = { "/d", 2 }, .dir = true, .modified = 3, .created = 3 } },
-          0, 0, "01 07  c100 07 03  03 03 00", NULL },
+          { .action = KV_ACTION_DELETE,
+            .index = 7,
+            .has_node = true,
+            .has_prev = true,
+            .node = { .key = { "/d", 2 }, .dir = true, .modified = 7, .created = 3 },
+            .prev = { .key = { "/d", 2 }, .dir = true, .modified = 3, .created = 3 } },
+          0,
+          0,
+          "01 07  c100 07 03  03 03 00",
+          NULL },
         { { .op = KV_POST, .key = { "/q", 2 }, .value = { "v", 1 } },
-          { .action = KV_ACTION_CREATE, .index = 6, .has_node = true,
-            .node = { .key = { "/q/00000000000000000006", 23 }, .value = { "v", 1 }, .modified = 6, .created = 6 } },
-          0, 0, "01 06  1c00 06", NULL },
+          { .action = KV_ACTION_CREATE,
+            .index = 6,
+            .has_node = true,
+            .node = { .key = { "/q/00000000000000000006", 23 },
+                      .value = { "v", 1 },
+                      .modified = 6,
+                      .created = 6 } },
+          0,
+          0,
+          "01 06  1c00 06",
+          NULL },
         { { .op = KV_POST, .key = { "/", 1 } },
-          { .action = KV_ACTION_CREATE, .index = 12, .has_node = true, .node = { .key = { "/00000000000000000012", 21 }, .modified = 12, .created = 12 } },
-          0, 0, "01 0c  0c00 0c", NULL },
+          { .action = KV_ACTION_CREATE,
+            .index = 12,
+            .has_node = true,
+            .node = { .key = { "/00000000000000000012", 21 }, .modified = 12, .created = 12 } },
+          0,
+          0,
+          "01 0c  0c00 0c",
+          NULL },
         /* The value that stood there stands there still; one of the same size is another one. */
         { { .op = KV_UPDATE, .key = { "/a", 2 }, .value = { "else", 4 }, .refresh = true },
-          { .action = KV_ACTION_UPDATE, .index = 8, .has_node = true, .has_prev = true,
+          { .action = KV_ACTION_UPDATE,
+            .index = 8,
+            .has_node = true,
+            .has_prev = true,
             .node = { .key = { "/a", 2 }, .value = { "keep", 4 }, .modified = 8, .created = 2 },
             .prev = { .key = { "/a", 2 }, .value = { "keep", 4 }, .modified = 7, .created = 2 } },
-          5, 1, "01 08  6000 08 02  02 07 04 6b656570", NULL },
+          5,
+          1,
+          "01 08  6000 08 02  02 07 04 6b656570",
+          NULL },
         { { .op = KV_UPDATE, .key = { "/a", 2 }, .refresh = true },
-          { .action = KV_ACTION_UPDATE, .index = 8, .has_node = true, .has_prev = true, .refreshed = true,
+          { .action = KV_ACTION_UPDATE,
+            .index = 8,
+            .has_node = true,
+            .has_prev = true,
+            .refreshed = true,
             .node = { .key = { "/a", 2 }, .value = { "keep", 4 }, .modified = 8, .created = 2 },
             .prev = { .key = { "/a", 2 }, .value = { "keep", 4 }, .modified = 7, .created = 2 } },
-          5, 5, "01 08  4004 08 02  02 07 00", DONE_CUT },
+          5,
+          5,
+          "01 08  4004 08 02  02 07 00",
+          DONE_CUT },
         { { .op = KV_TXN, .writes = writes, .n_writes = 1 },
-          { .action = KV_ACTION_SET, .index = 5, .written = new_one, .n_written = 1 }, 9, 9, "02 05 01 05  1400 05", NULL },
+          { .action = KV_ACTION_SET, .index = 5, .written = new_one, .n_written = 1 },
+          9,
+          9,
+          "02 05 01 05  1400 05",
+          NULL },
         { { .op = KV_TXN, .writes = writes, .n_writes = 1 },
-          { .action = KV_ACTION_SET, .index = 5, .written = cut_prev, .n_written = 1 }, 9, 9, "02 05 01 01  5002 05 02  02 04 00", NULL },
+          { .action = KV_ACTION_SET, .index = 5, .written = cut_prev, .n_written = 1 },
+          9,
+          9,
+          "02 05 01 01  5002 05 02  02 04 00",
+          NULL },
         { { .op = KV_TXN, .writes = writes, .n_writes = 1 },
-          { .action = KV_ACTION_SET, .index = 5, .written = cut_value, .n_written = 1 }, 9, 9, "22 05 01 01  6002 05 02  02 04 00", DONE_CUT },
+          { .action = KV_ACTION_SET, .index = 5, .written = cut_value, .n_written = 1 },
+          9,
+          9,
+          "22 05 01 01  6002 05 02  02 04 00",
+          DONE_CUT },
         { { .op = KV_TXN, .checks = checks, .n_checks = 1 },
-          { .status = KV_COMPARE_FAILED, .action = KV_ACTION_SET, .index = 5, .refused_at = 1, .has_found = true,
-            .found = { .key = { "/c", 2 }, .value = { "is", 2 }, .created = 2, .modified = 3, .expires_ms = 4 }, .cause = { "why", 3 } },
-          6, 1, "1c 05 01  00 02 03 04 02 6973  03 776879", NULL },
+          { .status = KV_COMPARE_FAILED,
+            .action = KV_ACTION_SET,
+            .index = 5,
+            .refused_at = 1,
+            .has_found = true,
+            .found = { .key = { "/c", 2 },
+                       .value = { "is", 2 },
+                       .created = 2,
+                       .modified = 3,
+                       .expires_ms = 4 },
+            .cause = { "why", 3 } },
+          6,
+          1,
+          "1c 05 01  00 02 03 04 02 6973  03 776879",
+          NULL },
         { { .op = KV_TXN, .checks = checks, .n_checks = 1 },
-          { .status = KV_COMPARE_FAILED, .action = KV_ACTION_SET, .index = 5, .refused_at = 1, .has_found = true,
-            .found = { .key = { "/c", 2 }, .dir = true, .created = 2, .modified = 3 }, .cause = { "why", 3 } },
-          2, 2, "3c 05 01  01 02 03 00 00  00", REFUSED_CUT },
+          { .status = KV_COMPARE_FAILED,
+            .action = KV_ACTION_SET,
+            .index = 5,
+            .refused_at = 1,
+            .has_found = true,
+            .found = { .key = { "/c", 2 }, .dir = true, .created = 2, .modified = 3 },
+            .cause = { "why", 3 } },
+          2,
+          2,
+          "3c 05 01  01 02 03 00 00  00",
+          REFUSED_CUT },
         { { .op = KV_TXN, .writes = writes, .n_writes = 2 },
-          { .status = KV_NOT_FILE, .action = KV_ACTION_SET, .index = 5, .refused_at = 2, .cause = { "c", 1 } }, 1, 0, "14 05 02 01 63", NULL },
+          { .status = KV_NOT_FILE,
+            .action = KV_ACTION_SET,
+            .index = 5,
+            .refused_at = 2,
+            .cause = { "c", 1 } },
+          1,
+          0,
+          "14 05 02 01 63",
+          NULL },
 };
 
 static void same_bytes(KvBytes a, KvBytes b) {
@@ -168,13 +279,19 @@ static void same_answer(const KvResult *a, const KvResult *b) {
         same_bytes(a->cause, b->cause);
 }
 
-static int decode(const void *bytes, size_t size, TreeTxn *txn, const KvCommand *cmd, Arena *arena, KvResult *ret) {
-        return result_decode(&(KeptResult) { .entry = 11, .term = 3, .now_ms = 9, .bytes = { bytes, size } }, txn, cmd, arena, ret);
+static int decode(const void *bytes, size_t size, TreeTxn *txn, const KvCommand *cmd, Arena *arena,
+                  KvResult *ret) {
+        return result_decode(&(KeptResult) { .entry = 11, .term = 3, .now_ms = 9, .bytes = { bytes, size } },
+                             txn, cmd, arena, ret);
 }
 
 static void answers_are_kept_in_these_bytes_and_come_out_of_them_whole(void **state) {
         for (const Case *c = cases; c < cases + ELEMENTS(cases); c++) {
-                KvResult unknown = { .status = KV_UNKNOWN, .action = c->result.action, .index = c->result.index, .cause = kv_string(c->unknown ?: "") }, result;
+                KvResult unknown = { .status = KV_UNKNOWN,
+                                     .action = c->result.action,
+                                     .index = c->result.index,
+                                     .cause = kv_string(c->unknown ?: "") },
+                         result;
                 uint8_t expected[128] = { c->result.status, c->result.action };
                 size_t size = 2 + bytes_of(c->bytes, expected + 2), left = c->left;
                 _cleanup_arena_ Arena arena = {};
@@ -218,23 +335,35 @@ static void what_no_answer_to_the_command_says_is_malformed(void **state) {
                 int r;
         } answers[] = {
                 { { .op = KV_SET }, "00 00 00 01", 0 },
-                { { .op = KV_SET }, "10 07 00 01", 0 },        /* the last status, the last action */
+                { { .op = KV_SET }, "10 07 00 01", 0 }, /* the last status, the last action */
                 { { .op = KV_SET }, "11 00 00 01", -EBADMSG },
                 { { .op = KV_SET }, "00 08 00 01", -EBADMSG },
                 { { .op = KV_SET }, "00 00 40 01", -EBADMSG }, /* flags that no answer has */
                 { { .op = KV_SET }, "00 00 80 01", -EBADMSG },
                 { { .op = KV_SET }, "00 00 01 01 0408 05", -EBADMSG },
                 { { .op = KV_SET }, "00 00 01 01 0480 05", -EBADMSG },
-                { { .op = KV_SET }, "00 00 01 01 0c00 05", -EBADMSG }, /* of a command that makes the name itself */
+                { { .op = KV_SET },
+                  "00 00 01 01 0c00 05",
+                  -EBADMSG }, /* of a command that makes the name itself */
                 { { .op = KV_TXN, .writes = writes, .n_writes = 1 }, "00 00 02 01 01 07 0400 05", 0 },
                 { { .op = KV_TXN, .writes = writes, .n_writes = 1 }, "00 00 02 01 01 08 0400 05", -EBADMSG },
-                { { .op = KV_TXN, .writes = writes, .n_writes = 1 }, "00 00 02 01 02 07 0400 05 07 0400 05", -EBADMSG }, /* of more writes */
-                { { .op = KV_TXN, .writes = writes, .n_writes = 2 }, "00 00 02 01 01 07 0400 05", -EBADMSG },            /* of fewer */
+                { { .op = KV_TXN, .writes = writes, .n_writes = 1 },
+                  "00 00 02 01 02 07 0400 05 07 0400 05",
+                  -EBADMSG }, /* of more writes */
+                { { .op = KV_TXN, .writes = writes, .n_writes = 2 },
+                  "00 00 02 01 01 07 0400 05",
+                  -EBADMSG }, /* of fewer */
                 { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 0c 01 01  00 01 01 00 00", 0 },
-                { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 0c 01 00  00 01 01 00 00", -EBADMSG }, /* found at no check */
+                { { .op = KV_TXN, .checks = checks, .n_checks = 1 },
+                  "02 00 0c 01 00  00 01 01 00 00",
+                  -EBADMSG }, /* found at no check */
                 { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 0c 01 00", -EBADMSG },
-                { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 0c 01 02  00 01 01 00 00", -EBADMSG },
-                { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 08 01     00 01 01 00 00", -EBADMSG },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 1 },
+                  "02 00 0c 01 02  00 01 01 00 00",
+                  -EBADMSG },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 1 },
+                  "02 00 08 01     00 01 01 00 00",
+                  -EBADMSG },
         };
 
         for (size_t i = 0; i < ELEMENTS(answers); i++) {
@@ -261,7 +390,8 @@ static void a_cause_may_be_as_long_as_two_values_and_a_key(void **state) {
 
                 assert_non_null(text);
                 assert_int_equal(result_encode(&given, &cmd, &left, &w), 0);
-                assert_int_equal(decode(w.bytes, w.size, NULL, &cmd, &arena, &result), size > MOST ? -EBADMSG : 0);
+                assert_int_equal(decode(w.bytes, w.size, NULL, &cmd, &arena, &result),
+                                 size > MOST ? -EBADMSG : 0);
         }
 }
 
@@ -290,12 +420,30 @@ static void the_value_of_a_refresh_is_the_trees_unless_that_was_written_since(vo
         assert_int_equal(tree_put(f->txn, &file), 0);
         assert_int_equal(tree_put(f->txn, &dir), 0);
         for (size_t i = 0; i < ELEMENTS(refreshes); i++)
-                for (unsigned form = 0; form < 3; form++) { /* alone; in a transaction; there, with the old value left out */
-                        KvNode node = { .key = kv_string(refreshes[i].key), .dir = refreshes[i].dir, .created = 2, .modified = refreshes[i].modified };
-                        KvNode prev = { .key = node.key, .dir = node.dir, .created = 2, .modified = refreshes[i].prev_modified };
-                        KvWritten one = { .node = node, .prev = prev, .has_prev = true, .refreshed = true, .prev_cut = form == 2 };
-                        KvResult given = { .has_node = true, .has_prev = true, .refreshed = true, .node = node, .prev = prev, .index = 10 }, result;
-                        KvCommand cmd = { .op = KV_SET, .key = node.key, .refresh = true }, txn = { .op = KV_TXN, .writes = &cmd, .n_writes = 1 };
+                for (unsigned form = 0; form < 3;
+                     form++) { /* alone; in a transaction; there, with the old value left out */
+                        KvNode node = { .key = kv_string(refreshes[i].key),
+                                        .dir = refreshes[i].dir,
+                                        .created = 2,
+                                        .modified = refreshes[i].modified };
+                        KvNode prev = { .key = node.key,
+                                        .dir = node.dir,
+                                        .created = 2,
+                                        .modified = refreshes[i].prev_modified };
+                        KvWritten one = { .node = node,
+                                          .prev = prev,
+                                          .has_prev = true,
+                                          .refreshed = true,
+                                          .prev_cut = form == 2 };
+                        KvResult given = { .has_node = true,
+                                           .has_prev = true,
+                                           .refreshed = true,
+                                           .node = node,
+                                           .prev = prev,
+                                           .index = 10 },
+                                 result;
+                        KvCommand cmd = { .op = KV_SET, .key = node.key, .refresh = true },
+                                  txn = { .op = KV_TXN, .writes = &cmd, .n_writes = 1 };
                         const KvNode *now, *before;
                         _cleanup_arena_ Arena arena = {};
                         _cleanup_writer_ Writer w = {};
@@ -304,7 +452,8 @@ static void the_value_of_a_refresh_is_the_trees_unless_that_was_written_since(vo
                         if (form > 0)
                                 given = (KvResult) { .written = &one, .n_written = 1, .index = 10 };
                         assert_int_equal(result_encode(&given, form > 0 ? &txn : &cmd, &left, &w), 0);
-                        assert_int_equal(decode(w.bytes, w.size, f->txn, form > 0 ? &txn : &cmd, &arena, &result), 0);
+                        assert_int_equal(
+                                decode(w.bytes, w.size, f->txn, form > 0 ? &txn : &cmd, &arena, &result), 0);
                         assert_int_equal(result.status, refreshes[i].known ? KV_OK : KV_UNKNOWN);
                         assert_int_equal(result.index, 10);
                         if (!refreshes[i].known)
@@ -323,7 +472,8 @@ static void one_value_that_was_written_since_makes_the_whole_answer_unknown(void
         Room *f = *state;
 
         for (unsigned lost = 0; lost < 3; lost++) { /* 2: none */
-                KvCommand both[] = { { .op = KV_SET, .key = kv_string("/x0") }, { .op = KV_SET, .key = kv_string("/x1") } };
+                KvCommand both[] = { { .op = KV_SET, .key = kv_string("/x0") },
+                                     { .op = KV_SET, .key = kv_string("/x1") } };
                 KvCommand cmd = { .op = KV_TXN, .writes = both, .n_writes = 2 };
                 KvWritten written[2] = {};
                 KvResult given = { .written = written, .n_written = 2 }, result;
@@ -332,10 +482,14 @@ static void one_value_that_was_written_since_makes_the_whole_answer_unknown(void
                 size_t left = 0;
 
                 for (unsigned i = 0; i < 2; i++) {
-                        KvNode node = { .key = both[i].key, .value = kv_string("v"), .created = 1, .modified = 3 };
+                        KvNode node = {
+                                .key = both[i].key, .value = kv_string("v"), .created = 1, .modified = 3
+                        };
 
                         assert_int_equal(tree_put(f->txn, &node), 0);
-                        written[i] = (KvWritten) { .node = node, .prev = node, .has_prev = true, .refreshed = true };
+                        written[i] = (KvWritten) {
+                                .node = node, .prev = node, .has_prev = true, .refreshed = true
+                        };
                         written[i].prev.modified = written[i].node.modified = i == lost ? 2 : 3;
                 }
                 assert_int_equal(result_encode(&given, &cmd, &left, &w), 0);
@@ -347,7 +501,9 @@ static void one_value_that_was_written_since_makes_the_whole_answer_unknown(void
 /* -- Records -- */
 
 static KvBatchItem item_of(uint64_t number, uint64_t floor) {
-        return (KvBatchItem) { .origin = ORIGIN, .number = number, .floor = floor, .deadline_ms = DEADLINE_MS };
+        return (KvBatchItem) {
+                .origin = ORIGIN, .number = number, .floor = floor, .deadline_ms = DEADLINE_MS
+        };
 }
 
 static Results *entry_begin(Room *f, uint64_t entry) {
@@ -372,9 +528,9 @@ static void entry_end(Results *results) {
 }
 
 static void records_are_these_bytes(void **state) {
-        static const char *const expected =
-                "01 0300000000000000 0600000000000000 60ea000000000000 50c3000000000000 0300000000000000 1700000000000000 01"
-                " 00 04 00000003  03 04 00000004";
+        static const char *const expected = "01 0300000000000000 0600000000000000 60ea000000000000 "
+                                            "50c3000000000000 0300000000000000 1700000000000000 01"
+                                            " 00 04 00000003  03 04 00000004";
         Room *f = *state;
         Results *results = entry_begin(f, 0x17);
         uint8_t bytes[128];
@@ -409,9 +565,8 @@ static void each_entry_has_a_record_until_nobody_waits_for_what_it_says(void **s
                 uint64_t number, floor;
                 unsigned slots, n;
         } steps[] = {
-                { 1, 1, 0x1, 1 },  { 2, 1, 0x3, 2 },
-                { 3, 3, 0x4, 1 },  /* both records are passed */
-                { 4, 4, 0x4, 1 },  /* the only one there is, passed, is written over */
+                { 1, 1, 0x1, 1 },  { 2, 1, 0x3, 2 },  { 3, 3, 0x4, 1 }, /* both records are passed */
+                { 4, 4, 0x4, 1 },                     /* the only one there is, passed, is written over */
                 { 5, 4, 0xc, 2 },  { 6, 5, 0x18, 2 }, /* the one whose highest is below the floor goes */
                 { 7, 5, 0x38, 3 }, { 8, 8, 0x40, 1 },
         };
@@ -433,8 +588,9 @@ static void what_is_read_to_find_an_answer_is_counted_once(void **state) {
         static const struct {
                 uint64_t number, nodes, bytes;
         } steps[] = {
-                { 3, 3, COST_KEPT },     /* its record, the one before, which has no such number, and the record again */
-                { 3, 2, 0 },             /* the one before, and the record */
+                { 3, 3, COST_KEPT }, /* its record, the one before, which has no such number, and the record
+                                        again */
+                { 3, 2, 0 },         /* the one before, and the record */
                 { 1, 3, 3 * COST_KEPT }, /* two more */
                 { 1, 1, 0 },
         };
@@ -467,7 +623,8 @@ static void what_is_read_to_find_an_answer_is_counted_once(void **state) {
 /* -- Damaged records -- */
 
 /* The record of 'numbers' (each with an answer of four bytes) in 'slot', as its entry wrote it. */
-static void put_record(Room *f, uint64_t slot, uint8_t version, uint64_t deadline_ms, uint64_t highest, size_t cut) {
+static void put_record(Room *f, uint64_t slot, uint8_t version, uint64_t deadline_ms, uint64_t highest,
+                       size_t cut) {
         _cleanup_writer_ Writer w = {};
 
         write_u8(&w, version);
@@ -488,7 +645,11 @@ static void damaged_records_are_reported_wherever_they_are_read(void **state) {
                 size_t cut;
                 int head, answers; /* what reading its head says, and what reading the answers says */
         } damages[] = {
-                { 1, 0, 0, 0 }, { 1, 1, 0, -EUCLEAN }, { 1, 5, 0, -EUCLEAN }, { 1, 7, -EUCLEAN, -EUCLEAN }, { 0, 0, -EUCLEAN, -EUCLEAN },
+                { 1, 0, 0, 0 },
+                { 1, 1, 0, -EUCLEAN },
+                { 1, 5, 0, -EUCLEAN },
+                { 1, 7, -EUCLEAN, -EUCLEAN },
+                { 0, 0, -EUCLEAN, -EUCLEAN },
                 { 2, 0, -ENOTSUP, -ENOTSUP },
         };
         KvBatchItem fresh = item_of(9, 1), known = item_of(4, 1), passing = item_of(9, 8);
@@ -546,8 +707,11 @@ static void damaged_records_are_reported_wherever_they_are_read(void **state) {
 
 static int ask_and_keep(void *userdata) {
         _cleanup_(results_freep) Results *results = NULL;
-        KvCommand post = { .op = KV_POST, .key = kv_string("/q") }, txn = { .op = KV_TXN, .writes = &post, .n_writes = 1 };
-        KvWritten written = { .node = { .key = kv_string("/q/00000000000000000005"), .modified = 5, .created = 5 } };
+        KvCommand post = { .op = KV_POST, .key = kv_string("/q") },
+                  txn = { .op = KV_TXN, .writes = &post, .n_writes = 1 };
+        KvWritten written = {
+                .node = { .key = kv_string("/q/00000000000000000005"), .modified = 5, .created = 5 }
+        };
         KvResult given = { .written = &written, .n_written = 1 }, result;
         Room *f = userdata;
         KvBatchItem known = item_of(1, 1), fresh = item_of(200 + f->runs++, 1);

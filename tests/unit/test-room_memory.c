@@ -1,5 +1,6 @@
-/* A host at work, with an allocation failing anywhere in it while a client asks: the client gets an answer or is hung up on, nothing
- * leaks, and who asks again is answered. Where the replica itself had no memory it stops, and comes back with all that it had. */
+/* A host at work, with an allocation failing anywhere in it while a client asks: the client gets an answer or
+ * is hung up on, nothing leaks, and who asks again is answered. Where the replica itself had no memory it
+ * stops, and comes back with all that it had. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -59,7 +60,8 @@ static int setup(void **state) {
         room.folder = scratch_new();
         open_host();
         host_machine(room.host);
-        host_unit(room.host, "web.service", "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n", TARGET_LAUNCHED);
+        host_unit(room.host, "web.service", "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n",
+                  TARGET_LAUNCHED);
         return 0;
 }
 
@@ -73,10 +75,12 @@ static bool is_up(void) {
         KvState state;
 
         kv_state(room.host->store, &state);
-        return state.role == KV_ROLE_LEADER && state.ready && !state.stopped && registry_ready(room.host->registry);
+        return state.role == KV_ROLE_LEADER && state.ready && !state.stopped &&
+               registry_ready(room.host->registry);
 }
 
-/* Asks by calls of the kernel alone: what fails is the host's. Gives the status, 0 when it hung up without one. */
+/* Asks by calls of the kernel alone: what fails is the host's. Gives the status, 0 when it hung up without
+ * one. */
 static unsigned ask(const char *request) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         static char answer[64 * 1024];
@@ -125,8 +129,16 @@ static void survive(const char *name, const char *text, unsigned stride) {
 
 static void who_reads_is_answered_or_hung_up_on(void **state) {
         static const char *const targets[] = {
-                "/v2/keys/?recursive=true", "/fleet/v1/units", "/fleet/v1/units/web.service", "/fleet/v1/state", "/fleet/v1/machines", "/fleet/v1/cluster",
-                "/fleet/v1/discovery", "/v2/stats/store", "/version", "/health",
+                "/v2/keys/?recursive=true",
+                "/fleet/v1/units",
+                "/fleet/v1/units/web.service",
+                "/fleet/v1/state",
+                "/fleet/v1/machines",
+                "/fleet/v1/cluster",
+                "/fleet/v1/discovery",
+                "/v2/stats/store",
+                "/version",
+                "/health",
         };
 
         for (size_t i = 0; i < ELEMENTS(targets); i++) {
@@ -159,7 +171,8 @@ static void look_at_value(void) {
         tree_abort(txn);
 }
 
-/* It comes back by itself, but each time within a minute its pause is twice as long: after some it is started anew instead. */
+/* It comes back by itself, but each time within a minute its pause is twice as long: after some it is started
+ * anew instead. */
 static void come_back(void) {
         KvState state;
 
@@ -180,7 +193,8 @@ static int put_value(void *userdata) {
         come_back();
         HOST_UNTIL(room.host, is_up());
         look_at_value();
-        snprintf(text, sizeof(text), "PUT /v2/keys/a" HEAD FORM "Content-Length: 14\r\n\r\nvalue=%08u", ++attempts);
+        snprintf(text, sizeof(text), "PUT /v2/keys/a" HEAD FORM "Content-Length: 14\r\n\r\nvalue=%08u",
+                 ++attempts);
         status = ask(text);
         if (status / 100 == 2)
                 acknowledged = attempts;
@@ -194,11 +208,13 @@ static void what_was_acknowledged_is_there_though_the_replica_had_no_memory(void
         assert_true(n_stopped > COMEBACKS);
 }
 
-/* The folder is looked at again by itself only after a while (30 s): a comparison that failed is made again before. */
+/* The folder is looked at again by itself only after a while (30 s): a comparison that failed is made again
+ * before. */
 static void a_unit_comes_back_from_its_file_though_there_was_no_memory_to_compare_them(void **state) {
         enum { POINTS = 5 }; /* allocations of a comparison */
         static const char name[] = "file.service";
-        _cleanup_free_ char *folder = scratch_path(room.host->scratch, "folder"), *records = scratch_path(room.host->scratch, "records"),
+        _cleanup_free_ char *folder = scratch_path(room.host->scratch, "folder"),
+                            *records = scratch_path(room.host->scratch, "records"),
                             *path = scratch_path(folder, name);
         DirectoryOptions options = { .path = folder, .record_dir = records, .machine_id = room.host->id };
         Registry *r = room.host->registry;
@@ -208,7 +224,11 @@ static void a_unit_comes_back_from_its_file_though_there_was_no_memory_to_compar
         assert_int_equal(directory_new(&room.directory, room.host->loop, r, &options, NULL), 0);
         HOST_UNTIL(room.host, cluster_unit(registry_cluster(r), name));
         for (unsigned i = 1; i <= POINTS; i++) {
-                assert_int_equal(host_wait(room.host, registry_change_units(r, &(UnitChange) { .name = name, .remove = true }, 1, host_on_done, room.host)), KV_OK);
+                assert_int_equal(
+                        host_wait(room.host,
+                                  registry_change_units(r, &(UnitChange) { .name = name, .remove = true }, 1,
+                                                        host_on_done, room.host)),
+                        KV_OK);
                 assert_null(cluster_unit(registry_cluster(r), name));
                 alloc_fail_at(i);
                 HOST_UNTIL(room.host, cluster_unit(registry_cluster(r), name));
@@ -220,8 +240,11 @@ static void a_unit_comes_back_from_its_file_though_there_was_no_memory_to_compar
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(who_reads_is_answered_or_hung_up_on, setup, teardown),
-                cmocka_unit_test_setup_teardown(what_was_acknowledged_is_there_though_the_replica_had_no_memory, setup, teardown),
-                cmocka_unit_test_setup_teardown(a_unit_comes_back_from_its_file_though_there_was_no_memory_to_compare_them, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        what_was_acknowledged_is_there_though_the_replica_had_no_memory, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_unit_comes_back_from_its_file_though_there_was_no_memory_to_compare_them, setup,
+                        teardown),
         };
 
         signal(SIGPIPE, SIG_IGN);

@@ -84,7 +84,8 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         picture_order(&p, "A", "web@1.service", ORDER_RUN);
 
         picture_unit(&p, "web@2.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
-        assert_string_equal(refusal(&p, "web@2.service", "A", false), "Conflicts=web@*.service, and web@1.service runs there");
+        assert_string_equal(refusal(&p, "web@2.service", "A", false),
+                            "Conflicts=web@*.service, and web@1.service runs there");
         assert_string_equal(refusal(&p, "web@2.service", "B", false), "");
         assert_string_equal(refusal(&p, "web@2.service", "C", false), "its fleetd does not answer");
         assert_string_equal(refusal(&p, "web@2.service", "D", false), "it is lost");
@@ -92,12 +93,15 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         assert_string_equal(refusal(&p, "web@2.service", "F", false), "it has not said yet what it is");
 
         picture_unit(&p, "z.service", "MachineMetadata=zone=a\nMachineMetadata=zone=b", TARGET_LAUNCHED);
-        assert_string_equal(refusal(&p, "z.service", "A", false), "MachineMetadata=zone=a|b, and it has zone=c");
-        assert_string_equal(refusal(&p, "z.service", "B", false), "MachineMetadata=zone=a|b, and it has no zone");
+        assert_string_equal(refusal(&p, "z.service", "A", false),
+                            "MachineMetadata=zone=a|b, and it has zone=c");
+        assert_string_equal(refusal(&p, "z.service", "B", false),
+                            "MachineMetadata=zone=a|b, and it has no zone");
 
         picture_unit(&p, "m.service", "MachineOf=web@1.service", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "m.service", "A", false), "");
-        assert_string_equal(refusal(&p, "m.service", "B", false), "MachineOf=web@1.service, and web@1.service is not there");
+        assert_string_equal(refusal(&p, "m.service", "B", false),
+                            "MachineOf=web@1.service, and web@1.service is not there");
 
         picture_unit(&p, "n.service", "", TARGET_LAUNCHED);
         picture_order(&p, "A", "n.service", ORDER_RUN);
@@ -106,15 +110,18 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         assert_string_equal(refusal(&p, "n.service", "B", false), "");
 
         picture_unit(&p, "web.container", "", TARGET_LAUNCHED);
-        assert_string_equal(refusal(&p, "web.container", "B", false),
-                            ".container files need podman 5.3 or later, and its systemd has no podman-system-generator");
+        assert_string_equal(
+                refusal(&p, "web.container", "B", false),
+                ".container files need podman 5.3 or later, and its systemd has no podman-system-generator");
         assert_string_equal(refusal(&p, "web.container", "B", true), "");
-        picture_put(&p, "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/facts", "{\"name\":\"B\",\"quadlet\":true}");
+        picture_put(&p, "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/facts",
+                    "{\"name\":\"B\",\"quadlet\":true}");
         assert_string_equal(refusal(&p, "web.container", "B", false), "");
 
         picture_unit(&p, "i.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "i.service", "B", false), "");
-        assert_string_equal(refusal(&p, "i.service", "A", false), "MachineID=bbbbbbbb, and its id is aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        assert_string_equal(refusal(&p, "i.service", "A", false),
+                            "MachineID=bbbbbbbb, and its id is aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
 
         /* Units stay on a machine that nobody has heard of, or whose metadata cannot be read. */
         assert_string_equal(refusal(&p, "z.service", "F", true), "");
@@ -141,33 +148,42 @@ static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
         lose(&p, 0);
         assert_string_equal(refusal(&p, "a.service", "A", false), "");
         lose(&p, 598000);
-        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 2 times in short order; nothing new for 30 s");
+        assert_string_equal(refusal(&p, "a.service", "A", false),
+                            "it was lost 2 times in short order; nothing new for 30 s");
         assert_string_equal(refusal(&p, "a.service", "A", true), "");
 
         /* To be away is not to be lost. */
         p.cluster.now_ms += 10000;
         picture_presence(&p, "A", PRESENCE_AWAY);
         picture_presence(&p, "A", PRESENCE_UP);
-        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 2 times in short order; nothing new for 20 s");
+        assert_string_equal(refusal(&p, "a.service", "A", false),
+                            "it was lost 2 times in short order; nothing new for 20 s");
         p.cluster.now_ms += 20000;
         assert_string_equal(refusal(&p, "a.service", "A", false), "");
 
         lose(&p, 1000);
-        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 3 times in short order; nothing new for 60 s");
+        assert_string_equal(refusal(&p, "a.service", "A", false),
+                            "it was lost 3 times in short order; nothing new for 60 s");
         lose(&p, 1000);
-        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 4 times in short order; nothing new for 2 min");
+        assert_string_equal(refusal(&p, "a.service", "A", false),
+                            "it was lost 4 times in short order; nothing new for 2 min");
         p.cluster.now_ms += 29001;
-        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 4 times in short order; nothing new for 2 min");
+        assert_string_equal(refusal(&p, "a.service", "A", false),
+                            "it was lost 4 times in short order; nothing new for 2 min");
         p.cluster.now_ms += 999;
-        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 4 times in short order; nothing new for 90 s");
+        assert_string_equal(refusal(&p, "a.service", "A", false),
+                            "it was lost 4 times in short order; nothing new for 90 s");
         p.cluster.now_ms += 999; /* 89001 ms are left */
-        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 4 times in short order; nothing new for 90 s");
+        assert_string_equal(refusal(&p, "a.service", "A", false),
+                            "it was lost 4 times in short order; nothing new for 90 s");
         lose(&p, 1000);
         p.cluster.now_ms += 119000; /* 121 s of 4 min are left */
-        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 5 times in short order; nothing new for 3 min");
+        assert_string_equal(refusal(&p, "a.service", "A", false),
+                            "it was lost 5 times in short order; nothing new for 3 min");
         for (unsigned i = 0; i < 9; i++)
                 lose(&p, 1000);
-        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 14 times in short order; nothing new for 60 min");
+        assert_string_equal(refusal(&p, "a.service", "A", false),
+                            "it was lost 14 times in short order; nothing new for 60 min");
 
         /* Ten minutes without trouble, the rest not counted, and all is forgotten. */
         m = cluster_machine(&p.cluster, picture_id(id, "A"));
@@ -184,7 +200,8 @@ static void a_conflict_counts_in_both_directions(void **state) {
         picture_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
         picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
         picture_order(&p, "A", "a.service", ORDER_RUN);
-        assert_string_equal(refusal(&p, "b.service", "A", false), "a.service runs there and has Conflicts=b.service");
+        assert_string_equal(refusal(&p, "b.service", "A", false),
+                            "a.service runs there and has Conflicts=b.service");
         picture_free(&p);
 }
 
@@ -195,7 +212,8 @@ static void what_is_still_stopping_keeps_newcomers_away_but_evicts_nobody(void *
         picture_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
         picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
         picture_order(&p, "A", "a.service", ORDER_STOP);
-        assert_string_equal(refusal(&p, "b.service", "A", false), "a.service runs there and has Conflicts=b.service");
+        assert_string_equal(refusal(&p, "b.service", "A", false),
+                            "a.service runs there and has Conflicts=b.service");
         picture_order(&p, "A", "b.service", ORDER_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         picture_free(&p);
@@ -285,7 +303,9 @@ static void of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name(voi
         Picture p = {};
 
         picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "old.service", "Replaces=a.service\nReplaces=b.service\nReplaces=y.service\nReplaces=z.service", TARGET_LAUNCHED);
+        picture_unit(&p, "old.service",
+                     "Replaces=a.service\nReplaces=b.service\nReplaces=y.service\nReplaces=z.service",
+                     TARGET_LAUNCHED);
         for (size_t i = 0; i < ELEMENTS(mutual); i++) {
                 if (i == 2) {
                         picture_unit(&p, "new.service", "Replaces=old.service", TARGET_LAUNCHED);
@@ -295,7 +315,8 @@ static void of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name(voi
                 picture_order(&p, "A", mutual[i], ORDER_RUN);
         }
         assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
-        assert_ptr_equal(scheduler_replaced_by(view, unit(&p, "old.service"), machine(&p, "A")), unit(&p, "new.service"));
+        assert_ptr_equal(scheduler_replaced_by(view, unit(&p, "old.service"), machine(&p, "A")),
+                         unit(&p, "new.service"));
         scheduler_view_free(view);
         picture_free(&p);
 }
@@ -332,7 +353,8 @@ static void of_several_that_conflict_the_first_by_name_is_told(void **state) {
         picture_unit(&p, "new.service", "Conflicts=b*", TARGET_LAUNCHED);
         picture_order(&p, "A", "b1.service", ORDER_RUN);
         picture_order(&p, "A", "b2.service", ORDER_RUN);
-        assert_string_equal(refusal(&p, "new.service", "A", false), "Conflicts=b*, and b1.service runs there");
+        assert_string_equal(refusal(&p, "new.service", "A", false),
+                            "Conflicts=b*, and b1.service runs there");
         picture_free(&p);
 }
 
@@ -373,28 +395,51 @@ static void of_more_than_a_hundred_machines_it_is_not_told_how_many_qualify(void
 
 #define LONG_NAME "abbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.service"
 
-/* For one unit on one machine: patterns that are compared, units that are looked for, and those there, where these are fewer. */
+/* For one unit on one machine: patterns that are compared, units that are looked for, and those there, where
+ * these are fewer. */
 static void looks_at_patterns_and_units_are_counted(void **state) {
         static const struct {
                 const char *there[4][2], *known[4][2], *decided, *options; /* each unit with its options */
                 size_t work;
         } rows[] = {
                 { .options = "Conflicts=b.service", .work = 1 },
-                { .there = { { "q1.service" }, { "q2.service" } }, .known = { { "b1.service" }, { "b2.service" } }, .options = "Conflicts=b*", .work = 4 },
-                { .there = { { "q1.service" }, { "q2.service" } }, .known = { { "b1.service" }, { "b2.service" } }, .decided = "q1.service",
-                  .options = "Conflicts=b*", .work = 4 },
-                { .there = { { "q1.service" } }, .known = { { "b1.service" }, { "b2.service" }, { "b3.service" } }, .decided = "b1.service",
-                  .options = "Conflicts=b*", .work = 5 },
+                { .there = { { "q1.service" }, { "q2.service" } },
+                  .known = { { "b1.service" }, { "b2.service" } },
+                  .options = "Conflicts=b*",
+                  .work = 4 },
+                { .there = { { "q1.service" }, { "q2.service" } },
+                  .known = { { "b1.service" }, { "b2.service" } },
+                  .decided = "q1.service",
+                  .options = "Conflicts=b*",
+                  .work = 4 },
+                { .there = { { "q1.service" } },
+                  .known = { { "b1.service" }, { "b2.service" }, { "b3.service" } },
+                  .decided = "b1.service",
+                  .options = "Conflicts=b*",
+                  .work = 5 },
                 { .there = { { "q1.service", "Conflicts=z1.service z2.service" } },
-                  .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x*" }, { "c3.service", "Conflicts=x*" } }, .work = 4 },
+                  .known = { { "c1.service", "Conflicts=x*" },
+                             { "c2.service", "Conflicts=x*" },
+                             { "c3.service", "Conflicts=x*" } },
+                  .work = 4 },
                 { .there = { { "q1.service" }, { "q2.service" }, { "q3.service" } },
-                  .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x*" }, { "c3.service", "Conflicts=x*" } }, .work = 5 },
-                { .there = { { "q1.service" }, { "q2.service" } }, .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x.service" } },
+                  .known = { { "c1.service", "Conflicts=x*" },
+                             { "c2.service", "Conflicts=x*" },
+                             { "c3.service", "Conflicts=x*" } },
+                  .work = 5 },
+                { .there = { { "q1.service" }, { "q2.service" } },
+                  .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x.service" } },
                   .work = 6 },
                 { .known = { { "c1.service", "Conflicts=x?y" } }, .work = 1 },
                 /* A long comparison, wherever it is made. */
-                { .there = { { "b1.service" } }, .known = { { LONG_NAME } }, .options = "Conflicts=a*bbbbbbbbbbbbbbbbbbbbc", .work = 24 },
-                { .there = { { LONG_NAME } }, .known = { { "ab.service" } }, .options = "Conflicts=a*bbbbbbbbbbbbbbbbbbbbc", .work = 25 },
+                { .there = { { "b1.service" } },
+                  .known = { { LONG_NAME } },
+                  .options = "Conflicts=a*bbbbbbbbbbbbbbbbbbbbc",
+                  .work = 24 },
+                { .there = { { LONG_NAME } },
+                  .known = { { "ab.service" } },
+                  .options = "Conflicts=a*bbbbbbbbbbbbbbbbbbbbc",
+                  .work = 25 },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -412,11 +457,14 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
                 picture_unit(&p, "x.service", rows[i].options ?: "", TARGET_LAUNCHED);
                 assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
                 if (rows[i].decided)
-                        assert_int_equal(scheduler_view_place(view, machine(&p, "A")->id, unit(&p, rows[i].decided)), 0);
+                        assert_int_equal(
+                                scheduler_view_place(view, machine(&p, "A")->id, unit(&p, rows[i].decided)),
+                                0);
                 before = scheduler_view_work(view);
                 (void) scheduler_fits(view, unit(&p, "x.service"), machine(&p, "A"), false, NULL);
                 if (scheduler_view_work(view) - before != rows[i].work)
-                        fail_msg("row %zu: %zu, not %zu", i, scheduler_view_work(view) - before, rows[i].work);
+                        fail_msg("row %zu: %zu, not %zu", i, scheduler_view_work(view) - before,
+                                 rows[i].work);
                 scheduler_view_free(view);
                 picture_free(&p);
         }
@@ -456,7 +504,10 @@ static ClusterUnit *draft(const char *name, const char *options) {
 
 static void drafts_exclude_each_other_as_units_do(void **state) {
         ClusterUnit *drafts[] = {
-                draft("a.service", "Conflicts=b.service"), draft("b.service", ""), draft("c.service", "Conflicts=a*"), draft("web@1.service", "Conflicts=web@*.service"),
+                draft("a.service", "Conflicts=b.service"),
+                draft("b.service", ""),
+                draft("c.service", "Conflicts=a*"),
+                draft("web@1.service", "Conflicts=web@*.service"),
         };
         const ClusterMachine *m;
         SchedulerView *view;
@@ -474,7 +525,8 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
         assert_string_equal(why.message, "a.service runs there and has Conflicts=b.service");
         assert_false(scheduler_fits(view, drafts[2], m, false, &why));
         assert_string_equal(why.message, "Conflicts=a*, and a.service runs there");
-        assert_true(scheduler_fits(view, drafts[3], m, false, NULL)); /* its own former text is no other unit */
+        assert_true(
+                scheduler_fits(view, drafts[3], m, false, NULL)); /* its own former text is no other unit */
         scheduler_view_free(view);
         for (size_t i = 0; i < ELEMENTS(drafts); i++) {
                 unit_free(drafts[i]->unit);
@@ -560,7 +612,8 @@ static const ClusterOrder *model_order(const ClusterUnit *u, const ClusterMachin
         return NULL;
 }
 
-static bool model_yields(const ClusterUnit *u, const ClusterOrder *own, const ClusterUnit *other, const ClusterOrder *others) {
+static bool model_yields(const ClusterUnit *u, const ClusterOrder *own, const ClusterUnit *other,
+                         const ClusterOrder *others) {
         if (u->unit->placement.global != other->unit->placement.global)
                 return u->unit->placement.global;
         if (!own || !others)
@@ -581,7 +634,8 @@ static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterM
 
                 if (other == u || !other->unit || (!order && !(decided && *decided)))
                         continue;
-                if (!placement_conflict(&u->unit->placement, u->name, &other->unit->placement, other->name, NULL))
+                if (!placement_conflict(&u->unit->placement, u->name, &other->unit->placement, other->name,
+                                        NULL))
                         continue;
                 if (!staying || (!stopping && model_yields(u, model_order(u, on), other, order)))
                         return true;
@@ -594,9 +648,11 @@ static bool model_replaced(const Model *m, const ClusterUnit *u, const ClusterMa
                 const bool *decided = model_decided(m, on, other->name);
                 const ClusterOrder *order = model_order(other, on);
 
-                if (other == u || !other->unit || !(decided ? *decided : order && cluster_order_is_active(order)))
+                if (other == u || !other->unit ||
+                    !(decided ? *decided : order && cluster_order_is_active(order)))
                         continue;
-                if (placement_match(&other->unit->placement.replaces, u->name) && !placement_match(&u->unit->placement.replaces, other->name))
+                if (placement_match(&other->unit->placement.replaces, u->name) &&
+                    !placement_match(&u->unit->placement.replaces, other->name))
                         return true;
         }
         return false;
@@ -604,12 +660,25 @@ static bool model_replaced(const Model *m, const ClusterUnit *u, const ClusterMa
 
 static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **state) {
         static const char *const options[] = {
-                "", "", "Global=true", "Conflicts=web@*.service", "Conflicts=web@1.service db.service", "Conflicts=*", "Conflicts=[vw]eb@?.service",
-                "Conflicts=d*\nConflicts=app-2.service", "Conflicts=app-[0-9].service", "Conflicts=\\\\*.service", "Replaces=web@*.service",
-                "Replaces=app-2.service", "Replaces=*b*", "Conflicts=nothing-1-*", "Conflicts=app-*\nGlobal=true",
+                "",
+                "",
+                "Global=true",
+                "Conflicts=web@*.service",
+                "Conflicts=web@1.service db.service",
+                "Conflicts=*",
+                "Conflicts=[vw]eb@?.service",
+                "Conflicts=d*\nConflicts=app-2.service",
+                "Conflicts=app-[0-9].service",
+                "Conflicts=\\\\*.service",
+                "Replaces=web@*.service",
+                "Replaces=app-2.service",
+                "Replaces=*b*",
+                "Conflicts=nothing-1-*",
+                "Conflicts=app-*\nGlobal=true",
         };
         static const char *const names[] = {
-                "web@1.service", "web@2.service", "web@3.service", "db.service", "app-1.service", "app-2.service", "app-3.service", "x.service", "w.service",
+                "web@1.service", "web@2.service", "web@3.service", "db.service", "app-1.service",
+                "app-2.service", "app-3.service", "x.service",     "w.service",
         };
         static const char *const machines[] = { "A", "B", "C" };
         unsigned conflicts = 0, replaced = 0, asked = 0;
@@ -624,23 +693,28 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
                         picture_machine(&p, machines[i], "", PRESENCE_UP);
                 /* Texts come, change and go. */
                 for (size_t i = 0; i < 2 * ELEMENTS(names); i++)
-                        picture_unit(&p, names[random_below(&random, ELEMENTS(names))], options[random_below(&random, ELEMENTS(options))], TARGET_LAUNCHED);
+                        picture_unit(&p, names[random_below(&random, ELEMENTS(names))],
+                                     options[random_below(&random, ELEMENTS(options))], TARGET_LAUNCHED);
                 for (size_t i = 0; i < 2; i++)
                         picture_destroy(&p, names[random_below(&random, ELEMENTS(names))]);
                 for (size_t i = 0; i < 8; i++) {
                         p.cluster.now_ms += random_below(&random, 2);
-                        picture_order(&p, machines[random_below(&random, ELEMENTS(machines))], names[random_below(&random, ELEMENTS(names))],
+                        picture_order(&p, machines[random_below(&random, ELEMENTS(machines))],
+                                      names[random_below(&random, ELEMENTS(names))],
                                       random_below(&random, _ORDER_MAX));
                 }
                 assert_int_equal(scheduler_view_new(&p.cluster, &m.view), 0);
                 for (m.n = 0; m.n < random_below(&random, MODEL_DECISIONS);) {
-                        const ClusterMachine *on = machine(&p, machines[random_below(&random, ELEMENTS(machines))]);
+                        const ClusterMachine *on = machine(
+                                &p, machines[random_below(&random, ELEMENTS(machines))]);
                         const ClusterUnit *u = unit(&p, names[random_below(&random, ELEMENTS(names))]);
                         bool there = random_below(&random, 2);
 
                         if (!u)
                                 continue;
-                        assert_int_equal(there ? scheduler_view_place(m.view, on->id, u) : scheduler_view_remove(m.view, on->id, u), 0);
+                        assert_int_equal(there ? scheduler_view_place(m.view, on->id, u) :
+                                                 scheduler_view_remove(m.view, on->id, u),
+                                         0);
                         m.decisions[m.n].machine = on;
                         m.decisions[m.n].unit = u;
                         m.decisions[m.n++].there = there;
@@ -650,8 +724,11 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
                                 for (unsigned staying = 0; staying < 2; staying++) {
                                         bool expected = model_conflicts(&m, u, on, staying);
 
-                                        assert_int_equal(scheduler_refusal(m.view, u, on, staying, NULL) == RULE_CONFLICTS, expected);
-                                        assert_int_equal(scheduler_replaced_by(m.view, u, on) != NULL, model_replaced(&m, u, on));
+                                        assert_int_equal(scheduler_refusal(m.view, u, on, staying, NULL) ==
+                                                                 RULE_CONFLICTS,
+                                                         expected);
+                                        assert_int_equal(scheduler_replaced_by(m.view, u, on) != NULL,
+                                                         model_replaced(&m, u, on));
                                         conflicts += expected;
                                         replaced += model_replaced(&m, u, on);
                                         asked++;

@@ -19,8 +19,10 @@
 
 static Text sent; /* to the journal: a line for each field */
 
-int __wrap_sd_journal_sendv_with_location(const char *file, const char *line, const char *function, const struct iovec *iov, int n);
-int __wrap_sd_journal_sendv_with_location(const char *file, const char *line, const char *function, const struct iovec *iov, int n) {
+int __wrap_sd_journal_sendv_with_location(const char *file, const char *line, const char *function,
+                                          const struct iovec *iov, int n);
+int __wrap_sd_journal_sendv_with_location(const char *file, const char *line, const char *function,
+                                          const struct iovec *iov, int n) {
         for (int i = 0; i < n; i++) {
                 text_append_bytes(&sent, iov[i].iov_base, iov[i].iov_len);
                 text_append_char(&sent, '\n');
@@ -151,17 +153,22 @@ static void without_a_watchdog_none_is_fed(void **state) {
 /* -- The journal -- */
 
 static void a_message_goes_to_the_journal_with_its_fields(void **state) {
-        LogFields all = { .unit = "a.service", .machine = "m1", .index = 7, .term = 3, .error = -5, .message_id = "0123" };
+        LogFields all = {
+                .unit = "a.service", .machine = "m1", .index = 7, .term = 3, .error = -5, .message_id = "0123"
+        };
         static char long_text[3000];
         struct stat st;
         char stream[100];
 
         assert_int_equal(fstat(STDERR_FILENO, &st), 0);
-        snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long) st.st_dev, (unsigned long long) st.st_ino);
+        snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long) st.st_dev,
+                 (unsigned long long) st.st_ino);
         assert_int_equal(setenv("JOURNAL_STREAM", stream, true), 0);
         text_clear(&sent);
         service_log(NULL, LOG_NOTICE, &all, "it is said");
-        assert_string_equal(sent.chars, "MESSAGE=it is said\nPRIORITY=5\nFLEET_UNIT=a.service\nFLEET_MACHINE=m1\nFLEET_INDEX=7\nFLEET_TERM=3\nERRNO=5\n"
+        assert_string_equal(sent.chars, "MESSAGE=it is "
+                                        "said\nPRIORITY=5\nFLEET_UNIT=a.service\nFLEET_MACHINE=m1\nFLEET_"
+                                        "INDEX=7\nFLEET_TERM=3\nERRNO=5\n"
                                         "MESSAGE_ID=0123\n");
         text_clear(&sent);
         service_log(NULL, LOG_ERR, &(LogFields) { .error = 1 }, "it failed");
@@ -183,8 +190,10 @@ static void without_a_journal_a_message_is_a_line_of_standard_error(void **state
 
         assert_non_null(freopen(path, "w", stderr));
         assert_int_equal(fstat(STDERR_FILENO, &st), 0);
-        snprintf(streams[1], sizeof(streams[1]), "%llu:%llu", (unsigned long long) st.st_dev + 1, (unsigned long long) st.st_ino);
-        snprintf(streams[2], sizeof(streams[2]), "%llu:%llu", (unsigned long long) st.st_dev, (unsigned long long) st.st_ino + 1);
+        snprintf(streams[1], sizeof(streams[1]), "%llu:%llu", (unsigned long long) st.st_dev + 1,
+                 (unsigned long long) st.st_ino);
+        snprintf(streams[2], sizeof(streams[2]), "%llu:%llu", (unsigned long long) st.st_dev,
+                 (unsigned long long) st.st_ino + 1);
         snprintf(streams[3], sizeof(streams[3]), "%llu", (unsigned long long) st.st_dev);
         for (size_t i = 0; i < ELEMENTS(streams); i++) {
                 if (streams[i][0])

@@ -1,5 +1,5 @@
-/* One session over a stream that the test plays: what it says and how it ends where a write fails, the other side stalls or lies, and
- * memory is short. */
+/* One session over a stream that the test plays: what it says and how it ends where a write fails, the other
+ * side stalls or lies, and memory is short. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -54,7 +54,11 @@ static size_t bench_queued(const Stream *s) {
 }
 
 static const StreamOps stream_ops = {
-        .write = bench_write, .pause = bench_pause, .close = bench_close, .finish = bench_finish, .queued = bench_queued,
+        .write = bench_write,
+        .pause = bench_pause,
+        .close = bench_close,
+        .finish = bench_finish,
+        .queued = bench_queued,
 };
 
 static void on_hello(void *userdata, PeerSession *s) {
@@ -73,14 +77,16 @@ static void on_gone(void *userdata, PeerSession *s) {
         ((Bench *) userdata)->gone = true;
 }
 
-static void on_other(void *userdata, PeerSession *s) {
-}
+static void on_other(void *userdata, PeerSession *s) {}
 
-static void on_frame(void *userdata, PeerSession *s, const Frame *frame) {
-}
+static void on_frame(void *userdata, PeerSession *s, const Frame *frame) {}
 
 static const SessionEvents events = {
-        .on_hello = on_hello, .on_frame = on_frame, .on_pong = on_other, .on_end = on_end, .on_gone = on_gone,
+        .on_hello = on_hello,
+        .on_frame = on_frame,
+        .on_pong = on_other,
+        .on_end = on_end,
+        .on_gone = on_gone,
 };
 
 static PeerHello hello_of(char digit, uint64_t nonce) {
@@ -94,7 +100,8 @@ static PeerHello hello_of(char digit, uint64_t nonce) {
 }
 
 static int begin(Bench *b, bool dialed) {
-        *b = (Bench) { .stream = { .ops = &stream_ops, .peer_address = "127.0.0.1:1" }, .write_error = b->write_error };
+        *b = (Bench) { .stream = { .ops = &stream_ops, .peer_address = "127.0.0.1:1" },
+                       .write_error = b->write_error };
         manual_loop_init(&b->loop, 1);
         b->self = hello_of('a', 1);
         b->other = hello_of('b', 2);

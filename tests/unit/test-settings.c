@@ -48,7 +48,13 @@ static void config(Room *room, const char *text) {
 
 /* Reads the file and at most three more options (NULL ends them). */
 static int told(Room *room, const char *a, const char *b, const char *c) {
-        char *argv[] = { (char *) "--help" /* its own name is no option */, room->option, (char *) MACHINE, (char *) a, (char *) b, (char *) c, NULL };
+        char *argv[] = { (char *) "--help" /* its own name is no option */,
+                         room->option,
+                         (char *) MACHINE,
+                         (char *) a,
+                         (char *) b,
+                         (char *) c,
+                         NULL };
         int argc = 3;
 
         while (argv[argc])
@@ -87,9 +93,12 @@ static void every_kind_of_value_is_read_from_the_file(void **state) {
         Room *room = *state;
         const Settings *s = &room->settings;
 
-        config(room, "# a comment\n[Fleetd]\nName=alpha\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380, 10.0.0.3:2380\nJoin=10.0.0.3:2380\n"
-                     "Metadata=disk=ssd,zone=a\nMetadata=zone=b\nAgent=no\nBrakeSec=2min\nQuota=16M\nClientAccess=read-only\nVoters=1\nListenClient=off\n"
-                     "AdvertiseClient=http://10.0.0.1:2379\n");
+        config(room,
+               "# a comment\n[Fleetd]\nName=alpha\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380, "
+               "10.0.0.3:2380\nJoin=10.0.0.3:2380\n"
+               "Metadata=disk=ssd,zone=a\nMetadata=zone=b\nAgent=no\nBrakeSec=2min\nQuota=16M\nClientAccess="
+               "read-only\nVoters=1\nListenClient=off\n"
+               "AdvertiseClient=http://10.0.0.1:2379\n");
         assert_int_equal(told(room, NULL, NULL, NULL), 0);
         assert_string_equal(s->name, "alpha");
         assert_string_equal(s->listen_peer, "10.0.0.1:2380");
@@ -130,7 +139,8 @@ static void lists_of_the_command_line_replace_those_of_the_file(void **state) {
 static void an_empty_value_in_the_file_clears_a_list(void **state) {
         Room *room = *state;
 
-        config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380\nJoin=\nMetadata=a=1\nMetadata=\n");
+        config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/"
+                     "k\nJoin=10.0.0.2:2380\nJoin=\nMetadata=a=1\nMetadata=\n");
         assert_int_equal(told(room, NULL, NULL, NULL), 0);
         assert_int_equal(room->settings.join.n, 0);
         assert_int_equal(room->settings.metadata.n, 0);
@@ -141,16 +151,20 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
                 const char *text, *sentence;
         } rows[] = {
                 { "[Fleetd]\nNmae=x\n", "fleetd.conf: line 2: unknown setting Nmae=; see fleetd.conf(5)" },
-                { "[Fleet]\nName=x\n", "fleetd.conf: line 2: unknown section [Fleet]; settings stand in [Fleetd]" },
+                { "[Fleet]\nName=x\n",
+                  "fleetd.conf: line 2: unknown section [Fleet]; settings stand in [Fleetd]" },
                 { "Name=x\n", "line 1: " },
                 { "[Fleetd]\nName=a b\n", "fleetd.conf: line 2: Name=: expected a host name" },
-                { "[Fleetd]\n\nAgent=maybe\n", "fleetd.conf: line 3: Agent=: expected yes or no, not 'maybe'" },
+                { "[Fleetd]\n\nAgent=maybe\n",
+                  "fleetd.conf: line 3: Agent=: expected yes or no, not 'maybe'" },
                 { "[Fleetd]\nListenClient=2379\n", "line 2: ListenClient=: expected ADDR:PORT" },
                 { "[Fleetd]\nListenClient=127.0.0.1:99999\n", "expected ADDR:PORT" },
-                { "[Fleetd]\nAdvertiseClient=10.0.0.1:2379\n", "AdvertiseClient=: expected http://HOST:PORT, for example http://10.0.0.1:2379, not" },
+                { "[Fleetd]\nAdvertiseClient=10.0.0.1:2379\n",
+                  "AdvertiseClient=: expected http://HOST:PORT, for example http://10.0.0.1:2379, not" },
                 { "[Fleetd]\nAdvertiseClient=http://10.0.0.1:2379/\n", "expected http://HOST:PORT" },
                 { "[Fleetd]\nAdvertiseClient=http://10.0.0.1\n", "expected http://HOST:PORT" },
-                { "[Fleetd]\nJoin=10.0.0.1:2380 nowhere\n", "Join=: expected ADDR:PORT, for example 10.0.0.1:2380, not 'nowhere'" },
+                { "[Fleetd]\nJoin=10.0.0.1:2380 nowhere\n",
+                  "Join=: expected ADDR:PORT, for example 10.0.0.1:2380, not 'nowhere'" },
                 { "[Fleetd]\nStateDirectory=var\n", "expected an absolute path, not 'var'" },
                 { "[Fleetd]\nQuota=many\n", "expected a size, for example 256M" },
                 { "[Fleetd]\nBrakeSec=soon\n", "expected a time span, for example 30s" },
@@ -218,8 +232,10 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
         Room *room = *state;
         const Settings *s = &room->settings;
 
-        config(room, "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec=2min\nLimitBufferSize=1G\n");
-        assert_int_equal(told(room, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms", "--limit-fields=8"), 0);
+        config(room, "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec="
+                     "2min\nLimitBufferSize=1G\n");
+        assert_int_equal(
+                told(room, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms", "--limit-fields=8"), 0);
         assert_int_equal(s->limits.key_size, 64);
         assert_int_equal(s->limits.watches, 7);
         assert_int_equal(s->limits.answer_nodes, 1000);
@@ -262,7 +278,8 @@ static bool names(const Names *got, const char *wanted) {
         char text[300] = "";
 
         for (size_t i = 0; i < got->n; i++)
-                snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? " " : "", got->items[i]);
+                snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? " " : "",
+                         got->items[i]);
         return streq(text, wanted);
 }
 
@@ -276,8 +293,10 @@ static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(vo
         running = room->settings;
         room->settings = (Settings) {};
 
-        config(room, "[Fleetd]\nMetadata=disk=hdd\nBrakeSec=5s\nLimitValueSize=2K\nDebug=yes\nListenClient=127.0.0.1:4001\nAgent=no\n"
-                     "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://10.0.0.1:2379\nStateDirectory=/state\n");
+        config(room, "[Fleetd]\nMetadata=disk=hdd\nBrakeSec=5s\nLimitValueSize=2K\nDebug=yes\nListenClient="
+                     "127.0.0.1:4001\nAgent=no\n"
+                     "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://"
+                     "10.0.0.1:2379\nStateDirectory=/state\n");
         assert_int_equal(told(room, NULL, NULL, NULL), 0);
         assert_int_equal(settings_take(&running, &room->settings, &taken, &restart), 0);
         assert_true(names(&taken, "AdvertiseClient Metadata BrakeSec LimitValueSize Debug"));
@@ -315,8 +334,10 @@ static void warned(void *userdata, int priority, const LogFields *fields, const 
 
 static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state) {
         Room *room = *state;
-        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"), *before = scratch_path(dir, "10-a.conf"),
-                            *dangling = scratch_path(dir, "20-b.conf"), *after = scratch_path(dir, "30-c.conf");
+        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
+                            *before = scratch_path(dir, "10-a.conf"),
+                            *dangling = scratch_path(dir, "20-b.conf"),
+                            *after = scratch_path(dir, "30-c.conf");
         char warning[600] = "";
 
         config(room, "");
@@ -341,8 +362,10 @@ static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state)
 /* As systemd reads its own. */
 static void a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out(void **state) {
         Room *room = *state;
-        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"), *elsewhere = scratch_path(room->scratch, "elsewhere"),
-                            *link = scratch_path(dir, "10-a.conf"), *masked = scratch_path(dir, "20-b.conf"), *self = scratch_path(dir, "30-c.conf");
+        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
+                            *elsewhere = scratch_path(room->scratch, "elsewhere"),
+                            *link = scratch_path(dir, "10-a.conf"), *masked = scratch_path(dir, "20-b.conf"),
+                            *self = scratch_path(dir, "30-c.conf");
 
         config(room, "");
         assert_int_equal(told(room, NULL, NULL, NULL), 0);
@@ -370,22 +393,34 @@ static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
         } rows[] = {
                 { "quota-keys", AT(quota_keys), 0, "0", NULL, "1000000000", "1000000001", 0, 1000000000 },
                 { "limit-key-size", AT(limits.key_size), 8192, "64", "63", "8K", "8193", 64, 8192 },
-                { "limit-value-size", AT(limits.value_size), 240 * 1024, "1K", "1023", "240K", "245761", 1024, 240 * 1024 },
-                { "limit-body-size", AT(limits.body_size), 2 << 20, "64K", "65535", "16M", "16777217", 65536, 16 << 20 },
-                { "limit-answer-nodes", AT(limits.answer_nodes), 100000, "1000", "999", "10000000", "10000001", 1000, 10000000 },
-                { "limit-answer-size", AT(limits.answer_size), 32 << 20, "1M", "1048575", "64M", "4294967297", 1 << 20, 64 << 20 },
+                { "limit-value-size", AT(limits.value_size), 240 * 1024, "1K", "1023", "240K", "245761", 1024,
+                  240 * 1024 },
+                { "limit-body-size", AT(limits.body_size), 2 << 20, "64K", "65535", "16M", "16777217", 65536,
+                  16 << 20 },
+                { "limit-answer-nodes", AT(limits.answer_nodes), 100000, "1000", "999", "10000000",
+                  "10000001", 1000, 10000000 },
+                { "limit-answer-size", AT(limits.answer_size), 32 << 20, "1M", "1048575", "64M", "4294967297",
+                  1 << 20, 64 << 20 },
                 { "limit-watches", AT(limits.watches), 100000, "1", "0", "100000", "100001", 1, 100000 },
-                { "limit-connections", AT(http.connections), 10000, "16", "15", "1000000", "1000001", 16, 1000000 },
-                { "limit-connections-per-client", AT(http.connections_per_client), 0, "0", NULL, "1000000", "1000001", 0, 1000000 },
-                { "limit-line-size", AT(http.line_size), 16 << 10, "1K", "1023", "32K", "65537", 1024, 32 << 10 },
-                { "limit-head-size", AT(http.head_size), 32 << 10, "16K", "2047", "256K", "262145", 16 << 10, 256 << 10 },
+                { "limit-connections", AT(http.connections), 10000, "16", "15", "1000000", "1000001", 16,
+                  1000000 },
+                { "limit-connections-per-client", AT(http.connections_per_client), 0, "0", NULL, "1000000",
+                  "1000001", 0, 1000000 },
+                { "limit-line-size", AT(http.line_size), 16 << 10, "1K", "1023", "32K", "65537", 1024,
+                  32 << 10 },
+                { "limit-head-size", AT(http.head_size), 32 << 10, "16K", "2047", "256K", "262145", 16 << 10,
+                  256 << 10 },
                 { "limit-fields", AT(http.fields), 64, "8", "7", "1000", "1001", 8, 1000 },
-                { "limit-ahead-size", AT(http.ahead_size), 64 << 10, "1K", "1023", "16M", "16777217", 1024, 16 << 20 },
-                { "limit-backlog-size", AT(http.backlog_size), 256 << 10, "16K", "16383", "64M", "67108865", 16 << 10, 64 << 20 },
-                { "limit-buffer-size", AT(http.buffer_size), 64 << 20, "32M", "1048575", "16G", "17179869185", 32 << 20, 16ull << 30 },
+                { "limit-ahead-size", AT(http.ahead_size), 64 << 10, "1K", "1023", "16M", "16777217", 1024,
+                  16 << 20 },
+                { "limit-backlog-size", AT(http.backlog_size), 256 << 10, "16K", "16383", "64M", "67108865",
+                  16 << 10, 64 << 20 },
+                { "limit-buffer-size", AT(http.buffer_size), 64 << 20, "32M", "1048575", "16G", "17179869185",
+                  32 << 20, 16ull << 30 },
                 { "limit-head-sec", AT(http.head_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
                 { "limit-body-sec", AT(http.body_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
-                { "limit-answer-sec", AT(http.answer_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+                { "limit-answer-sec", AT(http.answer_ms), 10000, "100ms", "99ms", "10min", "601s", 100,
+                  600000 },
                 { "limit-idle-sec", AT(http.idle_ms), 60000, "100ms", "99ms", "1d", "86401s", 100, 86400000 },
                 { "brake-sec", AT(brake_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
                 { "boot-wait-sec", AT(boot_wait_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
@@ -401,7 +436,8 @@ static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
                 const uint64_t values[] = { rows[i].usual, rows[i].least_value, rows[i].most_value };
 
                 for (size_t k = 0; k < ELEMENTS(given); k++) {
-                        bool buffer = streq(rows[i].option, "limit-answer-size") && k == 2; /* it bounds the other */
+                        bool buffer = streq(rows[i].option, "limit-answer-size") &&
+                                      k == 2; /* it bounds the other */
                         char option[100];
 
                         if (k > 0 && !given[k])
@@ -412,22 +448,28 @@ static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
                                 assert_refused(room, rows[i].option);
                                 continue;
                         }
-                        if (told(room, k > 0 ? option : NULL, buffer ? "--limit-buffer-size=64M" : NULL, NULL) < 0)
+                        if (told(room, k > 0 ? option : NULL, buffer ? "--limit-buffer-size=64M" : NULL,
+                                 NULL) < 0)
                                 fail_msg("%s: %s", option, room->err.message);
                         if (*(uint64_t *) ((char *) &room->settings + rows[i].at) != values[k])
                                 fail_msg("%s is not %llu", option, (unsigned long long) values[k]);
                 }
         }
         /* Together. */
-        assert_int_equal(told(room, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL), -EINVAL);
-        assert_int_equal(told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2097151"), -EINVAL);
-        assert_int_equal(told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2M"), 0);
+        assert_int_equal(told(room, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL),
+                         -EINVAL);
+        assert_int_equal(
+                told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2097151"),
+                -EINVAL);
+        assert_int_equal(
+                told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2M"), 0);
         assert_int_equal(told(room, "--limit-line-size=16K", "--limit-head-size=16383", NULL), -EINVAL);
         assert_int_equal(told(room, "--limit-line-size=16K", "--limit-head-size=16K", NULL), 0);
         assert_int_equal(told(room, "--limit-line-size=1K", "--limit-head-size=2K", NULL), 0);
         assert_int_equal(told(room, "--limit-line-size=64K", "--limit-head-size=64K", NULL), 0);
         assert_int_equal(told(room, "--limit-answer-size=4G", "--limit-buffer-size=4G", NULL), 0);
-        assert_int_equal(told(room, "--limit-answer-size=1M", "--limit-body-size=64K", "--limit-buffer-size=1M"), 0);
+        assert_int_equal(
+                told(room, "--limit-answer-size=1M", "--limit-body-size=64K", "--limit-buffer-size=1M"), 0);
 }
 
 static void every_path_and_name_has_its_place(void **state) {
@@ -452,13 +494,25 @@ static void every_path_and_name_has_its_place(void **state) {
         };
 #undef AT
         static const char *const refused[] = {
-                "--advertise-client=http://h:65536", "--advertise-client=http://h:0", "--advertise-client=http://:1",
+                "--advertise-client=http://h:65536",
+                "--advertise-client=http://h:0",
+                "--advertise-client=http://:1",
                 "--advertise-client=http://h",
-                "--advertise-client=ftp://h:1", "--advertise-client=http://a b:1", "--advertise-client=http://h:x",
-                "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "--name=a/b", "--listen-peer=[::]:1",
-                "--backup=", "--restore=", "--force", "--voters=x", "--agent=", "--config",
+                "--advertise-client=ftp://h:1",
+                "--advertise-client=http://a b:1",
+                "--advertise-client=http://h:x",
+                "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                "--name=a/b",
+                "--listen-peer=[::]:1",
+                "--backup=",
+                "--restore=",
+                "--force",
+                "--voters=x",
+                "--agent=",
+                "--config",
         };
-        static const char long_name[] = "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        static const char long_name[] =
+                "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         char long_url[240] = "--advertise-client=http://";
         Room *room = *state;
 
@@ -533,10 +587,11 @@ static void drop_ins_are_read_in_order_and_counted(void **state) {
 
 static void the_source_of_the_settings_is_named(void **state) {
         static char *const without[] = { (char *) "fleetd", (char *) "--agent=no" };
-        static char *const with[] = { (char *) "fleetd", (char *) "--config=/a", (char *) "--config", (char *) "/b",
-                                      (char *) "--agent=no" };
+        static char *const with[] = { (char *) "fleetd", (char *) "--config=/a", (char *) "--config",
+                                      (char *) "/b", (char *) "--agent=no" };
 
-        assert_string_equal(settings_source(2, without), "/etc/fleet/fleetd.conf and /etc/fleet/fleetd.conf.d");
+        assert_string_equal(settings_source(2, without),
+                            "/etc/fleet/fleetd.conf and /etc/fleet/fleetd.conf.d");
         assert_string_equal(settings_source(5, with), "/b");
         assert_string_equal(settings_source(2, with), "/a");
 }

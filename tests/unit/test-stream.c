@@ -86,7 +86,8 @@ static void bytes_go_both_ways_and_nothing_is_told_from_inside_a_call(void **sta
         end_send(&client, "to the server");
         end_send(&server, "to the client");
         assert_string_equal(end_text(&client), "");
-        RUN_UNTIL(pair, streq(end_text(&server), "to the server") && streq(end_text(&client), "to the client"));
+        RUN_UNTIL(pair,
+                  streq(end_text(&server), "to the server") && streq(end_text(&client), "to the client"));
         stream_close(client.stream);
         assert_false(client.closed);
         RUN_UNTIL(pair, client.closed && server.finished);
@@ -145,8 +146,9 @@ static void tcp_sockets_are_tuned_and_probed_more_often_where_somebody_asks_for_
         static const struct {
                 int level, option, value, asked;
         } options[] = {
-                { IPPROTO_TCP, TCP_NODELAY, 1, 1 },    { IPPROTO_TCP, TCP_NOTSENT_LOWAT, 131072, 131072 }, { SOL_SOCKET, SO_KEEPALIVE, 1, 1 },
-                { IPPROTO_TCP, TCP_KEEPIDLE, 15, 1 },  { IPPROTO_TCP, TCP_KEEPINTVL, 5, 1 },               { IPPROTO_TCP, TCP_KEEPCNT, 3, 5 },
+                { IPPROTO_TCP, TCP_NODELAY, 1, 1 },   { IPPROTO_TCP, TCP_NOTSENT_LOWAT, 131072, 131072 },
+                { SOL_SOCKET, SO_KEEPALIVE, 1, 1 },   { IPPROTO_TCP, TCP_KEEPIDLE, 15, 1 },
+                { IPPROTO_TCP, TCP_KEEPINTVL, 5, 1 }, { IPPROTO_TCP, TCP_KEEPCNT, 3, 5 },
         };
         struct tcp_info info = {};
         Pair *pair = *state;
@@ -154,15 +156,19 @@ static void tcp_sockets_are_tuned_and_probed_more_often_where_somebody_asks_for_
         int fd = listen_tcp(pair);
 
         assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &(socklen_t) { sizeof(info) }), 0);
-        assert_true(info.tcpi_sacked == 1024 || info.tcpi_sacked == 128); /* of a listening socket: its backlog, up to the kernel's own limit */
+        assert_true(info.tcpi_sacked == 1024 ||
+                    info.tcpi_sacked ==
+                            128); /* of a listening socket: its backlog, up to the kernel's own limit */
         connect_both(pair, &ends[0], &ends[1]);
         for (size_t e = 0; e < ELEMENTS(ends); e++) {
                 fd = fd_of(ends[e].stream);
                 for (size_t i = 0; i < ELEMENTS(options); i++)
-                        assert_int_equal(option_of(fd, options[i].level, options[i].option), options[i].value);
+                        assert_int_equal(option_of(fd, options[i].level, options[i].option),
+                                         options[i].value);
                 (void) stream_kernel_silent_ms(ends[e].stream);
                 for (size_t i = 0; i < ELEMENTS(options); i++)
-                        assert_int_equal(option_of(fd, options[i].level, options[i].option), options[i].asked);
+                        assert_int_equal(option_of(fd, options[i].level, options[i].option),
+                                         options[i].asked);
                 assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int) { 7 }, sizeof(int)), 0);
                 (void) stream_kernel_silent_ms(ends[e].stream); /* that is done once */
                 assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPCNT), 7);
@@ -191,7 +197,8 @@ static void tcp_of_version_6_has_its_addresses_in_brackets(void **state) {
         close(fd);
         pair->net->ops->unlisten(pair->net, pair->listener);
         snprintf(pair->address, sizeof(pair->address), "[::]:%u", ntohs(port));
-        if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) < 0)
+        if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) <
+            0)
                 fail_msg("%s", err.message);
         snprintf(pair->address, sizeof(pair->address), "[::1]:%u", ntohs(port));
         connect_both(pair, &client, &server);
@@ -202,7 +209,11 @@ static void tcp_of_version_6_has_its_addresses_in_brackets(void **state) {
 
         /* That it listens on all of version 6 takes nothing of version 4. */
         fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(bind(fd, (struct sockaddr *) &(struct sockaddr_in) { .sin_family = AF_INET, .sin_port = port }, sizeof(struct sockaddr_in)), 0);
+        assert_int_equal(
+                bind(fd,
+                     (struct sockaddr *) &(struct sockaddr_in) { .sin_family = AF_INET, .sin_port = port },
+                     sizeof(struct sockaddr_in)),
+                0);
         close(fd);
 }
 
@@ -216,16 +227,21 @@ static void a_port_is_listened_on_again_while_old_connections_end(void **state) 
         listen_tcp(pair);
         pair->net->ops->unlisten(pair->net, TAKE_PTR(pair->listener));
         turn(pair, 2);
-        assert_int_equal(pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err), 0);
+        assert_int_equal(pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair,
+                                                &pair->listener, &err),
+                         0);
         connect_both(pair, &client, &server);
         end_done(&server); /* who ends it first waits for late packets */
         RUN_UNTIL(pair, client.finished);
         end_done(&client);
-        assert_int_equal(pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err), -EADDRINUSE);
+        assert_int_equal(
+                pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err),
+                -EADDRINUSE);
         assert_non_null(strstr(err.message, "somebody else does already"));
         pair->net->ops->unlisten(pair->net, TAKE_PTR(pair->listener));
         turn(pair, 2);
-        if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) < 0)
+        if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) <
+            0)
                 fail_msg("%s", err.message);
 }
 
@@ -329,7 +345,8 @@ static void a_finished_stream_waits_two_seconds_for_the_other_sides_end(void **s
         assert_true(uv_of(server.stream)->reading || uv_is_active(&uv_of(server.stream)->uv.handle));
         linger = uv_of(server.stream)->linger;
         assert_non_null(linger);
-        assert_true(linger->due_ms > loop_now_ms(pair->loop) && linger->due_ms <= loop_now_ms(pair->loop) + 2000 + pair->loop->grain_ms);
+        assert_true(linger->due_ms > loop_now_ms(pair->loop) &&
+                    linger->due_ms <= loop_now_ms(pair->loop) + 2000 + pair->loop->grain_ms);
         turn(pair, 3);
         assert_false(server.closed);
         assert_int_equal(timer_start(linger, pair->loop, 1), 0); /* as if they had passed */
@@ -437,7 +454,8 @@ static int connect_raw_tcp(Pair *pair, End *e, bool accepted) {
 
                 snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(a.sin_port));
                 *e = (End) { .pair = pair, .connect_error = 1 };
-                assert_non_null(pair->net->ops->connect(pair->net, address, 5000, end_on_connected, e, &error));
+                assert_non_null(
+                        pair->net->ops->connect(pair->net, address, 5000, end_on_connected, e, &error));
                 RUN_UNTIL(pair, e->connect_error != 1);
                 fd = accept(door, NULL, NULL);
                 close(door);
@@ -573,7 +591,10 @@ static void named_on_accepted(void *userdata, Stream *s) {
 /* What a long turn is blamed on. */
 static void the_figures_of_a_turn_have_the_names_of_streams(void **state) {
         enum { SIZE = 1000000 };
-        static const StreamEvents events = { .on_read = named_on_read, .on_drain = named_on_drain, .on_close = named_on_close, .name = "named" };
+        static const StreamEvents events = { .on_read = named_on_read,
+                                             .on_drain = named_on_drain,
+                                             .on_close = named_on_close,
+                                             .name = "named" };
         static const StreamEvents no_drain = { .on_read = named_on_read, .on_close = named_on_close };
         struct sockaddr_un a = { .sun_family = AF_UNIX };
         Pair *pair = *state;
@@ -626,7 +647,8 @@ static void the_figures_of_a_turn_have_the_names_of_streams(void **state) {
         snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", path);
         door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         assert_int_equal(bind(door, (struct sockaddr *) &a, sizeof(a)), 0);
-        assert_non_null(pair->net->ops->connect(pair->net, path, 5000, named_on_connected, &n, &error)); /* nobody listens */
+        assert_non_null(pair->net->ops->connect(pair->net, path, 5000, named_on_connected, &n,
+                                                &error)); /* nobody listens */
         RUN_UNTIL(pair, n.n == 5);
         assert_string_equal(loop_turns(pair->loop)->longest, "connect");
         assert_int_equal(listen(door, 5), 0);
@@ -673,7 +695,10 @@ static void crowd_on_accepted(void *userdata, Stream *s) {
 
 /* Some of them in a turn, so that others have theirs between; and none is taken twice. */
 static void a_crowd_at_the_door_is_let_in_completely(void **state) {
-        enum { N = 200, PER_TURN = 64 + 1 }; /* one more is taken at the end of the turn; newer versions of libuv take one in each turn */
+        enum {
+                N = 200,
+                PER_TURN = 64 + 1
+        }; /* one more is taken at the end of the turn; newer versions of libuv take one in each turn */
         Pair *pair = *state;
         Crowd crowd = { .pair = pair };
         struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -725,7 +750,9 @@ static void a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is
         End client;
         int fd;
 
-        assert_int_equal(pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err), -EADDRINUSE);
+        assert_int_equal(
+                pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err),
+                -EADDRINUSE);
         assert_non_null(strstr(err.message, "somebody else does already"));
 
         snprintf(pair->address, sizeof(pair->address), "%s/stale", pair->folder);
@@ -733,7 +760,8 @@ static void a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
         close(fd);
-        assert_int_equal(pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err), 0);
+        assert_int_equal(
+                pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err), 0);
         end_connect(&client, pair);
         end_done(&client);
         pair->net->ops->unlisten(pair->net, second);
@@ -776,7 +804,8 @@ static void a_path_is_as_long_as_the_kernel_takes_it(void **state) {
                 r = pair->net->ops->listen(pair->net, path, pair_on_accepted, pair, &l, &err);
                 assert_int_equal(r, expected);
                 if (r < 0) {
-                        assert_null(pair->net->ops->connect(pair->net, path, 1000, end_on_connected, &e, &error));
+                        assert_null(
+                                pair->net->ops->connect(pair->net, path, 1000, end_on_connected, &e, &error));
                         assert_int_equal(error, expected);
                         continue;
                 }
@@ -800,11 +829,13 @@ static void what_is_no_socket_cannot_be_listened_on(void **state) {
         Pair *pair = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                int fd = rows[i].domain ? socket(rows[i].domain, rows[i].type | SOCK_CLOEXEC, 0) : open("/dev/null", O_RDONLY | O_CLOEXEC);
+                int fd = rows[i].domain ? socket(rows[i].domain, rows[i].type | SOCK_CLOEXEC, 0) :
+                                          open("/dev/null", O_RDONLY | O_CLOEXEC);
                 Listener *l = NULL;
                 Error err = {};
 
-                assert_int_equal(net_uv_listen_fd(pair->net, fd, pair_on_accepted, pair, &l, &err), rows[i].error);
+                assert_int_equal(net_uv_listen_fd(pair->net, fd, pair_on_accepted, pair, &l, &err),
+                                 rows[i].error);
                 assert_true(starts_with(err.message, rows[i].says));
                 assert_non_null(strstr(err.message, strerror(-rows[i].error)));
                 turn(pair, 2);
@@ -821,12 +852,15 @@ static void a_file_in_the_way_of_a_socket_is_never_removed(void **state) {
 
         snprintf(path, sizeof(path), "%s/file", pair->folder);
         close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-        assert_int_equal(pair->net->ops->listen(pair->net, path, pair_on_accepted, pair, &second, &err), -EADDRINUSE);
+        assert_int_equal(pair->net->ops->listen(pair->net, path, pair_on_accepted, pair, &second, &err),
+                         -EADDRINUSE);
         assert_int_equal(stat(path, &st), 0);
 }
 
 static void an_address_that_is_none_is_refused_with_what_was_expected(void **state) {
-        static const char *const bad[] = { "", "localhost:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:80", "[::1]" };
+        static const char *const bad[] = {
+                "", "localhost:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:80", "[::1]"
+        };
         Pair *pair = *state;
 
         for (size_t i = 0; i < ELEMENTS(bad); i++) {
@@ -834,7 +868,8 @@ static void an_address_that_is_none_is_refused_with_what_was_expected(void **sta
                 Error err = {};
                 int error = 0;
 
-                assert_int_equal(pair->net->ops->listen(pair->net, bad[i], pair_on_accepted, pair, &l, &err), -EINVAL);
+                assert_int_equal(pair->net->ops->listen(pair->net, bad[i], pair_on_accepted, pair, &l, &err),
+                                 -EINVAL);
                 assert_non_null(strstr(err.message, "expected ADDR:PORT"));
                 assert_null(pair->net->ops->connect(pair->net, bad[i], 1000, end_on_connected, NULL, &error));
                 assert_int_equal(error, -EINVAL);

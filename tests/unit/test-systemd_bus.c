@@ -39,14 +39,14 @@ static void on_tick(void *userdata) {
         loop_uv_stop(((Room *) userdata)->uv);
 }
 
-#define UNTIL(room, expression)                                                                  \
-        do {                                                                                     \
-                uint64_t end_ms_ = loop_now_ms((room)->loop) + PATIENCE_MS;                      \
-                while (!(expression)) {                                                          \
-                        assert_true(loop_now_ms((room)->loop) < end_ms_);                        \
-                        assert_int_equal(timer_start(&(room)->tick, (room)->loop, 1), 0);        \
-                        assert_true(loop_uv_run((room)->uv) >= 0);                               \
-                }                                                                                \
+#define UNTIL(room, expression)                                                           \
+        do {                                                                              \
+                uint64_t end_ms_ = loop_now_ms((room)->loop) + PATIENCE_MS;               \
+                while (!(expression)) {                                                   \
+                        assert_true(loop_now_ms((room)->loop) < end_ms_);                 \
+                        assert_int_equal(timer_start(&(room)->tick, (room)->loop, 1), 0); \
+                        assert_true(loop_uv_run((room)->uv) >= 0);                        \
+                }                                                                         \
         } while (false)
 
 /* Everything that is on its way between the two has arrived: a question asked now is answered after it. */
@@ -113,12 +113,19 @@ static int room_setup(void **state) {
         room->generators[1] = room->vendor = scratch_path(room->scratch, "second");
         room->fake = fake_bus_new(room->uv, room->bus_path);
         room->fake->links = room->links;
-        SystemdBusOptions options = { .directory = room->folder, .address = room->fake->address, .quadlets = room->quadlets, .links = room->links, .generators = room->generators };
+        SystemdBusOptions options = { .directory = room->folder,
+                                      .address = room->fake->address,
+                                      .quadlets = room->quadlets,
+                                      .links = room->links,
+                                      .generators = room->generators };
 
         assert_int_equal(systemd_bus_new(&room->systemd, room->loop, &options, &err), 0);
         room->systemd->ops->set_events(room->systemd, &(SystemdEvents) {
-                .on_ready = on_ready, .on_changed = on_changed, .on_job_removed = on_job_removed, .userdata = room,
-        });
+                                                              .on_ready = on_ready,
+                                                              .on_changed = on_changed,
+                                                              .on_job_removed = on_job_removed,
+                                                              .userdata = room,
+                                                      });
         UNTIL(room, room->ready == 1);
         text_clear(&room->fake->said);
         *state = room;
@@ -175,7 +182,9 @@ static void a_listing_tells_state_properties_and_file(void **state) {
         const SystemdUnit *u = room->units;
         FakeUnit *web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", "[Service]\nExecStart=/bin/true\n", 30), 0);
+        assert_int_equal(
+                ops(room)->write_file(room->systemd, "web.service", "[Service]\nExecStart=/bin/true\n", 30),
+                0);
         snprintf(web->fragment, sizeof(web->fragment), "%s/web.service", room->folder);
         web->need_reload = web->job = true;
         web->invocation_size = 16;
@@ -232,7 +241,8 @@ static void a_unit_whose_runtime_link_is_gone_is_nobodys(void **state) {
 
 /* systemd answers for an alias with the Id of the unit, which may be asked for in the same call. */
 static void a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting(void **state) {
-        static const char *const names[] = { "shop.service", "realshop.service", "masked.service", "free.service" };
+        static const char *const names[] = { "shop.service", "realshop.service", "masked.service",
+                                             "free.service" };
         Room *room = *state;
         FakeUnit *shop = fake_bus_unit(room->fake, "realshop.service", "loaded", "active", "running");
         FakeUnit *masked = fake_bus_unit(room->fake, "masked.service", "masked", "inactive", "dead");
@@ -255,7 +265,7 @@ static void a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting(void **
         assert_int_equal(room->units[3].owner, SYSTEMD_ABSENT);
 }
 
-static void a_name_that_an_install_section_takes_from_the_host_is_refused_before_anything_is_linked(void **state) {
+static void a_host_name_in_an_install_section_is_refused_before_anything_is_linked(void **state) {
         static const char *const names[] = { "a.service" };
         static const char text[] = "[Install]\nAlias=hostdb.service\n";
         Room *room = *state;
@@ -266,7 +276,8 @@ static void a_name_that_an_install_section_takes_from_the_host_is_refused_before
         assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
         UNTIL(room, room->done == 1);
         assert_int_equal(room->error, -EEXIST);
-        assert_string_equal(room->sentence, "its [Install] names hostdb.service, which this host has from elsewhere");
+        assert_string_equal(room->sentence,
+                            "its [Install] names hostdb.service, which this host has from elsewhere");
         assert_string_equal(room->fake->said.chars, "");
 
         /* What another unit of ours is called is no matter of the host. */
@@ -277,7 +288,8 @@ static void a_name_that_an_install_section_takes_from_the_host_is_refused_before
         assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
 }
 
-/* It may be stored since a version without that limit, and runs all the same: none of its names becomes one of the host. */
+/* It may be stored since a version without that limit, and runs all the same: none of its names becomes one
+ * of the host. */
 static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled(void **state) {
         static const char *const names[] = { "a.service" };
         Room *room = *state;
@@ -308,7 +320,8 @@ static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_
 }
 
 static void a_staged_text_is_put_in_force_without_being_written_again(void **state) {
-        static const char one[] = "[Service]\nExecStart=/bin/one\n", two[] = "[Service]\nExecStart=/bin/two\n";
+        static const char one[] = "[Service]\nExecStart=/bin/one\n",
+                          two[] = "[Service]\nExecStart=/bin/two\n";
         Room *room = *state;
         _cleanup_free_ char *file = scratch_path(room->folder, "web.service"), *staged = NULL, *text = NULL;
         char temporary[FILE_TEMPORARY_SIZE];
@@ -343,12 +356,15 @@ static void an_exchanged_folder_is_told_before_a_file_is_written_in_it(void **st
         Room *room = *state;
 
         assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
-        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text, strlen(text)), 0); /* none was in it */
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text, strlen(text)),
+                         0); /* none was in it */
         assert_int_equal(room->changed, 0);
         for (unsigned i = 1; i <= 2; i++) {
                 assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
-                assert_int_equal(i == 1 ? ops(room)->write_file(room->systemd, "b.service", text, strlen(text))
-                                        : ops(room)->stage_file(room->systemd, "b.service", text, strlen(text)), -ESTALE);
+                assert_int_equal(
+                        i == 1 ? ops(room)->write_file(room->systemd, "b.service", text, strlen(text)) :
+                                 ops(room)->stage_file(room->systemd, "b.service", text, strlen(text)),
+                        -ESTALE);
                 assert_int_equal(room->changed, i);
                 assert_string_equal(room->last_changed, "all");
         }
@@ -360,8 +376,8 @@ static void an_exchanged_folder_is_told_before_a_file_is_written_in_it(void **st
         assert_int_equal(room->changed, 2);
 }
 
-/* systemd gives the link that "enable" made for an alias as the FragmentPath of that alias: to our file, or to another link to it. The file
- * itself may be gone, with our folder. */
+/* systemd gives the link that "enable" made for an alias as the FragmentPath of that alias: to our file, or
+ * to another link to it. The file itself may be gone, with our folder. */
 static void a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts(void **state) {
         static const char *const names[] = { "a.service" };
         static const char text[] = "[Install]\nAlias=other.service\n";
@@ -412,7 +428,9 @@ static void a_mask_of_the_host_is_not_taken_away(void **state) {
         assert_int_equal(symlink("/dev/null", path), 0);
         assert_int_equal(ops(room)->unlink(room->systemd, names, 3, on_done, room), 0);
         UNTIL(room, room->done == 1);
-        assert_string_equal(room->fake->said.chars, "DisableUnitFiles ours.service; "); /* "none" has no link, as after a boot: systemd would refuse all */
+        assert_string_equal(room->fake->said.chars,
+                            "DisableUnitFiles ours.service; "); /* "none" has no link, as after a boot:
+                                                                   systemd would refuse all */
         for (unsigned i = 0; i < 2; i++) {
                 assert_int_equal(ops(room)->unlink(room->systemd, names + 2, 1, on_done, room), 0);
                 UNTIL(room, room->done == i + 2);
@@ -441,7 +459,7 @@ static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_as
 
 /* CPU time of the whole process, the fake systemd included, for one listing of so many names. */
 static uint64_t list_many(Room *room, size_t n) {
-        char (*texts)[32] = calloc(n, sizeof(*texts));
+        char(*texts)[32] = calloc(n, sizeof(*texts));
         const char **names = calloc(n, sizeof(*names));
         unsigned before = room->listed;
         struct timespec begin, end;
@@ -472,7 +490,8 @@ static void a_listing_costs_in_the_number_of_its_units(void **state) {
 }
 
 static void a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told(void **state) {
-        static const char *const names[] = { "web.container", "web.service", "web.kube", "web.service", "other.service" };
+        static const char *const names[] = { "web.container", "web.service", "web.kube", "web.service",
+                                             "other.service" };
         Room *room = *state;
 
         fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
@@ -632,7 +651,8 @@ static void a_refused_call_says_what_systemd_said(void **state) {
         ops(room)->start(room->systemd, "web.service", on_done, room);
         UNTIL(room, room->done == 1);
         assert_true(room->error < 0);
-        assert_string_equal(room->sentence, "systemd will not start web.service: Unit web.service is masked.");
+        assert_string_equal(room->sentence,
+                            "systemd will not start web.service: Unit web.service is masked.");
         assert_true(ops(room)->is_ready(room->systemd));
 }
 
@@ -645,9 +665,12 @@ static int begin_call(Room *room, const char *verb, size_t n) {
         case 'u':
                 return ops(room)->unlink(room->systemd, names, n, on_done, room);
         case 's':
-                return (streq(verb, "stop") ? ops(room)->stop : ops(room)->start)(room->systemd, names[0], on_done, room);
+                return (streq(verb, "stop") ? ops(room)->stop : ops(room)->start)(room->systemd, names[0],
+                                                                                  on_done, room);
         default:
-                return streq(verb, "reload") ? ops(room)->reload(room->systemd, on_done, room) : ops(room)->reset_failed(room->systemd, names[0], on_done, room);
+                return streq(verb, "reload") ?
+                               ops(room)->reload(room->systemd, on_done, room) :
+                               ops(room)->reset_failed(room->systemd, names[0], on_done, room);
         }
 }
 
@@ -658,15 +681,24 @@ static void each_call_that_is_refused_says_what_was_to_be_done_and_may_succeed_l
                 const char *member, *fail_name, *sentence;
                 int error;
         } rows[] = {
-                { "start", 1, "StartUnit", "org.freedesktop.systemd1.UnitExists", "systemd will not start a.service: no", -EEXIST },
-                { "stop", 1, "StopUnit", "com.example.NotKnown", "systemd will not stop a.service: no", -EIO },
-                { "reset", 1, "ResetFailedUnit", "System.Error.ENOSPC", "systemd will not reset a.service: no", -ENOSPC },
-                { "reload", 1, "Reload", "System.Error.ENOSPC", "systemd will not reload its units: no", -ENOSPC },
-                { "link", 1, "LinkUnitFiles", "org.freedesktop.systemd1.UnitExists", "systemd will not link a.service: no", -EEXIST },
-                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no", -ENOSPC },
-                { "unlink", 2, "DisableUnitFiles", "System.Error.ENOSPC", "systemd will not unlink the units: no", -ENOSPC },
-                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no", -ENOSPC },
-                { "unlink", 1, "DisableUnitFiles", "System.Error.ENOSPC", "systemd will not unlink a.service: no", -ENOSPC },
+                { "start", 1, "StartUnit", "org.freedesktop.systemd1.UnitExists",
+                  "systemd will not start a.service: no", -EEXIST },
+                { "stop", 1, "StopUnit", "com.example.NotKnown", "systemd will not stop a.service: no",
+                  -EIO },
+                { "reset", 1, "ResetFailedUnit", "System.Error.ENOSPC",
+                  "systemd will not reset a.service: no", -ENOSPC },
+                { "reload", 1, "Reload", "System.Error.ENOSPC", "systemd will not reload its units: no",
+                  -ENOSPC },
+                { "link", 1, "LinkUnitFiles", "org.freedesktop.systemd1.UnitExists",
+                  "systemd will not link a.service: no", -EEXIST },
+                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no",
+                  -ENOSPC },
+                { "unlink", 2, "DisableUnitFiles", "System.Error.ENOSPC",
+                  "systemd will not unlink the units: no", -ENOSPC },
+                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no",
+                  -ENOSPC },
+                { "unlink", 1, "DisableUnitFiles", "System.Error.ENOSPC",
+                  "systemd will not unlink a.service: no", -ENOSPC },
         };
         Room *room = *state;
 
@@ -721,7 +753,8 @@ static void linking_enables_what_is_to_be_installed(void **state) {
         char expected[1000];
 
         assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
-        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Install]\nWantedBy=x.target\n", 28), 0);
+        assert_int_equal(
+                ops(room)->write_file(room->systemd, "b.service", "[Install]\nWantedBy=x.target\n", 28), 0);
         ops(room)->link(room->systemd, names, 2, on_done, room);
         UNTIL(room, room->done == 1);
         ops(room)->reload(room->systemd, on_done, room);
@@ -730,8 +763,10 @@ static void linking_enables_what_is_to_be_installed(void **state) {
         UNTIL(room, room->done == 3);
         ops(room)->reset_failed(room->systemd, "a.service", on_done, room);
         UNTIL(room, room->done == 4);
-        snprintf(expected, sizeof(expected), "LinkUnitFiles %s/a.service %s/b.service; EnableUnitFiles %s/b.service; Reload; "
-                 "DisableUnitFiles a.service b.service; ResetFailedUnit a.service; ", room->folder, room->folder, room->folder);
+        snprintf(expected, sizeof(expected),
+                 "LinkUnitFiles %s/a.service %s/b.service; EnableUnitFiles %s/b.service; Reload; "
+                 "DisableUnitFiles a.service b.service; ResetFailedUnit a.service; ",
+                 room->folder, room->folder, room->folder);
         assert_string_equal(room->fake->said.chars, expected);
 }
 
@@ -757,7 +792,8 @@ static void a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of
         static const char *const names[] = { "web.container", "data.volume" };
         Room *room = *state;
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
+                         0);
         assert_int_equal(ops(room)->write_file(room->systemd, "data.volume", "[Volume]\n", 9), 0);
         assert_true(is_offered(room, "web.container"));
 
@@ -770,7 +806,8 @@ static void a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of
         ops(room)->unlink(room->systemd, names, 2, on_done, room);
         UNTIL(room, room->done == 4);
         assert_int_equal(room->error, 0);
-        assert_string_equal(room->fake->said.chars, "StartUnit data-volume.service replace; ResetFailedUnit web.service; Reload; ");
+        assert_string_equal(room->fake->said.chars,
+                            "StartUnit data-volume.service replace; ResetFailedUnit web.service; Reload; ");
         assert_false(is_offered(room, "web.container"));
 }
 
@@ -779,13 +816,15 @@ static void with_units_of_the_other_kind_each_goes_its_way(void **state) {
         Room *room = *state;
         char expected[1000];
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
+                         0);
         assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
         ops(room)->link(room->systemd, names, 2, on_done, room);
         UNTIL(room, room->done == 1);
         ops(room)->unlink(room->systemd, names, 2, on_done, room);
         UNTIL(room, room->done == 2);
-        snprintf(expected, sizeof(expected), "LinkUnitFiles %s/a.service; DisableUnitFiles a.service; Reload; ", room->folder);
+        snprintf(expected, sizeof(expected),
+                 "LinkUnitFiles %s/a.service; DisableUnitFiles a.service; Reload; ", room->folder);
         assert_string_equal(room->fake->said.chars, expected);
 }
 
@@ -794,7 +833,8 @@ static void its_service_is_ours_if_it_was_made_of_our_file(void **state) {
         Room *room = *state;
         SystemdUnit *u = room->units;
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
+                         0);
         web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
         touch(room->scratch, "generated", web->fragment);
         snprintf(web->source, sizeof(web->source), "%s/web.container", room->quadlets);
@@ -807,7 +847,8 @@ static void its_service_is_ours_if_it_was_made_of_our_file(void **state) {
         assert_true(u->owner == SYSTEMD_CONFLICTING && !u->has_file);
 
         /* systemd has read it again as it was generated: the file is newer. */
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
+                         0);
         list(room, "web.container", false);
         assert_true(u->owner == SYSTEMD_OURS && u->need_reload);
 
@@ -825,7 +866,9 @@ static void a_source_that_is_not_ours_is_neither_replaced_nor_removed(void **sta
         Room *room = *state;
         char path[300];
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "other.container", CONTAINER, strlen(CONTAINER)), 0); /* makes the folder */
+        assert_int_equal(
+                ops(room)->write_file(room->systemd, "other.container", CONTAINER, strlen(CONTAINER)),
+                0); /* makes the folder */
         touch(room->quadlets, name, path);
         assert_int_equal(ops(room)->write_file(room->systemd, name, CONTAINER, strlen(CONTAINER)), -EEXIST);
         ops(room)->unlink(room->systemd, &name, 1, on_done, room);
@@ -896,17 +939,21 @@ static void a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit(vo
 /* What a unit is bound to must run, and what it is in conflict with must have ended for good. */
 static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **state) {
         static const struct {
-                const char *kind, *active; /* BindsTo=, Conflicts=, Requires=; the other's state, NULL: there is none */
+                const char *kind,
+                        *active; /* BindsTo=, Conflicts=, Requires=; the other's state, NULL: there is none */
                 bool job, held;
                 const char *other; /* NULL: another service */
         } rows[] = {
-                { "c", "inactive", false, false },  { "c", "failed", false, false },   { "c", "inactive", true, true },
-                { "c", "active", false, true },     { "c", "activating", false, true }, { "c", "deactivating", false, true },
+                { "c", "inactive", false, false },  { "c", "failed", false, false },
+                { "c", "inactive", true, true },    { "c", "active", false, true },
+                { "c", "activating", false, true }, { "c", "deactivating", false, true },
                 { "c", NULL, false, true },         { "c", "active", false, false, "shutdown.target" },
-                { "b", "active", false, false },    { "b", "reloading", false, false }, { "b", "active", true, false },
-                { "b", "inactive", false, true },   { "b", "activating", false, true }, { "b", "failed", false, true },
+                { "b", "active", false, false },    { "b", "reloading", false, false },
+                { "b", "active", true, false },     { "b", "inactive", false, true },
+                { "b", "activating", false, true }, { "b", "failed", false, true },
                 { "b", NULL, false, true },         { "b", "inactive", false, false, "shutdown.target" },
-                { "r", "active", false, false },    { "r", "reloading", false, false }, { "r", "inactive", false, true },
+                { "r", "active", false, false },    { "r", "reloading", false, false },
+                { "r", "inactive", false, true },
         };
         Room *room = *state;
 
@@ -917,7 +964,10 @@ static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **stat
 
                 room->fake->n_units = 0;
                 u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
-                snprintf(rows[i].kind[0] == 'c' ? u->conflicts : rows[i].kind[0] == 'b' ? u->binds_to : u->requires, sizeof(u->conflicts), "%s", name);
+                snprintf(rows[i].kind[0] == 'c' ? u->conflicts :
+                         rows[i].kind[0] == 'b' ? u->binds_to :
+                                                  u->requires,
+                         sizeof(u->conflicts), "%s", name);
                 if (rows[i].active) {
                         other = fake_bus_unit(room->fake, name, "loaded", rows[i].active, "dead");
                         other->job = rows[i].job;
@@ -925,7 +975,8 @@ static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **stat
                 list(room, "web.service", false);
                 assert_int_equal(room->error, 0);
                 if (room->units[0].held != rows[i].held)
-                        fail_msg("%s %s is %s: %s", rows[i].kind, name, rows[i].active ?: "not there", rows[i].held ? "not held" : "held");
+                        fail_msg("%s %s is %s: %s", rows[i].kind, name, rows[i].active ?: "not there",
+                                 rows[i].held ? "not held" : "held");
         }
         /* 64 of them are looked at. */
         for (unsigned n_idle = 63; n_idle < 65; n_idle++) {
@@ -943,15 +994,17 @@ static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **stat
         }
 }
 
-/* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property does. */
+/* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property
+ * does. */
 static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(void **state) {
         static const struct {
                 const char *property, *of;
         } rows[] = {
-                { "FragmentPath", "web.service" }, { "SourcePath", "web.service" }, { "NeedDaemonReload", "web.service" },
-                { "InvocationID", "web.service" }, { "Result", "web.service" },     { "Type", "web.service" },
-                { "RemainAfterExit", "web.service" }, { "Conflicts", "web.service" }, { "ActiveState", "other.service" },
-                { "Job", "other.service" },
+                { "FragmentPath", "web.service" },     { "SourcePath", "web.service" },
+                { "NeedDaemonReload", "web.service" }, { "InvocationID", "web.service" },
+                { "Result", "web.service" },           { "Type", "web.service" },
+                { "RemainAfterExit", "web.service" },  { "Conflicts", "web.service" },
+                { "ActiveState", "other.service" },    { "Job", "other.service" },
         };
         static const char *const names[] = { "web.service", "web.container" };
         Room *room = *state;
@@ -1098,7 +1151,7 @@ int main(void) {
                 in_a_room(a_unit_of_the_host_is_not_ours),
                 in_a_room(a_unit_whose_runtime_link_is_gone_is_nobodys),
                 in_a_room(a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting),
-                in_a_room(a_name_that_an_install_section_takes_from_the_host_is_refused_before_anything_is_linked),
+                in_a_room(a_host_name_in_an_install_section_is_refused_before_anything_is_linked),
                 in_a_room(a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled),
                 in_a_room(a_staged_text_is_put_in_force_without_being_written_again),
                 in_a_room(an_exchanged_folder_is_told_before_a_file_is_written_in_it),

@@ -94,9 +94,9 @@ static void json_escapes_what_json_and_html_must_not_see(void **state) {
                 { "\xe2\x80\xa7\xe2\x81\xa8\xe1\x80\xa8", "\xe2\x80\xa7\xe2\x81\xa8\xe1\x80\xa8" },
                 { " !#%';=?[]~", " !#%';=?[]~" },
                 { "\xff", "\\ufffd" },
-                { "\xc3", "\\ufffd" },                             /* cut */
-                { "\xc0\xaf", "\\ufffd\\ufffd" },                 /* overlong */
-                { "\xed\xa0\x80", "\\ufffd\\ufffd\\ufffd" },      /* surrogate */
+                { "\xc3", "\\ufffd" },                                  /* cut */
+                { "\xc0\xaf", "\\ufffd\\ufffd" },                       /* overlong */
+                { "\xed\xa0\x80", "\\ufffd\\ufffd\\ufffd" },            /* surrogate */
                 { "\xf4\x90\x80\x80", "\\ufffd\\ufffd\\ufffd\\ufffd" }, /* beyond Unicode */
                 { "a\x80z", "a\\ufffdz" },
         };
@@ -113,7 +113,8 @@ static void json_escapes_what_json_and_html_must_not_see(void **state) {
 }
 
 static void base64_carries_all_bytes_in_one_form(void **state) {
-        static const char *const bad[] = { "A", "AA=", "AAA==", "AAAA=", "A===", "AA==A", "AB==", "AAB=", "A A=", "AA\n=", "=", "AAA\xff" };
+        static const char *const bad[] = { "A",    "AA=",  "AAA==", "AAAA=", "A===", "AA==A",
+                                           "AB==", "AAB=", "A A=",  "AA\n=", "=",    "AAA\xff" };
         unsigned char bytes[256];
         size_t size;
         char *back;
@@ -152,11 +153,34 @@ static void utf8_is_what_unicode_says(void **state) {
                 const char *bytes;
                 size_t length; /* 0: none */
         } rows[] = {
-                { "\x7f", 1 }, { "\x80", 0 }, { "\xbf", 0 }, { "\xc1\xbf", 0 }, { "\xc2\x80", 2 }, { "\xc2\xbf", 2 }, { "\xc2\x7f", 0 }, { "\xc2\xc0", 0 },
-                { "\xdf\xbf", 2 }, { "\xe0\x9f\xbf", 0 }, { "\xe0\xa0\x80", 3 }, { "\xe0\xa0\x7f", 0 }, { "\xe0\xa0\xc0", 0 }, { "\xe1\x80\x80", 3 },
-                { "\xed\x9f\xbf", 3 }, { "\xed\xa0\x80", 0 }, { "\xee\x80\x80", 3 }, { "\xee\xa0\x80", 3 }, { "\xef\xbf\xbf", 3 }, { "\xf0\x8f\xbf\xbf", 0 },
-                { "\xf0\x90\x80\x80", 4 }, { "\xf0\x90\x80\x7f", 0 }, { "\xf1\x80\x80\x80", 4 }, { "\xf3\xbf\xbf\xbf", 4 }, { "\xf4\x8f\xbf\xbf", 4 },
-                { "\xf4\x90\x80\x80", 0 }, { "\xf5\x80\x80\x80", 0 }, { "\xff", 0 },
+                { "\x7f", 1 },
+                { "\x80", 0 },
+                { "\xbf", 0 },
+                { "\xc1\xbf", 0 },
+                { "\xc2\x80", 2 },
+                { "\xc2\xbf", 2 },
+                { "\xc2\x7f", 0 },
+                { "\xc2\xc0", 0 },
+                { "\xdf\xbf", 2 },
+                { "\xe0\x9f\xbf", 0 },
+                { "\xe0\xa0\x80", 3 },
+                { "\xe0\xa0\x7f", 0 },
+                { "\xe0\xa0\xc0", 0 },
+                { "\xe1\x80\x80", 3 },
+                { "\xed\x9f\xbf", 3 },
+                { "\xed\xa0\x80", 0 },
+                { "\xee\x80\x80", 3 },
+                { "\xee\xa0\x80", 3 },
+                { "\xef\xbf\xbf", 3 },
+                { "\xf0\x8f\xbf\xbf", 0 },
+                { "\xf0\x90\x80\x80", 4 },
+                { "\xf0\x90\x80\x7f", 0 },
+                { "\xf1\x80\x80\x80", 4 },
+                { "\xf3\xbf\xbf\xbf", 4 },
+                { "\xf4\x8f\xbf\xbf", 4 },
+                { "\xf4\x90\x80\x80", 0 },
+                { "\xf5\x80\x80\x80", 0 },
+                { "\xff", 0 },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
@@ -170,12 +194,29 @@ static void utf8_is_what_unicode_says(void **state) {
 
 static void what_is_shown_ends_at_the_edges_of_each_range(void **state) {
         static const char *const shown[] = {
-                " ", "~", "\xc2\xa0", "\xd8\x9b", "\xd8\x9d", "\xd9\x9c", "\xe2\x80\x8d", "\xe2\x80\x90", "\xe2\x80\xa7", "\xe2\x80\xaf",
-                "\xe2\x81\xa5", "\xe2\x81\xaa", "\xe2\x82\x8e", "\xe2\x82\xa8", "\xe1\x80\x8e", "\xe1\x81\xa6", "\xc3\x9c", "\xc3\x80",
+                " ",
+                "~",
+                "\xc2\xa0",
+                "\xd8\x9b",
+                "\xd8\x9d",
+                "\xd9\x9c",
+                "\xe2\x80\x8d",
+                "\xe2\x80\x90",
+                "\xe2\x80\xa7",
+                "\xe2\x80\xaf",
+                "\xe2\x81\xa5",
+                "\xe2\x81\xaa",
+                "\xe2\x82\x8e",
+                "\xe2\x82\xa8",
+                "\xe1\x80\x8e",
+                "\xe1\x81\xa6",
+                "\xc3\x9c",
+                "\xc3\x80",
         };
         static const char *const escaped[] = {
-                "\x1f", "\x7f", "\xc2\x80", "\xc2\x9f", "\xd8\x9c", "\xe2\x80\x8e", "\xe2\x80\x8f", "\xe2\x80\xa8", "\xe2\x80\xae", "\xe2\x81\xa6",
-                "\xe2\x81\xa9",
+                "\x1f",         "\x7f",         "\xc2\x80",     "\xc2\x9f",
+                "\xd8\x9c",     "\xe2\x80\x8e", "\xe2\x80\x8f", "\xe2\x80\xa8",
+                "\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x81\xa9",
         };
 
         for (size_t i = 0; i < ELEMENTS(shown); i++) {
@@ -200,8 +241,10 @@ static void a_name_cannot_drive_the_terminal(void **state) {
 
         /* C1 (CSI), marks of direction, a line separator, what is no UTF-8; all else of Unicode is shown. */
         text_clear(&t);
-        text_append_printable(&t, "\xc2\x9b" "2J\xe2\x80\xae\xe2\x81\xa6\xd8\x9c\xe2\x80\xa8\x9b\xff");
-        assert_string_equal(t.chars, "\\xc2\\x9b2J\\xe2\\x80\\xae\\xe2\\x81\\xa6\\xd8\\x9c\\xe2\\x80\\xa8\\x9b\\xff");
+        text_append_printable(&t, "\xc2\x9b"
+                                  "2J\xe2\x80\xae\xe2\x81\xa6\xd8\x9c\xe2\x80\xa8\x9b\xff");
+        assert_string_equal(t.chars,
+                            "\\xc2\\x9b2J\\xe2\\x80\\xae\\xe2\\x81\\xa6\\xd8\\x9c\\xe2\\x80\\xa8\\x9b\\xff");
         text_clear(&t);
         text_append_printable(&t, "\xc2\xa0\xe2\x80\xa6\xe2\x97\x8f\xf0\x9f\x98\x80");
         assert_string_equal(t.chars, "\xc2\xa0\xe2\x80\xa6\xe2\x97\x8f\xf0\x9f\x98\x80");
@@ -219,7 +262,9 @@ static void lines_of_a_text_stay_lines(void **state) {
 }
 
 static void a_message_keeps_to_one_line_in_place(void **state) {
-        char s[] = "a\nb\xc2\x9b" "c\xe2\x80\xae" "d\xff\xc3\xa4";
+        char s[] = "a\nb\xc2\x9b"
+                   "c\xe2\x80\xae"
+                   "d\xff\xc3\xa4";
 
         assert_string_equal(text_keep_to_one_line(s), "a?b?c?d?\xc3\xa4");
 }
@@ -229,8 +274,18 @@ static void sizes_are_said_in_the_largest_unit_that_is_exact(void **state) {
                 uint64_t size;
                 const char *text;
         } rows[] = {
-                { 0, "0 bytes" }, { 1, "1 bytes" }, { 1023, "1023 bytes" }, { 1024, "1 KiB" }, { 1025, "1025 bytes" }, { 2048, "2 KiB" },
-                { 1048575, "1048575 bytes" }, { 1048576, "1 MiB" }, { 1572864, "1536 KiB" }, { 1049600, "1025 KiB" }, { 3145728, "3 MiB" }, { 1073741824, "1024 MiB" },
+                { 0, "0 bytes" },
+                { 1, "1 bytes" },
+                { 1023, "1023 bytes" },
+                { 1024, "1 KiB" },
+                { 1025, "1025 bytes" },
+                { 2048, "2 KiB" },
+                { 1048575, "1048575 bytes" },
+                { 1048576, "1 MiB" },
+                { 1572864, "1536 KiB" },
+                { 1049600, "1025 KiB" },
+                { 3145728, "3 MiB" },
+                { 1073741824, "1024 MiB" },
         };
         char text[32];
 
@@ -244,9 +299,21 @@ static void the_distance_of_two_words_counts_changed_bytes(void **state) {
                 const char *a, *b;
                 size_t distance;
         } rows[] = {
-                { "", "", 0 }, { "", "abc", 3 }, { "abc", "", 3 }, { "start", "start", 0 }, { "start", "stop", 3 }, { "kitten", "sitting", 3 },
-                { "ab", "ba", 2 }, { "list", "lists", 1 }, { "xlist", "list", 1 }, { "flaw", "lawn", 2 }, { "a", "b", 1 },
-                { SIXTY_FOUR, SIXTY_FOUR, 0 }, { SIXTY_FOUR, "", 64 }, { SIXTY_FOUR "5", "", SIZE_MAX }, { "", SIXTY_FOUR "5", SIZE_MAX },
+                { "", "", 0 },
+                { "", "abc", 3 },
+                { "abc", "", 3 },
+                { "start", "start", 0 },
+                { "start", "stop", 3 },
+                { "kitten", "sitting", 3 },
+                { "ab", "ba", 2 },
+                { "list", "lists", 1 },
+                { "xlist", "list", 1 },
+                { "flaw", "lawn", 2 },
+                { "a", "b", 1 },
+                { SIXTY_FOUR, SIXTY_FOUR, 0 },
+                { SIXTY_FOUR, "", 64 },
+                { SIXTY_FOUR "5", "", SIZE_MAX },
+                { "", SIXTY_FOUR "5", SIZE_MAX },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)

@@ -1,4 +1,5 @@
-/* TLS between two ends of a real socket: who has the key gets in, nobody else, and bytes arrive as they were sent. */
+/* TLS between two ends of a real socket: who has the key gets in, nobody else, and bytes arrive as they were
+ * sent. */
 #include "tests/unit/io_pair.h"
 
 #include <fcntl.h>
@@ -55,8 +56,10 @@ static int setup(void **state) {
         Secure *s = NEW0(Secure, 1);
 
         pair_open(&s->pair);
-        s->key = write_and_read_key(s, "key", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n");
-        s->other_key = write_and_read_key(s, "other", "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n");
+        s->key = write_and_read_key(s, "key",
+                                    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n");
+        s->other_key = write_and_read_key(
+                s, "other", "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n");
         *state = s;
         return 0;
 }
@@ -289,7 +292,9 @@ static void what_is_no_record_ends_the_stream(void **state) {
         Side client, server;
 
         shake(s, &client, s->key, &server, s->key);
-        assert_int_equal(stream_write((Stream *) client.end.stream->inner, "GET / HTTP/1.1\r\nHost: fleet\r\n\r\n", 31), 0);
+        assert_int_equal(stream_write((Stream *) client.end.stream->inner,
+                                      "GET / HTTP/1.1\r\nHost: fleet\r\n\r\n", 31),
+                         0);
         RUN_UNTIL(&s->pair, server.end.closed);
         assert_int_equal(server.end.error, -EBADMSG);
         assert_true(strlen(server.end.reason) > 5);
@@ -386,8 +391,9 @@ static void a_key_file_is_one_of_ours_with_so_many_digits(void **state) {
                 const char *end;
                 int error;
         } rows[] = {
-                { 64, "", 0 }, { 64, " \t\r\n\n", 0 }, { 128, "\n", 0 }, { 62, "\n", -EINVAL }, { 63, "\n", -EINVAL }, { 65, "\n", -EINVAL },
-                { 130, "\n", -EINVAL }, { 62, "0g", -EINVAL }, { 62, "g0", -EINVAL }, { 0, "", -EINVAL }, { 64, "\n0", -EINVAL }, { 66, "\n", 0 },
+                { 64, "", 0 },         { 64, " \t\r\n\n", 0 }, { 128, "\n", 0 },       { 62, "\n", -EINVAL },
+                { 63, "\n", -EINVAL }, { 65, "\n", -EINVAL },  { 130, "\n", -EINVAL }, { 62, "0g", -EINVAL },
+                { 62, "g0", -EINVAL }, { 0, "", -EINVAL },     { 64, "\n0", -EINVAL }, { 66, "\n", 0 },
         };
         Secure *s = *state;
         Error err = {};

@@ -66,7 +66,10 @@ static void commit(Fixture *f) {
 }
 
 static void put_dir(Fixture *f, const char *path) {
-        assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string(path), .dir = true, .created = 1, .modified = 1 }), 0);
+        assert_int_equal(
+                tree_put(f->txn,
+                         &(KvNode) { .key = kv_string(path), .dir = true, .created = 1, .modified = 1 }),
+                0);
 }
 
 static void put(Fixture *f, const char *path, const char *value) {
@@ -76,7 +79,9 @@ static void put(Fixture *f, const char *path, const char *value) {
 }
 
 static void put_expiring(Fixture *f, const char *path, uint64_t created, uint64_t expires_ms) {
-        KvNode node = { .key = kv_string(path), .created = created, .modified = created, .expires_ms = expires_ms };
+        KvNode node = {
+                .key = kv_string(path), .created = created, .modified = created, .expires_ms = expires_ms
+        };
 
         assert_int_equal(tree_put(f->txn, &node), 0);
 }
@@ -130,7 +135,8 @@ static void assert_walks_in_parts(TreeTxn *txn, KvBytes path, bool recursive) {
         assert_int_equal(tree_walk(txn, path, recursive, append_node, all), 0);
         for (size_t i = 0; i < all->n; i++) {
                 rest->n = 0;
-                assert_int_equal(tree_walk_from(txn, path, all->nodes[i].key, recursive, append_node, rest), 0);
+                assert_int_equal(tree_walk_from(txn, path, all->nodes[i].key, recursive, append_node, rest),
+                                 0);
                 assert_int_equal(rest->n, all->n - i - 1);
                 for (size_t k = 0; k < rest->n; k++)
                         assert_true(kv_bytes_equal(rest->nodes[k].key, all->nodes[i + 1 + k].key));
@@ -236,7 +242,8 @@ static void children_are_listed_without_what_is_below_them(void **state) {
         assert_walk_from(f->txn, "/d", "/d/a/y", "/d/a/y/z /d/a-b /d/a0 /d/b ");
         assert_walk_from(f->txn, "/d", "/d/a/gone", "/d/a/x /d/a/y /d/a/y/z /d/a-b /d/a0 /d/b ");
         assert_walk_from(f->txn, "/d", "/d/b", "");
-        assert_int_equal(tree_walk_from(f->txn, kv_string("/d"), kv_string("/e"), true, append_path, NULL), -EINVAL);
+        assert_int_equal(tree_walk_from(f->txn, kv_string("/d"), kv_string("/e"), true, append_path, NULL),
+                         -EINVAL);
         assert_walk(f->txn, "/d/b", true, "");
         assert_walk(f->txn, "/nothing", true, "");
         assert_true(has_children(f->txn, kv_string("/d/a")));
@@ -245,8 +252,9 @@ static void children_are_listed_without_what_is_below_them(void **state) {
 
 static void names_of_any_bytes_keep_their_place(void **state) {
         Fixture *f = *state;
-        static const KvBytes names[] = { { "/a", 2 }, { "/a/b", 4 }, { "/a\0", 3 }, { "/a\0\0", 4 }, { "/a\0\1", 4 }, { "/a\1", 3 },
-                                         { "/a\1\1", 4 }, { "/a\2", 3 }, { "/a ", 3 }, { "/a.", 3 }, { "/a\xff", 3 } };
+        static const KvBytes names[] = { { "/a", 2 },     { "/a/b", 4 }, { "/a\0", 3 },   { "/a\0\0", 4 },
+                                         { "/a\0\1", 4 }, { "/a\1", 3 }, { "/a\1\1", 4 }, { "/a\2", 3 },
+                                         { "/a ", 3 },    { "/a.", 3 },  { "/a\xff", 3 } };
         _cleanup_text_ Text seen = {}, expected = {};
         KvNode node;
 
@@ -432,8 +440,10 @@ static void each_change_touches_a_page_and_what_it_writes(void **state) {
         assert_int_equal(tree_add_event(f->txn, TREE_WINDOW_USERS, 1, kv_string("event"), 1), 0);
         assert_int_equal(tree_touched(f->txn) - before, PAGE + 8 + strlen("event"));
         before = tree_touched(f->txn);
-        assert_int_equal(tree_add_event(f->txn, TREE_WINDOW_USERS, 2, kv_string("large"), TREE_WINDOW_BYTES), 0);
-        assert_int_equal(tree_touched(f->txn) - before, PAGE + 8 + strlen("large") + PAGE); /* the first one goes */
+        assert_int_equal(tree_add_event(f->txn, TREE_WINDOW_USERS, 2, kv_string("large"), TREE_WINDOW_BYTES),
+                         0);
+        assert_int_equal(tree_touched(f->txn) - before,
+                         PAGE + 8 + strlen("large") + PAGE); /* the first one goes */
 
         before = tree_touched(f->txn);
         assert_int_equal(tree_put_result(f->txn, 1, 1, kv_string("record")), 0);
@@ -476,8 +486,15 @@ static void users_and_fleet_are_counted_apart(void **state) {
 static void meta_and_configuration_are_kept(void **state) {
         Fixture *f = *state;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        TreeMeta meta = { .applied = 7, .applied_term = 3, .configuration_index = 2, .index = 99, .cluster_ms = 5, .cluster_id = 6,
-                          .lineage = 8, .quota = 4, .n_nodes = 1000 };
+        TreeMeta meta = { .applied = 7,
+                          .applied_term = 3,
+                          .configuration_index = 2,
+                          .index = 99,
+                          .cluster_ms = 5,
+                          .cluster_id = 6,
+                          .lineage = 8,
+                          .quota = 4,
+                          .n_nodes = 1000 };
         KvBytes configuration;
 
         assert_int_equal(tree_configuration(f->txn, &configuration), 0);
@@ -511,7 +528,10 @@ static int fill(Fixture *f) {
         memset(value, 'x', sizeof(value));
         for (unsigned i = 0; r >= 0 && i < 350; i++) {
                 snprintf(key, sizeof(key), "/%u", i);
-                r = tree_put(f->txn, &(KvNode) { .key = kv_string(key), .value = { value, sizeof(value) }, .created = 2, .modified = 3 });
+                r = tree_put(f->txn, &(KvNode) { .key = kv_string(key),
+                                                 .value = { value, sizeof(value) },
+                                                 .created = 2,
+                                                 .modified = 3 });
         }
         return r;
 }
@@ -577,8 +597,16 @@ static void the_hash_tells_any_difference(void **state) {
                 { .key = kv_string("/a"), .value = kv_string("w"), .created = 1, .modified = 1 },
                 { .key = kv_string("/a"), .value = kv_string("w"), .created = 2, .modified = 1 },
                 { .key = kv_string("/a"), .value = kv_string("w"), .created = 2, .modified = 3 },
-                { .key = kv_string("/a"), .value = kv_string("w"), .created = 2, .modified = 3, .expires_ms = 4 },
-                { .key = kv_string("/b"), .value = kv_string("w"), .created = 2, .modified = 3, .expires_ms = 4 },
+                { .key = kv_string("/a"),
+                  .value = kv_string("w"),
+                  .created = 2,
+                  .modified = 3,
+                  .expires_ms = 4 },
+                { .key = kv_string("/b"),
+                  .value = kv_string("w"),
+                  .created = 2,
+                  .modified = 3,
+                  .expires_ms = 4 },
                 { .key = kv_string("/a"), .dir = true, .created = 2, .modified = 3 },
         };
 
@@ -631,7 +659,9 @@ static void the_kept_hash_is_that_of_a_walk_after_any_change(void **state) {
                                 assert_int_equal(tree_delete_below(f->txn, kv_string("/d")), 0);
                         break;
                 case 3:
-                        assert_int_equal(tree_add_event(f->txn, i % 2, i + 1, kv_string(value), random_below(&random, 3) * TREE_WINDOW_BYTES / 4), 0);
+                        assert_int_equal(tree_add_event(f->txn, i % 2, i + 1, kv_string(value),
+                                                        random_below(&random, 3) * TREE_WINDOW_BYTES / 4),
+                                         0);
                         break;
                 default:
                         put(f, path, value);
@@ -657,7 +687,8 @@ static void the_kept_hash_is_that_of_a_walk_after_any_change(void **state) {
 
 static void a_byte_that_was_changed_behind_our_back_is_found_by_the_copy(void **state) {
         Fixture *f = *state;
-        _cleanup_free_ char *file = scratch_path(f->scratch, "tree/data.mdb"), *to = scratch_path(f->scratch, "copy");
+        _cleanup_free_ char *file = scratch_path(f->scratch, "tree/data.mdb"),
+                            *to = scratch_path(f->scratch, "copy");
         _cleanup_free_ char *bytes = NULL;
         TreeMeta meta;
         Error err = {};
@@ -688,7 +719,8 @@ static void a_byte_that_was_changed_behind_our_back_is_found_by_the_copy(void **
 
 static void a_copy_that_rots_anywhere_is_noticed(void **state) {
         Fixture *f = *state;
-        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *file = scratch_path(f->scratch, "copy/data.mdb");
+        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"),
+                            *file = scratch_path(f->scratch, "copy/data.mdb");
         TreeMeta meta;
         struct stat st;
         int fd;
@@ -717,7 +749,8 @@ static void a_copy_that_rots_anywhere_is_noticed(void **state) {
 
 static void a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own(void **state) {
         Fixture *f = *state;
-        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *file = scratch_path(f->scratch, "copy/data.mdb");
+        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"),
+                            *file = scratch_path(f->scratch, "copy/data.mdb");
         Error err = {};
         TreeMeta meta;
         Tree *copy;
@@ -772,7 +805,8 @@ static void a_copy_beyond_its_bound_is_given_up_and_leaves_nothing(void **state)
 
 static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(void **state) {
         Fixture *f = *state;
-        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *path = scratch_path(f->scratch, "cancelled"), *file = NULL;
+        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"),
+                            *path = scratch_path(f->scratch, "cancelled"), *file = NULL;
         KvNode node = { .key = kv_string("/a"), .value = kv_string("1"), .created = 1, .modified = 1 };
         _Atomic bool cancelled = false;
         _cleanup_close_ int fd = -1;
@@ -804,7 +838,8 @@ static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(v
 
 static void garbage_is_refused_with_a_sentence_that_names_the_folder(void **state) {
         Fixture *f = *state;
-        _cleanup_free_ char *path = scratch_path(f->scratch, "garbage"), *file = scratch_path(f->scratch, "garbage/data.mdb");
+        _cleanup_free_ char *path = scratch_path(f->scratch, "garbage"),
+                            *file = scratch_path(f->scratch, "garbage/data.mdb");
         Error err = {};
         Tree *tree;
         FILE *stream;
@@ -826,7 +861,9 @@ static void garbage_is_refused_with_a_sentence_that_names_the_folder(void **stat
 static void a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *large = calloc(1, KV_VALUE_MAX);
-        KvNode node = { .key = kv_string("/large"), .value = { large, KV_VALUE_MAX }, .created = 9, .modified = 9 };
+        KvNode node = {
+                .key = kv_string("/large"), .value = { large, KV_VALUE_MAX }, .created = 9, .modified = 9
+        };
         struct rlimit old, small;
         uint64_t before;
         int r;
@@ -837,7 +874,8 @@ static void a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was(void
 
         signal(SIGXFSZ, SIG_IGN);
         assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-        small = (struct rlimit) { .rlim_cur = tree_file_size(f->tree) + KV_VALUE_MAX / 2, .rlim_max = old.rlim_max };
+        small = (struct rlimit) { .rlim_cur = tree_file_size(f->tree) + KV_VALUE_MAX / 2,
+                                  .rlim_max = old.rlim_max };
         fixture_write(f);
         assert_int_equal(tree_put(f->txn, &node), 0);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
@@ -878,7 +916,8 @@ static void five_trees_live_in_one_process(void **state) {
                 path = scratch_path(f->scratch, name);
                 assert_int_equal(tree_open(path, &(TreeOptions) {}, &trees[i], NULL), 0);
                 assert_int_equal(tree_begin_write(trees[i], &txn), 0);
-                assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string("/i"), .value = kv_string(value) }), 0);
+                assert_int_equal(
+                        tree_put(txn, &(KvNode) { .key = kv_string("/i"), .value = kv_string(value) }), 0);
                 assert_int_equal(tree_commit(txn), 0);
         }
         for (unsigned i = 0; i < 5; i++) {
@@ -1005,7 +1044,11 @@ static void a_reader_gives_up_when_the_live_file_has_doubled(void **state) {
                         char key[32];
 
                         snprintf(key, sizeof(key), "/%u-%u", round, i);
-                        assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(key), .value = { value, round == 0 ? 1 : VALUE }, .created = 1, .modified = 1 }), 0);
+                        assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(key),
+                                                                   .value = { value, round == 0 ? 1 : VALUE },
+                                                                   .created = 1,
+                                                                   .modified = 1 }),
+                                         0);
                 }
                 if (round == 1)
                         thread = reading_start(&w, tree);
@@ -1090,7 +1133,8 @@ int main(void) {
                 TEST(a_reader_sees_what_was_there_when_it_began),
                 TEST(the_hash_tells_any_difference),
                 TEST(the_kept_hash_is_that_of_a_walk_after_any_change),
-                TEST(a_byte_that_was_changed_behind_our_back_is_found_by_the_copy), TEST(a_copy_that_rots_anywhere_is_noticed),
+                TEST(a_byte_that_was_changed_behind_our_back_is_found_by_the_copy),
+                TEST(a_copy_that_rots_anywhere_is_noticed),
                 TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
                 TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
                 TEST(a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing),

@@ -1,5 +1,5 @@
-/* Tree and state machine with the first, second, third ... call of the database failing: each failure is said as what it is, and the tree
- * stays as it was. */
+/* Tree and state machine with the first, second, third ... call of the database failing: each failure is said
+ * as what it is, and the tree stays as it was. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +36,12 @@ typedef struct Room {
 static char large[KV_VALUE_MAX];
 
 static void lay(TreeTxn *txn, const char *key, bool dir, KvBytes value, uint64_t expires_ms) {
-        KvNode node = { .key = kv_string(key), .dir = dir, .value = value, .created = 1, .modified = 1, .expires_ms = expires_ms };
+        KvNode node = { .key = kv_string(key),
+                        .dir = dir,
+                        .value = value,
+                        .created = 1,
+                        .modified = 1,
+                        .expires_ms = expires_ms };
 
         assert_int_equal(tree_put(txn, &node), 0);
 }
@@ -74,7 +79,8 @@ static int setup(void **state) {
                 assert_int_equal(tree_put_result(txn, i / 2 + 1, i, kv_string("record")), 0);
         for (unsigned i = 0; i < _TREE_WINDOW_MAX; i++)
                 for (unsigned index = 1; index < 4; index++)
-                        assert_int_equal(tree_add_event(txn, i, index, kv_string("event"), TREE_WINDOW_BYTES / 3), 0);
+                        assert_int_equal(
+                                tree_add_event(txn, i, index, kv_string("event"), TREE_WINDOW_BYTES / 3), 0);
         assert_int_equal(tree_set_configuration(txn, kv_string("configuration")), 0);
         assert_int_equal(tree_set_meta(txn, &meta), 0);
         assert_int_equal(tree_commit(txn), 0);
@@ -104,7 +110,8 @@ static uint64_t whole_hash(Tree *tree) {
         return hash;
 }
 
-/* Runs 'scenario', which ends what it begins, until none of its calls fails; each one that does is its answer. Returns how many did. */
+/* Runs 'scenario', which ends what it begins, until none of its calls fails; each one that does is its
+ * answer. Returns how many did. */
 static unsigned sweep(Room *room, const char *name, int (*scenario)(Room *room)) {
         uint64_t before = room->tree ? whole_hash(room->tree) : 0;
         unsigned n = 0;
@@ -157,7 +164,8 @@ static int begin_and_end(Room *room) {
         TreeMeta meta;
         int r;
 
-        for (unsigned i = 0; i < 2; i++) { /* the second one is the first one renewed, and sees another state */
+        for (unsigned i = 0; i < 2;
+             i++) { /* the second one is the first one renewed, and sees another state */
                 r = tree_begin_read(room->tree, &txn);
                 if (r < 0)
                         return r;
@@ -206,8 +214,26 @@ static int drop_result(void *userdata, uint64_t slot, KvBytes record) {
         return TREE_DROP;
 }
 
-enum { READ_GET, READ_WALK, READ_CHILDREN, READ_LONG, READ_FROM, READ_SCAN, READ_COUNT_LONG, READ_FIRST_DUE, READ_CONFIGURATION, READ_USED,
-       READ_HASH, READ_CHECK, READ_EVENTS, READ_RESULT, READ_RESULT_BEFORE, READ_LAST_RESULT, READ_RESULTS, _READ_MAX };
+enum {
+        READ_GET,
+        READ_WALK,
+        READ_CHILDREN,
+        READ_LONG,
+        READ_FROM,
+        READ_SCAN,
+        READ_COUNT_LONG,
+        READ_FIRST_DUE,
+        READ_CONFIGURATION,
+        READ_USED,
+        READ_HASH,
+        READ_CHECK,
+        READ_EVENTS,
+        READ_RESULT,
+        READ_RESULT_BEFORE,
+        READ_LAST_RESULT,
+        READ_RESULTS,
+        _READ_MAX
+};
 
 static unsigned reading;
 
@@ -249,7 +275,8 @@ static int read_one(Room *room, TreeTxn *txn) {
                 r = tree_check(txn, &room->err);
                 if (r < 0)
                         assert_string_equal(room->err.message,
-                                            r == -EUCLEAN ? "a node of the tree is damaged" : "cannot read the tree: Input/output error");
+                                            r == -EUCLEAN ? "a node of the tree is damaged" :
+                                                            "cannot read the tree: Input/output error");
                 return r;
         case READ_EVENTS:
                 return tree_events(txn, TREE_WINDOW_USERS, event_on, NULL);
@@ -296,13 +323,29 @@ static void reading_says_which_call_failed(void **state) {
         assert_true(sweep(*state, "worker", read_by_worker) > 10);
 }
 
-enum { WRITE_NEW, WRITE_OVER, WRITE_DELETE, WRITE_DELETE_BELOW, WRITE_DELETE_LONG, WRITE_CONFIGURATION, WRITE_EVENT, WRITE_FORGET,
-       WRITE_RESULT, WRITE_RESULT_OVER, WRITE_DROP_RESULTS, WRITE_EMPTY_ENTRY, _WRITE_MAX };
+enum {
+        WRITE_NEW,
+        WRITE_OVER,
+        WRITE_DELETE,
+        WRITE_DELETE_BELOW,
+        WRITE_DELETE_LONG,
+        WRITE_CONFIGURATION,
+        WRITE_EVENT,
+        WRITE_FORGET,
+        WRITE_RESULT,
+        WRITE_RESULT_OVER,
+        WRITE_DROP_RESULTS,
+        WRITE_EMPTY_ENTRY,
+        _WRITE_MAX
+};
 
 static unsigned writing;
 
 static int write_one(Room *room, TreeTxn *txn) {
-        const KvNode node = { .key = kv_string(writing == WRITE_NEW ? "/new" : "/a"), .created = 1, .modified = 1, .expires_ms = 7000 };
+        const KvNode node = { .key = kv_string(writing == WRITE_NEW ? "/new" : "/a"),
+                              .created = 1,
+                              .modified = 1,
+                              .expires_ms = 7000 };
 
         switch (writing) {
         case WRITE_NEW:
@@ -317,7 +360,8 @@ static int write_one(Room *room, TreeTxn *txn) {
         case WRITE_CONFIGURATION:
                 return tree_set_configuration(txn, kv_string("new"));
         case WRITE_EVENT:
-                return tree_add_event(txn, TREE_WINDOW_USERS, 9, kv_string("event"), TREE_WINDOW_BYTES); /* all others go */
+                return tree_add_event(txn, TREE_WINDOW_USERS, 9, kv_string("event"),
+                                      TREE_WINDOW_BYTES); /* all others go */
         case WRITE_FORGET:
                 return tree_forget_events(txn, 9);
         case WRITE_RESULT:
@@ -331,7 +375,8 @@ static int write_one(Room *room, TreeTxn *txn) {
         }
 }
 
-/* A transaction in which a call fails is not committed by anybody; that it was the failing one which was told is all that matters. */
+/* A transaction in which a call fails is not committed by anybody; that it was the failing one which was told
+ * is all that matters. */
 static int write_and_take_back(Room *room) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r = tree_begin_write(room->tree, &txn);
@@ -376,10 +421,21 @@ static void each_code_of_the_database_is_an_errno(void **state) {
         static const struct {
                 int code, error;
         } table[] = {
-                { MDB_NOTFOUND, -ENOENT }, { MDB_KEYEXIST, -EEXIST }, { MDB_MAP_FULL, -ENOSPC }, { MDB_TXN_FULL, -E2BIG },
-                { MDB_READERS_FULL, -EBUSY }, { MDB_PAGE_NOTFOUND, -EUCLEAN }, { MDB_CORRUPTED, -EUCLEAN }, { MDB_PANIC, -EUCLEAN },
-                { MDB_VERSION_MISMATCH, -EUCLEAN }, { MDB_INVALID, -EUCLEAN }, { MDB_INCOMPATIBLE, -EUCLEAN }, { MDB_CURSOR_FULL, -EIO },
-                { ENOSPC, -ENOSPC }, { ENOMEM, -ENOMEM }, { 1, -1 },
+                { MDB_NOTFOUND, -ENOENT },
+                { MDB_KEYEXIST, -EEXIST },
+                { MDB_MAP_FULL, -ENOSPC },
+                { MDB_TXN_FULL, -E2BIG },
+                { MDB_READERS_FULL, -EBUSY },
+                { MDB_PAGE_NOTFOUND, -EUCLEAN },
+                { MDB_CORRUPTED, -EUCLEAN },
+                { MDB_PANIC, -EUCLEAN },
+                { MDB_VERSION_MISMATCH, -EUCLEAN },
+                { MDB_INVALID, -EUCLEAN },
+                { MDB_INCOMPATIBLE, -EUCLEAN },
+                { MDB_CURSOR_FULL, -EIO },
+                { ENOSPC, -ENOSPC },
+                { ENOMEM, -ENOMEM },
+                { 1, -1 },
         };
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         Room *room = *state;
@@ -396,8 +452,7 @@ static void each_code_of_the_database_is_an_errno(void **state) {
 
 /* -- The state machine -- */
 
-static void ignore_event(void *userdata, const KvEvent *event) {
-}
+static void ignore_event(void *userdata, const KvEvent *event) {}
 
 static int apply_one_command(Room *room) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
@@ -411,7 +466,8 @@ static int apply_one_command(Room *room) {
                 return r;
         assert_int_equal(tree_meta(txn, &meta), 0);
         meta.level = room->level;
-        r = apply_command(txn, &meta, room->cmd, 1, &arena, &(ApplySink) { .on_event = ignore_event }, &result);
+        r = apply_command(txn, &meta, room->cmd, 1, &arena, &(ApplySink) { .on_event = ignore_event },
+                          &result);
         if (r == 0 && result.status != room->status)
                 fail_msg("'%s' is not '%s'", kv_status_name(result.status), kv_status_name(room->status));
         return r;
@@ -444,7 +500,11 @@ static void commands_say_which_call_failed(void **state) {
                 { { .op = KV_CREATE, .key = kv_string("/a") }, KV_EXISTS },
                 { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("w") }, KV_OK },
                 { { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 5 }, KV_OK },
-                { { .op = KV_UPDATE, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("v") }, KV_OK },
+                { { .op = KV_UPDATE,
+                    .key = kv_string("/a"),
+                    .has_prev_value = true,
+                    .prev_value = kv_string("v") },
+                  KV_OK },
                 { { .op = KV_UPDATE, .key = kv_string("/x/y") }, KV_NOT_FOUND },
                 { { .op = KV_POST, .key = kv_string("/d") }, KV_OK },
                 { { .op = KV_DELETE, .key = kv_string("/a") }, KV_OK },
@@ -504,12 +564,19 @@ static int apply_entry(Room *room) {
 
         kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 6000, .level = 1 });
         for (unsigned i = 0; i < 2; i++) {
-                KvCommand cmd = { .op = KV_SET, .key = kv_string(i == 0 ? "/a" : "/b"), .value = kv_string("1") };
+                KvCommand cmd = { .op = KV_SET,
+                                  .key = kv_string(i == 0 ? "/a" : "/b"),
+                                  .value = kv_string("1") };
                 _cleanup_writer_ Writer command = {};
 
                 assert_int_equal(kv_command_encode(&cmd, &command), 0);
-                kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 9, .number = i + 1, .floor = 1, .deadline_ms = 100000,
-                                                          .command = command.bytes, .command_size = command.size });
+                kv_batch_add(&b, &batch,
+                             &(KvBatchItem) { .origin = 9,
+                                              .number = i + 1,
+                                              .floor = 1,
+                                              .deadline_ms = 100000,
+                                              .command = command.bytes,
+                                              .command_size = command.size });
         }
         r = tree_begin_write(room->tree, &txn);
         if (r == 0)

@@ -1,4 +1,5 @@
-/* The bytes of the tree's records and of its events, and their hashes: other versions read them, and replicas compare them. */
+/* The bytes of the tree's records and of its events, and their hashes: other versions read them, and replicas
+ * compare them. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -121,9 +122,12 @@ static void nodes_have_these_bytes(void **state) {
                 KvNode node;
                 const char *bytes;
         } cases[] = {
-                { { .key = { "/a", 2 }, .value = { "v", 1 }, .created = 1, .modified = 2 }, "00 0100000000000000 0200000000000000 0200 2f61 76" },
-                { { .key = { "/a", 2 }, .dir = true, .created = 1, .modified = 2 }, "01 0100000000000000 0200000000000000 0200 2f61" },
-                { { .key = { "/a", 2 }, .created = 1, .modified = 2, .expires_ms = 1 }, "02 0100000000000000 0200000000000000 0100000000000000 0200 2f61" },
+                { { .key = { "/a", 2 }, .value = { "v", 1 }, .created = 1, .modified = 2 },
+                  "00 0100000000000000 0200000000000000 0200 2f61 76" },
+                { { .key = { "/a", 2 }, .dir = true, .created = 1, .modified = 2 },
+                  "01 0100000000000000 0200000000000000 0200 2f61" },
+                { { .key = { "/a", 2 }, .created = 1, .modified = 2, .expires_ms = 1 },
+                  "02 0100000000000000 0200000000000000 0100000000000000 0200 2f61" },
         };
         KvNode node;
 
@@ -135,7 +139,8 @@ static void nodes_have_these_bytes(void **state) {
                 assert_int_equal(w.error, 0);
                 assert_bytes(w.bytes, w.size, cases[i].bytes);
                 assert_int_equal(tree_node_decode(w.bytes, w.size, &node), 0);
-                assert_true(kv_bytes_equal(node.key, cases[i].node.key) && kv_bytes_equal(node.value, cases[i].node.value));
+                assert_true(kv_bytes_equal(node.key, cases[i].node.key) &&
+                            kv_bytes_equal(node.value, cases[i].node.value));
                 assert_int_equal(node.dir, cases[i].node.dir);
                 assert_int_equal(node.created, 1);
                 assert_int_equal(node.modified, 2);
@@ -154,9 +159,23 @@ static void nodes_have_these_bytes(void **state) {
 
 /* The fields are 1, 2, 3 ... in their order. */
 static const TreeMeta meta = {
-        .applied = 1, .applied_term = 2, .configuration_index = 3, .index = 4, .cluster_ms = 5, .cluster_id = 6, .lineage = 7, .quota = 8, .n_nodes = 9,
-        .n_bytes = 10, .n_own_nodes = 11, .n_own_bytes = 12, .windows = { { 13, 14, 15 }, { 16, 17, 18 } }, .sum = 19, .results = { 20, 21, 22 },
-        .level = 2, .quota_nodes = 24,
+        .applied = 1,
+        .applied_term = 2,
+        .configuration_index = 3,
+        .index = 4,
+        .cluster_ms = 5,
+        .cluster_id = 6,
+        .lineage = 7,
+        .quota = 8,
+        .n_nodes = 9,
+        .n_bytes = 10,
+        .n_own_nodes = 11,
+        .n_own_bytes = 12,
+        .windows = { { 13, 14, 15 }, { 16, 17, 18 } },
+        .sum = 19,
+        .results = { 20, 21, 22 },
+        .level = 2,
+        .quota_nodes = 24,
 };
 
 static void the_meta_has_these_bytes_in_each_version(void **state) {
@@ -217,18 +236,42 @@ static void events_have_these_bytes(void **state) {
                 const char *bytes;
                 uint64_t weight;
         } cases[] = {
-                { { .action = KV_ACTION_SET, .now_ms = 5, .node = { .key = { "/a", 2 }, .value = { "v", 1 }, .created = 1, .modified = 2, .expires_ms = 3 } },
-                  "01 01 00 0500000000000000 02 2f61 0100000000000000 0200000000000000 0300000000000000 01 76", 128 + 3 },
-                { { .action = KV_ACTION_UPDATE, .now_ms = 5, .refresh = true, .has_prev = true, .node = { .key = { "/a", 2 }, .created = 1, .modified = 2 },
-                    .prev = { .key = { "/a", 2 }, .value = { "old", 3 }, .created = 4, .modified = 5, .expires_ms = 6 } },
+                { { .action = KV_ACTION_SET,
+                    .now_ms = 5,
+                    .node = { .key = { "/a", 2 },
+                              .value = { "v", 1 },
+                              .created = 1,
+                              .modified = 2,
+                              .expires_ms = 3 } },
+                  "01 01 00 0500000000000000 02 2f61 0100000000000000 0200000000000000 0300000000000000 01 "
+                  "76",
+                  128 + 3 },
+                { { .action = KV_ACTION_UPDATE,
+                    .now_ms = 5,
+                    .refresh = true,
+                    .has_prev = true,
+                    .node = { .key = { "/a", 2 }, .created = 1, .modified = 2 },
+                    .prev = { .key = { "/a", 2 },
+                              .value = { "old", 3 },
+                              .created = 4,
+                              .modified = 5,
+                              .expires_ms = 6 } },
                   "01 03 06 0500000000000000 02 2f61 0100000000000000 0200000000000000 0000000000000000 00"
-                  "0400000000000000 0500000000000000 0600000000000000 03 6f6c64", 128 + 5 },
-                { { .action = KV_ACTION_EXPIRE, .now_ms = 5, .has_prev = true, .node = { .key = { "/d", 2 }, .dir = true, .created = 1, .modified = 2 },
+                  "0400000000000000 0500000000000000 0600000000000000 03 6f6c64",
+                  128 + 5 },
+                { { .action = KV_ACTION_EXPIRE,
+                    .now_ms = 5,
+                    .has_prev = true,
+                    .node = { .key = { "/d", 2 }, .dir = true, .created = 1, .modified = 2 },
                     .prev = { .key = { "/d", 2 }, .dir = true, .created = 1, .modified = 1 } },
                   "01 07 0d 0500000000000000 02 2f64 0100000000000000 0200000000000000 0000000000000000 00"
-                  "0100000000000000 0100000000000000 0000000000000000 00", 128 + 2 },
-                { { .action = KV_ACTION_SET, .node = { .key = { "/a", 2 } }, .prev = { .value = { "none", 4 }, .dir = true } },
-                  "01 01 00 0000000000000000 02 2f61 0000000000000000 0000000000000000 0000000000000000 00", 128 + 2 },
+                  "0100000000000000 0100000000000000 0000000000000000 00",
+                  128 + 2 },
+                { { .action = KV_ACTION_SET,
+                    .node = { .key = { "/a", 2 } },
+                    .prev = { .value = { "none", 4 }, .dir = true } },
+                  "01 01 00 0000000000000000 02 2f61 0000000000000000 0000000000000000 0000000000000000 00",
+                  128 + 2 },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -257,8 +300,10 @@ static void bytes_that_are_no_event_are_refused(void **state) {
                 uint8_t version, action, flags, key;
                 int r;
         } cases[] = {
-                { 1, _KV_ACTION_MAX - 1, 3, 2, 0 }, { 0, 1, 0, 2, -EBADMSG }, { 2, 1, 0, 2, -ENOTSUP },    { 1, _KV_ACTION_MAX, 0, 2, -EBADMSG },
-                { 1, 1, 8, 2, -EBADMSG },           { 1, 1, 16, 2, -EBADMSG }, { 1, 1, 128, 2, -EBADMSG }, { 1, 1, 0, 1, -EBADMSG },
+                { 1, _KV_ACTION_MAX - 1, 3, 2, 0 }, { 0, 1, 0, 2, -EBADMSG },
+                { 2, 1, 0, 2, -ENOTSUP },           { 1, _KV_ACTION_MAX, 0, 2, -EBADMSG },
+                { 1, 1, 8, 2, -EBADMSG },           { 1, 1, 16, 2, -EBADMSG },
+                { 1, 1, 128, 2, -EBADMSG },         { 1, 1, 0, 1, -EBADMSG },
                 { 1, 1, 0, 0, -EBADMSG },
         };
 
@@ -282,7 +327,9 @@ static void a_key_and_a_value_of_an_event_are_as_large_as_may_be(void **state) {
         _cleanup_free_ char *zeros = calloc(1, KV_VALUE_MAX + 1);
 
         for (unsigned i = 0; i < 3; i++) {
-                KvEvent given = { .node = { .key = { zeros, KV_KEY_MAX + (i == 1) }, .value = { zeros, KV_VALUE_MAX + (i == 2) } } }, event;
+                KvEvent given = { .node = { .key = { zeros, KV_KEY_MAX + (i == 1) },
+                                            .value = { zeros, KV_VALUE_MAX + (i == 2) } } },
+                        event;
                 _cleanup_writer_ Writer w = {};
 
                 assert_int_equal(event_encode(&given, &w), 0);
@@ -302,11 +349,23 @@ static void hashes_are_of_all_that_is_kept(void **state) {
                 { .key = { "/a", 2 }, .value = { "v", 1 }, .created = 0, .modified = 2, .expires_ms = 3 },
                 { .key = { "/a", 2 }, .value = { "v", 1 }, .created = 1, .modified = 0, .expires_ms = 3 },
                 { .key = { "/a", 2 }, .value = { "v", 1 }, .created = 1, .modified = 2, .expires_ms = 0 },
-                { .key = { "/a", 2 }, .value = { "v", 1 }, .dir = true, .created = 1, .modified = 2, .expires_ms = 3 },
+                { .key = { "/a", 2 },
+                  .value = { "v", 1 },
+                  .dir = true,
+                  .created = 1,
+                  .modified = 2,
+                  .expires_ms = 3 },
         };
-        static const size_t kept[] = { offsetof(TreeMeta, index), offsetof(TreeMeta, cluster_ms), offsetof(TreeMeta, quota), offsetof(TreeMeta, results.n),
-                                       offsetof(TreeMeta, results.bytes), offsetof(TreeMeta, results.swept_ms), offsetof(TreeMeta, windows[0].oldest),
-                                       offsetof(TreeMeta, windows[1].bytes), offsetof(TreeMeta, level), offsetof(TreeMeta, quota_nodes) };
+        static const size_t kept[] = { offsetof(TreeMeta, index),
+                                       offsetof(TreeMeta, cluster_ms),
+                                       offsetof(TreeMeta, quota),
+                                       offsetof(TreeMeta, results.n),
+                                       offsetof(TreeMeta, results.bytes),
+                                       offsetof(TreeMeta, results.swept_ms),
+                                       offsetof(TreeMeta, windows[0].oldest),
+                                       offsetof(TreeMeta, windows[1].bytes),
+                                       offsetof(TreeMeta, level),
+                                       offsetof(TreeMeta, quota_nodes) };
         uint64_t hash = tree_node_hash(&nodes[0]);
         TreeMeta m = meta;
 

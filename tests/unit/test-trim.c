@@ -15,8 +15,7 @@ static uint64_t test_now_ms(const Loop *loop) {
         return now_ms;
 }
 
-static void test_wake_at(Loop *loop, uint64_t due_ms) {
-}
+static void test_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static const LoopOps ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
 
@@ -50,7 +49,8 @@ static void it_is_looked_at_from_time_to_time_and_sooner_after_much_was_freed(vo
 }
 
 int main(void) {
-        const struct CMUnitTest tests[] = { cmocka_unit_test(it_is_looked_at_from_time_to_time_and_sooner_after_much_was_freed) };
+        const struct CMUnitTest tests[] = { cmocka_unit_test(
+                it_is_looked_at_from_time_to_time_and_sooner_after_much_was_freed) };
 
         return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
 }

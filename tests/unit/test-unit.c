@@ -23,8 +23,9 @@ static Unit *unit_of(const char *name, const char *text) {
 }
 
 static void a_unit_keeps_its_text_and_knows_its_meaning(void **state) {
-        static const char text[] = "# mine\n[Unit]\nDescription = Web %i\n[Service]\nExecStart=/bin/true\n\n[Install]\n"
-                                   "WantedBy=multi-user.target\n[X-Fleet]\nConflicts=%p@*.service\n";
+        static const char text[] =
+                "# mine\n[Unit]\nDescription = Web %i\n[Service]\nExecStart=/bin/true\n\n[Install]\n"
+                "WantedBy=multi-user.target\n[X-Fleet]\nConflicts=%p@*.service\n";
         _cleanup_unit_ Unit *unit = unit_of("web@1.service", text);
 
         assert_string_equal(unit->name, "web@1.service");
@@ -39,7 +40,8 @@ static void a_unit_keeps_its_text_and_knows_its_meaning(void **state) {
 
 static void comments_and_spacing_make_no_difference_but_order_does(void **state) {
         _cleanup_unit_ Unit *a = unit_of("a.service", "[Service]\nExecStart=/bin/true\nRestart=no\n");
-        _cleanup_unit_ Unit *b = unit_of("a.service", "# c\n[Service]\n\nExecStart = /bin/true \n; d\nRestart=no");
+        _cleanup_unit_ Unit *b = unit_of("a.service",
+                                         "# c\n[Service]\n\nExecStart = /bin/true \n; d\nRestart=no");
         _cleanup_unit_ Unit *c = unit_of("a.service", "[Service]\nRestart=no\nExecStart=/bin/true\n");
 
         assert_true(unit_equal(a, b));
@@ -48,9 +50,12 @@ static void comments_and_spacing_make_no_difference_but_order_does(void **state)
 }
 
 static void placement_alone_does_not_change_what_runs(void **state) {
-        _cleanup_unit_ Unit *a = unit_of("a.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=b.service\n");
-        _cleanup_unit_ Unit *b = unit_of("a.service", "[X-Fleet]\nGlobal=true\n[Service]\nExecStart=/bin/true\n");
-        _cleanup_unit_ Unit *c = unit_of("a.service", "[Service]\nExecStart=/bin/false\n[X-Fleet]\nConflicts=b.service\n");
+        _cleanup_unit_ Unit *a = unit_of("a.service",
+                                         "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=b.service\n");
+        _cleanup_unit_ Unit *b = unit_of("a.service",
+                                         "[X-Fleet]\nGlobal=true\n[Service]\nExecStart=/bin/true\n");
+        _cleanup_unit_ Unit *c = unit_of("a.service",
+                                         "[Service]\nExecStart=/bin/false\n[X-Fleet]\nConflicts=b.service\n");
 
         assert_false(unit_equal(a, b));
         assert_true(unit_runs_same(a, b));
@@ -69,9 +74,11 @@ static void assert_refused(const char *name, const char *text, const char *sente
 static void what_cannot_run_is_refused_with_a_sentence(void **state) {
         assert_refused("sp ace.service", "[S]\nA=1\n", "invalid character ' ' in unit name");
         assert_refused("dbus.service", "[S]\nA=1\n",
-                       "unit name dbus.service is refused: systemd itself depends on a unit of that name (systemd.special(7))");
+                       "unit name dbus.service is refused: systemd itself depends on a unit of that name "
+                       "(systemd.special(7))");
         assert_refused("a.service", "[Service\n", "line 1: unable to find end of section");
-        assert_refused("a.service", "just text\n", "a unit file needs at least one option in a [section]; here is none");
+        assert_refused("a.service", "just text\n",
+                       "a unit file needs at least one option in a [section]; here is none");
         assert_refused("a.service", "[S]\nA=1\n[X-Fleet]\nMachineMetadata=gpu\n",
                        "line 4: MachineMetadata=gpu: expected key=value, for example gpu=true");
         assert_refused("a.service", "[X-Fleet]\nGlobal=true\nConflicts=*\nMachineID=abc\n",
@@ -80,14 +87,17 @@ static void what_cannot_run_is_refused_with_a_sentence(void **state) {
 
 /* Specifiers count as what they stand for, and what is stored stays readable. */
 static void a_unit_with_patterns_that_are_expensive_to_compare_is_refused(void **state) {
-        static const char name[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.service";
+        static const char name[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                                   "aaaaaaaaaaaaaaa.service";
         _cleanup_unit_ Unit *unit = NULL;
         _cleanup_text_ Text t = {};
 
         text_append(&t, "[Service]\nExecStart=/bin/true\n[X-Fleet]\n");
         for (int i = 0; i < 250; i++)
                 text_append(&t, "Conflicts=*%p*\n");
-        assert_refused(name, t.chars, "Conflicts= has patterns with 22250 bytes behind the first * or [, at most 16384 are taken: use fewer or shorter ones");
+        assert_refused(name, t.chars,
+                       "Conflicts= has patterns with 22250 bytes behind the first * or [, at most 16384 are "
+                       "taken: use fewer or shorter ones");
         assert_int_equal(unit_read(name, t.chars, t.size, &unit, NULL), 0);
         unit = unit_free(unit);
         assert_int_equal(unit_parse("web.service", t.chars, t.size, &unit, NULL), 0);
@@ -95,15 +105,22 @@ static void a_unit_with_patterns_that_are_expensive_to_compare_is_refused(void *
 
 /* Enabling such a unit would put it in the place of one of the host. */
 static void an_install_section_that_takes_a_name_of_the_host_is_refused(void **state) {
-        static const char taken[] = "[Service]\nExecStart=/bin/true\n[Install]\nAlias=shop.service \\\n  b.service %p-%i.service\nAlso=c.socket\n";
+        static const char taken[] = "[Service]\nExecStart=/bin/true\n[Install]\nAlias=shop.service \\\n  "
+                                    "b.service %p-%i.service\nAlso=c.socket\n";
         _cleanup_unit_ Unit *unit = NULL;
 
-        assert_refused("a.service", "[Service]\nExecStart=/bin/true\n[Install]\nAlias=b.service dbus.service\n",
-                       "line 4: Alias=dbus.service is refused: systemd itself depends on a unit of that name (systemd.special(7))");
-        assert_refused("a.service", "[Install]\nWantedBy=multi-user.target\nAlias=\nAlso=b.service \\\n  systemd-logind.service\n",
-                       "line 4: Also=systemd-logind.service is refused: names that start with systemd- are systemd's own");
+        assert_refused("a.service",
+                       "[Service]\nExecStart=/bin/true\n[Install]\nAlias=b.service dbus.service\n",
+                       "line 4: Alias=dbus.service is refused: systemd itself depends on a unit of that name "
+                       "(systemd.special(7))");
+        assert_refused("a.service",
+                       "[Install]\nWantedBy=multi-user.target\nAlias=\nAlso=b.service \\\n  "
+                       "systemd-logind.service\n",
+                       "line 4: Also=systemd-logind.service is refused: names that start with systemd- are "
+                       "systemd's own");
         assert_refused("systemd@d.service", "[S]\nA=1\n[Install]\nAlias=%p-%i.service\n",
-                       "line 4: Alias=systemd-d.service is refused: names that start with systemd- are systemd's own");
+                       "line 4: Alias=systemd-d.service is refused: names that start with systemd- are "
+                       "systemd's own");
         assert_int_equal(unit_parse("a@1.service", taken, strlen(taken), &unit, NULL), 0);
 }
 
@@ -118,10 +135,15 @@ static void the_names_of_an_install_section_are_bounded(void **state) {
                 { 257, "b.service", "", "line 4: [Install] has more than 256 names in Alias= and Also=" },
                 { 60000, "a", "", "line 4: [Install] has more than 256 names in Alias= and Also=" },
                 { 1, "", longest, "" },
-                { 1, "x", longest, "line 3: Also=xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa... is refused: longer than the name of a unit" },
-                { 1, "%n%n%n%n", longest, "line 3: Also=%n%n%n%naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa... is refused: longer than the name of a unit" },
+                { 1, "x", longest,
+                  "line 3: Also=xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa... is "
+                  "refused: longer than the name of a unit" },
+                { 1, "%n%n%n%n", longest,
+                  "line 3: Also=%n%n%n%naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa... is "
+                  "refused: longer than the name of a unit" },
                 { 2, "%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n", "",
-                  "line 3: Also=a.servicea.servicea.servicea.servicea.servicea.servicea.servicea... is refused: longer than the name of a unit" },
+                  "line 3: Also=a.servicea.servicea.servicea.servicea.servicea.servicea.servicea... is "
+                  "refused: longer than the name of a unit" },
         };
 
         memset(longest, 'a', 255);
@@ -170,10 +192,14 @@ static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
                 _cleanup_warnings_ Warnings faults = {}, warnings = {};
                 _cleanup_unit_ Unit *unit = NULL;
 
-                assert_int_equal(unit_verify(rows[i].name, rows[i].text, strlen(rows[i].text), &faults, &warnings), 0);
+                assert_int_equal(
+                        unit_verify(rows[i].name, rows[i].text, strlen(rows[i].text), &faults, &warnings), 0);
                 if (faults.n != rows[i].n_faults)
-                        fail_msg("%zu: %zu faults, the first: %s", i, faults.n, faults.n > 0 ? faults.items[0].sentence : "none");
-                assert_int_equal(unit_parse(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL) < 0, faults.n > 0);
+                        fail_msg("%zu: %zu faults, the first: %s", i, faults.n,
+                                 faults.n > 0 ? faults.items[0].sentence : "none");
+                assert_int_equal(unit_parse(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL) <
+                                         0,
+                                 faults.n > 0);
                 if (faults.n > 0)
                         assert_int_equal(faults.items[0].line, rows[i].line);
         }
@@ -189,22 +215,27 @@ static void what_was_accepted_once_can_be_read_for_good(void **state) {
 }
 
 static void warnings_come_with_the_unit(void **state) {
-        _cleanup_unit_ Unit *unit = unit_of("a.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflict=a\nColour=red\n");
+        _cleanup_unit_ Unit *unit = unit_of(
+                "a.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflict=a\nColour=red\n");
 
         assert_int_equal(unit->warnings.n, 2);
         assert_int_equal(unit->warnings.items[0].line, 4);
-        assert_string_equal(unit->warnings.items[0].sentence, "[X-Fleet] has no option Conflict; did you mean Conflicts?");
+        assert_string_equal(unit->warnings.items[0].sentence,
+                            "[X-Fleet] has no option Conflict; did you mean Conflicts?");
         assert_int_equal(unit->warnings.items[1].line, 5);
 }
 
 static void the_last_warning_says_how_many_are_left_out(void **state) {
         static const char *const rows[][2] = {
-                { "Colour=red\n", "[X-Fleet] has no option Colour" }, { "Global=maybe\n", "Global=maybe is taken as false; expected true or false" },
+                { "Colour=red\n", "[X-Fleet] has no option Colour" },
+                { "Global=maybe\n", "Global=maybe is taken as false; expected true or false" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 for (int n = 20; n <= 23; n++) {
-                        static const char *const rest[] = { NULL, "1 more warning is left out", "2 more warnings are left out", "3 more warnings are left out" };
+                        static const char *const rest[] = { NULL, "1 more warning is left out",
+                                                            "2 more warnings are left out",
+                                                            "3 more warnings are left out" };
                         _cleanup_warnings_ Warnings faults = {}, warnings = {};
                         _cleanup_unit_ Unit *unit = NULL;
                         _cleanup_text_ Text t = {};
@@ -264,10 +295,13 @@ static void a_file_whose_answer_would_be_too_large_is_refused(void **state) {
 }
 
 static void without_memory_everything_is_given_back(void **state) {
-        static const char text[] = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineOf=\"a\" \"b@%i.service\"\n"
+        static const char text[] = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/"
+                                   "true\n[X-Fleet]\nMachineOf=\"a\" \"b@%i.service\"\n"
                                    "Conflicts=c d\nMachineMetadata=\"zone=a\" \"zone=b\"\nColour=red\n";
-        static const char json[] = "{\"owner\":\"1111\",\"path\":\"/p\",\"text\":\"[X-Fleet]\\nReplaces=x\\n\"}";
-        static const char page_json[] = "{\"units\":[{\"name\":\"a\",\"options\":[{\"name\":\"A\",\"section\":\"S\"}]},{}]}";
+        static const char json[] =
+                "{\"owner\":\"1111\",\"path\":\"/p\",\"text\":\"[X-Fleet]\\nReplaces=x\\n\"}";
+        static const char page_json[] =
+                "{\"units\":[{\"name\":\"a\",\"options\":[{\"name\":\"A\",\"section\":\"S\"}]},{}]}";
         unsigned n = 1;
         int r;
 
@@ -290,8 +324,10 @@ static void without_memory_everything_is_given_back(void **state) {
         assert_true(n > 50);
 }
 
-/* Lines "option=<start><item><item>...<end>", each almost as long as a line may be, up to the size of a unit file. */
-static size_t append_long_lines(Text *t, const char *option, const char *start, const char *item, const char *end) {
+/* Lines "option=<start><item><item>...<end>", each almost as long as a line may be, up to the size of a unit
+ * file. */
+static size_t append_long_lines(Text *t, const char *option, const char *start, const char *item,
+                                const char *end) {
         size_t n = 0;
 
         while (t->size < UNIT_SIZE_MAX - UNIT_LINE_MAX) {
@@ -311,8 +347,9 @@ static void what_is_no_item_or_has_no_specifier_costs_nothing_to_read(void **sta
                 const char *option, *item;
                 unsigned per_item; /* allocations */
         } rows[] = {
-                { "MachineOf", " ", 0 }, { "MachineMetadata", " ", 0 }, { "Global", " ", 0 }, { "Conflicts", " ", 0 },
-                { "Global", " x", 0 },   { "MachineID", " x", 0 },      { "MachineOf", " %i", 4 }, { "Global", " %n", 4 },
+                { "MachineOf", " ", 0 },   { "MachineMetadata", " ", 0 }, { "Global", " ", 0 },
+                { "Conflicts", " ", 0 },   { "Global", " x", 0 },         { "MachineID", " x", 0 },
+                { "MachineOf", " %i", 4 }, { "Global", " %n", 4 },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -326,7 +363,8 @@ static void what_is_no_item_or_has_no_specifier_costs_nothing_to_read(void **sta
                 alloc_fail_at(1000 + rows[i].per_item * n);
                 r = unit_read("a.service", t.chars, t.size, &unit, NULL);
                 if (alloc_has_failed())
-                        fail_msg("%s=: %zu items take %zu allocations or more", rows[i].option, n, 1000 + rows[i].per_item * n);
+                        fail_msg("%s=: %zu items take %zu allocations or more", rows[i].option, n,
+                                 1000 + rows[i].per_item * n);
                 alloc_fail_at(0);
                 assert_int_equal(r, 0);
         }

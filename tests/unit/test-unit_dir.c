@@ -87,11 +87,13 @@ static void note_warning(void *userdata, int priority, const LogFields *fields, 
         if (priority != LOG_WARNING)
                 return;
         warnings++;
-        snprintf(warned + strlen(warned), sizeof(warned) - strlen(warned), "%s:%d ", fields->unit ?: "-", fields->error);
+        snprintf(warned + strlen(warned), sizeof(warned) - strlen(warned), "%s:%d ", fields->unit ?: "-",
+                 fields->error);
 }
 
 static void what_is_no_unit_of_ours_is_left_alone_and_said(void **state) {
-        static const char *const names[] = { "a.service", ".b.service", "c@.service", "d@1.service", "README" };
+        static const char *const names[] = { "a.service", ".b.service", "c@.service", "d@1.service",
+                                             "README" };
         _cleanup_free_ char *file = NULL;
         Lab *lab = *state;
         Error err = {};
@@ -127,7 +129,7 @@ static void a_text_is_staged_where_systemd_has_room_to_read_it(void **state) {
                 { UINT64_MAX, MIN_ROOM, 0, 0 },
                 { UINT64_MAX, MIN_ROOM - 1, 0, -ENOSPC },
                 { MIN_ROOM, 0, 0, -ENOSPC },
-                { MIN_ROOM - 1, 0, 0, 0 }, /* systemd does not ask for more than there can be */
+                { MIN_ROOM - 1, 0, 0, 0 },  /* systemd does not ask for more than there can be */
                 { UINT64_MAX, 0, -EIO, 0 }, /* nobody knows */
         };
         Lab *lab = *state;
@@ -247,7 +249,8 @@ static void a_link_for_the_generator_replaces_nothing(void **state) {
         assert_int_equal(unit_dir_offer(&lab->dir, "b.container"), -EEXIST);
         assert_int_equal(unit_dir_offer(&lab->dir, "c.container"), -EEXIST);
         for (size_t i = 0; i < 3; i++)
-                unit_dir_withdraw(&lab->dir, ((const char *[]) { "a.container", "b.container", "c.container" })[i]);
+                unit_dir_withdraw(&lab->dir,
+                                  ((const char *[]) { "a.container", "b.container", "c.container" })[i]);
         assert_int_equal(readlink(link, target, sizeof(target)), -1);
         assert_int_equal(access(foreign, F_OK), 0);
         assert_int_equal(unit_dir_offer(&lab->dir, "c.container"), -EEXIST);
@@ -264,7 +267,10 @@ static void a_link_for_the_generator_replaces_nothing(void **state) {
 
 /* In paths, "U" stands for our folder, "Q" for that of the generator, and "L" for that of runtime links. */
 static const char *path_of(Lab *lab, const char *s, char ret[static 700]) {
-        const char *folder = *s == 'U' ? lab->path : *s == 'Q' ? lab->quadlets : *s == 'L' ? lab->links : NULL;
+        const char *folder = *s == 'U' ? lab->path :
+                             *s == 'Q' ? lab->quadlets :
+                             *s == 'L' ? lab->links :
+                                         NULL;
 
         snprintf(ret, 700, "%s%s", folder ?: "", folder ? s + 1 : s);
         return ret;
@@ -305,7 +311,9 @@ static void a_fragment_is_ours_by_its_path_or_by_where_it_leads(void **state) {
                 char link[700], target[700], fragment[700];
 
                 if (rows[i].link)
-                        assert_int_equal(symlink(path_of(lab, rows[i].target, target), path_of(lab, rows[i].link, link)), 0);
+                        assert_int_equal(symlink(path_of(lab, rows[i].target, target),
+                                                 path_of(lab, rows[i].link, link)),
+                                         0);
                 path_of(lab, rows[i].fragment, fragment);
                 if (unit_dir_owns(&lab->dir, rows[i].name, fragment) != rows[i].owns)
                         fail_msg("row %zu: owns", i);
@@ -362,7 +370,8 @@ static int note_name(void *userdata, const UnitOption *option, const char *name)
 }
 
 static void the_names_of_an_install_section_are_read_from_the_file(void **state) {
-        static const char text[] = "[Install]\nAlias=x.service %p-%i.service\nAlso=y.socket\nWantedBy=z.target\n";
+        static const char text[] =
+                "[Install]\nAlias=x.service %p-%i.service\nAlso=y.socket\nWantedBy=z.target\n";
         static const char stop[] = "[Install]\nAlias=stop.service x.service\n";
         char names[200] = "";
         Lab *lab = *state;
@@ -383,9 +392,10 @@ static void the_names_of_an_install_section_are_read_from_the_file(void **state)
 
 /* What happens to a unit, one letter each, at times 1, 2, ...; a capital: while it has a job.
  *   a: active; e: activating; d: deactivating; i, f: inactive, failed, and it has just left the active state;
- *   o: inactive, and it was not active before; n: inactive still, its condition does not hold; y: its condition holds, and it was checked;
- *   r: inactive, checked no more; k: killed; s: its ExecCondition= said no; t: a job with that of a target; j: another; c: its job is canceled;
- *   l: signals were lost; b: it is to be started */
+ *   o: inactive, and it was not active before; n: inactive still, its condition does not hold; y: its
+ * condition holds, and it was checked; r: inactive, checked no more; k: killed; s: its ExecCondition= said
+ * no; t: a job with that of a target; j: another; c: its job is canceled; l: signals were lost; b: it is to
+ * be started */
 static void play(SystemdTrace *t, const char *events) {
         uint64_t left_us = 0, checked_us = 0, now_us = 0;
 
@@ -424,7 +434,11 @@ static void play(SystemdTrace *t, const char *events) {
                         change.condition = false;
                         break;
                 }
-                change.active = c == 'a' ? "active" : c == 'e' ? "activating" : c == 'd' ? "deactivating" : c == 'f' ? "failed" : "inactive";
+                change.active = c == 'a' ? "active" :
+                                c == 'e' ? "activating" :
+                                c == 'd' ? "deactivating" :
+                                c == 'f' ? "failed" :
+                                           "inactive";
                 if (c == 'i' || c == 'f')
                         left_us = now_us;
                 change.left_us = left_us;
@@ -443,13 +457,13 @@ static void the_events_of_a_unit_tell_why_it_ended(void **state) {
         } rows[] = {
                 { "", SYSTEMD_END_UNKNOWN },
                 { "a", SYSTEMD_END_UNKNOWN },
-                { "i", SYSTEMD_END_UNKNOWN },         /* nobody saw it run */
+                { "i", SYSTEMD_END_UNKNOWN }, /* nobody saw it run */
                 { "ai", SYSTEMD_END_ITSELF },
                 { "af", SYSTEMD_END_FAILED },
-                { "eo", SYSTEMD_END_ITSELF },         /* a oneshot */
-                { "EO", SYSTEMD_END_ITSELF },         /* out of its start, with the job of it */
+                { "eo", SYSTEMD_END_ITSELF }, /* a oneshot */
+                { "EO", SYSTEMD_END_ITSELF }, /* out of its start, with the job of it */
                 { "EDO", SYSTEMD_END_ITSELF },
-                { "aieO", SYSTEMD_END_ITSELF },       /* as it left the active state before */
+                { "aieO", SYSTEMD_END_ITSELF }, /* as it left the active state before */
                 { "aki", SYSTEMD_END_STOPPED },
                 { "akf", SYSTEMD_END_FAILED },
                 { "aI", SYSTEMD_END_STOPPED, true, 2 },
@@ -457,31 +471,31 @@ static void the_events_of_a_unit_tell_why_it_ended(void **state) {
                 { "aDi", SYSTEMD_END_STOPPED, true, 3 },
                 { "di", SYSTEMD_END_ITSELF },
                 { "aDdi", SYSTEMD_END_STOPPED, true, 4 },
-                { "aDai", SYSTEMD_END_ITSELF },       /* it went on */
+                { "aDai", SYSTEMD_END_ITSELF }, /* it went on */
                 { "atDi", SYSTEMD_END_STOPPED_FOR, false, 4 },
                 { "atjDi", SYSTEMD_END_STOPPED, true, 5 },
                 { "atDiai", SYSTEMD_END_ITSELF, false, 4 },
                 { "atDiaDi", SYSTEMD_END_STOPPED, true, 7 },
                 { "ecO", SYSTEMD_END_STOPPED, true, 2 },
                 { "eco", SYSTEMD_END_ITSELF },
-                { "ecaO", SYSTEMD_END_ITSELF },       /* it came to be active all the same */
+                { "ecaO", SYSTEMD_END_ITSELF }, /* it came to be active all the same */
                 { "eceO", SYSTEMD_END_STOPPED, true, 2 },
-                { "ceO", SYSTEMD_END_ITSELF },        /* it had not begun */
+                { "ceO", SYSTEMD_END_ITSELF }, /* it had not begun */
                 { "aso", SYSTEMD_END_SKIPPED },
                 { "asf", SYSTEMD_END_SKIPPED },
                 { "n", SYSTEMD_END_SKIPPED },
                 { "y", SYSTEMD_END_UNKNOWN },
                 { "sy", SYSTEMD_END_SKIPPED },
-                { "yr", SYSTEMD_END_UNKNOWN },        /* the same check again */
+                { "yr", SYSTEMD_END_UNKNOWN }, /* the same check again */
                 { "r", SYSTEMD_END_UNKNOWN },
                 { "aiyn", SYSTEMD_END_SKIPPED },
                 { "air", SYSTEMD_END_ITSELF },
-                { "an", SYSTEMD_END_UNKNOWN },        /* it runs */
+                { "an", SYSTEMD_END_UNKNOWN }, /* it runs */
                 { "ali", SYSTEMD_END_UNKNOWN },
                 { "lai", SYSTEMD_END_ITSELF },
                 { "aib", SYSTEMD_END_UNKNOWN },
                 { "aDib", SYSTEMD_END_UNKNOWN, false, 3 },
-                { "akbi", SYSTEMD_END_STOPPED },      /* while it runs nothing is forgotten */
+                { "akbi", SYSTEMD_END_STOPPED }, /* while it runs nothing is forgotten */
                 { "aibai", SYSTEMD_END_ITSELF },
                 { "akibai", SYSTEMD_END_ITSELF },
                 { "asibai", SYSTEMD_END_ITSELF },
@@ -493,8 +507,10 @@ static void the_events_of_a_unit_tell_why_it_ended(void **state) {
                 SystemdTrace t = {};
 
                 play(&t, rows[i].events);
-                if (t.end != rows[i].end || t.undecided != rows[i].undecided || t.stopped_us != rows[i].stopped_us)
-                        fail_msg("%s: end %d, undecided %d, stopped at %d", rows[i].events, t.end, t.undecided, (int) t.stopped_us);
+                if (t.end != rows[i].end || t.undecided != rows[i].undecided ||
+                    t.stopped_us != rows[i].stopped_us)
+                        fail_msg("%s: end %d, undecided %d, stopped at %d", rows[i].events, t.end,
+                                 t.undecided, (int) t.stopped_us);
         }
 }
 

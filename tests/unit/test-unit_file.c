@@ -33,8 +33,8 @@ static void canonical_text_and_hash_are_fleets(void **state) {
         } vectors[] = {
                 { "[Service]\nExecStart=/bin/sleep 100\n", "[Service]\nExecStart=/bin/sleep 100\n",
                   "1c6fb6f3684bafb0c173d8b8b957ceff031180c1" },
-                { "# c\n\n[Service]\r\nExecStart = /bin/sleep 100  \r\n", "[Service]\nExecStart=/bin/sleep 100\n",
-                  "1c6fb6f3684bafb0c173d8b8b957ceff031180c1" },
+                { "# c\n\n[Service]\r\nExecStart = /bin/sleep 100  \r\n",
+                  "[Service]\nExecStart=/bin/sleep 100\n", "1c6fb6f3684bafb0c173d8b8b957ceff031180c1" },
                 { "", "", "da39a3ee5e6b4b0d3255bfef95601890afd80709" },
                 { "[Unit]\n[Service]\nExecStart=/bin/true\n", "[Service]\nExecStart=/bin/true\n",
                   "86943ac9f3754cb90f8dd38bf6da7b0cad074592" },
@@ -45,12 +45,17 @@ static void canonical_text_and_hash_are_fleets(void **state) {
                   "059b05c21b9ae96592ea62f0ec4aa4009a405844" },
                 { "[Service]\nExecStart=a \\\n\nX=1\n", "[Service]\nExecStart=a \\\n\nX=1\n",
                   "608f2937199848027f60b42e8a3fc2c80066b9bb" },
-                { "[Service]\n# c \\\nA=1\nB=2\n", "[Service]\nB=2\n", "1c7c5a51d4663f54a33dc9dc5aa910cbe7e113e2" },
-                { "x # [Foo]\n[Service]\nA=1\n", "[Service]\nA=1\n", "96f6033bbf4a44ade2ccd7188b933499bdcd8f62" },
-                { "[Service]\nA=b # c\n", "[Service]\nA=b # c\n", "720a0518ff49dff9f3c510a3376e42a103fa11f4" },
+                { "[Service]\n# c \\\nA=1\nB=2\n", "[Service]\nB=2\n",
+                  "1c7c5a51d4663f54a33dc9dc5aa910cbe7e113e2" },
+                { "x # [Foo]\n[Service]\nA=1\n", "[Service]\nA=1\n",
+                  "96f6033bbf4a44ade2ccd7188b933499bdcd8f62" },
+                { "[Service]\nA=b # c\n", "[Service]\nA=b # c\n",
+                  "720a0518ff49dff9f3c510a3376e42a103fa11f4" },
                 /* As fleet 1.0.0 showed them. */
-                { "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sh -c \"while true; do echo tick; sleep 5; done\"\n",
-                  "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sh -c \"while true; do echo tick; sleep 5; done\"\n",
+                { "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sh -c \"while true; do echo tick; "
+                  "sleep 5; done\"\n",
+                  "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sh -c \"while true; do echo tick; "
+                  "sleep 5; done\"\n",
                   "26f7938af8fffcc888a2107a64d0ce5d7e408aed" },
         };
 
@@ -81,7 +86,9 @@ static void values_are_taken_literally(void **state) {
                 { "[S]\nA=b\\\n", "b\\\n" },
                 { "[S]\nA=b\\", "b\\" },
                 { "[S]\nA=b\\\n \t \nC=1\n", "b\\\n" },
-                { "[S]\nA=\xc2\xa0" "b\xe3\x80\x80\n", "b" },
+                { "[S]\nA=\xc2\xa0"
+                  "b\xe3\x80\x80\n",
+                  "b" },
                 { "[S]\nA=b", "b" },
                 { "junk [ S]\nA=1\n", "1" },
                 { "[S]\n; note\n\n\r\nA=1\n", "1" },
@@ -97,7 +104,8 @@ static void values_are_taken_literally(void **state) {
 }
 
 static void options_know_their_lines(void **state) {
-        _cleanup_unit_file_ UnitFile file = parsed("# a\n[S]\nA=1\n\n# c \\\n more\nB=2 \\\n 3\n[T]\r\n\nC=\n");
+        _cleanup_unit_file_ UnitFile file = parsed(
+                "# a\n[S]\nA=1\n\n# c \\\n more\nB=2 \\\n 3\n[T]\r\n\nC=\n");
 
         assert_int_equal(file.n_options, 3);
         assert_int_equal(file.options[0].line, 3);
@@ -122,7 +130,8 @@ static void errors_name_the_line(void **state) {
                 { "[Service\nExecStart=/bin/true\n", "line 1: unable to find end of section" },
                 { "[S]\nA=1\n[T\nU] x\n", "line 4: found garbage after section name [T?U]: x" },
                 { "[S]\nA=1\n[T] x\n", "line 3: found garbage after section name [T]: x" },
-                { "[S]\nA=1\nhello\nB=1\n", "line 3: unexpected newline encountered while parsing option name" },
+                { "[S]\nA=1\nhello\nB=1\n",
+                  "line 3: unexpected newline encountered while parsing option name" },
                 { "[S]\n\nhello", "line 3: unexpected end of file encountered while parsing option name" },
                 { "[S]\nA=\xff\n", "line 2: not UTF-8 text: byte 0xff" },
         };
@@ -183,7 +192,9 @@ static void options_share_the_name_of_their_section(void **state) {
                 assert_ptr_equal(file.options[0].section, file.options[1].section);
                 assert_string_equal(file.options[2].section, "A");
                 for (size_t i = 0; i < file.n_options; i++)
-                        assert_int_equal(unit_file_add(&again, file.options[i].section, file.options[i].name, file.options[i].value, 0), 0);
+                        assert_int_equal(unit_file_add(&again, file.options[i].section, file.options[i].name,
+                                                       file.options[i].value, 0),
+                                         0);
                 assert_int_equal(again.n_sections, 1);
                 assert_string_equal(again.options[2].value, "3");
         }
@@ -201,8 +212,9 @@ static void the_last_of_equal_names_counts(void **state) {
 }
 
 static void configuration_joins_continued_lines_and_skips_comments_between(void **state) {
-        static const char text[] = "# fleetd.conf\n[Fleetd]\n  Name = alpha \nMetadata=zone=a,\\\n# not this\n   ssd=true\n"
-                                   "Path=C:\\\\\n\n;x\nEmpty=\n";
+        static const char text[] =
+                "# fleetd.conf\n[Fleetd]\n  Name = alpha \nMetadata=zone=a,\\\n# not this\n   ssd=true\n"
+                "Path=C:\\\\\n\n;x\nEmpty=\n";
         _cleanup_unit_file_ UnitFile file = {};
 
         assert_int_equal(unit_file_parse(text, strlen(text), UNIT_FILE_SYSTEMD, &file, NULL), 0);
@@ -219,8 +231,17 @@ static void configuration_may_end_in_the_middle_of_a_line(void **state) {
         static const struct {
                 const char *text, *value; /* NULL: there is no option */
         } rows[] = {
-                { "[S]\nA=1 \\", "1" }, { "[S]\nA=1 \\\n", "1" }, { "[S]\nA=1\\\n#x\n\\\n2", "1  2" }, { "[S]\nA=1\\\n\nB=2", "1" }, { "[S]\r\nA=1\r\n", "1" },
-                { "[S]\n\\", NULL }, { "[S]\n \\\n ", NULL }, { "[S]", NULL }, { "", NULL }, { "[S]\nA=1\n;A=2\n#A=3\n ;A=4", "1" }, { "[S]\n\tA=1", "1" },
+                { "[S]\nA=1 \\", "1" },
+                { "[S]\nA=1 \\\n", "1" },
+                { "[S]\nA=1\\\n#x\n\\\n2", "1  2" },
+                { "[S]\nA=1\\\n\nB=2", "1" },
+                { "[S]\r\nA=1\r\n", "1" },
+                { "[S]\n\\", NULL },
+                { "[S]\n \\\n ", NULL },
+                { "[S]", NULL },
+                { "", NULL },
+                { "[S]\nA=1\n;A=2\n#A=3\n ;A=4", "1" },
+                { "[S]\n\tA=1", "1" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -229,7 +250,8 @@ static void configuration_may_end_in_the_middle_of_a_line(void **state) {
 
                 memcpy(text, rows[i].text, strlen(rows[i].text));
                 text = realloc(text, strlen(rows[i].text) ?: 1);
-                assert_int_equal(unit_file_parse(text, strlen(rows[i].text), UNIT_FILE_SYSTEMD, &file, NULL), 0);
+                assert_int_equal(unit_file_parse(text, strlen(rows[i].text), UNIT_FILE_SYSTEMD, &file, NULL),
+                                 0);
                 assert_string_equal(unit_file_get(&file, "S", "A") ?: "none", rows[i].value ?: "none");
         }
 }
@@ -248,7 +270,9 @@ static void configuration_without_section_or_equals_is_an_error(void **state) {
                 UnitFile file = {};
                 Error err = {};
 
-                assert_int_equal(unit_file_parse(rows[i].text, strlen(rows[i].text), UNIT_FILE_SYSTEMD, &file, &err), -EBADMSG);
+                assert_int_equal(
+                        unit_file_parse(rows[i].text, strlen(rows[i].text), UNIT_FILE_SYSTEMD, &file, &err),
+                        -EBADMSG);
                 assert_string_equal(err.message, rows[i].sentence);
         }
 }
@@ -256,8 +280,33 @@ static void configuration_without_section_or_equals_is_an_error(void **state) {
 /* A text of pieces that matter to the grammar, so that chance meets its corners. */
 static void make_text(Random *random, Text *t) {
         static const char *const pieces[] = {
-                "[", "]", "[Unit]\n", "[Service]\n", "[X-Fleet]\n", "A", "Name", "=", "=", " ", "\t", "\n", "\n", "\r\n", "\\\n",
-                "\\", "\\ ", "#", ";", "\"", "value", "A=1\n", "B=two words\n", "\xc2\xa0", "\xc2\x85", "\xc3\xa4", "\n\n",
+                "[",
+                "]",
+                "[Unit]\n",
+                "[Service]\n",
+                "[X-Fleet]\n",
+                "A",
+                "Name",
+                "=",
+                "=",
+                " ",
+                "\t",
+                "\n",
+                "\n",
+                "\r\n",
+                "\\\n",
+                "\\",
+                "\\ ",
+                "#",
+                ";",
+                "\"",
+                "value",
+                "A=1\n",
+                "B=two words\n",
+                "\xc2\xa0",
+                "\xc2\x85",
+                "\xc3\xa4",
+                "\n\n",
         };
         size_t n = random_below(random, 40);
 
@@ -269,8 +318,8 @@ static void make_text(Random *random, Text *t) {
         }
 }
 
-/* A value that ends in a backslash without going on ("b\ " before a blank, or where the file ends) does go on when it is
- * printed: fleet's quirk, kept for its hashes. */
+/* A value that ends in a backslash without going on ("b\ " before a blank, or where the file ends) does go on
+ * when it is printed: fleet's quirk, kept for its hashes. */
 static bool has_quirk(const UnitFile *file) {
         for (size_t i = 0; i < file->n_options; i++)
                 if (ends_with(file->options[i].value, "\\"))
@@ -302,7 +351,8 @@ static void printing_and_parsing_again_changes_nothing(void **state) {
 }
 
 /* What is installed here, of whatever packages: nothing of it is refused, lost or changed. */
-static const char *const folders[] = { "/usr/lib/systemd/system", "/usr/lib/systemd/user", "/lib/systemd/system", "/etc/systemd/system" };
+static const char *const folders[] = { "/usr/lib/systemd/system", "/usr/lib/systemd/user",
+                                       "/lib/systemd/system", "/etc/systemd/system" };
 
 static unsigned compare_file(int dir_fd, const char *name) {
         _cleanup_free_ char *text = NULL, *first = NULL, *second = NULL;

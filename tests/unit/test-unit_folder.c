@@ -1,4 +1,5 @@
-/* The watched folder on disk: what its files say, what is said beside them, and the record of it; without a loop or a store. */
+/* The watched folder on disk: what its files say, what is said beside them, and the record of it; without a
+ * loop or a store. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,7 @@
 #include "tests/lib/scratch.h"
 
 #define MACHINE "11111111111111111111111111111111"
-#define ONE "[Service]\nExecStart=/bin/one\n"
+#define ONE     "[Service]\nExecStart=/bin/one\n"
 
 static int fdopendir_error; /* of the next call */
 
@@ -177,8 +178,9 @@ static void names_of_units_and_no_others_are_taken(void **state) {
                 const char *name;
                 bool unit;
         } rows[] = {
-                { "a.service", true }, { "a@.service", true }, { "", false }, { ".a.service", false }, { "#a.service", false }, { "a.service~", false },
-                { "a", false }, { "a.txt", false }, { "a.service.d", false },
+                { "a.service", true },   { "a@.service", true },  { "", false },
+                { ".a.service", false }, { "#a.service", false }, { "a.service~", false },
+                { "a", false },          { "a.txt", false },      { "a.service.d", false },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
@@ -205,7 +207,8 @@ static size_t scan(Lab *lab, UnitFolder *folder) {
 
         assert_int_equal(unit_scan_begin(&s, lab->fd), 0);
         do
-                r = unit_scan_step(&s, folder, UINT64_MAX / 2); /* far in the future: no file has changed lately */
+                r = unit_scan_step(&s, folder,
+                                   UINT64_MAX / 2); /* far in the future: no file has changed lately */
         while (r > 0);
         assert_int_equal(r, 0);
         n = s.n_read;
@@ -247,7 +250,8 @@ static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **sta
         assert_string_equal(last, "/path/a.service is refused: a.service: why");
         assert_false(unit_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_true(unit_folder_write_error(lab->fd, "/path", &f, 7, false));
-        assert_true(file_holds_at(lab->fd, "a.service.error", "a.service: why\nThe cluster still has the version of index 7.\n", 61));
+        assert_true(file_holds_at(lab->fd, "a.service.error",
+                                  "a.service: why\nThe cluster still has the version of index 7.\n", 61));
         assert_int_equal(warnings, 2);
 
         /* A daemon that has just started finds it there: it says nothing anew. */
@@ -295,7 +299,8 @@ static void a_name_that_leaves_no_room_is_said_in_the_journal_alone(void **state
         Lab *lab = *state;
 
         memset(f.name, 'n', NAME_MAX - strlen(".error") + 1);
-        assert_false(unit_folder_write_error(lab->fd, "/path", &f, 0, true)); /* the cluster was told before */
+        assert_false(
+                unit_folder_write_error(lab->fd, "/path", &f, 0, true)); /* the cluster was told before */
         assert_int_equal(warnings, 0);
         f.told = 0;
         assert_false(unit_folder_write_error(lab->fd, "/path", &f, 0, false));
@@ -314,13 +319,15 @@ static void a_name_that_leaves_no_room_is_said_in_the_journal_alone(void **state
 
 static void a_record_is_read_back_and_holds_names_of_units_alone(void **state) {
         static const char *const broken[] = { "", "{", "{\"device\":\"1\"}", "{\"device\":1,\"inode\":-1}" };
-        static const char json[] = "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",7,\"../b.service\",\"a.service\",\"c.timer\"]}";
+        static const char json[] = "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",7,\"../"
+                                   "b.service\",\"a.service\",\"c.timer\"]}";
         DirectoryRecord *table = NULL, *seen;
         uint64_t device = 8, inode = 9;
         _cleanup_text_ Text t = {};
 
         for (size_t i = 0; i < ELEMENTS(broken); i++)
-                assert_int_equal(directory_record_read(broken[i], strlen(broken[i]), &device, &inode, &table), -EBADMSG);
+                assert_int_equal(directory_record_read(broken[i], strlen(broken[i]), &device, &inode, &table),
+                                 -EBADMSG);
         assert_null(table);
         assert_int_equal(device * 10 + inode, 89);
         assert_int_equal(directory_record_read(json, strlen(json), &device, &inode, &table), 0);

@@ -23,7 +23,8 @@ static void host(Seats *s, const char *machine, uint64_t raft_id, Presence prese
 
         picture_machine(&s->picture, machine, "", presence);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, machine));
-        snprintf(value, sizeof(value), "{\"peer\":\"10.0.0.%llu:2380\",\"raftId\":%llu}", (unsigned long long) raft_id, (unsigned long long) raft_id);
+        snprintf(value, sizeof(value), "{\"peer\":\"10.0.0.%llu:2380\",\"raftId\":%llu}",
+                 (unsigned long long) raft_id, (unsigned long long) raft_id);
         if (raft_id > 0)
                 picture_put(&s->picture, key, value);
         else
@@ -31,7 +32,8 @@ static void host(Seats *s, const char *machine, uint64_t raft_id, Presence prese
 }
 
 static KvMember *member(Seats *s, uint64_t raft_id, KvSeat seat, uint64_t match, bool reachable) {
-        s->members[s->n] = (KvMember) { .raft_id = raft_id, .seat = seat, .match = match, .reachable = reachable };
+        s->members[s->n] =
+                (KvMember) { .raft_id = raft_id, .seat = seat, .match = match, .reachable = reachable };
         return &s->members[s->n++];
 }
 
@@ -53,7 +55,8 @@ static const char *plan(const Seats *s) {
         assert_true(change.reason[0]);
         if (change.action == VOTERS_ADD)
                 assert_true(starts_with(change.address, "10.0.0.") || streq(change.address, "x"));
-        snprintf(told, sizeof(told), "%s %llu%s", voters_action_name(change.action), (unsigned long long) change.raft_id,
+        snprintf(told, sizeof(told), "%s %llu%s", voters_action_name(change.action),
+                 (unsigned long long) change.raft_id,
                  streq(change.address, "x") && change.action == VOTERS_ADD ? "x" : "");
         return told;
 }
@@ -239,16 +242,19 @@ static void machines_that_were_at_one_address_are_one_host(void **state) {
         host(&s, "A1", 0, PRESENCE_UP); /* without a replica */
         assert_non_null(cluster_machine(&s.picture.cluster, picture_id(id, "A1")));
         for (unsigned i = 0; i < 3; i++) {
-                snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, (char[]) { 'D' + i, 0 }));
+                snprintf(key, sizeof(key), "/_fleet/cluster/member/%s",
+                         picture_id(id, (char[]) { 'D' + i, 0 }));
                 picture_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":9}");
                 assert_non_null(cluster_machine(&s.picture.cluster, id));
         }
-        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "A2")); /* at the founder's address */
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s",
+                 picture_id(id, "A2")); /* at the founder's address */
         picture_put(&s.picture, key, "{\"peer\":\"10.0.0.1:2380\",\"raftId\":10}");
         assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "X"), "10.0.0.7:2380"), 3);
         assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "X"), "10.0.0.3:2380"), 2);
         assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "B"), "10.0.0.2:2380"), 2);
-        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "B"), "10.0.0.9:2380"), 2); /* it has moved */
+        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "B"), "10.0.0.9:2380"),
+                         2); /* it has moved */
         picture_free(&s.picture);
 }
 
@@ -514,10 +520,12 @@ static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) 
                         char name[2] = { 'A' + i - 1, 0 };
 
                         if (random_below(&random, 3) > 0)
-                                host(&s, name, random_below(&random, 4) ? i : i + 10, random_below(&random, _PRESENCE_MAX));
+                                host(&s, name, random_below(&random, 4) ? i : i + 10,
+                                     random_below(&random, _PRESENCE_MAX));
                         if (random_below(&random, 3) > 0)
-                                member(&s, i, i <= 3 && random_below(&random, 2) ? KV_SEAT_VOTER : KV_SEAT_STANDBY, random_below(&random, 2) ? LAST : 0,
-                                       random_below(&random, 4) > 0);
+                                member(&s, i,
+                                       i <= 3 && random_below(&random, 2) ? KV_SEAT_VOTER : KV_SEAT_STANDBY,
+                                       random_below(&random, 2) ? LAST : 0, random_below(&random, 4) > 0);
                 }
                 for (;; steps++) {
                         size_t voters = 0, reachable = 0, before_voters = 0, before_reachable = 0;
@@ -526,7 +534,8 @@ static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) 
 
                         for (size_t i = 0; i < s.n; i++) {
                                 before_voters += s.members[i].seat == KV_SEAT_VOTER;
-                                before_reachable += s.members[i].seat == KV_SEAT_VOTER && s.members[i].reachable;
+                                before_reachable += s.members[i].seat == KV_SEAT_VOTER &&
+                                                    s.members[i].reachable;
                         }
                         voters_plan(s.members, s.n, s.leader, LAST, &s.picture.cluster, &change);
                         for (size_t i = 0; i < s.n; i++)
@@ -538,7 +547,8 @@ static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) 
                         switch (change.action) {
                         case VOTERS_ADD:
                                 assert_null(m);
-                                member(&s, change.raft_id, KV_SEAT_STANDBY, random_below(&random, 2) ? LAST : 0, random_below(&random, 2));
+                                member(&s, change.raft_id, KV_SEAT_STANDBY,
+                                       random_below(&random, 2) ? LAST : 0, random_below(&random, 2));
                                 break;
                         case VOTERS_PROMOTE:
                                 assert_int_equal(m->seat, KV_SEAT_STANDBY);
