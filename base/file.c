@@ -1,4 +1,4 @@
-#include "base/crash_point.h"
+#include "base/fault_point.h"
 #include "base/file.h"
 
 #include <dirent.h>
@@ -205,12 +205,12 @@ int stage_file_at(int dir_fd, const char *name, const void *bytes, size_t size, 
         if (fd < 0)
                 return -errno;
 
-        crash_point_of("file-made", name);
+        fault_point_of("file-made", name);
         r = pwrite_all(fd, bytes, size, 0);
-        crash_point_of("file-written", name);
+        fault_point_of("file-written", name);
         if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
                 r = -errno;
-        crash_point_of("file-synced", name);
+        fault_point_of("file-synced", name);
         if (r < 0)
                 (void) unlinkat(dir_fd, tmp, 0);
         return r;
@@ -226,7 +226,7 @@ int commit_file_at(int dir_fd, const char *name) {
                 (void) unlinkat(dir_fd, tmp, 0);
                 return r;
         }
-        crash_point_of("file-renamed", name);
+        fault_point_of("file-renamed", name);
         return fsync_dir(dir_fd);
 }
 

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Reads a regular file of at most 'max' bytes; symbolic links as the last component are refused (-ELOOP), so
- * are folders and devices (-EINVAL). *ret is terminated and the caller's to free. -EFBIG when larger. */
+/* Reads a regular file of at most 'max' bytes; symbolic links as the last component are refused (-ELOOP),
+ * so are folders and devices (-EINVAL). *ret is terminated and the caller's to free. -EFBIG when larger. */
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size);
 
 typedef struct FolderFile {

@@ -3,7 +3,7 @@
 
 #include "client/connection.h"
 #include "client/options.h"
-#include "units/entities.h"
+#include "units/api_json.h"
 
 enum {
         EXIT_DONE = 0,

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/parse.h"
-#include "units/entities.h"
+#include "units/api_json.h"
 
 enum { INTERRUPTED_MS = 3000 };
 

@@ -17,7 +17,7 @@ static int no_units(void) {
 /* fleet waited for no global unit, and scripts know it; people, and who says --wait, are told how far it is.
  */
 static bool waits_for(const Client *c, bool global) {
-        return !c->options.no_block && (!global || c->options.wait || live_is_possible());
+        return !c->options.no_block && (!global || c->options.wait || progress_is_possible());
 }
 
 /* Says what was triggered; units that are to be waited for go into 'waiting'. */
@@ -30,7 +30,7 @@ static int note_trigger(Client *c, const char *name, bool global, const char *ve
 
 /* After a wait that failed: fleet's line about the wait, and the verb's own. On a terminal one is enough, and
  * 'live' lines have said it already when systemd did. Who was interrupted ends as the shell expects it. */
-static int fail_wait(int r, const Live *live, const Error *err) {
+static int fail_wait(int r, const Progress *live, const Error *err) {
         if (r == -EINTR) {
                 fprintf(stderr, "fleetctl: %s\n", error_text(err, r));
                 (void) fflush(NULL);
@@ -154,7 +154,7 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_free_ uint64_t *before_ms = NULL;
         _cleanup_free_ ApiUnit *changes = NULL;
-        _cleanup_live_ Live *live = NULL;
+        _cleanup_live_ Progress *live = NULL;
         size_t n_changes = 0;
         Error err = {};
         int r;
@@ -194,7 +194,7 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
         if (r < 0)
                 return client_fail(r, &err, "%s", what);
 
-        live = live_new(&waiting);
+        live = progress_new(&waiting);
         r = wait_for(c,
                      &(WaitRequest) { .goal = c->options.wait           ? WAIT_ENDED :
                                               target == TARGET_LAUNCHED ? WAIT_RUNNING :
@@ -269,7 +269,7 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names changed = {}, waiting = {};
         _cleanup_free_ ApiUnit *changes = NULL;
-        _cleanup_live_ Live *live = NULL;
+        _cleanup_live_ Progress *live = NULL;
         _cleanup_text_ Text list = {};
         size_t n_changes = 0;
         Error err = {};
@@ -292,7 +292,7 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
                 const Found *u = &found.items[i];
 
                 /* Of a global unit fleet said so every time. */
-                if (u->desired <= target && (u->global ? live_is_possible() : u->current <= target))
+                if (u->desired <= target && (u->global ? progress_is_possible() : u->current <= target))
                         continue;
                 changes[n_changes] = API_UNIT_EMPTY;
                 changes[n_changes].name = u->name;
@@ -306,7 +306,7 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
         for (size_t i = 0; i < n_changes && r >= 0; i++)
                 r = note_trigger(c, changes[i].name, changes[i].global, verb, &waiting);
         append_names(&list, &changed);
-        live = live_new(&waiting);
+        live = progress_new(&waiting);
         if (r >= 0)
                 r = wait_for(
                         c,
@@ -324,7 +324,7 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
                 fprintf(stderr, "Failed to %s units %s. err: %s\n", verb, list.chars, error_text(&err, r));
                 return EXIT_FAILED;
         }
-        if (!live_is_possible() || c->options.no_block) /* else it has been seen */
+        if (!progress_is_possible() || c->options.no_block) /* else it has been seen */
                 fprintf(stderr, "Successfully %s units %s.\n", done, list.chars);
         return EXIT_DONE;
 }
@@ -384,7 +384,7 @@ int verb_destroy(Client *c, char **args, size_t n) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_(destroyed_done) Destroyed destroyed = { .status = EXIT_DONE };
         _cleanup_names_ Names names = {};
-        _cleanup_live_ Live *live = NULL;
+        _cleanup_live_ Progress *live = NULL;
         Error err = {};
         int r;
 
@@ -402,7 +402,7 @@ int verb_destroy(Client *c, char **args, size_t n) {
                 r = client_destroy_all(c, &names, on_destroyed, &destroyed);
         if (r < 0)
                 return client_fail(r, NULL, "%s", "");
-        live = c->options.no_block ? NULL : live_new(&destroyed.going);
+        live = c->options.no_block ? NULL : progress_new(&destroyed.going);
         if (!live)
                 return wait_gone(c, &destroyed.going) ?: destroyed.status;
         r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed.going, .live = live }, &err);
@@ -443,7 +443,7 @@ static int start_again(Client *c, const Found *f, Error *err) {
 }
 
 /* Down to loaded, until systemd has stopped it, and up again. */
-static int restart_one(Client *c, Found *f, Live *live, Error *err) {
+static int restart_one(Client *c, Found *f, Progress *live, Error *err) {
         const Names one = { .items = &f->name, .n = 1 };
         bool stops = f->global || f->current == TARGET_LAUNCHED;
         _cleanup_listing_ Listing states = {};
@@ -487,7 +487,7 @@ static int restart_one(Client *c, Found *f, Live *live, Error *err) {
 }
 
 /* With the names of those that were not begun. */
-static int fail_restart(int r, const FoundUnits *found, size_t at, const Live *live, const Error *err) {
+static int fail_restart(int r, const FoundUnits *found, size_t at, const Progress *live, const Error *err) {
         _cleanup_text_ Text t = {};
         size_t i;
 
@@ -507,7 +507,7 @@ int verb_restart(Client *c, char **args, size_t n) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names names = {}, begun = {};
         _cleanup_free_ uint64_t *before_ms = NULL;
-        _cleanup_live_ Live *live = NULL;
+        _cleanup_live_ Progress *live = NULL;
         Error err = {};
         int r;
 
@@ -531,7 +531,7 @@ int verb_restart(Client *c, char **args, size_t n) {
                 return client_fail(r, NULL, "%s", "");
         (void) signal(SIGHUP,
                       SIG_IGN); /* a login that ends between the two halves does not leave a unit stopped */
-        live = live_new(&begun);
+        live = progress_new(&begun);
         for (size_t i = 0, k = 0; i < found.n; i++) {
                 if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
                         continue;

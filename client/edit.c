@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
-#include "client/child.h"
+#include "client/subprocess.h"
 #include "client/client.h"
 #include "client/files.h"
 #include "client/suggest.h"
@@ -117,10 +117,10 @@ static int diff_one(Client *c, const char *argument) {
         if (r < 0)
                 return client_fail(r, &err, "%s", "");
         snprintf(there, sizeof(there), "--label=%s in the cluster", name);
-        return child_run((const char *[]) { "diff", "-u",
-                                            stdout_is_terminal() ? "--color=auto" : "--color=never", there,
-                                            "--label", argument, "--", draft.path, here.path, NULL },
-                         NULL, NULL, NULL, NULL);
+        return subprocess_run(
+                (const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never",
+                                   there, "--label", argument, "--", draft.path, here.path, NULL },
+                NULL, NULL, NULL, NULL);
 }
 
 int verb_diff(Client *c, char **args, size_t n) {
@@ -159,7 +159,7 @@ static int run_editor(const char *path, Error *err) {
 
         if (asprintf(&script, "%s \"$1\"", editor()) < 0)
                 return -ENOMEM;
-        r = child_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL, NULL);
+        r = subprocess_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL, NULL);
         return r > 0 ? error_set(err, -ECANCELED, "the editor (%s) ended with status %d", editor(), r) : r;
 }
 

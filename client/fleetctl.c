@@ -78,7 +78,8 @@ static const Verb verbs[] = {
           "For tunnels of fleet's own fleetctl, which runs it on the far side.\n", verb_fd_forward },
         { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
         { "import", FLAGS_IMPORT | FLAGS_YES, "--etcd=URL", "Move the units of a fleet here, out of its etcd",
-          "Reads and checks all of it, shows what would be done, and asks. Units that are here already stay "
+          "Reads and checks all of it, shows what would be done, and asks. Units that are here already "
+          "stay "
           "as\n"
           "they are. Nothing is written to that etcd, and what the old fleet runs it goes on running.\n\n"
           "fleetctl import --etcd=http://10.0.0.1:2379\n",

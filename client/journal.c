@@ -9,7 +9,7 @@
 
 #include "base/parse.h"
 #include "client/output.h"
-#include "client/remote.h"
+#include "client/unit_status.h"
 #include "client/suggest.h"
 #include "units/name.h"
 
@@ -104,17 +104,17 @@ static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
 /* The text of an answer comes in pieces that know nothing of lines. */
 static int on_answer(void *userdata, const char *json, size_t json_size) {
         Source *s = userdata;
-        RemoteLine answer;
+        UnitStatusLine answer;
         size_t at = 0;
         int r;
 
-        r = remote_line_read(json, json_size, &answer);
+        r = unit_status_line_read(json, json_size, &answer);
         if (r < 0)
                 return r;
         if (answer.data)
                 text_append(&s->partial, answer.data);
         s->ended = s->ended || answer.ended;
-        remote_line_done(&answer);
+        unit_status_line_done(&answer);
         if (s->partial.error < 0)
                 return -ENOMEM;
         for (const char *newline;
@@ -190,12 +190,12 @@ static void merge_done(Merge *m) {
 }
 
 static void journal_path(Client *c, const char *name, const char *machine, const char *output, Text *t) {
-        remote_path(t, "journal", name, machine);
+        unit_status_path(t, "journal", name, machine);
         text_printf(t, "&lines=%llu&follow=%s", (unsigned long long) c->options.lines,
                     c->options.follow ? "true" : "false");
-        remote_add(t, "output", output);
-        remote_add(t, "since", c->options.since);
-        remote_add(t, "until", c->options.until);
+        unit_status_add(t, "output", output);
+        unit_status_add(t, "since", c->options.since);
+        unit_status_add(t, "until", c->options.until);
 }
 
 static int merge_open(Client *c, Merge *m, const char *name, const Listing *machines, Error *err) {
@@ -281,7 +281,7 @@ static int journal_of(Client *c, const char *name, const char *machine) {
         _cleanup_text_ Text path = {};
 
         journal_path(c, name, machine, c->options.journal_output, &path);
-        return remote_print(c, "GET", &path, name);
+        return unit_status_print(c, "GET", &path, name);
 }
 
 /* On whatever machine it ran: all are asked. */
@@ -327,7 +327,7 @@ int verb_journal(Client *c, char **args, size_t n) {
                 suggest_unit(c, name);
                 return EXIT_FAILED;
         }
-        r = remote_machine(c, &machine);
+        r = unit_status_machine(c, &machine);
         if (r != EXIT_DONE)
                 return r;
         return machine ? journal_of(c, name, machine) : journal_everywhere(c, name, &unit);

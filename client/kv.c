@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
-#include "client/child.h"
+#include "client/subprocess.h"
 #include "client/client.h"
 #include "client/kv.h"
 #include "client/output.h"
@@ -370,7 +370,7 @@ static int run_for_change(const Watch *watch, const JsonValue *root, const JsonV
         };
 
         snprintf(index, sizeof(index), "%llu", (unsigned long long) watch->index);
-        r = child_run((const char *const *) watch->command, environment, NULL, NULL, &signal);
+        r = subprocess_run((const char *const *) watch->command, environment, NULL, NULL, &signal);
         if (signal != 0)
                 (void) raise(signal); /* it had its part: no other command is run */
         return r;

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "client/child.h"
+#include "client/subprocess.h"
 #include "client/client.h"
 #include "client/kv.h"
 
@@ -100,7 +100,7 @@ static bool lock_refresh_if_due(Lock *lock) {
         return now_ms() < lock_due_ms(lock) || lock_refresh(lock);
 }
 
-/* While the command runs, and what it has begun is to end (child_run()). */
+/* While the command runs, and what it has begun is to end (subprocess_run()). */
 static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
         Lock *lock = userdata;
         uint64_t now;
@@ -121,7 +121,7 @@ static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
 /* Has a signal come that ends fleetctl? Wait for one for at most 'wait_ms'. What fleetd is asked after that
  * gets little time. */
 static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
-        if (!lock->interrupted && child_wait_signal(&lock->signals, wait_ms) != 0) {
+        if (!lock->interrupted && subprocess_wait_signal(&lock->signals, wait_ms) != 0) {
                 lock->interrupted = true;
                 connection_limit(lock->client->connection, INTERRUPTED_MS);
         }
@@ -266,7 +266,7 @@ int kv_lock(Client *c, char **args, size_t n) {
                                 "/usr/bin/backup --all");
         if (lock.ttl < 3 || lock.ttl > TTL_MAX_S)
                 return kv_usage("kv lock --ttl: expected 3 to 86400 seconds");
-        child_signals(&lock.signals);
+        subprocess_signals(&lock.signals);
         sigdelset(&lock.signals, SIGCHLD);
         (void) sigprocmask(SIG_BLOCK, &lock.signals, &mask);
         connection_interrupt(c->connection, &lock.signals);
@@ -275,7 +275,8 @@ int kv_lock(Client *c, char **args, size_t n) {
         if (status == EXIT_DONE) {
                 status = lock_acquire(&lock);
                 if (status == EXIT_DONE)
-                        status = child_run((const char *const *) args + 1, NULL, lock_on_tick, &lock, NULL);
+                        status = subprocess_run((const char *const *) args + 1, NULL, lock_on_tick, &lock,
+                                                NULL);
                 if (lock.lost)
                         status = EXIT_FAILED;
                 else

@@ -2,9 +2,9 @@ noinst_LIBRARIES += client/libfleetctl.a
 client_libfleetctl_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
 client_libfleetctl_a_SOURCES = \
 	client/fleetctl.h client/fleetctl.c client/client.h client/client.c client/connection.h client/connection.c \
-	client/options.h client/options.c client/output.h client/output.c client/live.h client/live.c client/wait.h client/wait_internal.h client/wait_look.c client/wait.c \
-	client/files.h client/files.c client/control.c client/list.c client/remote.h client/remote.c client/journal.c client/overview.h client/overview.c client/kv.h client/kv.c \
-	client/patterns.h client/patterns.c client/directory.h client/directory.c client/inspect.c client/import.c client/edit.c client/child.h client/child.c client/ssh.h client/ssh.c \
+	client/options.h client/options.c client/output.h client/output.c client/progress.h client/progress.c client/wait.h client/wait_internal.h client/wait_state.c client/wait.c \
+	client/files.h client/files.c client/control.c client/list.c client/unit_status.h client/unit_status.c client/journal.c client/overview.h client/overview.c client/kv.h client/kv.c \
+	client/patterns.h client/patterns.c client/directory.h client/directory.c client/inspect.c client/import.c client/edit.c client/subprocess.h client/subprocess.c client/ssh.h client/ssh.c \
 	client/suggest.h client/suggest.c client/cluster.c client/events.h client/events.c client/kv_lock.c client/kv_rm.c client/kv_files.c client/kv_v1.c
 
 bin_PROGRAMS += client/fleetctl
@@ -44,5 +44,5 @@ endif
 FUZZERS += tests/fuzz/fuzz-client
 tests_fuzz_fuzz_client_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
 tests_fuzz_fuzz_client_SOURCES = tests/fuzz/client.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
-tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_monotonic_ms,--wrap=usleep,--wrap=child_run
+tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_monotonic_ms,--wrap=usleep,--wrap=subprocess_run
 tests_fuzz_fuzz_client_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(SMARTCOLS_LIBS)

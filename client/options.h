@@ -77,8 +77,8 @@ void options_init(Options *o);
 /* Which of 'args' is the verb: the first that is no flag and no flag's value. NULL without one. */
 char **options_find_verb(char **args, size_t n);
 
-/* Reads the flags of 'groups' out of 'args', and moves what remains to the front; *n becomes their number.
- * -EINVAL with fleet's words: "unknown flag: --x". */
+/* Reads the flags of 'groups' out of 'args', and moves what remains to the front; *n becomes their
+ * number. -EINVAL with fleet's words: "unknown flag: --x". */
 int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *err);
 
 /* The flag of 'groups' that is spelt like this, without its dashes; NULL: none is. */

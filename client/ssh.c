@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/parse.h"
-#include "client/child.h"
+#include "client/subprocess.h"
 #include "units/name.h"
 
 extern char **environ;
@@ -239,7 +239,7 @@ int verb_ssh(Client *c, char **args, size_t n) {
                 return client_fail(command.error, NULL, "%s", "");
 
         let_ssh_ask_us();
-        return child_run(command.argv, NULL, NULL, NULL, NULL);
+        return subprocess_run(command.argv, NULL, NULL, NULL, NULL);
 }
 
 /* -- A tunnel for the API -- */

@@ -32,9 +32,9 @@ static void wait_done(Wait *w) {
 static void show(Wait *w, const Waited *u) {
         bool more = w->request->more && u->phase == PHASE_DONE,
              slow = clock_monotonic_ms() - w->started_ms > QUIET_MS;
-        LiveMark mark = u->phase == PHASE_FAILED        ? LIVE_FAILED :
-                        u->phase == PHASE_DONE && !more ? LIVE_DONE :
-                                                          LIVE_UNDERWAY;
+        ProgressMark mark = u->phase == PHASE_FAILED        ? PROGRESS_FAILED :
+                            u->phase == PHASE_DONE && !more ? PROGRESS_DONE :
+                                                              PROGRESS_UNDERWAY;
         _cleanup_text_ Text place = {}, note = {};
 
         if (u->global && u->n_meant > 0)
@@ -49,7 +49,7 @@ static void show(Wait *w, const Waited *u) {
                  w->request->target > TARGET_INACTIVE)
                 text_printf(&note, "%s%s", u->reason,
                             w->allowed_ms == 0 ? "  (Ctrl-C leaves it wanted)" : "");
-        live_set(w->request->live, u->name, mark, place.chars ?: "", u->word, note.chars ?: "");
+        progress_set(w->request->live, u->name, mark, place.chars ?: "", u->word, note.chars ?: "");
 }
 
 static void draw(Wait *w) {
@@ -57,7 +57,7 @@ static void draw(Wait *w) {
                 return;
         for (size_t i = 0; i < w->n; i++)
                 show(w, &w->units[i]);
-        live_draw(w->request->live);
+        progress_draw(w->request->live);
 }
 
 /* Without such lines nobody waits for more than a second without knowing for what: it is said once. Of a unit
@@ -105,7 +105,7 @@ static int interrupted(Wait *w) {
         }
         if (n > NAMES_SAID)
                 text_printf(&names, " and %zu more", n - NAMES_SAID);
-        live_break(w->request->live);
+        progress_break(w->request->live);
         return error_set(w->err, -EINTR, "%.*s%s%s", at ? (int) (at - sentence) : (int) strlen(sentence),
                          sentence, at ? names.chars ?: "" : "", at ? at + 2 : "");
 }

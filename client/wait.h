@@ -2,12 +2,12 @@
  * whatever an event names. Where events are not to be had it looks four times a second.
  *
  * In a pipe each unit that arrives is a line, as fleet's: "Unit web.service launched on
- * 11111111.../10.0.0.1". On a terminal each unit has a line from the beginning (client/live.h), which says
- * what it waits for. */
+ * 11111111.../10.0.0.1". On a terminal each unit has a line from the beginning (client/progress.h), which
+ * says what it waits for. */
 #pragma once
 
 #include "client/client.h"
-#include "client/live.h"
+#include "client/progress.h"
 
 typedef enum WaitGoal {
         WAIT_STATE,   /* the unit's state is 'target' */
@@ -25,7 +25,7 @@ typedef struct WaitRequest {
         const uint64_t
                 *before_ms; /* of each: 'since' of the state before it was started, 0: none; NULL: of none */
         bool quiet;         /* print nothing but errors */
-        Live *live;         /* borrowed; lines of these units, and perhaps of more; NULL: none */
+        Progress *live;     /* borrowed; lines of these units, and perhaps of more; NULL: none */
         bool more;          /* of 'live': this is not all that is done with these units */
         const char *interrupted; /* what an interrupt leaves behind, with %s for the names; NULL: as it
                                     follows from the goal */

@@ -7,17 +7,17 @@
 #include "base/parse.h"
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/facts.h"
-#include "fleetd/api/api.h"
+#include "fleetd/api/server.h"
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/membership/membership.h"
-#include "fleetd/metrics.h"
+#include "fleetd/api/metrics.h"
 #include "fleetd/service.h"
 
 enum { SHORT_LOG_FILE = 4096 };
 
 struct Daemon {
-        DaemonEdges edges;
+        DaemonIo edges;
         Peers *peers;
         KvStore *store;
         KvStore *leaving; /* one that could not be opened, until it is gone */
@@ -105,7 +105,7 @@ static void daemon_on_store_gone(void *userdata) {
                 daemon_on_store_closed(d);
 }
 
-static int daemon_admit(void *userdata, const PeerHello *hello, Error *err) {
+static int daemon_admit(void *userdata, const PeerHandshake *hello, Error *err) {
         Daemon *d = userdata;
 
         return d->membership ? membership_admit(d->membership, hello, err) : 0;
@@ -154,7 +154,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
             asprintf(&agent, "%s/agent", s->state_directory) < 0)
                 return -ENOMEM;
         store.tree_path = tree;
-        store.floor_path = agent;
+        store.read_bound_path = agent;
         store.peers = d->peers;
         snprintf(store.machine_id, sizeof(store.machine_id), "%s", s->machine_id);
         snprintf(store.boot_id, sizeof(store.boot_id), "%s", d->edges.boot_id);
@@ -279,7 +279,7 @@ static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
         return r;
 }
 
-int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings, Error *err) {
+int daemon_new(Daemon **ret, const DaemonIo *edges, const Settings *settings, Error *err) {
         EngineOptions engine = { .brake_ms = settings->brake_ms, .bug = edges->bug };
         Daemon *d = NEW0(Daemon, 1);
         int r;

@@ -5,29 +5,30 @@
 #pragma once
 
 #include "fleetd/registry/registry.h"
+#include "base/sizes.h"
 #include "fleetd/settings.h"
 #include "fleetd/systemd/systemd.h"
 
 typedef struct Daemon Daemon;
 
-typedef struct DaemonEdges {
+typedef struct DaemonIo {
         Loop *loop; /* all borrowed */
         Network *network;
         Disk *log_disk;    /* the folder raft/ of the state directory */
         Systemd *systemd;  /* NULL: no agent */
         const TlsKey *key; /* NULL: sessions in plain (simulation and tests only) */
-        char boot_id[33];
-        char hardware_id[33];   /* KvOptions' */
-        unsigned level_max;     /* KvOptions', for tests; 0 */
-        uint64_t level_wait_ms; /* MembershipOptions', for tests; 0 */
-        const char *unreadable; /* registry_cannot_read()'s, with planted bugs; NULL */
-        bool short_log;         /* for tests: checkpoints and files of the log at 4 KiB */
-        const char *bug;        /* planted, for simulations of a build with them; else NULL */
-} DaemonEdges;
+        char boot_id[BOOT_ID_SIZE];
+        char hardware_id[HARDWARE_ID_SIZE]; /* KvOptions' */
+        unsigned level_max;                 /* KvOptions', for tests; 0 */
+        uint64_t level_wait_ms;             /* MembershipOptions', for tests; 0 */
+        const char *unreadable;             /* registry_cannot_read()'s, with planted bugs; NULL */
+        bool short_log;                     /* for tests: checkpoints and files of the log at 4 KiB */
+        const char *bug;                    /* planted, for simulations of a build with them; else NULL */
+} DaemonIo;
 
 /* Opens everything. Fails with one sentence; what was opened is closed again by daemon_stop(), so *ret is set
  * even then when closing takes time (may be NULL). */
-int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings, Error *err);
+int daemon_new(Daemon **ret, const DaemonIo *edges, const Settings *settings, Error *err);
 
 /* Takes over what settings_take() changed. -ENOMEM: what this machine is stays as it was. */
 int daemon_reload(Daemon *d, const Settings *settings);

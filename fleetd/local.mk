@@ -3,47 +3,47 @@ fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
-	fleetd/rescue.h fleetd/rescue.c \
-	fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_look.c \
+	fleetd/maintenance.h fleetd/maintenance.c \
+	fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_query.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c \
 	fleetd/scheduler/rules.h fleetd/scheduler/filters.c \
-	fleetd/registry/registry.h fleetd/registry/registry.c fleetd/registry/write.h \
+	fleetd/registry/registry.h fleetd/registry/registry.c fleetd/registry/transaction.h \
 	fleetd/registry/units.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \
 	fleetd/engine/plan.h fleetd/engine/plan.c \
-	fleetd/engine/concern.c \
+	fleetd/engine/affected.c \
 	fleetd/engine/brake.h fleetd/engine/brake.c \
-	fleetd/engine/adopt.h fleetd/engine/adopt.c \
+	fleetd/engine/adoption.h fleetd/engine/adoption.c \
 	fleetd/engine/engine.h fleetd/engine/engine.c \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c \
-	fleetd/registry/level.c \
+	fleetd/registry/feature_level.c \
 	fleetd/membership/membership.h fleetd/membership/membership.c \
 	fleetd/systemd/systemd.h fleetd/systemd/owner.h fleetd/systemd/owner.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
-	fleetd/systemd/unit_dir.h fleetd/systemd/unit_dir.c \
+	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c \
 	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h \
 	fleetd/systemd/job.c fleetd/systemd/manager.c \
 	fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h \
-	fleetd/agent/calls.c fleetd/agent/units.c \
+	fleetd/agent/execute.c fleetd/agent/observed.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c \
-	fleetd/agent/notes.h fleetd/agent/notes.c \
+	fleetd/agent/records.h fleetd/agent/records.c \
 	fleetd/agent/publish.h fleetd/agent/publish.c \
 	fleetd/agent/facts.h fleetd/agent/facts.c \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
-	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/record.h fleetd/directory/record.c fleetd/directory/unit_folder.h fleetd/directory/unit_folder.c \
-	fleetd/api/api.h fleetd/api/request.h fleetd/api/request.c fleetd/api/api.c \
+	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/seen_files.h fleetd/directory/seen_files.c fleetd/directory/scan.h fleetd/directory/scan.c \
+	fleetd/api/server.h fleetd/api/request.h fleetd/api/request.c fleetd/api/server.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c fleetd/api/keys_v2_internal.h fleetd/api/keys_v2_query.c \
 	fleetd/api/keys_v2_text.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c \
-	fleetd/api/events.c \
-	fleetd/api/calls.c fleetd/api/call_spec.h fleetd/api/call_spec.c \
+	fleetd/api/events_v1.c \
+	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c \
-	fleetd/metrics.h fleetd/metrics.c \
+	fleetd/api/metrics.h fleetd/api/metrics.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/trim.h fleetd/trim.c \
 	fleetd/daemon.h fleetd/daemon.c
@@ -57,7 +57,7 @@ FLEETD_LIBS = fleetd/libfleetd.a units/libunits.a $(KVSTORE_LIBS) $(GNUTLS_LIBS)
 fleetd_fleetd_LDADD = $(FLEETD_LIBS)
 
 # A host in a time of its own, and whoever else the test plays.
-STILL_HOST = tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
+STILL_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
@@ -67,8 +67,8 @@ check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
 
 # The pure rooms need no store, but for how keys are compared.
-FLEETD_PURE_LIBS = fleetd/libfleetd.a kvstore/libkvstore.a $(UNITS_LIBS) $(LMDB_LIBS) $(CMOCKA_LIBS)
-FLEETD_PICTURE = tests/lib/picture.h tests/lib/picture.c
+FLEETD_PURE_LIBS = fleetd/libfleetd.a kvstore/libkvstore.a peers/libpeers.a $(UNITS_LIBS) $(LMDB_LIBS) $(CMOCKA_LIBS)
+FLEETD_CLUSTER_VIEW = tests/lib/cluster_view.h tests/lib/cluster_view.c
 
 tests_unit_test_registry_SOURCES = tests/unit/test-registry.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_registry_CFLAGS = $(TEST_CFLAGS)
@@ -76,69 +76,69 @@ tests_unit_test_registry_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_registry_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_layout_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_PICTURE)
+tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_cluster_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_cluster_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_scheduler_SOURCES = tests/unit/test-scheduler.c $(FLEETD_PICTURE)
+tests_unit_test_scheduler_SOURCES = tests/unit/test-scheduler.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_scheduler_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_scheduler_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_engine_plan_SOURCES = tests/unit/test-engine_plan.c tests/lib/plans.h $(FLEETD_PICTURE)
+tests_unit_test_engine_plan_SOURCES = tests/unit/test-engine_plan.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_plan_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_engine_brake_SOURCES = tests/unit/test-engine_brake.c tests/lib/plans.h $(FLEETD_PICTURE)
+tests_unit_test_engine_brake_SOURCES = tests/unit/test-engine_brake.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_brake_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_brake_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_engine_places_SOURCES = tests/unit/test-engine_places.c tests/lib/plans.h $(FLEETD_PICTURE)
+tests_unit_test_engine_places_SOURCES = tests/unit/test-engine_places.c tests/lib/plans.h $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_places_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_places_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_room.h tests/lib/engine_room.c tests/lib/alloc.h tests/lib/alloc.c \
-	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_PICTURE)
+tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_fixture.h tests/lib/engine_fixture.c tests/lib/alloc.h tests/lib/alloc.c \
+	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=timer_start,--wrap=timer_stop,--wrap=loop_defer,--wrap=deferred_cancel,--wrap=kv_state \
 	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_listen,--wrap=registry_unlisten \
-	-Wl,--wrap=registry_forget,--wrap=registry_order,--wrap=registry_refused_order,--wrap=registry_end_adoption,--wrap=engine_plan_within
+	-Wl,--wrap=registry_forget,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=engine_plan_within
 tests_unit_test_engine_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_PICTURE)
+tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_memory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_engine_memory_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_PICTURE)
+tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_liveness_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_liveness_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_liveness_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_voters_SOURCES = tests/unit/test-voters.c $(FLEETD_PICTURE)
+tests_unit_test_voters_SOURCES = tests/unit/test-voters.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_voters_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_voters_LDADD = $(FLEETD_PURE_LIBS)
 endif
 
 if HAVE_CMOCKA
-FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
-	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-unit_dir tests/unit/test-unit_folder tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
+FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
+	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
-	tests/unit/test-call_spec tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
-check_PROGRAMS += $(FLEETD_EDGE_TESTS)
-TESTS += $(FLEETD_EDGE_TESTS)
+	tests/unit/test-remote_command_spec tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
+check_PROGRAMS += $(FLEETD_IO_TESTS)
+TESTS += $(FLEETD_IO_TESTS)
 
 tests_unit_test_proposals_SOURCES = tests/unit/test-proposals.c $(STILL_HOST)
 tests_unit_test_proposals_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_proposals_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_plan_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_notes_SOURCES = tests/unit/test-notes.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_notes_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_notes_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mkdirat,--wrap=fsync_dir,--wrap=fdopendir,--wrap=linkat,--wrap=pthread_mutex_lock
-tests_unit_test_notes_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_directory_diff_SOURCES = tests/unit/test-directory_diff.c $(FLEETD_PICTURE)
+tests_unit_test_records_SOURCES = tests/unit/test-records.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_records_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_records_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mkdirat,--wrap=fsync_dir,--wrap=fdopendir,--wrap=linkat,--wrap=pthread_mutex_lock
+tests_unit_test_records_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_directory_diff_SOURCES = tests/unit/test-directory_diff.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_directory_diff_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_diff_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_unit_dir_SOURCES = tests/unit/test-unit_dir.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_unit_dir_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_unit_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=room_at
-tests_unit_test_unit_dir_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_unit_folder_SOURCES = tests/unit/test-unit_folder.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_unit_folder_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_unit_folder_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fdopendir
-tests_unit_test_unit_folder_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_runtime_dir_SOURCES = tests/unit/test-runtime_dir.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_runtime_dir_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_runtime_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=room_at
+tests_unit_test_runtime_dir_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_scan_SOURCES = tests/unit/test-scan.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_scan_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_scan_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fdopendir
+tests_unit_test_scan_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_trim_SOURCES = tests/unit/test-trim.c
 tests_unit_test_trim_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_trim_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -164,8 +164,8 @@ tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(STILL_HOST)
 tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=loop_uv
 tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_call_spec_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_call_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_remote_command_spec_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_remote_command_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
 tests_unit_test_directory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -181,7 +181,7 @@ tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_listen,--wrap=loop_defer \
 	-Wl,--wrap=getifaddrs,--wrap=freeifaddrs
 tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-AGENT_ROOM = tests/lib/agent_room.h tests/lib/agent_room.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
+AGENT_ROOM = tests/lib/agent_fixture.h tests/lib/agent_fixture.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
@@ -204,14 +204,14 @@ tests_unit_test_agent_calls_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_membership_SOURCES = tests/unit/test-membership.c tests/unit/membership.h \
 	tests/unit/membership_played.h tests/unit/membership_played.c tests/unit/membership_leads.c tests/unit/membership_joins.c \
-	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/lib/memory_disk.c \
+	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c \
 	$(FLEETD_HOST)
 tests_unit_test_membership_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_membership_LDFLAGS = $(FAILING_ALLOCATIONS) \
 	-Wl,--wrap=kv_state,--wrap=registry_admit,--wrap=registry_forget,--wrap=registry_listen,--wrap=loop_defer \
 	-Wl,--wrap=registry_presence,--wrap=registry_member_started,--wrap=registry_note_level,--wrap=registry_read_level \
 	-Wl,--wrap=kv_member_promote,--wrap=kv_member_demote,--wrap=kv_member_remove,--wrap=kv_member_vacate \
-	-Wl,--wrap=kv_propose,--wrap=kv_forget,--wrap=kv_member_add,--wrap=cluster_machines_sorted,--wrap=peer_hello
+	-Wl,--wrap=kv_propose,--wrap=kv_cancel,--wrap=kv_member_add,--wrap=cluster_machines_sorted,--wrap=peer_handshake
 tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
 tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)
@@ -237,7 +237,7 @@ tests_fuzz_fuzz_frames_SOURCES = tests/fuzz/frames.c tests/fuzz/standalone.c $(S
 tests_fuzz_fuzz_frames_LDFLAGS = $(WITHOUT_CHILDREN)
 tests_fuzz_fuzz_frames_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-unit_folder
-tests_fuzz_fuzz_unit_folder_SOURCES = tests/fuzz/unit_folder.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
+tests_fuzz_fuzz_unit_folder_SOURCES = tests/fuzz/scan.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_unit_folder_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-kv_txn
 tests_fuzz_fuzz_kv_txn_SOURCES = tests/fuzz/kv_txn.c tests/fuzz/standalone.c

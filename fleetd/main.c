@@ -10,11 +10,12 @@
 #include <systemd/sd-id128.h>
 
 #include "base/file.h"
+#include "base/sizes.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/table.h"
 #include "fleetd/daemon.h"
-#include "fleetd/rescue.h"
+#include "fleetd/maintenance.h"
 #include "fleetd/service.h"
 #include "fleetd/systemd/bus.h"
 #include "fleetd/trim.h"
@@ -42,7 +43,7 @@ typedef struct Process {
         Settings *settings; /* borrowed, as the next */
         char **argv;
         int argc;
-        char boot_id[33], hardware_id[33];
+        char boot_id[BOOT_ID_SIZE], hardware_id[HARDWARE_ID_SIZE];
         bool stopping;
         Trim trim;
 } Process;
@@ -69,7 +70,7 @@ static void process_on_signal(void *userdata, int signal_number) {
         service_stopping();
         log_info(NO_FIELDS, "stopping; units are not touched");
         if (p->systemd)
-                systemd_bus_ask_stopping(p->systemd, process_on_asked, p);
+                systemd_bus_read_stopping(p->systemd, process_on_asked, p);
         else
                 process_on_asked(p, false);
 }
@@ -156,7 +157,7 @@ static int read_init_start(uint64_t *ret) {
 /* What tells this boot from all others: the kernel's id, and when process 1 started. The id alone would do on
  * a machine of its own; where the host is a container the kernel stays, and a sandboxed service may see the
  * machine's id instead. */
-static int read_boot_id(char ret[static 33], Error *err) {
+static int read_boot_id(char ret[static BOOT_ID_SIZE], Error *err) {
         uint64_t started = 0;
         sd_id128_t id;
         int r;
@@ -173,7 +174,7 @@ static int read_boot_id(char ret[static 33], Error *err) {
 
 /* The mainboard's, or a virtual machine's, by its firmware: what a copied disk does not bring along. "" where
  * there is none. */
-static void read_hardware_id(char ret[static 33]) {
+static void read_hardware_id(char ret[static HARDWARE_ID_SIZE]) {
         _cleanup_free_ char *text = NULL;
         size_t n = 0;
 
@@ -244,7 +245,7 @@ static int process_begin(Process *p, const Settings *s, Error *err) {
 
 static int process_open(Process *p, const Settings *s, Error *err) {
         _cleanup_free_ char *units = NULL;
-        DaemonEdges edges = {};
+        DaemonIo edges = {};
         int r;
 
         if (asprintf(&units, "%s/units", s->runtime_directory) < 0)
@@ -276,11 +277,11 @@ static int process_open(Process *p, const Settings *s, Error *err) {
                         return r;
         }
 
-        edges = (DaemonEdges) { .loop = p->loop,
-                                .network = p->network,
-                                .log_disk = p->disk,
-                                .systemd = p->systemd,
-                                .key = p->key };
+        edges = (DaemonIo) { .loop = p->loop,
+                             .network = p->network,
+                             .log_disk = p->disk,
+                             .systemd = p->systemd,
+                             .key = p->key };
         memcpy(edges.boot_id, p->boot_id, sizeof(edges.boot_id));
         memcpy(edges.hardware_id, p->hardware_id, sizeof(edges.hardware_id));
         service_extend(LOADING_MS); /* a large log or tree takes its time */
@@ -330,9 +331,9 @@ int main(int argc, char *argv[]) {
         log_set_max_priority(settings.debug ? LOG_DEBUG : LOG_INFO);
 
         r = process_begin(&p, &settings, &err);
-        if (rescue_is_wanted(&settings)) {
+        if (maintenance_is_requested(&settings)) {
                 if (r >= 0)
-                        r = rescue_run(&settings, p.loop, p.disk, p.boot_id, p.hardware_id, &err);
+                        r = maintenance_run(&settings, p.loop, p.disk, p.boot_id, p.hardware_id, &err);
                 if (r < 0)
                         fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
                 process_close(&p);

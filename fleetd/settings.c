@@ -456,7 +456,7 @@ static const char *option_value(const char *name, int argc, char *const argv[], 
 }
 
 /* 1 if argv[*i] is one of those that say what to do instead of running. */
-static int settings_read_rescue(Settings *s, int argc, char *const argv[], int *i) {
+static int settings_read_maintenance(Settings *s, int argc, char *const argv[], int *i) {
         const char *value;
         char **file = NULL;
 
@@ -477,7 +477,7 @@ static int settings_read_rescue(Settings *s, int argc, char *const argv[], int *
         return *file ? 1 : -ENOMEM;
 }
 
-static int settings_check_rescue(const Settings *s, Error *err) {
+static int settings_check_maintenance(const Settings *s, Error *err) {
         if (s->recover + !!s->backup + !!s->restore > 1)
                 return error_set(err, -EINVAL, "--recover, --backup and --restore are one at a time");
         if (s->force && !s->recover)
@@ -497,7 +497,7 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
 
                 if (option_value("config", argc, argv, &i))
                         continue;
-                r = settings_read_rescue(s, argc, argv, &i);
+                r = settings_read_maintenance(s, argc, argv, &i);
                 if (r < 0)
                         return r;
                 if (r > 0)
@@ -608,7 +608,7 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
         if (r == 0)
                 r = settings_read_options(&s, argc, argv, err);
         if (r == 0)
-                r = settings_check_rescue(&s, err);
+                r = settings_check_maintenance(&s, err);
         if (r == 0)
                 r = settings_complete(&s, err);
         if (r < 0)

@@ -44,7 +44,8 @@ typedef struct Settings {
         ApiLimits limits;
         HttpLimits http; /* of each door */
         bool debug;
-        bool recover, force; /* of the command line alone: what to do instead of running (fleetd/rescue.h) */
+        bool recover,
+                force; /* of the command line alone: what to do instead of running (fleetd/maintenance.h) */
         char *backup, *restore; /* files; NULL: neither */
 } Settings;
 

@@ -9,7 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include "base/crash_point.h"
+#include "base/fault_point.h"
 #include "base/file.h"
 #include "base/memory.h"
 
@@ -78,9 +78,9 @@ static int real_open(Disk *base, const char *name, bool create, uint64_t size, D
         if (fd < 0)
                 return -errno;
         if (create) {
-                crash_point("disk-file-made");
+                fault_point("disk-file-made");
                 r = real_reserve(fd, size);
-                crash_point("disk-file-reserved");
+                fault_point("disk-file-reserved");
                 if (r == 0)
                         r = fsync_dir(disk->fd);
                 if (r < 0)
@@ -122,7 +122,7 @@ static int real_remove(Disk *base, const char *name) {
 
         if (unlinkat(disk->fd, name, 0) < 0)
                 return -errno;
-        crash_point("disk-file-removed");
+        fault_point("disk-file-removed");
         return fsync_dir(disk->fd);
 }
 

@@ -137,8 +137,8 @@ const HttpParameter *http_parameter(const HttpParameters *p,
 bool http_parameter_is_text(
         const HttpParameter *p); /* no NUL in the value, which then is all that strings are */
 
-/* Reads a Content-Type as Go does: 0 and the size of the media type at its beginning, or -EINVAL with Go's
- * words in 'err': "mime: no media type". */
+/* Reads a Content-Type as Go does: 0 and the size of the media type at its beginning, or -EINVAL with
+ * Go's words in 'err': "mime: no media type". */
 int http_media_type(const char *s, size_t *ret_size, Error *err);
 
 /* Splits 'target' into decoded path (NUL allowed: size counts) and query as sent (without '?', "" if none).

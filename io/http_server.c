@@ -211,7 +211,7 @@ static void leave_queue(HttpServer *server, HttpConnection *c) {
         c->in_queue = false;
 }
 
-static void serve_lane(HttpServer *server, unsigned lane) {
+static void serve_priority(HttpServer *server, unsigned lane) {
         uint64_t turn = loop_turns(server->loop)->n;
         HttpConnection *c;
 
@@ -230,7 +230,7 @@ static void server_serve(void *userdata) {
         HttpServer *server = userdata;
 
         for (unsigned lane = 0; lane < ELEMENTS(server->lanes); lane++)
-                serve_lane(server, lane);
+                serve_priority(server, lane);
         if (!is_empty(server))
                 loop_defer(server->loop, &server->serve);
 }

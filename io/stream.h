@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "base/sizes.h"
 #include "io/loop.h"
 
 typedef struct Stream Stream;
@@ -123,5 +124,5 @@ struct Stream {
         size_t held;
         const Stream
                 *inner; /* a stream over another: what that one holds and has queued counts too; else NULL */
-        char peer_address[64], local_address[64];
+        char peer_address[ADDRESS_SIZE], local_address[ADDRESS_SIZE];
 };

@@ -35,9 +35,9 @@ static int busy(KvStatus *ret_status, Error *err) {
 }
 
 static int too_large(uint64_t total, KvStatus *ret_status, Error *err) {
-        char sentence[COST_SENTENCE_SIZE];
+        char sentence[COST_MESSAGE_SIZE];
 
-        cost_sentence(total, sentence);
+        cost_message(total, sentence);
         *ret_status = KV_TOO_LARGE;
         return error_set(err, -E2BIG, "%s", sentence);
 }

@@ -177,7 +177,7 @@ typedef struct KvResult {
         uint64_t raft_index, term;
         uint64_t charged; /* of a command that was deferred: what it costs, or the part at which it exceeded
                              what was left of the entry */
-        bool again;       /* asked before: the answer of the first time (kvstore/results.h) */
+        bool again;       /* asked before: the answer of the first time (kvstore/apply/dedup.h) */
 } KvResult;
 
 /* A copy in one block, to be freed by free(); NULL without memory. */
@@ -205,7 +205,7 @@ int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret
  * KV_OK; else a negative errno, the answer to give in *ret_status, and its sentence in 'err'. */
 int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err);
 
-/* (kvstore/results.h says what the first four are for.) */
+/* (kvstore/apply/dedup.h says what the first four are for.) */
 typedef struct KvBatchItem {
         uint64_t origin;      /* drawn by the daemon that asked, when it started; not 0 */
         uint64_t number;      /* its own count, not below 'floor' */
@@ -234,7 +234,7 @@ typedef struct KvBatch {
 /* A batch is begun, and appended to while commands arrive; there is nothing to close. */
 void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head);
 void kv_batch_add(KvBatch *b, Writer *w, const KvBatchItem *item);
-/* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG; -ENOTSUP of a feature level that is not
- * known here. */
+/* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG; -ENOTSUP of a feature level that is
+ * not known here. */
 int kv_batch_open(KvBatch *b, const void *bytes, size_t size, KvBatchHead *ret_head);
 int kv_batch_next(KvBatch *b, KvBatchItem *ret);

@@ -47,8 +47,8 @@ void cost_visit(Cost *cost, size_t key) {
         cost_bytes(cost, key);
 }
 
-void cost_sentence(uint64_t total, char ret[static COST_SENTENCE_SIZE]) {
-        snprintf(ret, COST_SENTENCE_SIZE,
+void cost_message(uint64_t total, char ret[static COST_MESSAGE_SIZE]) {
+        snprintf(ret, COST_MESSAGE_SIZE,
                  "this costs %llu KiB or more, and at most %d KiB are allowed: do it in parts",
                  (unsigned long long) (total + 1023) / 1024, COST_COMMAND_MAX / 1024);
 }

@@ -67,7 +67,7 @@ void cost_below(Cost *cost, size_t key, size_t value, bool expires);
 /* A node that is looked up by its key. */
 void cost_visit(Cost *cost, size_t key);
 
-enum { COST_SENTENCE_SIZE = 160 };
+enum { COST_MESSAGE_SIZE = 160 };
 
 /* Why a command is refused that costs so much, or more: it was not counted further. */
-void cost_sentence(uint64_t total, char ret[static COST_SENTENCE_SIZE]);
+void cost_message(uint64_t total, char ret[static COST_MESSAGE_SIZE]);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/table.h"
-#include "kvstore/long_keys.h"
+#include "kvstore/apply/long_keys.h"
 
 /* -- Values on their way -- */
 

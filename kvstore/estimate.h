@@ -2,13 +2,13 @@
  * it.
  *
  * The figure is what apply will charge (kvstore/cost.h) if the command has its effect, or more. It may be too
- * low where what is on its way changes the tree in another manner; apply bounds the cost again. Reads as much
- * of the tree as apply would, and no more. */
+ * low where what is on its way changes the tree in another manner; apply bounds the cost again. Reads as
+ * much of the tree as apply would, and no more. */
 #pragma once
 
 #include "kvstore/command.h"
 #include "kvstore/cost.h"
-#include "kvstore/tree.h"
+#include "kvstore/tree/tree.h"
 
 enum {
         VALUES_SLOTS = 1024,    /* a power of two */

@@ -2,7 +2,7 @@
  * and what is too long ago (401) is the same everywhere. Two windows: users' keys and /_fleet. */
 #pragma once
 
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 #include "kvstore/hub.h"
 
 /* What an event weighs in a window. */

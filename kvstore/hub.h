@@ -14,7 +14,7 @@
 
 #include "io/loop.h"
 #include "io/stream.h"
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 
 typedef struct Hub Hub;
 typedef struct Watch Watch;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 #include "kvstore/events.h"
 
 enum {
@@ -70,7 +70,7 @@ static void take_meta(KvStore *s, const TreeMeta *meta) {
         s->entry_ms = meta->cluster_ms;
         s->kept = meta->results.bytes;
         take_time(s, meta->cluster_ms);
-        folder_raise_quota(&s->replica->folder, meta->quota);
+        data_dir_raise_quota(&s->replica->folder, meta->quota);
 }
 
 static void told_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {}
@@ -111,58 +111,58 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
 
 /* -- The floor: nobody is shown what this host cannot remember to have shown -- */
 
-static void floor_ask(KvStore *s);
+static void read_bound_ask(KvStore *s);
 
 /* Whether the live tree has reached all that was served or acknowledged: one that is made again has not until
  * it replaces the one before. */
-static bool floor_is_reached(const KvStore *s) {
+static bool read_bound_is_reached(const KvStore *s) {
         return s->floor.met && s->floor.dir_fd >= 0 && s->index >= s->promised && s->replica->tree &&
                !s->replica->shown;
 }
 
-static void floor_result(KvStore *s, int r) {
-        if (r >= 0 && floor_is_reached(s))
-                r = folder_show(&s->replica->folder);
+static void read_bound_result(KvStore *s, int r) {
+        if (r >= 0 && read_bound_is_reached(s))
+                r = data_dir_serve(&s->replica->folder);
         if (r < 0)
                 replica_fail(s->replica, r, "cannot record in %s/floor what this host shows: %s",
                              s->floor.path, strerror(-r));
 }
 
-static void floor_rise(KvStore *s) {
-        int r = floor_reach(&s->floor, s->index);
+static void read_bound_rise(KvStore *s) {
+        int r = read_bound_reach(&s->floor, s->index);
 
-        if (r < 0 || !folder_was_shown(&s->replica->folder))
-                floor_result(s, r);
+        if (r < 0 || !data_dir_was_served(&s->replica->folder))
+                read_bound_result(s, r);
 }
 
-static void floor_on_synced(void *userdata, KvStatus status) {
+static void read_bound_on_synced(void *userdata, KvStatus status) {
         KvStore *s = userdata;
 
-        s->floor_asked = false;
+        s->read_bound_asked = false;
         if (status == KV_OK)
-                floor_result(s, floor_confirm(&s->floor, s->index));
+                read_bound_result(s, read_bound_confirm(&s->floor, s->index));
         else if (!s->closing)
-                floor_ask(s);
+                read_bound_ask(s);
 }
 
-static void floor_ask(KvStore *s) {
-        if (s->floor.met || s->floor_asked || s->closing || replica_leader(s->replica) == 0)
+static void read_bound_ask(KvStore *s) {
+        if (s->floor.met || s->read_bound_asked || s->closing || replica_leader(s->replica) == 0)
                 return;
-        s->floor_asked = true;
-        s->floor_sync = (KvSync) { .done = floor_on_synced, .userdata = s };
-        reads_add(s->reads, &s->floor_sync);
+        s->read_bound_asked = true;
+        s->read_bound_sync = (KvSync) { .done = read_bound_on_synced, .userdata = s };
+        read_index_add(s->reads, &s->read_bound_sync);
 }
 
-static int floor_start(KvStore *s, const KvOptions *options, Error *err) {
+static int read_bound_start(KvStore *s, const KvOptions *options, Error *err) {
         int r;
 
-        r = floor_open(&s->floor, options->floor_path, err);
+        r = read_bound_open(&s->floor, options->read_bound_path, err);
         if (r < 0)
                 return r;
-        r = floor_begin(&s->floor, s->replica->identity.lineage, s->index,
-                        folder_was_shown(&s->replica->folder));
+        r = read_bound_begin(&s->floor, s->replica->identity.lineage, s->index,
+                             data_dir_was_served(&s->replica->folder));
         if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0)
-                r = folder_show(&s->replica->folder);
+                r = data_dir_serve(&s->replica->folder);
         return r < 0 ? error_set(err, r, "cannot record in %s/floor what this host shows: %s", s->floor.path,
                                  strerror(-r)) :
                        0;
@@ -175,7 +175,7 @@ static void on_committed(void *userdata) {
         if (s->has_applied)
                 take_meta(s, &s->applied);
         s->has_applied = false;
-        floor_rise(s);
+        read_bound_rise(s);
         outcomes_move(&s->committed, &s->results);
         while ((o = outcomes_take(&s->published))) {
                 hub_publish(
@@ -246,9 +246,9 @@ static void on_replaced(void *userdata) {
                 take_meta(s, &meta);
         if (s->level > s->level_max)
                 replica_fail(s->replica, -ENOTSUP, TOO_NEW, s->level, s->level_max);
-        floor_rise(s);
+        read_bound_rise(s);
         if (s->floor.met)
-                floor_result(s, 0); /* it is another file now */
+                read_bound_result(s, 0); /* it is another file now */
         s->reset = true;
 }
 
@@ -343,19 +343,19 @@ static void on_settled(void *userdata, unsigned changed) {
 
         if (s->remade && !p->shown) {
                 s->remade = false;
-                floor_result(s, 0);
+                read_bound_result(s, 0);
         }
         see_leader(s);
-        floor_ask(s);
+        read_bound_ask(s);
         proposals_settled(s->proposals, changed, applied);
-        reads_settled(s->reads, changed);
+        read_index_settled(s->reads, changed);
         if (s->closing) {
                 if (s->handing_over && !replica_is_leader(p))
                         loop_defer(s->loop, &s->finish);
                 return;
         }
         if (changed)
-                kv_expiry_look(s);
+                kv_expiry_check(s);
         if (changed & ~(unsigned) RAFT_CHANGED_COMMIT) {
                 announce_address(s);
                 loop_defer(s->loop, &s->tell);
@@ -366,7 +366,7 @@ static void on_failed(void *userdata, int error, const char *reason) {
         KvStore *s = userdata;
 
         proposals_end(s->proposals);
-        reads_end(s->reads, KV_NO_LEADER);
+        read_index_end(s->reads, KV_NO_LEADER);
         if (s->events.on_failed && !s->closing)
                 s->events.on_failed(s->events.userdata, error, reason);
 }
@@ -422,9 +422,9 @@ static int ahead(void *userdata, uint64_t index) {
         int r;
 
         s->promised = MAX(s->promised, index);
-        r = floor_promise(&s->floor, s->promised);
+        r = read_bound_promise(&s->floor, s->promised);
         if (r >= 0 && s->promised > s->index)
-                r = folder_unshow(&s->replica->folder);
+                r = data_dir_unserve(&s->replica->folder);
         if (r < 0)
                 log_debug(((LogFields) { .error = r }),
                           "cannot record that index %" PRIu64 " is acknowledged: %s", index, strerror(-r));
@@ -434,19 +434,19 @@ static int ahead(void *userdata, uint64_t index) {
 /* -- What can be done -- */
 
 void kv_sync(KvStore *s, KvSync *sync) {
-        reads_add(s->reads, sync);
+        read_index_add(s->reads, sync);
 }
 
 void kv_sync_cancel(KvStore *s, KvSync *sync) {
-        reads_cancel(s->reads, sync);
+        read_index_cancel(s->reads, sync);
 }
 
 int kv_propose(KvStore *s, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
         return s->closing ? -ESHUTDOWN : proposals_add(s->proposals, cmd, done, userdata, ret_number);
 }
 
-void kv_forget(KvStore *s, uint64_t number) {
-        proposals_forget(s->proposals, number);
+void kv_cancel(KvStore *s, uint64_t number) {
+        proposals_cancel(s->proposals, number);
 }
 
 static int change(KvStore *s, const RaftChange *change) {
@@ -504,7 +504,7 @@ int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_i
                          &(Identity) { .cluster_id = cluster_id, .lineage = lineage, .raft_id = raft_id },
                          err);
         if (r >= 0 && !lost)
-                floor_result(s, floor_begin(&s->floor, lineage, s->index, false));
+                read_bound_result(s, read_bound_begin(&s->floor, lineage, s->index, false));
         return r;
 }
 
@@ -520,7 +520,7 @@ static KvStore *store_free(KvStore *s) {
         timer_stop(&s->hand_over);
         deferred_cancel(&s->tell);
         deferred_cancel(&s->finish);
-        floor_done(&s->floor);
+        read_bound_done(&s->floor);
         free(s);
         return NULL;
 }
@@ -557,12 +557,12 @@ static void on_finish(void *userdata) {
         }
         timer_stop(&s->hand_over);
         s->handing_over = false;
-        reads_end(s->reads, KV_UNKNOWN); /* what others asked while we handed over */
+        read_index_end(s->reads, KV_UNKNOWN); /* what others asked while we handed over */
         s->proposals = proposals_free(s->proposals);
-        s->reads = reads_free(s->reads);
-        if (floor_settle(&s->floor, MAX(s->index, s->promised)) < 0)
+        s->reads = read_index_free(s->reads);
+        if (read_bound_settle(&s->floor, MAX(s->index, s->promised)) < 0)
                 log_debug(NO_FIELDS, "the record of what was shown stays as it was");
-        folder_keep_time(&s->replica->folder, kv_cluster_ms(s));
+        data_dir_keep_time(&s->replica->folder, kv_cluster_ms(s));
         replica_close(s->replica, on_closed, s);
 }
 
@@ -580,7 +580,7 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
         timer_stop(&s->tick);
         timer_stop(&s->expiry);
         proposals_end(s->proposals);
-        reads_end(s->reads, KV_UNKNOWN);
+        read_index_end(s->reads, KV_UNKNOWN);
         kv_large_stop(s);
 
         if (replica_is_leader(s->replica) && replica_transfer(s->replica, 0) >= 0 &&
@@ -596,9 +596,9 @@ KvStore *kv_crash(KvStore *s) {
         if (s->proposals)
                 proposals_drop(s->proposals);
         if (s->reads)
-                reads_drop(s->reads);
+                read_index_drop(s->reads);
         s->proposals = proposals_free(s->proposals);
-        s->reads = reads_free(s->reads);
+        s->reads = read_index_free(s->reads);
         kv_large_drop(s);
         s->replica = replica_crash(s->replica);
         return store_free(s);
@@ -652,7 +652,7 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         if (kv_has_bug(s->bug, "results-in-memory"))
                 forget_results(s);
 #endif
-        r = floor_start(s, options, err);
+        r = read_bound_start(s, options, err);
         if (r < 0)
                 return r;
 
@@ -662,10 +662,10 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         if (r < 0)
                 return error_set(err, r, "cannot read the events in %s: %s", options->tree_path,
                                  strerror(-r));
-        r = reads_new(&s->reads, s->replica);
+        r = read_index_new(&s->reads, s->replica);
         if (r < 0)
                 return r;
-        reads_set_unchecked(s->reads, kv_has_bug(options->bug, "serve-before-caught-up"));
+        read_index_set_unchecked(s->reads, kv_has_bug(options->bug, "serve-before-caught-up"));
         return proposals_new(
                 &s->proposals,
                 &(ProposalsOptions) { .loop = s->loop,
@@ -696,7 +696,7 @@ static bool give_up(KvStore *s) {
         s->closed = s->events.on_gone;
         s->closed_userdata = s->events.userdata;
         s->proposals = proposals_free(s->proposals);
-        s->reads = reads_free(s->reads);
+        s->reads = read_index_free(s->reads);
         if (s->replica)
                 replica_close(s->replica, on_closed, s);
         else
@@ -735,7 +735,7 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         outcomes_init(&s->committed);
         outcomes_init(&s->published);
         s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
-        s->floor = (Floor) { .dir_fd = -1 };
+        s->floor = (ReadBound) { .dir_fd = -1 };
         s->tick = TIMER(kv_clock_on_tick, s);
         s->expiry = TIMER(kv_expiry_on_timer, s);
         s->hand_over = TIMER(on_hand_over_timer, s);

@@ -11,14 +11,15 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/sizes.h"
 #include "io/disk.h"
 #include "io/loop.h"
 #include "kvstore/command.h"
 #include "kvstore/cost.h"
 #include "kvstore/hub.h"
-#include "kvstore/session/peers.h"
-#include "kvstore/traffic.h"
-#include "kvstore/tree.h"
+#include "peers/peers.h"
+#include "kvstore/replication_stats.h"
+#include "kvstore/tree/tree.h"
 
 typedef struct KvStore KvStore;
 
@@ -29,15 +30,20 @@ typedef enum KvRole {
         KV_ROLE_LEADER,
         _KV_ROLE_MAX
 } KvRole;
-typedef enum KvSeat { KV_SEAT_SPARE, KV_SEAT_STANDBY, KV_SEAT_VOTER, _KV_SEAT_MAX } KvSeat;
+typedef enum KvMemberRole {
+        KV_MEMBER_SPARE,
+        KV_MEMBER_STANDBY,
+        KV_MEMBER_VOTER,
+        _KV_MEMBER_ROLE_MAX
+} KvMemberRole;
 
 const char *kv_role_name(KvRole role);
-const char *kv_seat_name(KvSeat seat);
+const char *kv_member_role_name(KvMemberRole seat);
 
 typedef struct KvMember {
         uint64_t raft_id;
-        char address[64];
-        KvSeat seat;
+        char address[ADDRESS_SIZE];
+        KvMemberRole seat;
         uint64_t match; /* on the leader: what it is known to hold durably; 0 elsewhere */
         bool reachable; /* a session to it is open, and its kernel was heard lately (always true for
                            ourselves) */
@@ -49,7 +55,7 @@ typedef struct KvState {
         KvRole role;
         bool ready;               /* leader: an entry of its term is applied; others: follows a leader */
         uint64_t term, leader_id; /* Raft's; leader 0: none known */
-        char leader_machine_id[33];
+        char leader_machine_id[MACHINE_ID_SIZE];
         uint64_t raft_id, cluster_id, lineage;
         uint64_t index, raft_index; /* the store's, and Raft's last applied */
         uint64_t commit;
@@ -84,18 +90,18 @@ typedef struct KvEvents {
 } KvEvents;
 
 typedef struct KvOptions {
-        const char *tree_path;  /* folder for LMDB, its checkpoint and what comes in; made if absent */
-        const char *floor_path; /* folder for the record of what was shown (kvstore/floor.h); NULL: nothing is
-                                   recorded */
-        Disk *log_disk;         /* raft/: borrowed */
+        const char *tree_path;       /* folder for LMDB, its checkpoint and what comes in; made if absent */
+        const char *read_bound_path; /* folder for the record of what was shown (kvstore/read_bound.h); NULL:
+                                   nothing is recorded */
+        Disk *log_disk;              /* raft/: borrowed */
         /* Borrowed, until the store is closed; NULL: alone for ever. The store handles PEER_RAFT to
-         * PEER_BULK_ACK, and says cluster id, lineage, Raft id and start number in our hello. Whom to dial is
-         * the caller's business: all members that kv_state() names, besides whom it knows itself. */
+         * PEER_SNAPSHOT_ACK, and says cluster id, lineage, Raft id and start number in our hello. Whom to
+         * dial is the caller's business: all members that kv_state() names, besides whom it knows itself. */
         Peers *peers;
-        char machine_id[33], boot_id[33];
-        char hardware_id[33]; /* 32 hex digits of the mainboard's, "": not known; a raft folder does not open
-                                 on another one */
-        char address[64];     /* our peer door, "" if none (then we can only be alone) */
+        char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
+        char hardware_id[HARDWARE_ID_SIZE]; /* 32 hex digits of the mainboard's, "": not known; a raft folder
+                                 does not open on another one */
+        char address[ADDRESS_SIZE];         /* our peer door, "" if none (then we can only be alone) */
         bool join; /* no cluster remembered: wait to be let in by a host that peers can reach, found none */
         uint64_t quota;       /* users' bytes; 0: 256 MiB */
         uint64_t quota_nodes; /* users' nodes; 0: as many as their bytes allow */
@@ -154,7 +160,7 @@ typedef struct KvCounts {
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX];
         Cost cost, cost_max; /* of all entries that were applied; of the costliest one (kvstore/cost.h) */
         uint64_t deferred;   /* commands that did not fit into their entry's budget */
-        Traffic traffic;
+        ReplicationStats traffic;
         uint64_t entries_bytes; /* of the log's entries that are in memory now */
         uint64_t window_bytes;  /* of the event windows, in memory now */
 } KvCounts;
@@ -164,11 +170,11 @@ void kv_counts(const KvStore *store, KvCounts *ret);
 /* -- Read: this replica's tree -- */
 
 /* A read transaction on the tree as applied now; at most for one callback. tree_get(), tree_walk() and
- * friends read it. For our own rooms always; whoever answers people asks kv_may_show() first. */
+ * friends read it. For our own rooms always; whoever answers people asks kv_can_serve() first. */
 int kv_read(KvStore *store, TreeTxn **ret);
 /* False while this host's tree may be older than what it showed before its last start: then kv_sync() first,
  * or refuse. */
-bool kv_may_show(const KvStore *store);
+bool kv_can_serve(const KvStore *store);
 /* How long this replica has been without a leader, once that is KV_STALE_MS or more; else 0: it answers with
  * what is old. */
 uint64_t kv_stale_ms(const KvStore *store);
@@ -227,7 +233,7 @@ typedef void (*KvDone)(void *userdata, const KvResult *result);
 /* Encodes the command (nothing is borrowed) and sends it on its way. 0, -ENOMEM, or -ESHUTDOWN when the store
  * is closing; refusals come by 'done'. */
 int kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
-void kv_forget(KvStore *store, uint64_t number); /* 'done' will not be called; the command may still happen */
+void kv_cancel(KvStore *store, uint64_t number); /* 'done' will not be called; the command may still happen */
 
 /* -- Watch -- */
 

@@ -5,12 +5,13 @@
 
 #include <sys/queue.h>
 
-#include "kvstore/floor.h"
+#include "kvstore/read_bound.h"
+#include "base/sizes.h"
 #include "kvstore/kvstore.h"
-#include "kvstore/outcomes.h"
+#include "kvstore/apply/outcomes.h"
 #include "kvstore/propose.h"
-#include "kvstore/raft/compare.h"
-#include "kvstore/raft/reads.h"
+#include "kvstore/raft/consistency_check.h"
+#include "kvstore/raft/read_index.h"
 #include "kvstore/raft/replica.h"
 
 enum { KV_STALL_MS = 1000 }; /* what a stall counts at most, in cluster time */
@@ -27,11 +28,11 @@ struct KvStore {
         Loop *loop;
         KvEvents events;
         Peers *peers;
-        char machine_id[33];
-        char address[64];
+        char machine_id[MACHINE_ID_SIZE];
+        char address[ADDRESS_SIZE];
         Replica *replica;
         Proposals *proposals;
-        Reads *reads;
+        ReadIndex *reads;
         Hub *hub;
         const char *bug; /* KvOptions' */
 
@@ -54,9 +55,9 @@ struct KvStore {
         bool clock_runs;
         Timer tick;
 
-        Floor floor;
-        KvSync floor_sync; /* asks a majority whether this tree is as far as it was */
-        bool floor_asked;
+        ReadBound floor;
+        KvSync read_bound_sync; /* asks a majority whether this tree is as far as it was */
+        bool read_bound_asked;
 
         bool leads; /* and is ready */
         uint64_t lead_ms, lead_index, grace_ms;
@@ -92,5 +93,5 @@ uint64_t kv_clock_ms(void *store);
 void kv_clock_set_running(KvStore *s, bool runs);
 void kv_clock_on_tick(void *store);
 /* Proposes the end of what is due, or waits until something is. */
-void kv_expiry_look(KvStore *s);
+void kv_expiry_check(KvStore *s);
 void kv_expiry_on_timer(void *store);

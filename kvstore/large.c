@@ -54,7 +54,7 @@ static void large_on_timeout(void *userdata) {
 }
 
 int kv_read_large(KvStore *s, const KvLargeReadOps *ops, void *userdata, KvLargeRead **ret) {
-        Tree *tree = replica_shown(s->replica);
+        Tree *tree = replica_serving(s->replica);
         KvLargeRead *read;
         int r;
 

@@ -1,36 +1,32 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/kvstore.c kvstore/outcomes.h kvstore/outcomes.c kvstore/kvstore_internal.h kvstore/time.c kvstore/state.c \
+	kvstore/kvstore.h kvstore/kvstore.c kvstore/apply/outcomes.h kvstore/apply/outcomes.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
-	kvstore/floor.h kvstore/floor.c kvstore/rescue.h kvstore/rescue.c \
+	kvstore/read_bound.h kvstore/read_bound.c kvstore/offline.h kvstore/offline.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
-	kvstore/raft/stop.c kvstore/raft/reopen.c kvstore/raft/inputs.c kvstore/raft/forget.c kvstore/raft/obey.c kvstore/raft/outward.c \
+	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/compaction.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
-	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
-	kvstore/raft/reads.h kvstore/raft/reads.c kvstore/raft/compare.h kvstore/raft/compare.c \
+	kvstore/tree/data_dir.h kvstore/tree/data_dir.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
+	kvstore/raft/read_index.h kvstore/raft/read_index.c kvstore/raft/consistency_check.h kvstore/raft/consistency_check.c \
 	kvstore/hub.h kvstore/hub.c kvstore/large.c \
-	kvstore/session/peers.h kvstore/session/peers.c kvstore/session/peers_internal.h \
-	kvstore/session/admission.c kvstore/session/hosts.c \
-	kvstore/traffic.h kvstore/traffic.c \
-	kvstore/session/session.h kvstore/session/session.c \
-	kvstore/session/frame.h kvstore/session/frame.c \
-	kvstore/apply.h kvstore/apply_internal.h kvstore/apply.c kvstore/apply_key.c \
-	kvstore/cost.h kvstore/cost.c kvstore/long_keys.h kvstore/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
+	kvstore/replication_stats.h kvstore/replication_stats.c \
+	kvstore/apply/apply.h kvstore/apply/apply_internal.h kvstore/apply/apply.c kvstore/apply/apply_key.c \
+	kvstore/cost.h kvstore/cost.c kvstore/apply/long_keys.h kvstore/apply/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
 	kvstore/events.h kvstore/events.c \
-	kvstore/results.h kvstore/results.c \
+	kvstore/apply/dedup.h kvstore/apply/dedup.c \
 	kvstore/arena.h kvstore/arena.c \
-	kvstore/tree.h kvstore/tree.c kvstore/tree_reader.c kvstore/tree_nodes.c kvstore/tree_events.c \
-	kvstore/tree_format.h kvstore/tree_format.c \
-	kvstore/file_sum.h kvstore/file_sum.c \
-	kvstore/tree_internal.h kvstore/snapshot.c kvstore/tree_results.c \
+	kvstore/tree/tree.h kvstore/tree/tree.c kvstore/tree/reader.c kvstore/tree/nodes.c kvstore/tree/event_tables.c \
+	kvstore/tree/format.h kvstore/tree/format.c \
+	kvstore/tree/file_checksum.h kvstore/tree/file_checksum.c \
+	kvstore/tree/tree_internal.h kvstore/tree/snapshot.c kvstore/tree/dedup_tables.c \
 	kvstore/command.h kvstore/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
 
 # What links the store as a whole.
-KVSTORE_LIBS = kvstore/libkvstore.a kvstore/raft/libraftcore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(RAFT_LIBS) $(IO_LIBS) -lpthread
+KVSTORE_LIBS = kvstore/libkvstore.a peers/libpeers.a kvstore/raft/libraftcore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(RAFT_LIBS) $(IO_LIBS) -lpthread
 
 # What a test of this folder links, in this order.
-KVSTORE_TEST_LIBS = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) $(CMOCKA_LIBS) -lpthread
+KVSTORE_TEST_LIBS = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) $(CMOCKA_LIBS) -lpthread
 
 if HAVE_CMOCKA
 KVSTORE_TESTS = \
@@ -41,9 +37,9 @@ KVSTORE_TESTS = \
 	tests/unit/test-cost \
 	tests/unit/test-hub \
 	tests/unit/test-events \
-	tests/unit/test-floor \
-	tests/unit/test-results \
-	tests/unit/test-results_format \
+	tests/unit/test-read_bound \
+	tests/unit/test-dedup \
+	tests/unit/test-dedup_format \
 	tests/unit/test-tree_format \
 	tests/unit/test-budget \
 	tests/unit/test-kvstore_memory
@@ -81,9 +77,9 @@ tests_unit_test_events_SOURCES = tests/unit/test-events.c tests/lib/scratch.h te
 tests_unit_test_events_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_events_LDADD = $(KVSTORE_TEST_LIBS)
 
-tests_unit_test_floor_SOURCES = tests/unit/test-floor.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_floor_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_floor_LDADD = $(KVSTORE_TEST_LIBS)
+tests_unit_test_read_bound_SOURCES = tests/unit/test-read_bound.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_read_bound_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_read_bound_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_kvstore_memory_SOURCES = tests/unit/test-kvstore_memory.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/alloc.h tests/lib/alloc.c
@@ -91,9 +87,9 @@ tests_unit_test_kvstore_memory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kvstore_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_kvstore_memory_LDADD = $(KVSTORE_TEST_LIBS)
 
-tests_unit_test_results_SOURCES = tests/unit/test-results.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_results_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_results_LDADD = $(KVSTORE_TEST_LIBS)
+tests_unit_test_dedup_SOURCES = tests/unit/test-dedup.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_dedup_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_dedup_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_tree_format_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tree_format_LDADD = $(KVSTORE_TEST_LIBS)
@@ -102,72 +98,72 @@ tests_unit_test_budget_SOURCES = tests/unit/test-budget.c tests/lib/scratch.h te
 tests_unit_test_budget_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_budget_LDADD = $(KVSTORE_TEST_LIBS)
 
-tests_unit_test_results_format_SOURCES = tests/unit/test-results_format.c tests/lib/scratch.h tests/lib/scratch.c \
+tests_unit_test_dedup_format_SOURCES = tests/unit/test-dedup_format.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_results_format_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_results_format_LDFLAGS = $(FAILING_ALLOCATIONS)
-tests_unit_test_results_format_LDADD = $(KVSTORE_TEST_LIBS)
+tests_unit_test_dedup_format_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_dedup_format_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_dedup_format_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
 
-check_PROGRAMS += tests/unit/test-kvstore tests/unit/test-rescue
-TESTS += tests/unit/test-kvstore tests/unit/test-rescue
-tests_unit_test_rescue_SOURCES = tests/unit/test-rescue.c tests/lib/trio.h tests/lib/trio.c tests/lib/scratch.h tests/lib/scratch.c \
+check_PROGRAMS += tests/unit/test-kvstore tests/unit/test-offline
+TESTS += tests/unit/test-kvstore tests/unit/test-offline
+tests_unit_test_offline_SOURCES = tests/unit/test-offline.c tests/lib/three_hosts.h tests/lib/three_hosts.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/failing_database.h tests/lib/failing_database.c
-tests_unit_test_rescue_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
-tests_unit_test_rescue_LDFLAGS = $(AM_LDFLAGS) $(FAILING_DATABASE) \
+tests_unit_test_offline_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
+tests_unit_test_offline_LDFLAGS = $(AM_LDFLAGS) $(FAILING_DATABASE) \
 	-Wl,--wrap=open_dir,--wrap=mkdirat,--wrap=mkdir,--wrap=renameat2,--wrap=fsync_dir,--wrap=fsync,--wrap=remove_tree_at,--wrap=pwrite_all \
-	-Wl,--wrap=folder_open,--wrap=folder_closed,--wrap=folder_write_identity,--wrap=raft_log_open,--wrap=raft_log_take_entries,--wrap=random_seed_from_system \
-	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_restored,--wrap=file_sum_check
-tests_unit_test_rescue_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+	-Wl,--wrap=data_dir_open,--wrap=data_dir_closed,--wrap=data_dir_write_identity,--wrap=raft_log_open,--wrap=raft_log_take_entries,--wrap=random_seed_from_system \
+	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_restored,--wrap=file_checksum_check
+tests_unit_test_offline_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c $(SIDE_BY_SIDE) tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
 tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_kvstore_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_log_fits,--wrap=folder_copy,--wrap=raft_core_timeout_ms,--wrap=replica_send_message
+tests_unit_test_kvstore_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_log_fits,--wrap=data_dir_copy,--wrap=raft_core_timeout_ms,--wrap=replica_send_message
 tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
-check_PROGRAMS += tests/unit/test-raft_folder
-TESTS += tests/unit/test-raft_folder
-tests_unit_test_raft_folder_SOURCES = tests/unit/test-raft_folder.c tests/lib/folder_room.h tests/lib/folder_room.c \
+check_PROGRAMS += tests/unit/test-data_dir
+TESTS += tests/unit/test-data_dir
+tests_unit_test_data_dir_SOURCES = tests/unit/test-data_dir.c tests/lib/data_dir_fixture.h tests/lib/data_dir_fixture.c \
 	tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
-tests_unit_test_raft_folder_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_raft_folder_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=read_file_at
-tests_unit_test_raft_folder_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_data_dir_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_data_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=read_file_at
+tests_unit_test_data_dir_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
-check_PROGRAMS += tests/unit/test-raft_folder_calls
-TESTS += tests/unit/test-raft_folder_calls
-tests_unit_test_raft_folder_calls_SOURCES = tests/unit/test-raft_folder_calls.c tests/lib/folder_room.h tests/lib/folder_room.c \
+check_PROGRAMS += tests/unit/test-data_dir_calls
+TESTS += tests/unit/test-data_dir_calls
+tests_unit_test_data_dir_calls_SOURCES = tests/unit/test-data_dir_calls.c tests/lib/data_dir_fixture.h tests/lib/data_dir_fixture.c \
 	tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c \
 	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h tests/lib/manual_loop.h tests/lib/manual_loop.c
-tests_unit_test_raft_folder_calls_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
-tests_unit_test_raft_folder_calls_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=read_file_at \
+tests_unit_test_data_dir_calls_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
+tests_unit_test_data_dir_calls_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=read_file_at \
 	-Wl,--wrap=fsync,--wrap=fstat,--wrap=fstatat,--wrap=ftruncate,--wrap=mkdirat,--wrap=unlinkat,--wrap=renameat \
 	-Wl,--wrap=pread,--wrap=pwrite,--wrap=open,--wrap=openat
-tests_unit_test_raft_folder_calls_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_data_dir_calls_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
 # Parts of the replica, which is played.
 FAKE_REPLICA = -Wl,--wrap=replica_term,--wrap=replica_leader,--wrap=replica_is_leader,--wrap=replica_is_open,--wrap=replica_send,--wrap=replica_answer \
 	-Wl,--wrap=replica_write_head,--wrap=replica_read_head,--wrap=raft_core_id,--wrap=raft_core_leads,--wrap=raft_core_commit_index \
 	-Wl,--wrap=raft_core_applied_index,--wrap=raft_core_servers,--wrap=peer_number,--wrap=peers_handle
-check_PROGRAMS += tests/unit/test-reads tests/unit/test-compare tests/unit/test-propose
-TESTS += tests/unit/test-reads tests/unit/test-compare tests/unit/test-propose
+check_PROGRAMS += tests/unit/test-read_index tests/unit/test-consistency_check tests/unit/test-propose
+TESTS += tests/unit/test-read_index tests/unit/test-consistency_check tests/unit/test-propose
 tests_unit_test_propose_SOURCES = tests/unit/test-propose.c tests/lib/fake_replica.h tests/lib/fake_replica.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_propose_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_propose_LDFLAGS = $(AM_LDFLAGS) $(FAKE_REPLICA) \
-	-Wl,--wrap=replica_door_leader,--wrap=replica_door_term,--wrap=replica_submit,--wrap=peer_reply,--wrap=peers_session
+	-Wl,--wrap=replica_known_leader,--wrap=replica_known_term,--wrap=replica_submit,--wrap=peer_reply,--wrap=peers_session
 tests_unit_test_propose_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_reads_SOURCES = tests/unit/test-reads.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
+tests_unit_test_read_index_SOURCES = tests/unit/test-read_index.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_reads_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_reads_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA)
-tests_unit_test_reads_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_compare_SOURCES = tests/unit/test-compare.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
+tests_unit_test_read_index_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_read_index_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA)
+tests_unit_test_read_index_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_consistency_check_SOURCES = tests/unit/test-consistency_check.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_compare_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_compare_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
+tests_unit_test_consistency_check_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_consistency_check_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
 	-Wl,--wrap=replica_transfer,--wrap=replica_probe,--wrap=raft_log_first_index,--wrap=transfers_send_again \
 	-Wl,--wrap=tree_begin_read,--wrap=tree_meta,--wrap=tree_kept_hash,--wrap=tree_abort
-tests_unit_test_compare_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_consistency_check_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_transfer
 TESTS += tests/unit/test-raft_transfer
@@ -175,9 +171,9 @@ tests_unit_test_raft_transfer_SOURCES = tests/unit/test-raft_transfer.c tests/li
 	tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_raft_transfer_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_transfer_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
-	-Wl,--wrap=replica_checkpoint,--wrap=replica_send_message,--wrap=replica_exchange,--wrap=replica_work_ended \
-	-Wl,--wrap=raft_core_match_index,--wrap=compare_may_send,--wrap=compare_differs,--wrap=loop_work \
-	-Wl,--wrap=folder_room,--wrap=folder_incoming_open,--wrap=folder_incoming_finish,--wrap=folder_incoming_discard
+	-Wl,--wrap=replica_checkpoint,--wrap=replica_send_message,--wrap=replica_replace_tree,--wrap=replica_work_ended \
+	-Wl,--wrap=raft_core_match_index,--wrap=consistency_may_send,--wrap=consistency_differs,--wrap=loop_work \
+	-Wl,--wrap=data_dir_room,--wrap=data_dir_incoming_open,--wrap=data_dir_incoming_finish,--wrap=data_dir_incoming_discard
 tests_unit_test_raft_transfer_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
 # The replica itself, whose parts are played.
@@ -189,44 +185,44 @@ FAKE_PARTS = \
 	-Wl,--wrap=raft_log_crash,--wrap=raft_log_meta,--wrap=raft_log_torn,--wrap=raft_log_last_index,--wrap=raft_log_oldest_write_ms \
 	-Wl,--wrap=raft_log_take_entries,--wrap=raft_log_entries_free,--wrap=raft_log_entries,--wrap=raft_log_write_meta,--wrap=raft_log_append \
 	-Wl,--wrap=raft_log_reset,--wrap=raft_log_cut,--wrap=bootstrap_found,--wrap=bootstrap_join,--wrap=bootstrap_set_aside \
-	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_mark_tree,--wrap=folder_open,--wrap=folder_open_nothing \
-	-Wl,--wrap=folder_done,--wrap=folder_rebuild,--wrap=folder_rebuilt,--wrap=folder_room,--wrap=folder_closed,--wrap=folder_distrust \
-	-Wl,--wrap=folder_read_identity,--wrap=folder_copy,--wrap=folder_probe,--wrap=folder_adopt,--wrap=folder_forget_checkpoint \
-	-Wl,--wrap=folder_cancel,--wrap=folder_install,--wrap=folder_lose,--wrap=folder_is_lost,--wrap=folder_set_aside,--wrap=folder_found \
+	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_mark_tree,--wrap=data_dir_open,--wrap=data_dir_open_nothing \
+	-Wl,--wrap=data_dir_done,--wrap=data_dir_rebuild,--wrap=data_dir_rebuilt,--wrap=data_dir_room,--wrap=data_dir_closed,--wrap=data_dir_distrust \
+	-Wl,--wrap=data_dir_read_identity,--wrap=data_dir_copy,--wrap=data_dir_probe,--wrap=data_dir_adopt,--wrap=data_dir_forget_checkpoint \
+	-Wl,--wrap=data_dir_cancel,--wrap=data_dir_install,--wrap=data_dir_quarantine,--wrap=data_dir_is_quarantined,--wrap=data_dir_set_aside,--wrap=data_dir_found \
 	-Wl,--wrap=tree_begin_read,--wrap=tree_begin_write,--wrap=tree_commit,--wrap=tree_abort,--wrap=tree_close,--wrap=tree_meta \
 	-Wl,--wrap=tree_set_meta,--wrap=tree_configuration,--wrap=tree_set_configuration,--wrap=apply_empty,--wrap=tree_set_work \
 	-Wl,--wrap=tree_touched,--wrap=tree_file_size,--wrap=raft_configuration_decode_servers,--wrap=transfers_new,--wrap=transfers_free \
-	-Wl,--wrap=transfers_drop,--wrap=transfers_busy,--wrap=transfers_send,--wrap=transfers_step,--wrap=transfers_on_bulk \
-	-Wl,--wrap=transfers_on_ack,--wrap=transfers_whole,--wrap=transfers_received,--wrap=compare_new,--wrap=compare_free \
-	-Wl,--wrap=compare_applied,--wrap=compare_committed,--wrap=compare_settled,--wrap=compare_on_frame,--wrap=compare_differs \
-	-Wl,--wrap=compare_undecided,--wrap=compare_exchanged,--wrap=peers_self,--wrap=peers_set_self,--wrap=peer_hello \
+	-Wl,--wrap=transfers_drop,--wrap=transfers_busy,--wrap=transfers_send,--wrap=transfers_step,--wrap=transfers_on_snapshot \
+	-Wl,--wrap=transfers_on_ack,--wrap=transfers_whole,--wrap=transfers_received,--wrap=consistency_new,--wrap=consistency_free \
+	-Wl,--wrap=consistency_applied,--wrap=consistency_committed,--wrap=consistency_settled,--wrap=consistency_on_frame,--wrap=consistency_differs \
+	-Wl,--wrap=consistency_undecided,--wrap=consistency_tree_replaced,--wrap=peers_self,--wrap=peers_set_self,--wrap=peer_handshake \
 	-Wl,--wrap=peers_session,--wrap=peers_send_raft,--wrap=peer_reply,--wrap=raft_core_state,--wrap=raft_core_role \
 	-Wl,--wrap=raft_core_term,--wrap=raft_core_first_index,--wrap=raft_core_last_index,--wrap=raft_core_stored_index \
 	-Wl,--wrap=raft_core_entries_bytes,--wrap=raft_core_timeout_ms,--wrap=raft_core_installing,--wrap=raft_core_is_behind \
 	-Wl,--wrap=raft_core_error,--wrap=raft_core_id,--wrap=raft_core_commit_index,--wrap=raft_core_applied_index \
 	-Wl,--wrap=raft_core_servers,--wrap=peers_handle
-check_PROGRAMS += tests/unit/test-raft_replica tests/unit/test-raft_obey tests/unit/test-raft_stop
-TESTS += tests/unit/test-raft_replica tests/unit/test-raft_obey tests/unit/test-raft_stop
+check_PROGRAMS += tests/unit/test-replica tests/unit/test-replica_ops tests/unit/test-replica_recovery
+TESTS += tests/unit/test-replica tests/unit/test-replica_ops tests/unit/test-replica_recovery
 FAKE_PARTS_SOURCES = tests/lib/fake_parts.h tests/lib/fake_parts.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
 	tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_raft_replica_SOURCES = tests/unit/test-raft_replica.c $(FAKE_PARTS_SOURCES)
-tests_unit_test_raft_replica_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_raft_replica_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
-tests_unit_test_raft_replica_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_raft_obey_SOURCES = tests/unit/test-raft_obey.c $(FAKE_PARTS_SOURCES)
-tests_unit_test_raft_obey_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_raft_obey_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
-tests_unit_test_raft_obey_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_raft_stop_SOURCES = tests/unit/test-raft_stop.c $(FAKE_PARTS_SOURCES)
-tests_unit_test_raft_stop_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_raft_stop_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
-tests_unit_test_raft_stop_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_replica_SOURCES = tests/unit/test-replica.c $(FAKE_PARTS_SOURCES)
+tests_unit_test_replica_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_replica_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
+tests_unit_test_replica_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_replica_ops_SOURCES = tests/unit/test-replica_ops.c $(FAKE_PARTS_SOURCES)
+tests_unit_test_replica_ops_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_replica_ops_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
+tests_unit_test_replica_ops_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_replica_recovery_SOURCES = tests/unit/test-replica_recovery.c $(FAKE_PARTS_SOURCES)
+tests_unit_test_replica_recovery_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_replica_recovery_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
+tests_unit_test_replica_recovery_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply tests/fuzz/fuzz-results
-tests_fuzz_fuzz_results_SOURCES = tests/fuzz/results.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
-tests_fuzz_fuzz_results_LDADD = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
+tests_fuzz_fuzz_results_SOURCES = tests/fuzz/dedup.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
+tests_fuzz_fuzz_results_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
 tests_fuzz_fuzz_command_SOURCES = tests/fuzz/command.c tests/fuzz/standalone.c
-tests_fuzz_fuzz_command_LDADD = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
+tests_fuzz_fuzz_command_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
 tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/apply.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
-tests_fuzz_fuzz_apply_LDADD = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
+tests_fuzz_fuzz_apply_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread

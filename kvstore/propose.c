@@ -135,7 +135,7 @@ uint64_t proposals_known_ms(const Proposals *p) {
 }
 
 bool proposals_full(const Proposals *p) {
-        return p->options.kept(p->options.userdata) >= RESULTS_MAX;
+        return p->options.kept(p->options.userdata) >= DEDUP_MAX;
 }
 
 bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
@@ -144,7 +144,7 @@ bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
 
         if (p->options.read(p->options.userdata, &txn) < 0)
                 return false;
-        known = results_floor(txn, origin);
+        known = dedup_bound(txn, origin);
         tree_abort(txn);
         return known > 0 && floor > known;
 }
@@ -369,7 +369,7 @@ static void make_room(Proposals *p) {
                 if (!gives && !x->foreign && !x->once && x->copies == 0)
                         proposals_refuse(p, x, KV_BUSY, PROPOSALS_FULL);
         }
-        if (!p->queue.first && p->n_window == 0 && now - p->emptied_ms >= RESULTS_SWEEP_MS &&
+        if (!p->queue.first && p->n_window == 0 && now - p->emptied_ms >= DEDUP_SWEEP_MS &&
             submit_batch(p, true) >= 0)
                 p->emptied_ms = now;
 }
@@ -388,7 +388,7 @@ static void refuse_once(Proposals *p) {
 static void on_pump(void *userdata) {
         Proposals *p = userdata;
         Replica *replica = p->options.replica;
-        uint64_t leader = replica_door_leader(replica), now = loop_now_ms(p->options.loop);
+        uint64_t leader = replica_known_leader(replica), now = loop_now_ms(p->options.loop);
 
         p->has_estimated = false;
         if (replica_is_leader(replica)) {
@@ -404,7 +404,7 @@ static void on_pump(void *userdata) {
                 if (!replica_is_open(replica))
                         refuse_once(p);
                 while (p->queue.first && leader != 0)
-                        if (!proposals_send_frame(p, leader, replica_door_term(replica)))
+                        if (!proposals_send_frame(p, leader, replica_known_term(replica)))
                                 break; /* no session yet: the sweep tries again */
         }
 
@@ -484,15 +484,15 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
         if (changed & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER)) {
                 Replica *replica = p->options.replica;
 
-                if (p->term != replica_door_term(replica) || p->leader != replica_door_leader(replica)) {
+                if (p->term != replica_known_term(replica) || p->leader != replica_known_leader(replica)) {
                         if (!replica_is_leader(replica) || p->term != replica_term(replica)) {
                                 p->n_window = 0;
                                 budget_term_changed(&p->budget);
                         }
                         leader_changed(p);
                 }
-                p->term = replica_door_term(replica);
-                p->leader = replica_door_leader(replica);
+                p->term = replica_known_term(replica);
+                p->leader = replica_known_leader(replica);
                 p->lead = replica_is_leader(replica);
         }
         if (p->queue.first)
@@ -523,7 +523,7 @@ int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvSt
 
 /* The answer to 'x' as the tree keeps it, here or at the leader; NULL: it makes no sense, or there is no
  * memory. */
-KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const KeptResult *kept) {
+KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const CachedResult *kept) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
         _cleanup_free_ void *decoded = NULL;
@@ -557,31 +557,31 @@ void answers_give(Answers *answers, Proposals *p) {
 
 /* What is past its deadline in the new tree may have been answered, and forgotten. All others may come yet.
  */
-static void look_in_tree(Proposals *p, Results *results, Answers *answers) {
+static void look_in_tree(Proposals *p, Dedup *results, Answers *answers) {
         for (Proposal *x = p->own; x; x = x->hh.next) {
                 KvBatchItem item = {
                         .origin = x->origin, .number = x->number, .floor = 1, .deadline_ms = x->deadline_ms
                 };
-                KeptResult kept;
+                CachedResult kept;
                 int verdict;
 
                 if (x->state == PROPOSAL_ANSWERED || x->copies == 0)
                         continue;
-                verdict = x->once ? RESULTS_LATE : results_judge(results, &item, &kept);
-                if (verdict == RESULTS_KEPT)
+                verdict = x->once ? DEDUP_LATE : dedup_judge(results, &item, &kept);
+                if (verdict == DEDUP_KEPT)
                         answers_add(answers, x->number, proposal_kept_answer(p, x, &kept));
-                else if (verdict != RESULTS_FRESH)
+                else if (verdict != DEDUP_FRESH)
                         unknown(p, x);
         }
 }
 
 static void look_for_answers(Proposals *p, Answers *answers) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(results_freep) Results *results = NULL;
+        _cleanup_(dedup_freep) Dedup *results = NULL;
         TreeMeta meta;
 
         if (p->options.read(p->options.userdata, &txn) >= 0 && tree_meta(txn, &meta) >= 0 &&
-            results_new(&results, txn, 0, 0, meta.cluster_ms) >= 0)
+            dedup_new(&results, txn, 0, 0, meta.cluster_ms) >= 0)
                 look_in_tree(p, results, answers);
 }
 
@@ -654,7 +654,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         return 0;
 }
 
-void proposals_forget(Proposals *p, uint64_t number) {
+void proposals_cancel(Proposals *p, uint64_t number) {
         Proposal *x;
 
         HASH_FIND(hh, p->own, &number, sizeof(number), x);

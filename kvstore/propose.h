@@ -7,12 +7,12 @@
  * of it.
  *
  * When the leader changes, the next one is asked again at once: each proposal takes effect once
- * (kvstore/results.h). What is not answered PROPOSE_WAIT_MS after the leader's loss is answered KV_UNKNOWN.
- * Commands that are valid in one term only are never asked again. A host that cannot follow asks the leader,
- * after PROPOSE_ASK_MS (at once, if its replica has stopped), what became of what it took, and gives its
- * answer; what this host shows afterwards must not be older ('ahead'). Of what came to nothing, because it
- * was too late for the log or deferred, no answer is kept: the leader says so once the deadline is past, and
- * what this host's own apply has not answered PROPOSE_WAIT_MS later is answered KV_UNKNOWN. */
+ * (kvstore/apply/dedup.h). What is not answered PROPOSE_WAIT_MS after the leader's loss is answered
+ * KV_UNKNOWN. Commands that are valid in one term only are never asked again. A host that cannot follow asks
+ * the leader, after PROPOSE_ASK_MS (at once, if its replica has stopped), what became of what it took, and
+ * gives its answer; what this host shows afterwards must not be older ('ahead'). Of what came to nothing,
+ * because it was too late for the log or deferred, no answer is kept: the leader says so once the deadline is
+ * past, and what this host's own apply has not answered PROPOSE_WAIT_MS later is answered KV_UNKNOWN. */
 #pragma once
 
 #include "kvstore/kvstore.h"
@@ -57,7 +57,7 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options);
 Proposals *proposals_free(Proposals *p); /* asserts that no answer of ours is due; returns NULL */
 
 int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
-void proposals_forget(Proposals *p, uint64_t number);
+void proposals_cancel(Proposals *p, uint64_t number);
 
 /* Somebody here waits for this result: it is worth a copy. */
 bool proposals_waits(const Proposals *p, uint64_t origin, uint64_t number);

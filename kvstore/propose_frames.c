@@ -247,21 +247,21 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
 
 /* What became of what was asked before: true if that has been said, or nobody wants to know, or the frame is
  * full: then it will be asked again. 'only': the frame asks for no more than that. */
-static bool tell_outcome(Asked *a, Results *results, const Proposal *like, bool only) {
+static bool tell_outcome(Asked *a, Dedup *results, const Proposal *like, bool only) {
         KvBatchItem item = { .origin = like->origin,
                              .number = like->number,
                              .floor = like->floor,
                              .deadline_ms = like->deadline_ms };
-        KeptResult kept;
+        CachedResult kept;
         int verdict;
 
         if (!results || like->deadline_ms == 0)
                 return false;
-        verdict = results_judge(results, &item, &kept);
-        if (verdict == RESULTS_LATE && only)
+        verdict = dedup_judge(results, &item, &kept);
+        if (verdict == DEDUP_LATE && only)
                 a->numbers[PROPOSED_PAST][a->n[PROPOSED_PAST]++] = like->number;
-        if (verdict != RESULTS_KEPT)
-                return verdict == RESULTS_PASSED;
+        if (verdict != DEDUP_KEPT)
+                return verdict == DEDUP_PASSED;
         if (a->done.size + kept.bytes.size > FRAME_ANSWERS_MAX && a->n[PROPOSED_DONE] > 0)
                 return true;
         a->n[PROPOSED_DONE]++;
@@ -273,8 +273,7 @@ static bool tell_outcome(Asked *a, Results *results, const Proposal *like, bool 
         return true;
 }
 
-static ProposedWhat take_one(Asked *a, Results *results, const Proposal *like, const void *bytes,
-                             size_t size) {
+static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like, const void *bytes, size_t size) {
         Proposals *p = a->p;
         Error err = {};
         KvStatus status;
@@ -303,7 +302,7 @@ static ProposedWhat take_one(Asked *a, Results *results, const Proposal *like, c
 
 /* What was taken before a frame turned out to be short is in the queue: it is answered by apply, or asked
  * again. */
-static void take_all(Asked *a, Results *results, Reader *r, uint64_t n) {
+static void take_all(Asked *a, Dedup *results, Reader *r, uint64_t n) {
         for (uint64_t i = 0; i < n; i++) {
                 Proposal like = { .origin = a->origin,
                                   .floor = a->floor,
@@ -337,10 +336,10 @@ static uint64_t judged_ms(const Asked *a, TreeTxn *txn) {
 
 static void answer_asked(Asked *a, Reader *r, uint64_t n) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(results_freep) Results *results = NULL;
+        _cleanup_(dedup_freep) Dedup *results = NULL;
 
         if (a->again && a->p->options.read(a->p->options.userdata, &txn) >= 0)
-                (void) results_new(&results, txn, 0, 0, judged_ms(a, txn));
+                (void) dedup_new(&results, txn, 0, 0, judged_ms(a, txn));
         take_all(a, results, r, n);
 }
 
@@ -436,7 +435,7 @@ static void on_past(Proposals *p, Proposal *x, uint64_t said_ms) {
 static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
         for (uint64_t i = 0; i < n; i++) {
                 uint64_t number = read_u64(r);
-                KeptResult kept = { .entry = read_u64(r) };
+                CachedResult kept = { .entry = read_u64(r) };
                 Proposal *x;
 
                 kept.term = read_u64(r);

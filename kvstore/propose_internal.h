@@ -7,7 +7,7 @@
 #include "base/table.h"
 #include "kvstore/budget.h"
 #include "kvstore/propose.h"
-#include "kvstore/results.h"
+#include "kvstore/apply/dedup.h"
 
 enum {
         SWEEP_MS = 100,
@@ -132,7 +132,7 @@ bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor);
 
 /* The answer to 'x' as the tree keeps it, here or at the leader, to be freed; NULL: it makes no sense, or
  * there is no memory. */
-KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const KeptResult *kept);
+KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const CachedResult *kept);
 void answers_add(Answers *answers, uint64_t number, KvResult *result); /* takes 'result', NULL is none */
 void answers_give(Answers *answers,
                   Proposals *p); /* to who waits, and frees them; last of all: who is answered may ask anew */

@@ -41,14 +41,15 @@ sources_of() {
         local folder
         for folder; do sources "$folder" | some "sources in $folder"; done
 }
-program() { sources_of base io units kvstore fleetd client; }
+program() { sources_of base io units peers kvstore fleetd client; }
 
 # Who may include whom; a folder always may include itself and base/.
 arrows='base:
 io: io
 units: units
-kvstore: kvstore io
-fleetd: fleetd kvstore units io
+peers: peers io
+kvstore: kvstore peers io
+fleetd: fleetd kvstore peers units io
 client: client units'
 while IFS=: read -r folder may; do
         sources_of "$folder/" | xargs -r grep -nE '^#include "' | some "what $folder includes" |
@@ -65,7 +66,7 @@ sources_of fleetd/scheduler/ | xargs -r grep -nE '#include "(io|kvstore|fleetd/(
 for folder in engine agent systemd api directory membership registry; do
         sources_of "fleetd/$folder/" >/dev/null
 done
-sources_of kvstore/raft/ kvstore/session/ >/dev/null
+sources_of kvstore/raft/ peers/ >/dev/null
 
 # Others reach the store by its door and the plain values that the door speaks of.
 sources_of fleetd/ | xargs -r grep -nE '#include "kvstore/raft/' | rule only_the_store_knows_raft
@@ -82,7 +83,7 @@ home() {
 home 'uv\.h' 'io/' uv.h
 home 'gnutls/.*' 'io/tls\.c|units/hash\.c' gnutls
 home 'llhttp\.h' 'io/http_connection\.h' llhttp.h
-home 'lmdb\.h' 'kvstore/tree\.c|kvstore/tree_nodes\.c|kvstore/tree_reader\.c|kvstore/tree_events\.c|kvstore/tree_results\.c|kvstore/snapshot\.c' lmdb.h
+home 'lmdb\.h' 'kvstore/tree/' lmdb.h
 home 'raft(/.*)?\.h' 'kvstore/raft/' raft.h
 home 'systemd/sd-bus\.h' 'fleetd/systemd/' sd-bus.h
 home 'systemd/sd-journal\.h' 'fleetd/service\.c' sd-journal.h
@@ -117,8 +118,8 @@ program | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettim
         some 'who reads clocks and chance' | grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_the_edges_read_clocks_and_chance
 
 # A test dies at every named moment.
-program | xargs -r grep -ohE 'crash_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
-        some 'crash points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-crash_points.c || echo "$point"; done | rule every_crash_point_has_a_test
+program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
+        some 'crash points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_crash_point_has_a_test
 
 # The manual names every [X-Fleet] option.
 grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | some 'options of unit files' | while read -r option; do
@@ -146,10 +147,10 @@ api=man/fleet-api.7.scd
         grep -qE "[*\"]$name[*\"]|[*]$name=|_$name" $api || echo "$api does not name the parameter $name"
 done | rule every_parameter_of_the_api_is_in_the_manual
 {
-        grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/api.c | some 'routes of api.c'
+        grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/server.c | some 'routes of api.c'
         grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/cluster_v2.c | some 'routes of cluster_v2.c'
         grep -oE '^ +\{ "/[a-z]+", (true|false)' fleetd/api/kv_v1.c | some 'routes of kv_v1.c'
-        grep -oE '= \{ "/[a-z-]+/"' fleetd/api/call_spec.c | some 'routes of call_spec.c'
+        grep -oE '= \{ "/[a-z-]+/"' fleetd/api/remote_command_spec.c | some 'routes of call_spec.c'
 } | grep -oE '"/[^"]+"' | tr -d '"' | sort -u | while read -r path; do
         grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
 done | rule every_route_of_the_api_is_in_the_manual

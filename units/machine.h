@@ -4,12 +4,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/sizes.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "units/lists.h"
 
 enum {
-        MACHINE_ID_SIZE = 33,     /* 32 hex digits and the terminator */
         MACHINE_ID_SHORT = 8,     /* digits shown in lists, and accepted by MachineID= */
         METADATA_KEYS_MAX = 128,  /* pairs of one machine */
         METADATA_KEY_MAX = 128,   /* bytes */
@@ -39,8 +39,8 @@ bool machine_equal(const Machine *a, const Machine *b);
 /* 32 lower-case hex digits. */
 bool machine_id_is_valid(const char *id);
 
-/* Reads "key=value,key=value" (Metadata= of fleetd.conf). Blanks around items are ignored, a later value of a
- * key wins. -EINVAL names the item. */
+/* Reads "key=value,key=value" (Metadata= of fleetd.conf). Blanks around items are ignored, a later value
+ * of a key wins. -EINVAL names the item. */
 int machine_metadata_parse(const char *text, Pairs *ret, Error *err);
 
 /* One key and one value, as configuration and API give them: keys are [A-Za-z0-9_.-]+, values without control

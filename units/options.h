@@ -31,8 +31,9 @@ int warnings_add_rest(
         Warnings *warnings); /* one more that says how many are left out, if any are; 0 or -ENOMEM */
 #define _cleanup_warnings_ _cleanup_(warnings_done)
 
-/* Reads sections [X-Fleet] and [X-Fleetd] of 'file'. 'name' is the unit's, for its specifiers; NULL leaves
- * them as they are. 'warnings' may be NULL; at most WARNINGS_MAX are added to it, also on failure. Errors
+/* Reads sections [X-Fleet] and [X-Fleetd] of 'file'. 'name' is the unit's, for its specifiers; NULL
+ * leaves them as they are. 'warnings' may be NULL; at most WARNINGS_MAX are added to it, also on failure.
+ * Errors
  * (-EINVAL) begin with "line N: ": a MachineMetadata= that is not key=value is one, since a unit that asked
  * for something in vain would run anywhere. Empty values ask for nothing. */
 int options_read(const UnitFile *file, const char *name, Placement *ret, Warnings *warnings, Error *err);

@@ -8,10 +8,10 @@ static const char *const target_states[_TARGET_MAX] = {
         [TARGET_LAUNCHED] = "launched",
 };
 
-static const char *const order_kinds[_ORDER_MAX] = {
-        [ORDER_LOAD] = "load",
-        [ORDER_RUN] = "run",
-        [ORDER_STOP] = "stop",
+static const char *const assignment_kinds[_ASSIGNMENT_MAX] = {
+        [ASSIGNMENT_LOAD] = "load",
+        [ASSIGNMENT_RUN] = "run",
+        [ASSIGNMENT_STOP] = "stop",
 };
 
 static const char *const presences[_PRESENCE_MAX] = {
@@ -46,12 +46,12 @@ TargetState target_state_from_string(const char *s) {
         return from_string(target_states, _TARGET_MAX, s);
 }
 
-const char *order_kind_to_string(OrderKind kind) {
-        return to_string(order_kinds, _ORDER_MAX, kind);
+const char *assignment_kind_to_string(AssignmentKind kind) {
+        return to_string(assignment_kinds, _ASSIGNMENT_MAX, kind);
 }
 
-OrderKind order_kind_from_string(const char *s) {
-        return from_string(order_kinds, _ORDER_MAX, s);
+AssignmentKind assignment_kind_from_string(const char *s) {
+        return from_string(assignment_kinds, _ASSIGNMENT_MAX, s);
 }
 
 const char *presence_to_string(Presence presence) {

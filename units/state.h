@@ -20,16 +20,16 @@ const char *target_state_to_string(TargetState state); /* NULL for none of them;
 TargetState target_state_from_string(const char *s); /* _TARGET_INVALID for no such name; so for all below */
 
 /* What the engine tells one machine about one unit. */
-typedef enum OrderKind {
-        ORDER_LOAD, /* have it in systemd */
-        ORDER_RUN,  /* and start it, once per order */
-        ORDER_STOP, /* stop and remove it; the absence of an order is none */
-        _ORDER_MAX,
-        _ORDER_INVALID = -EINVAL,
-} OrderKind;
+typedef enum AssignmentKind {
+        ASSIGNMENT_LOAD, /* have it in systemd */
+        ASSIGNMENT_RUN,  /* and start it, once per order */
+        ASSIGNMENT_STOP, /* stop and remove it; the absence of an order is none */
+        _ASSIGNMENT_MAX,
+        _ASSIGNMENT_INVALID = -EINVAL,
+} AssignmentKind;
 
-const char *order_kind_to_string(OrderKind kind);
-OrderKind order_kind_from_string(const char *s);
+const char *assignment_kind_to_string(AssignmentKind kind);
+AssignmentKind assignment_kind_from_string(const char *s);
 
 typedef enum Presence {
         PRESENCE_UP,

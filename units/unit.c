@@ -6,7 +6,7 @@
 #include "units/install.h"
 #include "units/name.h"
 #include "units/quadlet.h"
-#include "units/records.h"
+#include "units/stored_json.h"
 
 Unit *unit_free(Unit *unit) {
         if (!unit)
@@ -91,7 +91,7 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
 static int check_size(const Unit *unit, Error *err) {
         _cleanup_text_ Text t = {};
 
-        unit_record_write(&t, unit);
+        stored_unit_write(&t, unit);
         if (t.error < 0)
                 return t.error;
         if (t.size > RECORD_SIZE_MAX)

@@ -20,13 +20,13 @@ enum {
 /* -- Publishing -- */
 
 /* What is seen is a unit of the host under that name: it says nothing of what was started here. */
-static bool agent_sees_another(const Agent *a, const AgentUnit *u, const Note *note) {
+static bool agent_sees_another(const Agent *a, const AgentUnit *u, const AssignmentRecord *note) {
         return agent_is_foreign(&u->seen, note, a->boot_id, false) &&
                !(note->invocation[0] && streq(note->invocation, u->seen.invocation_id));
 }
 
 /* Whether it is done; that is noted. */
-static bool agent_note_done(Agent *a, AgentUnit *u, Note *note) {
+static bool agent_note_done(Agent *a, AgentUnit *u, AssignmentRecord *note) {
         if (!note || (!note->done && agent_sees_another(a, u, note)) ||
             !agent_is_done(note, &u->seen, a->boot_id, u->job_ended))
                 return false;
@@ -40,7 +40,7 @@ static bool agent_note_done(Agent *a, AgentUnit *u, Note *note) {
 
 /* False without memory. */
 static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
-        Note *note = notes_get(&a->notes, u->name);
+        AssignmentRecord *note = records_get(&a->notes, u->name);
         bool done = agent_note_done(a, u, note),
              conflicting = agent_is_foreign(&u->seen, note, a->boot_id, u->taken);
 
@@ -55,10 +55,10 @@ static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
 
 /* Since when a unit has been on its way to another state; 0: it is not. One that is restarted again and again
  * rests too shortly to be steady. */
-static uint64_t agent_passing_since(const Agent *a, AgentUnit *u, const ClusterOrder *o,
+static uint64_t agent_passing_since(const Agent *a, AgentUnit *u, const ClusterAssignment *o,
                                     const UnitState *state) {
         uint64_t now_ms = loop_now_ms(a->loop);
-        bool waits = o && o->order == ORDER_RUN && streq(u->seen.active, "inactive") && !state->done &&
+        bool waits = o && o->kind == ASSIGNMENT_RUN && streq(u->seen.active, "inactive") && !state->done &&
                      !state->job[0];
 
         if (!waits && !u->seen.job && !streq(u->seen.active, "activating") &&
@@ -75,7 +75,7 @@ static uint64_t agent_passing_since(const Agent *a, AgentUnit *u, const ClusterO
 
 /* A state that will soon be another one is not told at once: that other one is what people wait for, and it
  * would have to wait its second behind this one. */
-static bool agent_holds(Agent *a, AgentUnit *u, const ClusterOrder *o, const UnitState *state) {
+static bool agent_holds(Agent *a, AgentUnit *u, const ClusterAssignment *o, const UnitState *state) {
         uint64_t since_ms = agent_passing_since(a, u, o, state);
 
         if (since_ms == 0 || loop_now_ms(a->loop) - since_ms >= PASSING_MS)
@@ -126,9 +126,9 @@ static void agent_publish(Agent *a) {
         }
 
         TAILQ_FOREACH(u, &a->dirty, dirty_units) {
-                const ClusterOrder *o = cluster_order(c, a->machine_id, u->name);
+                const ClusterAssignment *o = cluster_assignment(c, a->machine_id, u->name);
                 const ClusterState *s = cluster_state(c, a->machine_id, u->name);
-                bool kept = (o && o->order != ORDER_STOP) || notes_get(&a->notes, u->name) ||
+                bool kept = (o && o->kind != ASSIGNMENT_STOP) || records_get(&a->notes, u->name) ||
                             u->seen.has_file;
                 StateChange *change;
 
@@ -274,7 +274,7 @@ static void agent_freshen(Agent *a) {
 
 /* Each order counts anew: whoever has mended what failed under the last one does not wait for its pause to
  * end. */
-static void agent_note_order(AgentUnit *u, const ClusterOrder *o) {
+static void agent_note_order(AgentUnit *u, const ClusterAssignment *o) {
         uint64_t index = o ? o->index : 0;
 
         if (index == u->order_index)
@@ -289,7 +289,7 @@ static void agent_note_flag(Agent *a, bool *flag, bool value) {
         *flag = value;
 }
 
-static void agent_note_job(Agent *a, Note *note, const char *job) {
+static void agent_note_job(Agent *a, AssignmentRecord *note, const char *job) {
         if (streq(note->job, job))
                 return;
         snprintf(note->job, sizeof(note->job), "%s", job);
@@ -299,7 +299,7 @@ static void agent_note_job(Agent *a, Note *note, const char *job) {
 /* What became of it is noted, as long as anybody knows. One that had finished, and was started by hand or by
  * another unit, has not. */
 static void agent_note_end(Agent *a, AgentUnit *u) {
-        Note *note = notes_get(&a->notes, u->name);
+        AssignmentRecord *note = records_get(&a->notes, u->name);
         bool stopped_for;
 
         if (!note || !u->looked || (note->stopping && !agent_is_running(&u->seen)))
@@ -343,7 +343,7 @@ static void agent_note_end(Agent *a, AgentUnit *u) {
 
 /* What was stopped for another unit's sake still is when its start got lost. */
 static void agent_note_lost_start(Agent *a, AgentUnit *u) {
-        Note *note = notes_get(&a->notes, u->name);
+        AssignmentRecord *note = records_get(&a->notes, u->name);
 
         if (note && u->looked && note->stopped_for && agent_start_got_lost(note, &u->seen))
                 agent_cancel_start(a, note, u);
@@ -364,7 +364,7 @@ static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
         uint64_t now_ms = loop_now_ms(a->loop);
 
         if ((s != AGENT_NOTHING && s != AGENT_START) ||
-            !agent_is_stopped_for(notes_get(&a->notes, u->name), &u->seen, a->boot_id)) {
+            !agent_is_stopped_for(records_get(&a->notes, u->name), &u->seen, a->boot_id)) {
                 u->try_ms = 0;
                 return true;
         }
@@ -393,7 +393,8 @@ static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
 
 /* The next step of one unit; AGENT_NOTHING when there is none, or not yet (u->planned says which). */
 static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
-        const ClusterOrder *order = cluster_order(registry_cluster(a->registry), a->machine_id, u->name);
+        const ClusterAssignment *order = cluster_assignment(registry_cluster(a->registry), a->machine_id,
+                                                            u->name);
         bool refused = u->refused;
         const char *reason;
         AgentStep s;
@@ -411,7 +412,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
                 u->writes = 0;
         if (!agent_may_try(a, u, s))
                 return AGENT_NOTHING;
-        if (s == AGENT_NOTHING || s == AGENT_OBEYED) {
+        if (s == AGENT_NOTHING || s == AGENT_DONE) {
                 log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s),
                           reason);
                 u->planned = true;
@@ -425,18 +426,18 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
                 return AGENT_NOTHING;
         }
         /* A note waits for nobody: what is seen now must not be seen too late. */
-        if (u->retry_ms > loop_now_ms(a->loop) && s != AGENT_NOTE && s != AGENT_ADOPT) {
+        if (u->retry_ms > loop_now_ms(a->loop) && s != AGENT_RECORD && s != AGENT_ADOPT) {
                 agent_wake_at(a, u->retry_ms);
                 return AGENT_NOTHING;
         }
         if ((s == AGENT_WRITE && a->writing) ||
             (s == AGENT_REMOVE && a->removing)) /* when the batch before is done */
                 return AGENT_NOTHING;
-        if (s != AGENT_NOTE && s != AGENT_ADOPT && agent_is_stale(u)) {
+        if (s != AGENT_RECORD && s != AGENT_ADOPT && agent_is_stale(u)) {
                 agent_refresh_now(a, u);
                 return AGENT_NOTHING;
         }
-        if (s != AGENT_NOTE)
+        if (s != AGENT_RECORD)
                 log_info(((LogFields) { .unit = u->name, .index = order ? order->index : 0 }), "%s: %s (%s)",
                          u->name, agent_step_to_string(s), reason);
         return s;
@@ -445,7 +446,8 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
 bool agent_sees_foreign(Agent *a, const char *unit) {
         const AgentUnit *u = agent_unit(a, unit, false);
 
-        return u && u->looked && agent_is_foreign(&u->seen, notes_get(&a->notes, unit), a->boot_id, u->taken);
+        return u && u->looked &&
+               agent_is_foreign(&u->seen, records_get(&a->notes, unit), a->boot_id, u->taken);
 }
 
 static void agent_plan_dirty(Agent *a) {
@@ -469,7 +471,7 @@ static void agent_plan_dirty(Agent *a) {
                 units[n] = u;
                 steps[n++] = s;
         }
-        if (agent_take(a, units, steps, n))
+        if (agent_execute(a, units, steps, n))
                 agent_wake(a);
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
         u->answered = false;
@@ -487,14 +489,14 @@ static void agent_pass(void *userdata) {
                 agent_save(a);
                 return;
         }
-        notes_enter(&a->notes, a->boot_id, a->systemd->ops->era(a->systemd));
+        records_enter(&a->notes, a->boot_id, a->systemd->ops->era(a->systemd));
 
         if (a->all_dirty || a->look_all)
                 agent_collect(a);
-        agent_look(a);
+        agent_refresh(a);
         agent_plan_dirty(a);
         agent_publish(a);
-        (void) notes_check(&a->notes); /* an error of it is one of the save */
+        (void) records_check(&a->notes); /* an error of it is one of the save */
         agent_save(a);
         agent_settle(a);
 }
@@ -517,7 +519,7 @@ static void agent_on_change(void *userdata, const RegistryChange *change) {
         agent_wake(a); /* this host may have caught up with its notes by it */
         if (!name)
                 return;
-        make = cluster_order(c, a->machine_id, name) || cluster_state(c, a->machine_id, name);
+        make = cluster_assignment(c, a->machine_id, name) || cluster_state(c, a->machine_id, name);
         u = agent_unit(a, name, make);
         if (u)
                 agent_dirty(a, u);
@@ -553,7 +555,7 @@ static void agent_on_changed(void *userdata, const char *unit) {
  * start. */
 static void agent_note_result(Agent *a, const char *unit, const char *result) {
         static const char *const never_began[] = { "assert", "dependency", "timeout", "unsupported" };
-        Note *note = notes_get(&a->notes, unit);
+        AssignmentRecord *note = records_get(&a->notes, unit);
 
         if (note && streq(result, "done"))
                 agent_note_job(a, note, "");
@@ -640,7 +642,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         a->bug = options->bug;
 #endif
 
-        r = notes_open(&a->notes, options->directory, err);
+        r = records_open(&a->notes, options->directory, err);
         if (r == 0)
                 r = publisher_new(&a->publisher, loop, registry, agent_on_wake, a);
         if (r == 0)
@@ -653,7 +655,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         }
 
         /* What was started before this daemon began has long had its job. */
-        for (Note *note = a->notes.table; note; note = note->hh.next) {
+        for (AssignmentRecord *note = a->notes.table; note; note = note->hh.next) {
                 AgentUnit *u = agent_unit(a, note->name, true);
 
                 if (!u) {
@@ -694,7 +696,7 @@ static void agent_end(Agent *a, bool save) {
                 HASH_DEL(a->units, u);
                 free(u);
         }
-        notes_close(&a->notes);
+        records_close(&a->notes);
         a->closing = true;
         if (a->calls == 0)
                 free(a);

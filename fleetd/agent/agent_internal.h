@@ -6,12 +6,14 @@
 #include <sys/queue.h>
 
 #include "fleetd/agent/agent.h"
+#include "base/sizes.h"
 #include "fleetd/agent/plan.h"
 #include "fleetd/agent/publish.h"
+#include "units/name.h"
 
 /* What the agent knows of one unit on this host. */
 typedef struct AgentUnit {
-        char name[256];
+        char name[UNIT_NAME_MAX + 1];
         SystemdUnit seen;
         bool looked; /* 'seen' was read at all */
         bool look;   /* and must be read again before anything is decided by it */
@@ -27,7 +29,7 @@ typedef struct AgentUnit {
         bool refused;       /* its name is the host's, as the last pass found; that is logged */
         uint64_t unproven;  /* what runs during a replacement may have begun before systemd had read the new
                              * text: this listing, or a later one, says; 0: it was  said */
-        char outdated[33];  /* the invocation that may have; "": none */
+        char outdated[INVOCATION_ID_SIZE]; /* the invocation that may have; "": none */
         bool taken; /* not started, since its file or a name of its [Install] would go over what the host has:
                        systemd was not asked, or refused */
         char trouble[256];         /* what systemd said to the last call that failed */
@@ -53,8 +55,8 @@ struct Agent {
         Loop *loop; /* borrowed, as the next two */
         Registry *registry;
         Systemd *systemd;
-        char machine_id[33], boot_id[33];
-        Notes notes;
+        char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
+        AssignmentRecords notes;
         AgentUnit *units; /* by name */
         TAILQ_HEAD(, AgentUnit)
         dirty; /* what a pass goes over: units of which something is still to be read, done or told */
@@ -71,9 +73,9 @@ struct Agent {
         bool syncing, fresh, use_saved, look_all, closing;
         unsigned calls; /* operations whose answers are to come; the last one frees a closing agent */
         bool looking, removing;
-        unsigned writing;  /* calls that put texts in force */
-        int note_error;    /* of the last save, said once */
-        NotesWrite *write; /* the save under way, off the loop; NULL: none */
+        unsigned writing;    /* calls that put texts in force */
+        int note_error;      /* of the last save, said once */
+        RecordsWrite *write; /* the save under way, off the loop; NULL: none */
         Work save_work;
         uint64_t n_saves, n_saved;                 /* begun; ended */
         uint64_t n_listings;                       /* begun, after links too */
@@ -111,7 +113,7 @@ void agent_refresh_now(Agent *a, AgentUnit *u);
 /* A step failed: says so once, and puts off the next one. */
 void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sentence);
 /* 'listing': of a->n_listings, that it was in. */
-void agent_look_at(Agent *a, const SystemdUnit *seen, uint64_t listing);
+void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing);
 /* What was read is used although it may have changed since, or a unit that changes all the time would never
  * be planned; but what is done to a unit is decided by what it was just now. */
 bool agent_is_stale(const AgentUnit *u);
@@ -121,13 +123,13 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
 /* -- calls.c -- */
 
 /* Reads those of the dirty set again that want to be looked at, and may be. */
-void agent_look(Agent *a);
+void agent_refresh(Agent *a);
 /* Carries out steps[i] on units[i]: notes first, and once they are on disk calls to systemd, in batches where
  * it can be. What cannot be noted or called without memory is put off. True: there are notes by which to plan
  * again. */
-bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
+bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
 /* No job came of the start of 'u' that was noted: it is still to be made. */
-void agent_cancel_start(Agent *a, Note *note, AgentUnit *u);
+void agent_cancel_start(Agent *a, AssignmentRecord *note, AgentUnit *u);
 /* Has the notes written if they changed; says once why it cannot. */
 void agent_save(Agent *a);
 /* Forgets the calls that wait for a save. 'save': the notes are on disk as they are, when this returns; else

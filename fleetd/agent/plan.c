@@ -1,9 +1,9 @@
 #include "fleetd/agent/plan.h"
 
 static const char *const step_names[] = {
-        [AGENT_NOTHING] = "nothing", [AGENT_WRITE] = "write",   [AGENT_NOTE] = "note",
-        [AGENT_ADOPT] = "adopt",     [AGENT_START] = "start",   [AGENT_STOP] = "stop",
-        [AGENT_REMOVE] = "remove",   [AGENT_OBEYED] = "obeyed", [AGENT_REFUSE] = "refuse",
+        [AGENT_NOTHING] = "nothing", [AGENT_WRITE] = "write", [AGENT_RECORD] = "note",
+        [AGENT_ADOPT] = "adopt",     [AGENT_START] = "start", [AGENT_STOP] = "stop",
+        [AGENT_REMOVE] = "remove",   [AGENT_DONE] = "obeyed", [AGENT_REFUSE] = "refuse",
 };
 
 const char *agent_step_to_string(AgentStep step) {
@@ -14,13 +14,13 @@ bool agent_is_running(const SystemdUnit *seen) {
         return !streq(seen->active, "inactive") && !streq(seen->active, "failed") && seen->active[0];
 }
 
-static bool is_owned(const Note *note, const char *boot_id) {
+static bool is_owned(const AssignmentRecord *note, const char *boot_id) {
         return note && (streq(note->owned_boot, boot_id) || streq(note->started_boot, boot_id));
 }
 
 /* Another file has taken its name (a mask, or a file of an administrator) since it began to run here, and it
  * has not been started again since. It is ours until it has stopped, or it would run here and elsewhere. */
-static bool runs_on(const SystemdUnit *seen, const Note *note, const char *boot_id) {
+static bool runs_on(const SystemdUnit *seen, const AssignmentRecord *note, const char *boot_id) {
         return is_owned(note, boot_id) && agent_is_running(seen) && note->invocation[0] &&
                streq(note->invocation, seen->invocation_id);
 }
@@ -28,14 +28,15 @@ static bool runs_on(const SystemdUnit *seen, const Note *note, const char *boot_
 /* What runs without a file that systemd can name is ours only if we have its file, or had it in force in this
  * boot: a file system that was mounted by hand has none, nor has a service of the host whose file was
  * removed. */
-static bool is_conflicting(const SystemdUnit *seen, const Note *note, const char *boot_id) {
+static bool is_conflicting(const SystemdUnit *seen, const AssignmentRecord *note, const char *boot_id) {
         if (seen->owner == SYSTEMD_CONFLICTING)
                 return !runs_on(seen, note, boot_id);
         return seen->owner == SYSTEMD_ABSENT && agent_is_running(seen) && !seen->has_file &&
                !is_owned(note, boot_id);
 }
 
-bool agent_is_foreign(const SystemdUnit *seen, const Note *note, const char *boot_id, bool taken) {
+bool agent_is_foreign(const SystemdUnit *seen, const AssignmentRecord *note, const char *boot_id,
+                      bool taken) {
         return is_conflicting(seen, note, boot_id) || (taken && !agent_is_running(seen));
 }
 
@@ -59,48 +60,48 @@ static AgentStep step(AgentStep s, const char *reason, const char **ret_reason) 
 
 static AgentStep plan_stop(const AgentView *v, const char **why) {
         /* An order from before the assignment is not about it (rule 30). */
-        if (v->note && v->order->index < v->note->index)
+        if (v->note && v->assignment->index < v->note->index)
                 return step(AGENT_NOTHING, "the order to stop is older than the assignment", why);
         if (is_conflicting(v->seen, v->note, v->boot_id) && (v->seen->has_file || v->note))
                 return step(AGENT_REMOVE, "the unit of that name is the host's: only what is ours goes", why);
         if (is_conflicting(v->seen, v->note, v->boot_id))
-                return step(AGENT_OBEYED, "the unit of that name here is not ours", why);
+                return step(AGENT_DONE, "the unit of that name here is not ours", why);
         if (agent_is_running(v->seen) && (v->seen->owner == SYSTEMD_OURS || v->seen->has_file || v->note))
                 return step(AGENT_STOP, "ordered to stop", why);
         if (v->seen->has_file || v->note)
                 return step(AGENT_REMOVE, "ordered to stop, and it has stopped", why);
-        return step(AGENT_OBEYED, "nothing of it is left here", why);
+        return step(AGENT_DONE, "nothing of it is left here", why);
 }
 
-bool agent_start_got_lost(const Note *note, const SystemdUnit *seen) {
+bool agent_start_got_lost(const AssignmentRecord *note, const SystemdUnit *seen) {
         return note->starting && !seen->job && !agent_is_running(seen) &&
                streq(seen->invocation_id, note->before);
 }
 
 /* The start of 'unit' under this order was made already: in this boot, or for good. */
 static bool was_started(const AgentView *v) {
-        const Note *note = v->note;
+        const AssignmentRecord *note = v->note;
         bool same_order, same_text;
 
-        if (!note || note->kind != ORDER_RUN || agent_start_got_lost(v->note, v->seen))
+        if (!note || note->kind != ASSIGNMENT_RUN || agent_start_got_lost(v->note, v->seen))
                 return false;
 
         /* A new order for the same unit key means that somebody stopped and started it meanwhile; one for a
          * new key whose text runs the same is an edit of [X-Fleet] alone. */
-        same_order = note->index == v->order->index || note->unit_index != v->order->unit_index;
+        same_order = note->index == v->assignment->index || note->unit_index != v->assignment->unit_index;
         same_text = unit_runs_same(note->unit, v->unit->unit);
         return same_order && same_text && (note->done || streq(note->started_boot, v->boot_id));
 }
 
 /* The same start would end the same: a condition or an assertion does not hold, or systemd cannot do it. What
  * other units kept from its start (one failed, or was not there in time) may begin later. */
-static bool start_is_pointless(const Note *note, const SystemdUnit *seen) {
+static bool start_is_pointless(const AssignmentRecord *note, const SystemdUnit *seen) {
         return seen->end == SYSTEMD_END_SKIPPED ||
                (note->job[0] && !streq(note->job, "dependency") && !streq(note->job, "timeout"));
 }
 
-bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char *boot_id) {
-        if (!note || note->kind != ORDER_RUN || note->done || note->starting ||
+bool agent_is_stopped_for(const AssignmentRecord *note, const SystemdUnit *seen, const char *boot_id) {
+        if (!note || note->kind != ASSIGNMENT_RUN || note->done || note->starting ||
             !streq(note->started_boot, boot_id) || !streq(seen->active, "inactive") || seen->job ||
             start_is_pointless(note, seen))
                 return false;
@@ -115,7 +116,7 @@ bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char 
  * conflict with it, and starts what it wants, before systemd checks any condition. */
 static AgentStep plan_again(const AgentView *v, const char *else_reason, const char **why) {
         const SystemdUnit *seen = v->seen;
-        const Note *note = v->note;
+        const AssignmentRecord *note = v->note;
         bool over = agent_is_stopped_for(note, seen, v->boot_id) && !seen->held;
 
         if (v->stopping || note->done || !over)
@@ -127,12 +128,12 @@ static AgentStep plan_again(const AgentView *v, const char *else_reason, const c
 
 static AgentStep plan_run(const AgentView *v, const char **why) {
         const SystemdUnit *seen = v->seen;
-        const Note *note = v->note;
+        const AssignmentRecord *note = v->note;
         bool differs, other; /* the file is not of this text; what runs may not be */
 
         if (!v->unit || !v->unit->unit)
                 return step(AGENT_NOTHING, "its unit is gone; an order to stop will follow", why);
-        if (v->order->unit_index != v->unit->index)
+        if (v->assignment->unit_index != v->unit->index)
                 return step(
                         AGENT_NOTHING,
                         "the order is about an older text; the engine will say when it is this host's turn",
@@ -147,15 +148,15 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         if (differs && other && agent_is_running(seen))
                 return step(AGENT_STOP, "its text has changed", why);
 
-        if (v->order->order == ORDER_LOAD) {
+        if (v->assignment->kind == ASSIGNMENT_LOAD) {
                 if (agent_is_running(seen) && note &&
-                    (note->stopping || (note->kind == ORDER_RUN && v->order->index > note->index)))
+                    (note->stopping || (note->kind == ASSIGNMENT_RUN && v->assignment->index > note->index)))
                         return step(AGENT_STOP, "ordered to be loaded only", why);
                 if (differs || has_lost_its_file(seen))
                         return step(AGENT_WRITE, "its text is not in force here", why);
-                if (!note || note->kind != ORDER_LOAD || note->stopping || note->index != v->order->index ||
-                    !is_owned(note, v->boot_id))
-                        return step(AGENT_NOTE, "ordered to be loaded", why);
+                if (!note || note->kind != ASSIGNMENT_LOAD || note->stopping ||
+                    note->index != v->assignment->index || !is_owned(note, v->boot_id))
+                        return step(AGENT_RECORD, "ordered to be loaded", why);
                 return step(AGENT_NOTHING, "loaded", why);
         }
 
@@ -164,8 +165,8 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                         return step(AGENT_ADOPT, "the start that was noted was made", why);
                 if ((differs || has_lost_its_file(seen)) && !note->done)
                         return step(AGENT_WRITE, "its text is not in force here", why);
-                if (note->index != v->order->index || note->unit_index != v->order->unit_index)
-                        return step(AGENT_NOTE, "the order is about what runs", why);
+                if (note->index != v->assignment->index || note->unit_index != v->assignment->unit_index)
+                        return step(AGENT_RECORD, "the order is about what runs", why);
                 return plan_again(v, "started before", why);
         }
         if (note && note->replacing && v->outdated && agent_is_running(seen) &&
@@ -184,7 +185,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
 }
 
 static AgentStep plan_noted(const AgentView *v, const char **why) {
-        const Note *note = v->note;
+        const AssignmentRecord *note = v->note;
         const char *reason;
         bool started;
 
@@ -200,7 +201,7 @@ static AgentStep plan_noted(const AgentView *v, const char **why) {
         started = streq(note->started_boot, v->boot_id) && !agent_start_got_lost(v->note, v->seen);
         if (started && note->starting)
                 return step(AGENT_ADOPT, "the start that was noted was made", why);
-        if (started || note->kind == ORDER_LOAD) {
+        if (started || note->kind == ASSIGNMENT_LOAD) {
                 if (has_lost_its_file(v->seen) && !note->done && (is_owned(note, v->boot_id) || v->use_saved))
                         return step(AGENT_WRITE, "its file is missing", why);
                 return plan_again(v, "no newer order", why);
@@ -226,8 +227,8 @@ static AgentStep plan_noted(const AgentView *v, const char **why) {
 /* Without the cluster's word the notes are all there is; they never stop anything. What is known to be
  * ordered otherwise since may run elsewhere by now: it is not started. */
 static AgentStep plan_saved(const AgentView *v, const char **why) {
-        bool superseded = v->order && v->note && v->order->order != ORDER_RUN &&
-                          v->order->index > v->note->index;
+        bool superseded = v->assignment && v->note && v->assignment->kind != ASSIGNMENT_RUN &&
+                          v->assignment->index > v->note->index;
         AgentStep s = plan_noted(v, why);
 
         if (superseded && (s == AGENT_START || s == AGENT_WRITE))
@@ -239,13 +240,14 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
 AgentStep agent_plan(const AgentView *v, const char **ret_reason) {
         if (!v->seen)
                 return step(AGENT_NOTHING, "systemd has not been asked yet", ret_reason);
-        if (!v->fresh || !v->order)
+        if (!v->fresh || !v->assignment)
                 return plan_saved(v, ret_reason);
-        return v->order->order == ORDER_STOP ? plan_stop(v, ret_reason) : plan_run(v, ret_reason);
+        return v->assignment->kind == ASSIGNMENT_STOP ? plan_stop(v, ret_reason) : plan_run(v, ret_reason);
 }
 
-bool agent_is_done(const Note *note, const SystemdUnit *seen, const char *boot_id, bool job_ended) {
-        if (!note || note->kind != ORDER_RUN)
+bool agent_is_done(const AssignmentRecord *note, const SystemdUnit *seen, const char *boot_id,
+                   bool job_ended) {
+        if (!note || note->kind != ASSIGNMENT_RUN)
                 return false;
         if (note->done)
                 return true;

@@ -4,13 +4,14 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "units/name.h"
 
 /* Two in a row, then one each quarter of a second: five in the first second, and four in each after it. */
 enum { GAP_MS = 250, RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
 
 /* One that was told lately. */
 typedef struct Told {
-        char unit[256];
+        char unit[UNIT_NAME_MAX + 1];
         uint64_t when_ms;
         UT_hash_handle hh;
 } Told;

@@ -14,7 +14,7 @@ static void version(Request *request) {
                 request_not_allowed(request, &(HttpField) { "Allow", "GET" });
 }
 
-/* -- Health: confirmed by one ReadIndex check, since a leader that was just lost is still the known one -- */
+/* -- Health: confirmed by one Reads check, since a leader that was just lost is still the known one -- */
 
 typedef struct Health {
         Request *request;

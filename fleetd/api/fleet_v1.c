@@ -143,7 +143,7 @@ bool machine_is_there(const ClusterMachine *machine) {
 
 /* Of a unit that has an order on 'where'. */
 static void order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
-                         const ClusterMachine *where, const ClusterOrder *order, Error *ret) {
+                         const ClusterMachine *where, const ClusterAssignment *order, Error *ret) {
         const Api *api = request->api;
         uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
         const char *name = cluster_machine_name(where);
@@ -179,7 +179,7 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
 void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *where = NULL;
-        const ClusterOrder *order;
+        const ClusterAssignment *assignment;
 
         *ret = (Error) {};
         if (u->unreadable) {
@@ -193,9 +193,9 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
                 return;
         }
         (void) cluster_current_state(c, u, &where);
-        order = where ? cluster_order(c, where->id, u->name) : NULL;
-        if (order)
-                order_reason(request, view, u, where, order, ret);
+        assignment = where ? cluster_assignment(c, where->id, u->name) : NULL;
+        if (assignment)
+                order_reason(request, view, u, where, assignment, ret);
         else if (u->target == TARGET_INACTIVE)
                 error_set(ret, 0, "not wanted: its target state is inactive");
         else if (!u->unit->placement.global)
@@ -206,9 +206,9 @@ const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
         const ClusterMachine *found = NULL;
 
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
-                const ClusterOrder *o = cluster_order(c, m->id, unit);
+                const ClusterAssignment *o = cluster_assignment(c, m->id, unit);
 
-                if (o && o->order != ORDER_STOP && (!found || machine_is_there(m)))
+                if (o && o->kind != ASSIGNMENT_STOP && (!found || machine_is_there(m)))
                         found = m;
         }
         for (const ClusterMachine *m = c->machines; m && !found; m = m->hh.next)
@@ -786,7 +786,7 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         json_add_string(t, "name", m && m->facts ? m->facts->name : self ? request->api->name : NULL);
         if (member) {
                 json_add_bool(t, "reachable", member->reachable);
-                json_add_string(t, "seat", kv_seat_name(member->seat));
+                json_add_string(t, "seat", kv_member_role_name(member->seat));
         }
         json_close(t, '}');
 }

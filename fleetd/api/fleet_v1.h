@@ -3,7 +3,7 @@
 
 #include "fleetd/api/request.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "units/entities.h"
+#include "units/api_json.h"
 
 enum {
         PAGE_SIZE = 100,

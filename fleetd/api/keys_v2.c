@@ -304,7 +304,7 @@ static void wait_forget(Request *request) {
                 kv_read_large_cancel(w->large);
         api_list_cancel(request->api, &w->listing);
         if (w->number > 0)
-                kv_forget(store, w->number);
+                kv_cancel(store, w->number);
         wait_free(w);
 }
 

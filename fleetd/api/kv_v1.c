@@ -131,27 +131,27 @@ int kv_limits_check(const Request *request, const KvCommand *write, Error *err) 
 
 /* -- What a request hangs on -- */
 
-void kv_ask_free(KvAsk *ask) {
+void kv_request_free(KvRequest *ask) {
         arena_done(&ask->arena);
         free(ask);
 }
 
 static void ask_forget(Request *request) {
-        KvAsk *ask = request->state;
+        KvRequest *ask = request->state;
         KvStore *store = request->api->options.store;
 
         if (ask->syncing)
                 kv_sync_cancel(store, &ask->sync);
         if (ask->number > 0)
-                kv_forget(store, ask->number);
+                kv_cancel(store, ask->number);
         if (ask->large)
                 kv_read_large_cancel(ask->large);
         api_list_cancel(request->api, &ask->listing);
-        kv_ask_free(ask);
+        kv_request_free(ask);
 }
 
 static void ask_on_synced(void *userdata, KvStatus status) {
-        KvAsk *ask = userdata;
+        KvRequest *ask = userdata;
         KvRefusal refusal = {};
 
         ask->syncing = false;
@@ -162,10 +162,10 @@ static void ask_on_synced(void *userdata, KvStatus status) {
         }
         kv_refusal_of(&refusal, ask->request, &(KvResult) { .status = KV_NO_LEADER });
         kv_refuse(ask->request, &refusal);
-        kv_ask_free(ask);
+        kv_request_free(ask);
 }
 
-void kv_ask_read(KvAsk *ask) {
+void kv_request_read(KvRequest *ask) {
         if (!ask->p.quorum) {
                 ask->read(ask);
                 return;
@@ -176,7 +176,7 @@ void kv_ask_read(KvAsk *ask) {
         kv_sync(ask->request->api->options.store, &ask->sync);
 }
 
-void kv_ask_propose(KvAsk *ask, KvDone done) {
+void kv_request_propose(KvRequest *ask, KvDone done) {
         Request *request = ask->request;
         int r;
 
@@ -186,12 +186,12 @@ void kv_ask_propose(KvAsk *ask, KvDone done) {
                 return;
         request->forget = NULL;
         refuse(request, 503, "%s", strerror(-r));
-        kv_ask_free(ask);
+        kv_request_free(ask);
 }
 
 /* -- /value/KEY: one value's bytes, as they are -- */
 
-static void value_read(KvAsk *ask) {
+static void value_read(KvRequest *ask) {
         Request *request = ask->request;
         KvStore *store = request->api->options.store;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
@@ -207,7 +207,7 @@ static void value_read(KvAsk *ask) {
                 r = tree_meta(txn, &meta);
         if (r < 0) {
                 refuse(request, 503, "%s", strerror(-r));
-                kv_ask_free(ask);
+                kv_request_free(ask);
                 return;
         }
         r = request->door != API_SOCKET && kv_path_is_ours(ask->key) ? -ENOENT :
@@ -243,11 +243,11 @@ static void value_read(KvAsk *ask) {
                 request_answer(request, 200, "application/octet-stream", fields, node.value.data ?: "",
                                node.value.size);
         }
-        kv_ask_free(ask);
+        kv_request_free(ask);
 }
 
 static void value_on_done(void *userdata, const KvResult *result) {
-        KvAsk *ask = userdata;
+        KvRequest *ask = userdata;
         Request *request = ask->request;
         _cleanup_text_ Text t = {};
         KvRefusal refusal = {};
@@ -269,10 +269,10 @@ static void value_on_done(void *userdata, const KvResult *result) {
                 text_append(&t, "}\n");
                 request_answer_json(request, made ? 201 : 200, &t);
         }
-        kv_ask_free(ask);
+        kv_request_free(ask);
 }
 
-static void value_handle(KvAsk *ask) {
+static void value_handle(KvRequest *ask) {
         Request *request = ask->request;
         const KvParameters *p = &ask->p;
         const char *type = request->http->content_type;
@@ -283,25 +283,25 @@ static void value_handle(KvAsk *ask) {
         if (r < 0) {
                 refusal.status = request_status_of(r);
                 kv_refuse(request, &refusal);
-                kv_ask_free(ask);
+                kv_request_free(ask);
         } else if (method_is(request, "GET") || method_is(request, "HEAD")) {
                 ask->read = value_read;
-                kv_ask_read(ask);
+                kv_request_read(ask);
         } else if (method_is(request, "DELETE")) {
                 ask->command = (KvCommand) { .op = KV_DELETE,
                                              .key = ask->key,
                                              .dir = p->dir,
                                              .recursive = p->recursive,
                                              .prev_index = p->prev_index };
-                kv_ask_propose(ask, value_on_done);
+                kv_request_propose(ask, value_on_done);
         } else if (type && starts_with(type, "application/x-www-form-urlencoded")) {
                 refuse(request, 415,
                        "the body is the value itself, of type application/octet-stream: curl -T FILE");
-                kv_ask_free(ask);
+                kv_request_free(ask);
         } else if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
                 refuse(request, 400,
                        "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
-                kv_ask_free(ask);
+                kv_request_free(ask);
         } else {
                 ask->command = (KvCommand) {
                         .op = !p->has_prev_exist ? KV_SET :
@@ -313,12 +313,12 @@ static void value_handle(KvAsk *ask) {
                 };
                 request_ttl(&ask->command, p->has_ttl, p->ttl);
                 if (kv_limits_check(request, &ask->command, &refusal.err) == 0) {
-                        kv_ask_propose(ask, value_on_done);
+                        kv_request_propose(ask, value_on_done);
                         return;
                 }
                 refusal.status = 413;
                 kv_refuse(request, &refusal);
-                kv_ask_free(ask);
+                kv_request_free(ask);
         }
 }
 
@@ -337,7 +337,7 @@ typedef struct KvPage {
         size_t last_size;
         Text nodes;
         Shared *answer;
-        KvAsk *ask; /* the loop's */
+        KvRequest *ask; /* the loop's */
         char prefix_bytes[];
 } KvPage;
 
@@ -401,7 +401,7 @@ static int page_begin(KvPage *page, KvBytes token, Error *err) {
         return 0;
 }
 
-static int page_new(const KvAsk *ask, KvPage **ret, Error *err) {
+static int page_new(const KvRequest *ask, KvPage **ret, Error *err) {
         const KvParameters *p = &ask->p;
         _cleanup_(page_freep) KvPage *page = calloc(1, sizeof(KvPage) + p->prefix.size);
         int r;
@@ -478,7 +478,7 @@ static int page_read(void *userdata, TreeTxn *txn) {
         return page->answer ? 0 : -ENOMEM;
 }
 
-static void page_answer(KvAsk *ask, const KvPage *page, int result) {
+static void page_answer(KvRequest *ask, const KvPage *page, int result) {
         Request *request = ask->request;
         StaleField stale;
 
@@ -488,12 +488,12 @@ static void page_answer(KvAsk *ask, const KvPage *page, int result) {
                                       page->answer);
         else
                 refuse_busy(request, request_large_reason(result));
-        kv_ask_free(ask);
+        kv_request_free(ask);
 }
 
 static void page_done(void *userdata, int result) {
         KvPage *page = userdata;
-        KvAsk *ask = page->ask;
+        KvRequest *ask = page->ask;
 
         ask->large = NULL;
         ask->request->forget = NULL;
@@ -507,13 +507,13 @@ static void page_done_with(void *userdata) {
 static const KvLargeReadOps page_ops = { .read = page_read, .done = page_done, .free = page_done_with };
 
 static void list_again(void *userdata) {
-        KvAsk *ask = userdata;
+        KvRequest *ask = userdata;
 
         ask->request->forget = NULL;
         ask->read(ask);
 }
 
-static void list_read(KvAsk *ask) {
+static void list_read(KvRequest *ask) {
         Request *request = ask->request;
         KvStore *store = request->api->options.store;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
@@ -531,7 +531,7 @@ static void list_read(KvAsk *ask) {
         r = page_new(ask, &page, &refusal.err);
         if (r == -EINVAL) {
                 kv_refuse(request, &refusal);
-                kv_ask_free(ask);
+                kv_request_free(ask);
                 return;
         }
         if (r == 0)
@@ -560,9 +560,9 @@ static void list_read(KvAsk *ask) {
         request->forget = ask_forget;
 }
 
-void kv_list_handle(KvAsk *ask) {
+void kv_list_handle(KvRequest *ask) {
         ask->read = list_read;
-        kv_ask_read(ask);
+        kv_request_read(ask);
 }
 
 /* -- Parameters and routes: fleet-api(7) documents the same names -- */
@@ -596,7 +596,7 @@ static const struct KvRoute {
         const char *path;
         bool has_key;                /* and a key behind it */
         const char *methods, *takes; /* with a blank around each */
-        void (*handle)(KvAsk *ask);
+        void (*handle)(KvRequest *ask);
 } routes[] = {
         { "/changes", false, " GET ", " after prefix progress ", kv_changes_handle },
         { "/list", false, " GET HEAD ", " limit nextPageToken prefix quorum recursive values ",
@@ -709,7 +709,7 @@ void kv_v1_handle(Request *request, const char *path) {
         const struct KvRoute *route = NULL;
         KvRefusal refusal = { .status = 400 };
         bool known = false;
-        KvAsk *ask;
+        KvRequest *ask;
         int r;
 
         for (size_t i = 0; i < ELEMENTS(routes) && !route; i++)
@@ -726,7 +726,7 @@ void kv_v1_handle(Request *request, const char *path) {
                 not_allowed(request, path);
                 return;
         }
-        ask = NEW0(KvAsk, 1);
+        ask = NEW0(KvRequest, 1);
         if (!ask) {
                 refuse(request, 503, "out of memory");
                 return;
@@ -737,7 +737,7 @@ void kv_v1_handle(Request *request, const char *path) {
         if (r < 0) {
                 refusal.status = request_status_of(r);
                 kv_refuse(request, &refusal);
-                kv_ask_free(ask);
+                kv_request_free(ask);
                 return;
         }
         if (route->has_key) {

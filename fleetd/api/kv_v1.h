@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "fleetd/api/request.h"
 #include "kvstore/arena.h"
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 #include "units/json.h"
 
 enum {
@@ -30,26 +30,26 @@ typedef struct KvParameters {
 } KvParameters;
 
 /* One request for keys while it is worked on. */
-typedef struct KvAsk {
+typedef struct KvRequest {
         Request *request;
         KvParameters p;
         KvBytes key; /* of /value/KEY: borrowed from the request's path */
         KvSync sync;
-        void (*read)(
-                struct KvAsk *ask); /* reads the tree as it is now, answers, and ends with kv_ask_free() */
+        void (*read)(struct KvRequest *
+                             ask); /* reads the tree as it is now, answers, and ends with kv_request_free() */
         bool syncing;
         uint64_t number; /* of a proposal; 0: none */
         ApiListing listing;
         KvLargeRead *large; /* under way; NULL: none */
         Arena arena;        /* of a transaction: what its command borrows */
         KvCommand command;
-} KvAsk;
+} KvRequest;
 
-void kv_ask_free(KvAsk *ask);
+void kv_request_free(KvRequest *ask);
 /* Calls ask->read() now, or with "quorum" when all is here that had been acknowledged. */
-void kv_ask_read(KvAsk *ask);
-/* Proposes ask->command; 'done' ends with kv_ask_free(). */
-void kv_ask_propose(KvAsk *ask, KvDone done);
+void kv_request_read(KvRequest *ask);
+/* Proposes ask->command; 'done' ends with kv_request_free(). */
+void kv_request_propose(KvRequest *ask, KvDone done);
 
 /* {"error":{"at","code","message"},"found":{...},"index":N}. 'at' (a place in what was sent) and 'found' may
  * be NULL; index 0 is left out. */
@@ -89,8 +89,8 @@ typedef int (*KvLine)(HubEvent *event, Shared **ret);
 /* Begins a stream of all changes of ask->p.prefix, in lines of this form; owns 'ask'. 'told': a line with the
  * index alone follows as soon as what the window of events had is told; then "after" 0 is as far back as that
  * goes. */
-void kv_changes_begin(KvAsk *ask, KvLine line, bool told);
+void kv_changes_begin(KvRequest *ask, KvLine line, bool told);
 
-void kv_list_handle(KvAsk *ask);    /* kv_v1.c calls these; each owns 'ask' then */
-void kv_txn_handle(KvAsk *ask);     /* kv_v1_txn.c */
-void kv_changes_handle(KvAsk *ask); /* kv_v1_changes.c */
+void kv_list_handle(KvRequest *ask);    /* kv_v1.c calls these; each owns 'ask' then */
+void kv_txn_handle(KvRequest *ask);     /* kv_v1_txn.c */
+void kv_changes_handle(KvRequest *ask); /* kv_v1_changes.c */

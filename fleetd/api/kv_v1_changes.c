@@ -11,9 +11,9 @@
 
 typedef struct Changes {
         Request *request;
-        KvAsk *ask;    /* owned: the prefix */
-        Watch *watch;  /* NULL: the connection is full */
-        uint64_t told; /* all up to here has been said */
+        KvRequest *ask; /* owned: the prefix */
+        Watch *watch;   /* NULL: the connection is full */
+        uint64_t told;  /* all up to here has been said */
         KvLine line;
         bool catching_up; /* a line is owed when the window is told */
         Timer progress;
@@ -23,7 +23,7 @@ static void changes_free(Changes *c) {
         c->request->api->n_watching--;
         timer_stop(&c->progress);
         watch_close(c->watch);
-        kv_ask_free(c->ask);
+        kv_request_free(c->ask);
         free(c);
 }
 
@@ -177,7 +177,7 @@ static void changes_on_progress(void *userdata) {
                 say_index(c, MAX(index, c->told));
 }
 
-void kv_changes_begin(KvAsk *ask, KvLine line, bool told) {
+void kv_changes_begin(KvRequest *ask, KvLine line, bool told) {
         Request *request = ask->request;
         uint64_t index = kv_index(request->api->options.store), oldest = 0;
         Changes *c = NEW0(Changes, 1);
@@ -209,7 +209,7 @@ void kv_changes_begin(KvAsk *ask, KvLine line, bool told) {
                 if (c)
                         changes_free(c);
                 else
-                        kv_ask_free(ask);
+                        kv_request_free(ask);
                 kv_refuse(request, &refusal);
                 return;
         }
@@ -222,6 +222,6 @@ void kv_changes_begin(KvAsk *ask, KvLine line, bool told) {
         say_caught_up(c);
 }
 
-void kv_changes_handle(KvAsk *ask) {
+void kv_changes_handle(KvRequest *ask) {
         kv_changes_begin(ask, line_of, false);
 }

@@ -245,7 +245,7 @@ static void say_check(const KvCheck *check, const KvResult *result, Error *err) 
                                               "the value is another one");
 }
 
-static void refuse_txn(KvAsk *ask, const KvResult *result) {
+static void refuse_txn(KvRequest *ask, const KvResult *result) {
         KvRefusal refusal = { .now_ms = result->now_ms };
         size_t at = result->refused_at, n_checks = ask->command.n_checks;
 
@@ -263,7 +263,7 @@ static void refuse_txn(KvAsk *ask, const KvResult *result) {
 }
 
 static void txn_on_done(void *userdata, const KvResult *result) {
-        KvAsk *ask = userdata;
+        KvRequest *ask = userdata;
         Request *request = ask->request;
         _cleanup_text_ Text t = {};
 
@@ -271,7 +271,7 @@ static void txn_on_done(void *userdata, const KvResult *result) {
         request->forget = NULL;
         if (result->status != KV_OK) {
                 refuse_txn(ask, result);
-                kv_ask_free(ask);
+                kv_request_free(ask);
                 return;
         }
         json_open(&t, NULL, '{');
@@ -288,10 +288,10 @@ static void txn_on_done(void *userdata, const KvResult *result) {
         json_close(&t, ']');
         text_append(&t, "}\n");
         request_answer_json(request, 200, &t);
-        kv_ask_free(ask);
+        kv_request_free(ask);
 }
 
-void kv_txn_handle(KvAsk *ask) {
+void kv_txn_handle(KvRequest *ask) {
         Request *request = ask->request;
         const char *type = request->http->content_type;
         KvRefusal refusal = { .status = 400 };
@@ -317,8 +317,8 @@ void kv_txn_handle(KvAsk *ask) {
                 if (refusal.at[0])
                         error_prefix(&refusal.err, r, "%s", refusal.at);
                 kv_refuse(request, &refusal);
-                kv_ask_free(ask);
+                kv_request_free(ask);
                 return;
         }
-        kv_ask_propose(ask, txn_on_done);
+        kv_request_propose(ask, txn_on_done);
 }

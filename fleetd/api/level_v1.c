@@ -13,7 +13,7 @@ typedef struct Raising {
 static void raising_forget(Request *request) {
         Raising *raising = request->state;
 
-        kv_forget(request->api->options.store, raising->number);
+        kv_cancel(request->api->options.store, raising->number);
         free(raising);
 }
 

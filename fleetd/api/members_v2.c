@@ -54,7 +54,7 @@ void answer_cluster_message(Request *request, const KvState *state, unsigned sta
  * it. */
 static void own_url(const Request *request, Text *t) {
         const char *address = request->http->host;
-        const ApiDoorState *door;
+        const ApiListenerState *door;
 
         if (request->door == API_SOCKET) {
                 address = "";

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "units/entities.h"
+#include "units/api_json.h"
 
 bool method_is(const Request *request, const char *method) {
         return streq(request->http->method, method);

@@ -4,8 +4,9 @@
 
 #include <sys/queue.h>
 
-#include "fleetd/api/api.h"
-#include "fleetd/api/call_spec.h"
+#include "fleetd/api/server.h"
+#include "base/sizes.h"
+#include "fleetd/api/remote_command_spec.h"
 #include "io/http.h"
 
 enum { API_PARKED_MAX = 20000 };
@@ -28,22 +29,22 @@ enum {
         API_LARGE_VISITS = API_LARGE_NODES + 24, /* ... and so is one that passes more nodes, shown or not */
 };
 
-typedef struct ApiDoorState {
+typedef struct ApiListenerState {
         Api *api;
-        ApiDoor door;
+        ApiListener door;
         Listener *listener;
         HttpServer *server; /* of its own, so that nobody at the other door takes its connections away */
         char address[128];
-        TAILQ_ENTRY(ApiDoorState) doors;
-} ApiDoorState;
+        TAILQ_ENTRY(ApiListenerState) doors;
+} ApiListenerState;
 
 struct Api {
         Loop *loop;
         ApiOptions options;
-        char machine_id[33], name[PEER_NAME_MAX];
+        char machine_id[MACHINE_ID_SIZE], name[PEER_NAME_MAX];
         ApiLimits limits;
         HttpLimits http;
-        TAILQ_HEAD(, ApiDoorState) doors;
+        TAILQ_HEAD(, ApiListenerState) doors;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* requests led to and from other hosts */
         uint64_t started_ms, leader_id, leader_since_ms;
@@ -61,7 +62,7 @@ struct Api {
 struct Request {
         Api *api;
         HttpRequest *http;
-        ApiDoor door;
+        ApiListener door;
         char *path; /* decoded; terminated; size counts NULs inside */
         size_t path_size;
         size_t steps; /* unit_check() of its units */
@@ -145,9 +146,9 @@ void level_handle(Request *request);                    /* /fleet/v1/cluster/lev
 void adopting_handle(Request *request);                 /* /fleet/v1/cluster/adopting */
 void events_handle(Request *request);                   /* /fleet/v1/events */
 /* /fleet/v1/journal/NAME and its kin: what systemd's tools say of a unit on its machine, or do to it. */
-void call_handle(Request *request, CallKind kind, const char *unit, const char *method);
+void remote_command_handle(Request *request, RemoteCommandKind kind, const char *unit, const char *method);
 
-int calls_new(Api *api);
-void calls_free(Api *api);
+int remote_commands_new(Api *api);
+void remote_commands_free(Api *api);
 
 bool method_is(const Request *request, const char *method);

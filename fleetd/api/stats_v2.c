@@ -75,8 +75,8 @@ static void stats_leader(const KvState *state, const KvCounts *counts, Text *t) 
         json_add_string(t, "leader", id);
         json_open(t, "followers", '{');
         for (size_t i = 0; i < state->n_members; i++) {
-                TrafficMember none = {};
-                const TrafficMember *m = &none;
+                ReplicationStatsMember none = {};
+                const ReplicationStatsMember *m = &none;
 
                 if (state->members[i].raft_id == state->raft_id)
                         continue;
@@ -88,7 +88,7 @@ static void stats_leader(const KvState *state, const KvCounts *counts, Text *t) 
                 json_open(t, "latency", '{');
                 add_seconds(t, "current", m->current);
                 add_seconds(t, "average", m->average);
-                add_seconds(t, "standardDeviation", traffic_deviation(m));
+                add_seconds(t, "standardDeviation", replication_stats_deviation(m));
                 add_seconds(t, "minimum", m->minimum);
                 add_seconds(t, "maximum", m->maximum);
                 json_close(t, '}');

@@ -17,22 +17,22 @@ static const char *rule_name(SchedulerRule rule) {
 
 /* -- Why -- */
 
-static const ClusterOrder *order_of(const ClusterMachine *m, const char *unit) {
-        ClusterOrder *o;
+static const ClusterAssignment *order_of(const ClusterMachine *m, const char *unit) {
+        ClusterAssignment *o;
 
-        HASH_FIND_STR(m->orders, unit, o);
+        HASH_FIND_STR(m->assignments, unit, o);
         return o;
 }
 
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
                           const ClusterMachine *would) {
-        const ClusterOrder *order = order_of(m, u->name);
+        const ClusterAssignment *order = order_of(m, u->name);
         const ClusterState *state;
         Error why = {};
         SchedulerRule rule;
 
         HASH_FIND_STR(m->states, u->name, state);
-        rule = u->unit ? scheduler_refusal(view, u, m, order && cluster_order_is_active(order), &why) :
+        rule = u->unit ? scheduler_refusal(view, u, m, order && cluster_assignment_is_active(order), &why) :
                          RULE_NONE;
         json_open(t, NULL, '{');
         json_add_bool(t, "chosen", m == would);
@@ -41,7 +41,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "foreign", cluster_name_is_taken(u, m));
         json_add_string(t, "hostname", m->facts ? m->facts->name : NULL);
         json_add_string(t, "id", m->id);
-        json_add_string(t, "order", order ? order_kind_to_string(order->order) : NULL);
+        json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
         json_add_string(t, "reason", rule != RULE_NONE ? why.message : order ? order->reason : NULL);
         json_add_string(t, "rule", rule != RULE_NONE ? rule_name(rule) : NULL);
@@ -146,7 +146,7 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
                 snprintf(u->name, sizeof(u->name), "%s", name);
                 u->target = TARGET_LAUNCHED;
                 known = cluster_unit(c, name);
-                u->orders = known ? known->orders : NULL; /* since when it is where */
+                u->assignments = known ? known->assignments : NULL; /* since when it is where */
         }
         return 0;
 }

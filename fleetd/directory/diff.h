@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fleetd/registry/cluster.h"
+#include "units/name.h"
 
 /* By which a file is known again without being read: what changes it changes one of these, at least when some
  * time has gone by. */
@@ -13,7 +14,7 @@ typedef struct FileStamp {
 
 /* One file of the folder as it was read. */
 typedef struct DirectoryFile {
-        char name[256];
+        char name[UNIT_NAME_MAX + 1];
         FileStamp stamp;
         uint64_t drop_ins; /* sum of the drop-ins that it was read with */
         bool again;        /* to be read at the next scan, whatever its stamp says */
@@ -29,18 +30,18 @@ typedef struct DirectoryFile {
 } DirectoryFile;
 
 /* What this daemon remembers to have seen in this very folder. */
-typedef struct DirectoryRecord {
-        char name[256];
+typedef struct SeenFiles {
+        char name[UNIT_NAME_MAX + 1];
         bool there; /* a file has this name: while a record is brought up to date */
         UT_hash_handle hh;
-} DirectoryRecord;
+} SeenFiles;
 
 /* The folder at one look. */
 typedef struct DirectoryView {
         const char *machine_id, *path;
         DirectoryFile *files; /* sorted by name; 'error' is set where somebody else has a unit of that name */
         size_t n_files;
-        const DirectoryRecord *record;
+        const SeenFiles *record;
         bool complete; /* all of it could be read: what is not among the files is not there */
         bool same;     /* it is the folder of the record */
 } DirectoryView;

@@ -8,9 +8,10 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/sizes.h"
 #include "base/log.h"
-#include "fleetd/directory/record.h"
-#include "fleetd/directory/unit_folder.h"
+#include "fleetd/directory/seen_files.h"
+#include "fleetd/directory/scan.h"
 #include "io/loop_uv.h"
 #include "units/name.h"
 
@@ -32,7 +33,7 @@ enum {
 
 /* A file between the first write to it and its closing. */
 typedef struct Writing {
-        char name[256];
+        char name[UNIT_NAME_MAX + 1];
         uint64_t until_ms;
         UT_hash_handle hh;
 } Writing;
@@ -40,29 +41,29 @@ typedef struct Writing {
 struct Directory {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
-        char path[512], machine_id[33];
+        char path[512], machine_id[MACHINE_ID_SIZE];
         int record_fd, inotify_fd;
         Guest *guest;
         int watch;      /* inotify's number of the folder, or -1: it was not there, or cannot be watched */
         int last_watch; /* the highest number that inotify gave */
         Writing *writing;
-        UnitFolder folder; /* as the last scan found it */
-        bool known;        /* it did */
+        DirectoryFolder folder; /* as the last scan found it */
+        bool known;             /* it did */
         uint64_t folder_device, folder_inode;
-        UnitScan scan;
+        DirectoryScan scan;
         int scan_fd;                          /* of the scan under way, or -1 */
         Deferred step;                        /* its next step */
         uint64_t scan_due_ms, compare_due_ms; /* UINT64_MAX: not asked for */
         Timer settle;                         /* the earlier of both */
         uint64_t busy_ms;                     /* since when events keep it from running out; 0: they do not */
         RegistryListener listener;
-        DirectoryRecord *record;
+        SeenFiles *record;
         uint64_t device, inode; /* of the folder that the record is about */
         bool crowded;           /* it was said that there are too many files */
         DirectoryCounts counts;
         bool sending; /* a transaction is under way, about these: */
         struct {
-                char name[256];
+                char name[UNIT_NAME_MAX + 1];
                 DirectoryTaskKind kind;
         } sent[BATCH_MAX];
         size_t n_sent;
@@ -75,14 +76,14 @@ static void record_read(Directory *d) {
         size_t size;
 
         if (read_file_at(d->record_fd, "directory", RECORD_MAX, &text, &size) >= 0 &&
-            directory_record_read(text, size, &d->device, &d->inode, &d->record) < 0)
+            seen_files_read(text, size, &d->device, &d->inode, &d->record) < 0)
                 log_warning(NO_FIELDS,
                             "the record of %s cannot be read; files removed meanwhile remove no unit",
                             d->path);
 }
 
 /* Removals that are still to be made (or held) stay on the record, so that one that failed is tried again. */
-static bool record_keeps(const Directory *d, const DirectoryRecord *seen) {
+static bool record_keeps(const Directory *d, const SeenFiles *seen) {
         const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), seen->name);
 
         if (u && cluster_unit_lacks(u, LAYOUT_UNIT)) /* its owner is not known */
@@ -92,14 +93,14 @@ static bool record_keeps(const Directory *d, const DirectoryRecord *seen) {
 
 static void record_write(Directory *d, const struct stat *st, const DirectoryView *view) {
         bool changed = !view->same;
-        DirectoryRecord *seen, *next;
+        SeenFiles *seen, *next;
         _cleanup_text_ Text t = {};
         int r;
 
         for (seen = d->record; seen; seen = seen->hh.next)
                 seen->there = false;
         for (size_t i = 0; i < view->n_files; i++)
-                changed |= directory_record_add(&d->record, view->files[i].name);
+                changed |= seen_files_add(&d->record, view->files[i].name);
         HASH_ITER(hh, d->record, seen, next) {
                 if (seen->there || !view->complete || (view->same && record_keeps(d, seen)))
                         continue;
@@ -112,7 +113,7 @@ static void record_write(Directory *d, const struct stat *st, const DirectoryVie
 
         d->device = st->st_dev;
         d->inode = st->st_ino;
-        directory_record_write(&t, d->device, d->inode, d->record);
+        seen_files_write(&t, d->device, d->inode, d->record);
         r = t.error ?: write_file_at(d->record_fd, "directory", t.chars, t.size, 0600);
         if (r < 0)
                 log_warning(((LogFields) { .error = r }), "cannot keep the record of %s: %s", d->path,
@@ -353,16 +354,16 @@ static bool errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
                 const ClusterProblem *known = f->error ? cluster_problem(c, d->machine_id, f->name) : NULL;
                 bool told = known && known->problem.text && streq(known->problem.text, f->error);
 
-                written += unit_folder_write_error(dir_fd, d->path, f, u ? u->index : 0, told);
+                written += directory_folder_write_error(dir_fd, d->path, f, u ? u->index : 0, told);
         }
         while (d->folder.errors.n > 0 && view->complete && written < ERRORS_MAX) {
                 _cleanup_free_ char *name = d->folder.errors.items[--d->folder.errors.n];
-                DirectoryRecord *seen;
+                SeenFiles *seen;
 
                 HASH_FIND_STR(d->record, name, seen);
                 if (!seen || directory_file(view, name))
                         continue;
-                unit_folder_remove_error(dir_fd, name);
+                directory_folder_remove_error(dir_fd, name);
                 written++;
         }
         return written < ERRORS_MAX;
@@ -370,7 +371,7 @@ static bool errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
 
 /* Their numbers are not kept: what is told of them, wakes. One that was not watched before is looked at once
  * more. */
-static void watch_drop_ins(Directory *d, const UnitFolder *folder, size_t first) {
+static void watch_drop_ins(Directory *d, const DirectoryFolder *folder, size_t first) {
         for (size_t i = first; d->guest && i < folder->n_drop_ins && i < d->scan.at_drop_in; i++) {
                 _cleanup_free_ char *path = NULL;
                 int watch;
@@ -461,7 +462,7 @@ static uint64_t period_ms(const Directory *d) {
 
 static void scan_end(Directory *d) {
         deferred_cancel(&d->step);
-        unit_scan_done(&d->scan);
+        directory_scan_done(&d->scan);
         if (d->scan_fd >= 0)
                 close(d->scan_fd);
         d->scan_fd = -1;
@@ -474,10 +475,10 @@ static void scan_begin(Directory *d) {
         d->scan_due_ms = UINT64_MAX;
         directory_watch(d); /* before looking: what comes later is told */
         d->scan_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        d->scan = (UnitScan) {
+        d->scan = (DirectoryScan) {
                 .path = d->path, .machine_id = d->machine_id, .is_unfinished = is_unfinished, .userdata = d
         };
-        r = d->scan_fd < 0 ? -errno : unit_scan_begin(&d->scan, d->scan_fd);
+        r = d->scan_fd < 0 ? -errno : directory_scan_begin(&d->scan, d->scan_fd);
         if (r >= 0) {
                 loop_defer(d->loop, &d->step);
                 return;
@@ -493,7 +494,7 @@ static void directory_on_step(void *userdata) {
         struct stat st;
         int r;
 
-        r = unit_scan_step(&d->scan, &d->folder, loop_wall_ms(d->loop));
+        r = directory_scan_step(&d->scan, &d->folder, loop_wall_ms(d->loop));
         loop_count(d->loop, d->scan.work, 0);
         watch_drop_ins(d, r == 0 ? &d->folder : &d->scan.found, first);
         if (r > 0) {
@@ -578,8 +579,8 @@ static void directory_settle(Directory *d) {
 
 /* What was read of it may be old, whatever its stamp says; of all files: NULL. */
 static void directory_touch(Directory *d, const char *name) {
-        unit_folder_touch(&d->folder, name);
-        unit_folder_touch(&d->scan.found, name);
+        directory_folder_touch(&d->folder, name);
+        directory_folder_touch(&d->scan.found, name);
 }
 
 static int directory_work(void *lib) {
@@ -606,7 +607,7 @@ static int directory_work(void *lib) {
                         d->watch = -1;
                 if (e->len > 0)
                         directory_touch(d, e->name);
-                if (e->len > 0 && (e->mask & IN_MODIFY) && unit_folder_name_is_unit(e->name))
+                if (e->len > 0 && (e->mask & IN_MODIFY) && directory_folder_name_is_unit(e->name))
                         writing_begin(d, e->name);
                 else if (e->len > 0 && (e->mask & (IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM)))
                         writing_end(d, e->name);
@@ -635,10 +636,10 @@ static const GuestOps directory_guest = {
 static bool concerns(const Directory *d, const char *unit) {
         const Cluster *c = registry_cluster(d->registry);
         const ClusterUnit *u = cluster_unit(c, unit);
-        DirectoryRecord *seen;
+        SeenFiles *seen;
 
         HASH_FIND_STR(d->record, unit, seen);
-        return seen || unit_folder_find(&d->folder, unit) || cluster_problem(c, d->machine_id, unit) ||
+        return seen || directory_folder_find(&d->folder, unit) || cluster_problem(c, d->machine_id, unit) ||
                (u && u->unit->owner && streq(u->unit->owner, d->machine_id));
 }
 
@@ -709,13 +710,13 @@ Directory *directory_free(Directory *d) {
         registry_unlisten(d->registry, &d->listener);
         timer_stop(&d->settle);
         scan_end(d);
-        unit_folder_done(&d->folder);
+        directory_folder_done(&d->folder);
         d->guest = d->guest ? guest_close(d->guest) : NULL;
         if (d->inotify_fd >= 0)
                 close(d->inotify_fd);
         if (d->record_fd >= 0)
                 close(d->record_fd);
-        directory_record_clear(&d->record);
+        seen_files_clear(&d->record);
         writing_clear(d);
         registry_forget(d->registry, d);
         free(d);

@@ -32,8 +32,8 @@ static size_t keep_clusters(const ClusterMachine **lost, size_t n, size_t total)
         return kept;
 }
 
-int brake_look(const Cluster *cluster, uint64_t brake_ms,
-               bool (*is_through)(void *userdata, const ClusterMachine *host), void *userdata, Brake *ret) {
+int brake_update(const Cluster *cluster, uint64_t brake_ms,
+                 bool (*is_through)(void *userdata, const ClusterMachine *host), void *userdata, Brake *ret) {
         _cleanup_free_ const ClusterMachine **lost = NEW0(const ClusterMachine *,
                                                           HASH_COUNT(cluster->machines) + 1);
         size_t n = 0, total = 0;

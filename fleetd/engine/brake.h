@@ -17,6 +17,6 @@ typedef struct Brake {
 void brake_done(Brake *brake);
 
 /* 'is_through' says whether nothing is left to be moved away from a host, and what was moved runs. */
-int brake_look(const Cluster *cluster, uint64_t brake_ms,
-               bool (*is_through)(void *userdata, const ClusterMachine *host), void *userdata, Brake *ret);
+int brake_update(const Cluster *cluster, uint64_t brake_ms,
+                 bool (*is_through)(void *userdata, const ClusterMachine *host), void *userdata, Brake *ret);
 bool brake_holds(const Brake *brake, const ClusterMachine *machine);

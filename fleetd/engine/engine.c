@@ -3,13 +3,15 @@
  * answer could give a unit a second machine. Beginning to lead, after any answer that is not a plain yes, and
  * now and then, all units are dirty. A turn plans some of the dirty units, and ends after so much work: no
  * turn is long. */
+#include "base/sizes.h"
 #include "fleetd/engine/engine.h"
 
 #include <stdio.h>
 
 #include "base/log.h"
-#include "fleetd/engine/adopt.h"
+#include "fleetd/engine/adoption.h"
 #include "fleetd/engine/plan.h"
+#include "units/name.h"
 
 enum {
         BRAKE_MS = 30000,
@@ -24,14 +26,14 @@ enum {
 static const char message_scheduled[] = "0c2b4fba37fb46e6a5eb9e0a4e3c6b1d";
 
 typedef struct Dirty {
-        char unit[256];
+        char unit[UNIT_NAME_MAX + 1];
         UT_hash_handle hh;
 } Dirty;
 
 /* A change that the store rejected although the cluster view says that it holds. The second time its unit is
  * left out, so that the other changes of the plan proceed; until something changes about it. */
 typedef struct Rejected {
-        OrderChange change;
+        AssignmentChange change;
         unsigned times;
         UT_hash_handle hh; /* by the unit of the change */
 } Rejected;
@@ -49,18 +51,18 @@ struct Engine {
         bool leading;
         bool beginning; /* the picture may not yet tell what the last leader did */
         uint64_t term;
-        EngineMarks marks;      /* what changes may concern, since the last plan */
-        Dirty *dirty;           /* table by unit */
-        Rejected *rejected;     /* table by unit */
-        bool sweeping;          /* all are dirty from 'cursor' on */
-        char cursor[256];       /* a unit; "": the first */
-        uint64_t swept_index;   /* of the picture when the last sweep began */
-        EnginePlan plan;        /* written, or being written */
-        size_t n_written;       /* of its changes, those before the part under way */
-        bool writing;           /* no answer yet */
-        uint64_t freed;         /* EnginePlan's, of the last plan */
-        uint64_t written_index; /* 0: nothing to wait for */
-        char awaited[33];       /* the machine whose report is waited for, as we said it last */
+        EngineMarks marks;             /* what changes may concern, since the last plan */
+        Dirty *dirty;                  /* table by unit */
+        Rejected *rejected;            /* table by unit */
+        bool sweeping;                 /* all are dirty from 'cursor' on */
+        char cursor[256];              /* a unit; "": the first */
+        uint64_t swept_index;          /* of the picture when the last sweep began */
+        EnginePlan plan;               /* written, or being written */
+        size_t n_written;              /* of its changes, those before the part under way */
+        bool writing;                  /* no answer yet */
+        uint64_t freed;                /* EnginePlan's, of the last plan */
+        uint64_t written_index;        /* 0: nothing to wait for */
+        char awaited[MACHINE_ID_SIZE]; /* the machine whose report is waited for, as we said it last */
         EngineCounts counts;
 };
 
@@ -147,13 +149,13 @@ static bool is_held(void *userdata, const char *unit) {
         return x && x->times >= REJECTED_TIMES;
 }
 
-static bool same_checks(const OrderChange *a, const OrderChange *b) {
+static bool same_checks(const AssignmentChange *a, const AssignmentChange *b) {
         return streq(a->machine, b->machine) && a->expected_index == b->expected_index &&
                a->unit_index == b->unit_index && a->presence_index == b->presence_index;
 }
 
 /* Without memory for it the plan is made again, as after the first time. */
-static void note_rejected(Engine *e, const OrderChange *c, const char *sentence) {
+static void note_rejected(Engine *e, const AssignmentChange *c, const char *sentence) {
         Rejected *x;
 
         HASH_FIND_STR(e->rejected, c->unit, x);
@@ -173,7 +175,7 @@ static void note_rejected(Engine *e, const OrderChange *c, const char *sentence)
         if (x->times == REJECTED_TIMES)
                 log_warning(((LogFields) { .unit = c->unit, .machine = c->machine, .term = e->term }),
                             "%s: nothing is planned of it until it changes: %s on %s was rejected twice: %s",
-                            c->unit, order_kind_to_string(c->order),
+                            c->unit, assignment_kind_to_string(c->kind),
                             cluster_name_of(registry_cluster(e->registry), c->machine), sentence);
 }
 
@@ -204,7 +206,7 @@ static void count_orders(Engine *e, size_t end, bool given) {
         EngineCounts *c = &e->counts;
 
         for (size_t i = e->n_written; i < end; i++) {
-                bool stops = e->plan.changes[i].remove || e->plan.changes[i].order == ORDER_STOP;
+                bool stops = e->plan.changes[i].remove || e->plan.changes[i].kind == ASSIGNMENT_STOP;
 
                 *(given ? stops ? &c->unscheduled : &c->scheduled :
                   stops ? &c->unschedule_failures :
@@ -215,21 +217,21 @@ static void count_orders(Engine *e, size_t end, bool given) {
 static void on_written(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
         Engine *e = userdata;
         size_t end = MIN(e->n_written + PART, e->plan.n);
-        const OrderChange *rejected;
+        const AssignmentChange *rejected;
 
         e->writing = false;
         count_orders(e, end, status == KV_OK);
         if (status == KV_OK) {
                 e->written_index = index;
                 for (size_t i = e->n_written; i < end; i++) {
-                        const OrderChange *c = &e->plan.changes[i];
+                        const AssignmentChange *c = &e->plan.changes[i];
 
                         log_notice(((LogFields) { .unit = c->unit,
                                                   .machine = c->machine,
                                                   .index = index,
                                                   .term = e->term,
                                                   .message_id = message_scheduled }),
-                                   "%s: %s on %s: %s", c->unit, order_kind_to_string(c->order),
+                                   "%s: %s on %s: %s", c->unit, assignment_kind_to_string(c->kind),
                                    cluster_name_of(registry_cluster(e->registry), c->machine), c->reason);
                 }
                 e->n_written = end;
@@ -238,7 +240,8 @@ static void on_written(void *userdata, KvStatus status, const char *sentence, ui
         }
 
         log_debug(((LogFields) { .term = e->term }), "orders were not given: %s", sentence);
-        rejected = registry_refused_order(e->registry, e->plan.changes + e->n_written, end - e->n_written);
+        rejected = registry_refused_assignment(e->registry, e->plan.changes + e->n_written,
+                                               end - e->n_written);
         if (rejected)
                 note_rejected(e, rejected, sentence);
         forget_plan(e);
@@ -299,8 +302,8 @@ static void sleep_until_again(Engine *e, uint64_t again_ms) {
 static int write_part(Engine *e) {
         int r;
 
-        r = registry_order(e->registry, e->term, e->plan.changes + e->n_written,
-                           MIN(e->plan.n - e->n_written, (size_t) PART), on_written, e);
+        r = registry_assign(e->registry, e->term, e->plan.changes + e->n_written,
+                            MIN(e->plan.n - e->n_written, (size_t) PART), on_written, e);
         e->writing = r >= 0;
         return r;
 }

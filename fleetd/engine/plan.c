@@ -62,14 +62,14 @@ static bool is_down(const ClusterMachine *m) {
         return m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT;
 }
 
-static const ClusterState *state_of(const ClusterOrder *o) {
+static const ClusterState *state_of(const ClusterAssignment *o) {
         ClusterState *s;
 
         HASH_FIND_STR(o->machine->states, o->unit, s);
         return s;
 }
 
-static bool has_finished(const ClusterOrder *o) {
+static bool has_finished(const ClusterAssignment *o) {
         const ClusterState *s = state_of(o);
 
         return s && s->state.done;
@@ -77,26 +77,26 @@ static bool has_finished(const ClusterOrder *o) {
 
 /* Does the unit do what the order asks? A state lives no longer than the order it came from: the agent
  * removes both at once. */
-static bool has_come_up(const ClusterOrder *o) {
+static bool has_come_up(const ClusterAssignment *o) {
         const ClusterState *s = state_of(o);
 
         if (!s)
                 return false;
         if (s->state.done)
                 return true;
-        if (o->order == ORDER_LOAD)
+        if (o->kind == ASSIGNMENT_LOAD)
                 return s->state.load && streq(s->state.load, "loaded");
         return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
 }
 
 /* An order names the very text that is meant: the agent waits for its turn with any other, even one that
  * differs in comments alone. */
-static bool is_current(const ClusterOrder *o) {
+static bool is_current(const ClusterAssignment *o) {
         return o->unit_index == o->of->index;
 }
 
-static OrderKind wanted_kind(const ClusterUnit *u) {
-        return u->target == TARGET_LAUNCHED ? ORDER_RUN : ORDER_LOAD;
+static AssignmentKind wanted_kind(const ClusterUnit *u) {
+        return u->target == TARGET_LAUNCHED ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD;
 }
 
 static bool is_wanted(const ClusterUnit *u) {
@@ -110,14 +110,14 @@ static bool takes_part(const ClusterMachine *m) {
 
 /* -- Deciding -- */
 
-static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterOrder *o,
-                  OrderKind kind, const char *format, ...) _printf_(6, 7);
+static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
+                  AssignmentKind kind, const char *format, ...) _printf_(6, 7);
 
-static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterOrder *o,
-                  OrderKind kind, const char *format, ...) {
+static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
+                  AssignmentKind kind, const char *format, ...) {
         EnginePlan *plan = pass->plan;
-        bool in_place = o && cluster_order_is_active(o) && kind != ORDER_STOP;
-        OrderChange *c;
+        bool in_place = o && cluster_assignment_is_active(o) && kind != ASSIGNMENT_STOP;
+        AssignmentChange *c;
         va_list ap;
         int r;
 
@@ -126,11 +126,11 @@ static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, con
                 return r;
 
         c = &plan->changes[plan->n++];
-        *c = (OrderChange) {
-                .order = kind,
+        *c = (AssignmentChange) {
+                .kind = kind,
                 .expected_index = o ? o->index : 0,
                 .unit_index = u->unit ? u->index : 0,
-                .presence_index = kind == ORDER_STOP || in_place ? 0 : m->presence_index,
+                .presence_index = kind == ASSIGNMENT_STOP || in_place ? 0 : m->presence_index,
                 .since_ms = in_place ? o->since_ms : pass->cluster->now_ms,
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
@@ -139,27 +139,27 @@ static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, con
         vsnprintf(c->reason, sizeof(c->reason), format, ap);
         va_end(ap);
 
-        return kind == ORDER_STOP ? scheduler_view_remove(pass->view, m->id, u) :
-                                    scheduler_view_place(pass->view, m->id, u);
+        return kind == ASSIGNMENT_STOP ? scheduler_view_remove(pass->view, m->id, u) :
+                                         scheduler_view_place(pass->view, m->id, u);
 }
 
 /* Brings an order that stays to what is wanted now. */
-static int keep(Pass *pass, const ClusterOrder *o) {
+static int keep(Pass *pass, const ClusterAssignment *o) {
         const ClusterUnit *u = o->of;
 
-        if (o->order != wanted_kind(u))
+        if (o->kind != wanted_kind(u))
                 return change(pass, o->machine, u, o, wanted_kind(u), "its target is %s",
                               target_state_to_string(u->target));
         if (!is_current(o))
-                return change(pass, o->machine, u, o, o->order, "its unit file has changed");
+                return change(pass, o->machine, u, o, o->kind, "its unit file has changed");
         return 0;
 }
 
 /* A machine reports a unit that nobody ordered there (after a restore, or a partition). */
 static bool is_stray(const ClusterState *s) {
-        ClusterOrder *o;
+        ClusterAssignment *o;
 
-        HASH_FIND_STR(s->machine->orders, s->unit, o);
+        HASH_FIND_STR(s->machine->assignments, s->unit, o);
         return !o && s->machine->presence == PRESENCE_UP;
 }
 
@@ -169,7 +169,7 @@ static int stop_strays(Pass *pass, const ClusterUnit *u, const char *reason) {
         for (const ClusterState *s = u->states; s; s = s->next) {
                 if (!is_stray(s))
                         continue;
-                r = change(pass, s->machine, u, NULL, ORDER_STOP, "%s", reason);
+                r = change(pass, s->machine, u, NULL, ASSIGNMENT_STOP, "%s", reason);
                 if (r < 0)
                         return r;
         }
@@ -180,10 +180,10 @@ static int plan_unwanted(Pass *pass, const ClusterUnit *u) {
         const char *reason = u->unit ? "its target is inactive" : "it was destroyed";
         int r;
 
-        for (const ClusterOrder *o = u->orders; o; o = o->next) {
-                if (!cluster_order_is_active(o))
+        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
+                if (!cluster_assignment_is_active(o))
                         continue;
-                r = change(pass, o->machine, u, o, ORDER_STOP, "%s", reason);
+                r = change(pass, o->machine, u, o, ASSIGNMENT_STOP, "%s", reason);
                 if (r < 0)
                         return r;
         }
@@ -202,7 +202,7 @@ typedef enum Standing {
 } Standing;
 
 typedef struct Position {
-        const ClusterOrder *order;
+        const ClusterAssignment *assignment;
         Standing standing;
         SchedulerRule rule; /* UNFIT */
         Error why;
@@ -213,7 +213,8 @@ enum {
 }; /* of the active orders of one ordinary unit, the first ones by machine are looked at in one plan */
 
 static int by_age(const void *a, const void *b) {
-        const ClusterOrder *p = ((const Position *) a)->order, *q = ((const Position *) b)->order;
+        const ClusterAssignment *p = ((const Position *) a)->assignment,
+                                *q = ((const Position *) b)->assignment;
 
         if (p->since_ms != q->since_ms)
                 return p->since_ms < q->since_ms ? -1 : 1;
@@ -223,18 +224,19 @@ static int by_age(const void *a, const void *b) {
 }
 
 static void judge(const Pass *pass, Position *p) {
-        const ClusterMachine *m = p->order->machine;
+        const ClusterMachine *m = p->assignment->machine;
 
-        if (has_finished(p->order) || m->presence == PRESENCE_AWAY || cluster_machine_is_unreadable(m))
+        if (has_finished(p->assignment) || m->presence == PRESENCE_AWAY || cluster_machine_is_unreadable(m))
                 p->standing = HELD;
         else if (is_down(m))
                 p->standing = brake_holds(&pass->brake, m) ? HELD : GONE;
         else {
-                p->rule = scheduler_refusal(pass->view, p->order->of, m, true, &p->why);
+                p->rule = scheduler_refusal(pass->view, p->assignment->of, m, true, &p->why);
                 if (p->rule != RULE_NONE)
                         p->standing = UNFIT;
                 else
-                        p->standing = scheduler_replaced_by(pass->view, p->order->of, m) ? REPLACED : STANDS;
+                        p->standing = scheduler_replaced_by(pass->view, p->assignment->of, m) ? REPLACED :
+                                                                                                STANDS;
         }
 }
 
@@ -245,7 +247,7 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
 
         /* What is still being stopped is not started a second time elsewhere; it is taken back if it may be
          * there, as a newcomer: who has come since is not sent away. */
-        for (const ClusterOrder *o = u->orders; o; o = o->next) {
+        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
                 if (is_down(o->machine))
                         continue;
                 if (!scheduler_may_return(pass->view, u, o->machine))
@@ -262,25 +264,25 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
 
         if (scheduler_pick(pass->view, u, &m, &why) < 0)
                 return 0;
-        return change(pass, m, u, cluster_order(pass->cluster, m->id, u->name), wanted_kind(u), "%s",
+        return change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), wanted_kind(u), "%s",
                       error_text(&why, 0));
 }
 
 /* 'up': the kept one runs, all others go. Else it is one that came back: those that were meant to replace it
  * go. */
 static int stop_others(Pass *pass, const Position *all, size_t n, size_t kept, bool up) {
-        const char *name = cluster_machine_name(all[kept].order->machine);
+        const char *name = cluster_machine_name(all[kept].assignment->machine);
         int r;
 
         for (size_t i = up ? 0 : kept + 1; i < n; i++) {
                 if (i == kept)
                         continue;
                 if (up)
-                        r = change(pass, all[i].order->machine, all[i].order->of, all[i].order, ORDER_STOP,
-                                   "it runs on %s now", name);
+                        r = change(pass, all[i].assignment->machine, all[i].assignment->of, all[i].assignment,
+                                   ASSIGNMENT_STOP, "it runs on %s now", name);
                 else
-                        r = change(pass, all[i].order->machine, all[i].order->of, all[i].order, ORDER_STOP,
-                                   "%s is back", name);
+                        r = change(pass, all[i].assignment->machine, all[i].assignment->of, all[i].assignment,
+                                   ASSIGNMENT_STOP, "%s is back", name);
                 if (r < 0)
                         return r;
         }
@@ -289,7 +291,7 @@ static int stop_others(Pass *pass, const Position *all, size_t n, size_t kept, b
 
 /* It stays there. */
 static int settle(Pass *pass, const Position *all, size_t n, size_t kept) {
-        const ClusterOrder *o = all[kept].order;
+        const ClusterAssignment *o = all[kept].assignment;
         bool up = has_finished(o) || has_come_up(o);
         int r;
 
@@ -317,14 +319,14 @@ static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size
                 return settle(pass, all, n, replaced);
 
         for (size_t i = 0; i < n; i++) {
-                const ClusterOrder *o = all[i].order;
+                const ClusterAssignment *o = all[i].assignment;
 
                 /* Where its name is taken it does nothing; an order that stayed away would be given again at
                  * once. */
                 if (all[i].standing != UNFIT || all[i].rule == RULE_FOREIGN ||
                     (found && all[i].rule != RULE_CONFLICTS))
                         continue;
-                r = change(pass, o->machine, u, o, ORDER_STOP, "it may not stay: %s",
+                r = change(pass, o->machine, u, o, ASSIGNMENT_STOP, "it may not stay: %s",
                            error_text(&all[i].why, 0));
                 if (r < 0)
                         return r;
@@ -332,12 +334,12 @@ static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size
         if (!found)
                 return 0;
 
-        const char *name = cluster_machine_name(last->order->machine), *cause;
-        const ClusterOrder *there = cluster_order(pass->cluster, m->id, u->name);
+        const char *name = cluster_machine_name(last->assignment->machine), *cause;
+        const ClusterAssignment *there = cluster_assignment(pass->cluster, m->id, u->name);
 
         switch (last->standing) {
         case GONE:
-                cause = last->order->machine->presence == PRESENCE_LEFT ? "has left" : "is lost";
+                cause = last->assignment->machine->presence == PRESENCE_LEFT ? "has left" : "is lost";
                 break;
         case REPLACED:
                 cause = "has a unit that replaces it";
@@ -352,7 +354,7 @@ static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size
 /* Nowhere that it should stay but where nothing moves it now: that is waited for. Of the machines where it
  * may not stay one runs it meanwhile (it was being moved), unless it is known to run where it is held. */
 static int plan_held(Pass *pass, const Position *all, size_t n, size_t held) {
-        const ClusterOrder *o = all[held].order;
+        const ClusterAssignment *o = all[held].assignment;
         bool spared = false;
         int r;
 
@@ -366,8 +368,8 @@ static int plan_held(Pass *pass, const Position *all, size_t n, size_t held) {
                 if (p->standing != UNFIT)
                         continue;
                 if (spared)
-                        r = change(pass, p->order->machine, p->order->of, p->order, ORDER_STOP,
-                                   "it may not stay: %s", error_text(&p->why, 0));
+                        r = change(pass, p->assignment->machine, p->assignment->of, p->assignment,
+                                   ASSIGNMENT_STOP, "it may not stay: %s", error_text(&p->why, 0));
                 spared = true;
         }
         return r;
@@ -378,7 +380,8 @@ static int plan_held(Pass *pass, const Position *all, size_t n, size_t held) {
 static const ClusterMachine *runs_elsewhere(const Pass *pass, const ClusterUnit *u, const Position *all,
                                             size_t n) {
         for (size_t i = 0; i < n; i++)
-                if (has_finished(all[i].order) || (has_come_up(all[i].order) && all[i].standing != GONE))
+                if (has_finished(all[i].assignment) ||
+                    (has_come_up(all[i].assignment) && all[i].standing != GONE))
                         return NULL;
         for (const ClusterState *s = u->states; s; s = s->next)
                 if (is_stray(s) && s->state.active && streq(s->state.active, "active") &&
@@ -392,9 +395,9 @@ static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
         Position all[POSITIONS_MAX] = {};
         size_t n = 0, stands = SIZE_MAX, replaced = SIZE_MAX, held = SIZE_MAX;
 
-        for (const ClusterOrder *o = u->orders; o && n < POSITIONS_MAX; o = o->next)
-                if (cluster_order_is_active(o))
-                        all[n++].order = o;
+        for (const ClusterAssignment *o = u->assignments; o && n < POSITIONS_MAX; o = o->next)
+                if (cluster_assignment_is_active(o))
+                        all[n++].assignment = o;
         if (n == 0)
                 return plan_new(pass, u);
 
@@ -411,11 +414,11 @@ static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
 
         elsewhere = u->target == TARGET_LAUNCHED ? runs_elsewhere(pass, u, all, n) : NULL;
         if (elsewhere)
-                return change(pass, elsewhere, u, NULL, ORDER_RUN, "it runs there already");
+                return change(pass, elsewhere, u, NULL, ASSIGNMENT_RUN, "it runs there already");
 
         /* The newest runs, or the unit has ended there: the move is over. */
-        if (has_finished(all[n - 1].order) ||
-            (all[n - 1].standing == STANDS && has_come_up(all[n - 1].order)))
+        if (has_finished(all[n - 1].assignment) ||
+            (all[n - 1].standing == STANDS && has_come_up(all[n - 1].assignment)))
                 stands = n - 1;
 
         if (stands != SIZE_MAX)
@@ -435,13 +438,13 @@ static int sorted_machines(Pass *pass) {
 
 /* The machine whose turn it is to get the new text: none while another one is not up again with it (rule 28).
  * Machines that are not up wait for nobody, and nobody for them. */
-static const ClusterOrder *next_to_update(const ClusterUnit *u) {
-        const ClusterOrder *next = NULL;
+static const ClusterAssignment *next_to_update(const ClusterUnit *u) {
+        const ClusterAssignment *next = NULL;
 
-        for (const ClusterOrder *o = u->orders; o; o = o->next) {
+        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
                 const ClusterState *s;
 
-                if (!cluster_order_is_active(o) || !takes_part(o->machine))
+                if (!cluster_assignment_is_active(o) || !takes_part(o->machine))
                         continue;
                 if (!is_current(o)) {
                         next = next ? next : o;
@@ -456,7 +459,7 @@ static const ClusterOrder *next_to_update(const ClusterUnit *u) {
 }
 
 static int plan_global(Pass *pass, const ClusterUnit *u) {
-        const ClusterOrder *update = next_to_update(u);
+        const ClusterAssignment *update = next_to_update(u);
         int r;
 
         r = sorted_machines(pass);
@@ -465,7 +468,7 @@ static int plan_global(Pass *pass, const ClusterUnit *u) {
 
         for (size_t i = 0; i < pass->n_machines; i++) {
                 const ClusterMachine *m = pass->machines[i];
-                const ClusterOrder *o = cluster_order(pass->cluster, m->id, u->name);
+                const ClusterAssignment *o = cluster_assignment(pass->cluster, m->id, u->name);
                 SchedulerRule rule;
                 Error why = {};
 
@@ -476,15 +479,16 @@ static int plan_global(Pass *pass, const ClusterUnit *u) {
                         return 0;
                 }
 
-                if (!o || !cluster_order_is_active(o)) {
+                if (!o || !cluster_assignment_is_active(o)) {
                         if (o ? !scheduler_may_return(pass->view, u, m) :
                                 !scheduler_fits(pass->view, u, m, false, NULL))
                                 continue;
                         r = change(pass, m, u, o, wanted_kind(u), "Global=yes, and the machine fits");
                 } else if ((rule = scheduler_refusal(pass->view, u, m, true, &why)) != RULE_NONE &&
                            rule != RULE_FOREIGN)
-                        r = change(pass, m, u, o, ORDER_STOP, "it may not stay: %s", error_text(&why, 0));
-                else if (o->order != wanted_kind(u) || o == update)
+                        r = change(pass, m, u, o, ASSIGNMENT_STOP, "it may not stay: %s",
+                                   error_text(&why, 0));
+                else if (o->kind != wanted_kind(u) || o == update)
                         r = keep(pass, o);
                 else
                         r = 0;
@@ -525,7 +529,7 @@ static int add_neighbours(Pass *pass, const char *machine_id) {
         const ClusterMachine *m = cluster_machine(pass->cluster, machine_id);
         int r;
 
-        for (const ClusterOrder *o = m->orders; o; o = o->hh.next) {
+        for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
                 r = add_item(pass, o->of);
                 if (r < 0)
                         return r;
@@ -541,7 +545,7 @@ typedef struct Adding {
 static bool add_placed(void *userdata, const Placed *placed, const char *pattern) {
         Adding *a = userdata;
 
-        a->error = placed->order ? add_item(a->pass, placed->unit) : 0;
+        a->error = placed->assignment ? add_item(a->pass, placed->unit) : 0;
         return a->error >= 0;
 }
 
@@ -685,17 +689,17 @@ static bool is_later_loss(const ClusterMachine *a, const ClusterMachine *b) {
 static bool host_is_through(void *userdata, const ClusterMachine *m) {
         Pass *pass = userdata;
 
-        for (const ClusterOrder *o = m->orders; o; o = o->hh.next) {
-                const ClusterOrder *newest = o;
+        for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
+                const ClusterAssignment *newest = o;
                 const ClusterMachine *unused;
                 const ClusterState *s;
                 bool elsewhere = false; /* another machine decides what becomes of it */
 
-                if (!cluster_order_is_active(o) || o->of->unreadable || !is_wanted(o->of) ||
+                if (!cluster_assignment_is_active(o) || o->of->unreadable || !is_wanted(o->of) ||
                     o->of->unit->placement.global || has_finished(o))
                         continue;
-                for (const ClusterOrder *other = o->of->orders; other; other = other->next) {
-                        if (!cluster_order_is_active(other))
+                for (const ClusterAssignment *other = o->of->assignments; other; other = other->next) {
+                        if (!cluster_assignment_is_active(other))
                                 continue;
                         if (other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
                                 newest = other;
@@ -731,7 +735,7 @@ int engine_plan_within(const Cluster *cluster, const char *const *units, size_t 
         r = scheduler_view_new(cluster, &pass.view);
         if (r < 0)
                 return r;
-        r = brake_look(cluster, brake_ms, host_is_through, &pass, &pass.brake);
+        r = brake_update(cluster, brake_ms, host_is_through, &pass, &pass.brake);
         if (r < 0)
                 return r;
 
@@ -777,16 +781,16 @@ int engine_plan_within(const Cluster *cluster, const char *const *units, size_t 
         return 0;
 }
 
-int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterOrder *order,
+int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *order,
                  uint64_t brake_ms, EngineVerdict *ret, Error *ret_why) {
         EnginePlan plan = {};
         Pass pass = { .cluster = cluster,
                       .view = (SchedulerView *) view,
                       .plan = &plan }; /* nothing is decided in it */
-        Position p = { .order = order };
+        Position p = { .assignment = order };
         int r;
 
-        r = brake_look(cluster, brake_ms, host_is_through, &pass, &pass.brake);
+        r = brake_update(cluster, brake_ms, host_is_through, &pass, &pass.brake);
         if (r < 0)
                 return r;
         judge(&pass, &p);

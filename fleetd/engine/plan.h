@@ -6,7 +6,7 @@
 #include "fleetd/scheduler/scheduler.h"
 
 typedef struct EnginePlan {
-        OrderChange *changes;
+        AssignmentChange *changes;
         size_t n, capacity;
         bool more;         /* full: there is more to plan once this is written, */
         Names rest;        /* of these units */
@@ -63,5 +63,5 @@ typedef enum EngineVerdict {
 } EngineVerdict;
 
 /* 'why': of ENGINE_UNFIT. 0 or -ENOMEM. */
-int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterOrder *order,
+int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *order,
                  uint64_t brake_ms, EngineVerdict *ret, Error *ret_why);

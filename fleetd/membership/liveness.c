@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/table.h"
+#include "base/sizes.h"
 
 const char liveness_closed[] = "its fleetd closed its session";
 const char liveness_hung[] = "its fleetd does not answer, its kernel does";
@@ -18,7 +19,7 @@ enum {
 
 /* One host. Counters are of ticks that we kept. */
 typedef struct Host {
-        char id[33];
+        char id[MACHINE_ID_SIZE];
         unsigned silent;   /* without a beat */
         unsigned quiet;    /* without a sign of its kernel */
         unsigned away;     /* since it was told to be away */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fleetd/registry/cluster.h"
+#include "base/sizes.h"
 
 enum { LIVENESS_TICK_MS = 500, LIVENESS_LOST_TICKS = 6 };
 
@@ -17,7 +18,7 @@ typedef struct LivenessSign {
 } LivenessSign;
 
 typedef struct LivenessChange {
-        char machine[33];
+        char machine[MACHINE_ID_SIZE];
         Presence presence;
         char reason[128];
 } LivenessChange;

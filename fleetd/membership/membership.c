@@ -7,6 +7,7 @@
 #include <sys/queue.h>
 
 #include "base/bytes.h"
+#include "base/sizes.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/parse.h"
@@ -30,7 +31,7 @@ static const char said_well[] = "its replica works again";
 
 /* One host that beat since the last tick. */
 typedef struct Heard {
-        char machine[33];
+        char machine[MACHINE_ID_SIZE];
         bool beat;
         char trouble[TROUBLE_MAX]; /* of its replica, by its own word; "": none */
         UT_hash_handle hh;
@@ -40,7 +41,7 @@ typedef struct Heard {
 typedef struct Joining {
         Membership *membership;
         uint64_t session; /* number of the session that it asked on */
-        char machine[33];
+        char machine[MACHINE_ID_SIZE];
         uint64_t raft_id;
         TAILQ_ENTRY(Joining) joinings;
 } Joining;
@@ -50,7 +51,7 @@ struct Membership {
         Peers *peers;
         KvStore *store;
         Registry *registry;
-        char machine_id[33], peer_address[64], name[64], client[CLUSTER_URL_SIZE];
+        char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[64], client[CLUSTER_URL_SIZE];
         Names join;
         char *cluster_file;
         uint64_t voters;
@@ -69,7 +70,7 @@ struct Membership {
         bool joined_said, told_refusal;
         bool know_again;   /* whom to dial could not be kept: with the next tick */
         uint64_t asked_ms; /* when a host was asked to let us in; 0: no answer is due */
-        char asked[33];
+        char asked[MACHINE_ID_SIZE];
         char trouble[TROUBLE_MAX]; /* what our beats say */
         size_t trouble_size;
         TAILQ_HEAD(, Joining) joinings;
@@ -207,7 +208,7 @@ static void membership_on_admitted(void *userdata, KvStatus status, const char *
                              state.cluster_id, state.lineage, j->raft_id);
                 if (status == KV_OK)
                         log_notice(((LogFields) { .machine = j->machine, .index = index }),
-                                   "let %s in as replica %llu", peer_hello(session)->name,
+                                   "let %s in as replica %llu", peer_handshake(session)->name,
                                    (unsigned long long) j->raft_id);
         }
         TAILQ_REMOVE(&m->joinings, j, joinings);
@@ -215,7 +216,7 @@ static void membership_on_admitted(void *userdata, KvStatus status, const char *
 }
 
 static int membership_let_in(Membership *m, PeerSession *session, const char *address, Error *err) {
-        const PeerHello *hello = peer_hello(session);
+        const PeerHandshake *hello = peer_handshake(session);
         const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), hello->machine_id);
         size_t replicas;
         KvState state;
@@ -284,7 +285,7 @@ static void membership_on_joined(void *userdata, PeerSession *session, PeerFrame
         uint8_t version = read_u8(&r), refused = read_u8(&r);
         _cleanup_free_ char *sentence = read_string(&r, ERROR_MESSAGE_MAX);
         uint64_t cluster_id = read_u64(&r), lineage = read_u64(&r), raft_id = read_u64(&r);
-        const PeerHello *hello = peer_hello(session);
+        const PeerHandshake *hello = peer_handshake(session);
         Error err = {};
         int error;
 
@@ -358,7 +359,7 @@ static size_t membership_trouble(const KvState *state, char ret[static TROUBLE_M
 static void membership_on_beat(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                size_t size) {
         Membership *m = userdata;
-        const char *id = peer_hello(session)->machine_id;
+        const char *id = peer_handshake(session)->machine_id;
         Heard *h;
 
         HASH_FIND_STR(m->heard, id, h);
@@ -589,7 +590,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
  * which nobody gave to it, too. */
 static void membership_say_start(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
-        const PeerHello *hello = peers_self(m->peers);
+        const PeerHandshake *hello = peers_self(m->peers);
         ClusterMachine founder = { .raft_id = state->raft_id,
                                    .start_number = hello->start_number,
                                    .level = state->level_max };
@@ -615,7 +616,8 @@ static void membership_beat_one(void *userdata, const PeerState *peer) {
         Membership *m = userdata;
 
         if (peer->dialed)
-                (void) peers_send(m->peers, peer->hello.machine_id, PEER_BEAT, m->trouble, m->trouble_size);
+                (void) peers_send(m->peers, peer->hello.machine_id, PEER_HEARTBEAT, m->trouble,
+                                  m->trouble_size);
 }
 
 static void membership_on_tick(void *userdata) {
@@ -648,7 +650,8 @@ static void membership_on_tick(void *userdata) {
                 return;
         }
         if (state.leader_machine_id[0])
-                (void) peers_send(m->peers, state.leader_machine_id, PEER_BEAT, m->trouble, m->trouble_size);
+                (void) peers_send(m->peers, state.leader_machine_id, PEER_HEARTBEAT, m->trouble,
+                                  m->trouble_size);
 }
 
 /* -- Events -- */
@@ -677,7 +680,7 @@ void membership_peer_changed(Membership *m, const char *machine_id) {
                 peers_each(m->peers, membership_ask_one, m);
 }
 
-int membership_admit(const Membership *m, const PeerHello *hello, Error *err) {
+int membership_admit(const Membership *m, const PeerHandshake *hello, Error *err) {
         const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), hello->machine_id);
         char nonce[17];
         bool old;
@@ -748,7 +751,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
         registry_listen(registry, &m->listener);
         peers_handle(peers, PEER_JOIN, membership_on_join, m);
         peers_handle(peers, PEER_JOINED, membership_on_joined, m);
-        peers_handle(peers, PEER_BEAT, membership_on_beat, m);
+        peers_handle(peers, PEER_HEARTBEAT, membership_on_beat, m);
         if (r < 0) {
                 membership_free(m);
                 return r;
@@ -764,7 +767,7 @@ Membership *membership_free(Membership *m) {
 
         peers_handle(m->peers, PEER_JOIN, NULL, NULL);
         peers_handle(m->peers, PEER_JOINED, NULL, NULL);
-        peers_handle(m->peers, PEER_BEAT, NULL, NULL);
+        peers_handle(m->peers, PEER_HEARTBEAT, NULL, NULL);
         registry_unlisten(m->registry, &m->listener);
         timer_stop(&m->tick);
         timer_stop(&m->join_timer);
@@ -782,7 +785,7 @@ Membership *membership_free(Membership *m) {
         }
         registry_forget(m->registry, m);
         if (m->raising)
-                kv_forget(m->store, m->raising);
+                kv_cancel(m->store, m->raising);
         free(m);
         return NULL;
 }

@@ -31,4 +31,4 @@ void membership_state_changed(Membership *m);                  /* the store's on
 void membership_peer_changed(Membership *m, const char *machine_id);
 
 /* For Peers.admit: an old image of a host (its start number is not above what the cluster has seen of it). */
-int membership_admit(const Membership *m, const PeerHello *hello, Error *err);
+int membership_admit(const Membership *m, const PeerHandshake *hello, Error *err);

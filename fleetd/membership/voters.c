@@ -60,7 +60,7 @@ static const KvMember *seat(const Seats *s, uint64_t raft_id) {
 }
 
 static bool is_ready(const Seats *s, const KvMember *m) {
-        return m->seat == KV_SEAT_STANDBY && m->reachable && m->match + VOTERS_BEHIND_MAX >= s->last &&
+        return m->seat == KV_MEMBER_STANDBY && m->reachable && m->match + VOTERS_BEHIND_MAX >= s->last &&
                owner(s, m->raft_id);
 }
 
@@ -80,7 +80,7 @@ static const KvMember *abandoned(const Seats *s, bool voters) {
         for (size_t i = 0; i < s->n; i++) {
                 const KvMember *m = &s->members[i];
 
-                if ((m->seat == KV_SEAT_VOTER) == voters && m->raft_id != s->leader_id &&
+                if ((m->seat == KV_MEMBER_VOTER) == voters && m->raft_id != s->leader_id &&
                     !owner(s, m->raft_id))
                         return m;
         }
@@ -211,7 +211,7 @@ void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, 
 
         *ret = (VotersChange) { .action = VOTERS_NOTHING };
         for (size_t i = 0; i < n_members; i++) {
-                if (members[i].seat == KV_SEAT_VOTER) {
+                if (members[i].seat == KV_MEMBER_VOTER) {
                         s.n_voters++;
                         s.n_voters_reachable += members[i].reachable;
                 } else

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "fleetd/registry/cluster.h"
+#include "base/sizes.h"
 #include "kvstore/kvstore.h"
 
 enum {
@@ -30,7 +31,7 @@ const char *voters_action_name(VotersAction action);
 typedef struct VotersChange {
         VotersAction action;
         uint64_t raft_id;
-        char address[64]; /* VOTERS_ADD: where it is dialed */
+        char address[ADDRESS_SIZE]; /* VOTERS_ADD: where it is dialed */
         char reason[160];
 } VotersChange;
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "fleetd/registry/registry.h"
-#include "fleetd/registry/write.h"
+#include "fleetd/registry/transaction.h"
 
 enum {
         REPORTS_MAX = 100

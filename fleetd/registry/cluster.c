@@ -31,19 +31,19 @@ ClusterMachine *cluster_machine(const Cluster *c, const char *id) {
         return m;
 }
 
-static ClusterOrder *any_order(const Cluster *c, const char *machine_id, const char *unit) {
+static ClusterAssignment *any_order(const Cluster *c, const char *machine_id, const char *unit) {
         ClusterMachine *m = cluster_machine(c, machine_id);
-        ClusterOrder *o = NULL;
+        ClusterAssignment *o = NULL;
 
         if (m)
-                HASH_FIND_STR(m->orders, unit, o);
+                HASH_FIND_STR(m->assignments, unit, o);
         return o;
 }
 
-ClusterOrder *cluster_order(const Cluster *c, const char *machine_id, const char *unit) {
-        ClusterOrder *o = any_order(c, machine_id, unit);
+ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id, const char *unit) {
+        ClusterAssignment *o = any_order(c, machine_id, unit);
 
-        return o && o->order != _ORDER_INVALID ? o : NULL;
+        return o && o->kind != _ASSIGNMENT_INVALID ? o : NULL;
 }
 
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit) {
@@ -167,7 +167,7 @@ static void list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
                         l->next->lists[list].prev = l->prev;
         }
         l->in = in;
-        for (ClusterOrder *o = list == CLUSTER_REPLACING ? u->orders : NULL; o; o = o->next)
+        for (ClusterAssignment *o = list == CLUSTER_REPLACING ? u->assignments : NULL; o; o = o->next)
                 o->machine->n_replacing += in ? 1 : -1;
 }
 
@@ -216,8 +216,8 @@ static int set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
 static bool is_waiting(const ClusterUnit *u) {
         if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
                 return false;
-        for (const ClusterOrder *o = u->orders; o; o = o->next)
-                if (cluster_order_is_active(o) && o->machine->presence == PRESENCE_UP &&
+        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+                if (cluster_assignment_is_active(o) && o->machine->presence == PRESENCE_UP &&
                     !cluster_name_is_taken(u, o->machine))
                         return false;
         return true;
@@ -235,13 +235,13 @@ static void unit_changed(Cluster *c, ClusterUnit *u) {
 
         list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
 
-        if (!u->unit && u->target_index == 0 && !u->orders && !u->states && !u->unreadable)
+        if (!u->unit && u->target_index == 0 && !u->assignments && !u->states && !u->unreadable)
                 forget_unit(c, u);
 }
 
 static void machine_changed(Cluster *c, ClusterMachine *m) {
         if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->reported != 0 ||
-            m->orders || m->states || m->problems || m->unreadable)
+            m->assignments || m->states || m->problems || m->unreadable)
                 return;
 
         HASH_DEL(c->machines, m);
@@ -294,15 +294,15 @@ static int join(Cluster *c, const LayoutKey *k, ClusterUnit **ret_unit, ClusterM
         return *ret_unit && *ret_machine ? 0 : part(c, *ret_unit, *ret_machine);
 }
 
-static void remove_order(Cluster *c, ClusterOrder *o) {
+static void remove_order(Cluster *c, ClusterAssignment *o) {
         ClusterMachine *m = o->machine;
         ClusterUnit *u = o->of;
 
-        if (cluster_order_is_active(o))
+        if (cluster_assignment_is_active(o))
                 m->load--;
         m->n_replacing -= u->lists[CLUSTER_REPLACING].in;
-        HASH_DEL(m->orders, o);
-        STATE_LIST_REMOVE(u->orders, o);
+        HASH_DEL(m->assignments, o);
+        STATE_LIST_REMOVE(u->assignments, o);
         free(o->reason);
         free(o);
         unit_changed(c, u);
@@ -321,27 +321,28 @@ static void remove_state(Cluster *c, ClusterState *s) {
         machine_changed(c, m);
 }
 
-static int put_order(Cluster *c, const LayoutKey *k, Order *record, uint64_t created, uint64_t modified) {
-        ClusterOrder *o = any_order(c, k->machine, k->unit);
+static int put_order(Cluster *c, const LayoutKey *k, Assignment *record, uint64_t created,
+                     uint64_t modified) {
+        ClusterAssignment *o = any_order(c, k->machine, k->unit);
 
         if (!o) {
-                _cleanup_free_ ClusterOrder *fresh = NEW0(ClusterOrder, 1);
+                _cleanup_free_ ClusterAssignment *fresh = NEW0(ClusterAssignment, 1);
 
                 if (!fresh || join(c, k, &fresh->of, &fresh->machine) < 0)
                         return -ENOMEM;
-                fresh->order = ORDER_STOP;
+                fresh->kind = ASSIGNMENT_STOP;
                 snprintf(fresh->unit, sizeof(fresh->unit), "%s", k->unit);
-                HASH_ADD_STR(fresh->machine->orders, unit, fresh);
+                HASH_ADD_STR(fresh->machine->assignments, unit, fresh);
                 if (!TABLE_ADDED(fresh))
                         return part(c, fresh->of, fresh->machine);
-                STATE_LIST_INSERT(fresh->of->orders, fresh);
+                STATE_LIST_INSERT(fresh->of->assignments, fresh);
                 fresh->machine->n_replacing += fresh->of->lists[CLUSTER_REPLACING].in;
                 o = TAKE_PTR(fresh);
         }
 
-        o->machine->load -= cluster_order_is_active(o);
-        o->order = record->kind;
-        o->machine->load += cluster_order_is_active(o);
+        o->machine->load -= cluster_assignment_is_active(o);
+        o->kind = record->kind;
+        o->machine->load += cluster_assignment_is_active(o);
         o->unit_index = record->unit_index;
         o->index = modified;
         o->created = created;
@@ -469,7 +470,7 @@ static void set_presence(Cluster *c, ClusterMachine *m, const PresenceRecord *re
         m->quiet_ms = record->quiet_ms;
         memcpy(m->presence_reason, record->reason, sizeof(m->presence_reason));
         m->presence_index = index;
-        for (ClusterOrder *o = m->orders; o; o = o->hh.next)
+        for (ClusterAssignment *o = m->assignments; o; o = o->hh.next)
                 unit_changed(c, o->of);
 }
 
@@ -544,7 +545,7 @@ static void set_adopting(Cluster *c, const char *value, size_t size) {
 static const bool is_about_unit[_LAYOUT_MAX] = {
         [LAYOUT_UNIT] = true,
         [LAYOUT_TARGET] = true,
-        [LAYOUT_ORDER] = true,
+        [LAYOUT_ASSIGNMENT] = true,
         [LAYOUT_STATE] = true,
 };
 
@@ -615,9 +616,9 @@ static void free_unreadable(ClusterUnreadable *list) {
 /* Where absence would have a meaning, the cluster view gets what moves nothing: an order that holds its
  * place, and a machine that is away. */
 static int stand_in(Cluster *c, const LayoutKey *k, uint64_t created, uint64_t modified) {
-        Order order = { .kind = _ORDER_INVALID, .since_ms = UINT64_MAX };
+        Assignment order = { .kind = _ASSIGNMENT_INVALID, .since_ms = UINT64_MAX };
 
-        if (k->kind == LAYOUT_ORDER)
+        if (k->kind == LAYOUT_ASSIGNMENT)
                 return put_order(c, k, &order, created, modified);
         if (k->kind == LAYOUT_PRESENCE)
                 set_presence(c, cluster_machine(c, k->machine),
@@ -652,7 +653,7 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
         case LAYOUT_UNIT: {
                 _cleanup_unit_ Unit *unit = NULL;
 
-                r = unit_record_read(k->unit, value, size, &unit, err);
+                r = stored_unit_read(k->unit, value, size, &unit, err);
                 if (r < 0)
                         return r;
                 u = get_unit(c, k->unit);
@@ -683,7 +684,7 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
         case LAYOUT_FACTS: {
                 Machine *facts = NEW0(Machine, 1);
 
-                r = facts ? facts_record_read(k->machine, value, size, facts, err) : -ENOMEM;
+                r = facts ? stored_facts_read(k->machine, value, size, facts, err) : -ENOMEM;
                 m = r < 0 ? NULL : get_machine(c, k->machine);
                 if (!m) {
                         if (facts && r >= 0)
@@ -721,7 +722,7 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
         case LAYOUT_PRESENCE: {
                 PresenceRecord record = {};
 
-                r = presence_record_read(value, size, &record, err);
+                r = stored_presence_read(value, size, &record, err);
                 if (r < 0)
                         return r;
                 m = get_machine(c, k->machine);
@@ -730,22 +731,22 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
                 set_presence(c, m, &record, modified);
                 return 0;
         }
-        case LAYOUT_ORDER: {
-                _cleanup_order_ Order record = {};
+        case LAYOUT_ASSIGNMENT: {
+                _cleanup_assignment_ Assignment record = {};
 
-                r = order_record_read(value, size, &record, err);
+                r = stored_assignment_read(value, size, &record, err);
                 return r < 0 ? r : put_order(c, k, &record, created, modified);
         }
         case LAYOUT_PROBLEM: {
                 _cleanup_problem_ Problem record = {};
 
-                r = problem_record_read(value, size, &record, err);
+                r = stored_problem_read(value, size, &record, err);
                 return r < 0 ? r : put_problem(c, k, &record, modified);
         }
         case LAYOUT_STATE: {
                 _cleanup_unit_state_ UnitState state = {};
 
-                r = state_record_read(value, size, &state, err);
+                r = stored_state_read(value, size, &state, err);
                 return r < 0 ? r : put_state(c, k, &state, modified);
         }
         case LAYOUT_MEMBER: {
@@ -780,7 +781,7 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
 static int remove_key(Cluster *c, const LayoutKey *k) {
         ClusterUnit *u = cluster_any_unit(c, k->unit);
         ClusterMachine *m = cluster_machine(c, k->machine);
-        ClusterOrder *o;
+        ClusterAssignment *o;
         ClusterProblem *p;
         ClusterState *s;
         int r = 0;
@@ -832,7 +833,7 @@ static int remove_key(Cluster *c, const LayoutKey *k) {
                 m->peer[0] = m->client[0] = 0;
                 machine_changed(c, m);
                 break;
-        case LAYOUT_ORDER:
+        case LAYOUT_ASSIGNMENT:
                 o = any_order(c, k->machine, k->unit);
                 if (o)
                         remove_order(c, o);
@@ -922,8 +923,8 @@ static int remove_below(Cluster *c, KvBytes dir) {
                         CONSIDER(LAYOUT_MEMBER, NULL, m->id);
                 if (m->reported != 0)
                         CONSIDER(LAYOUT_REPORTED, NULL, m->id);
-                for (ClusterOrder *o = m->orders; o; o = o->hh.next)
-                        CONSIDER(LAYOUT_ORDER, o->unit, m->id);
+                for (ClusterAssignment *o = m->assignments; o; o = o->hh.next)
+                        CONSIDER(LAYOUT_ASSIGNMENT, o->unit, m->id);
                 for (ClusterState *s = m->states; s; s = s->hh.next)
                         CONSIDER(LAYOUT_STATE, s->unit, m->id);
                 for (ClusterProblem *p = m->problems; p; p = p->hh.next)
@@ -954,13 +955,13 @@ int cluster_remove(Cluster *c, const char *key, size_t key_size) {
 
 /* What a machine has, then the machine; returns how much it was. */
 static size_t free_machine(Cluster *c, ClusterMachine *m) {
-        size_t n = 1 + HASH_COUNT(m->orders) + HASH_COUNT(m->states) + HASH_COUNT(m->problems);
+        size_t n = 1 + HASH_COUNT(m->assignments) + HASH_COUNT(m->states) + HASH_COUNT(m->problems);
         ClusterProblem *p, *next_p;
-        ClusterOrder *o, *next_o;
+        ClusterAssignment *o, *next_o;
         ClusterState *s, *next_s;
 
-        HASH_ITER(hh, m->orders, o, next_o) {
-                HASH_DEL(m->orders, o);
+        HASH_ITER(hh, m->assignments, o, next_o) {
+                HASH_DEL(m->assignments, o);
                 free(o->reason);
                 free(o);
         }

@@ -3,14 +3,16 @@
 #pragma once
 
 #include "base/table.h"
+#include "base/sizes.h"
 #include "base/error.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/patterns.h"
 #include "io/turn.h"
 #include "units/machine.h"
-#include "units/records.h"
+#include "units/stored_json.h"
 #include "units/state.h"
 #include "units/unit.h"
+#include "units/name.h"
 
 typedef struct ClusterUnit ClusterUnit;
 #define MACHINE_TROUBLE "its replica: "
@@ -29,27 +31,27 @@ typedef struct ClusterUnreadable {
 #define CLUSTER_UNREADABLE "its key cannot be read by this fleetd: upgrade the host"
 
 /* The order of one machine about one unit: /_fleet/machine/ID/unit/NAME. */
-typedef struct ClusterOrder {
+typedef struct ClusterAssignment {
         ClusterMachine *machine;
-        ClusterUnit *of;                  /* the unit, or what stands for it while there is none */
-        struct ClusterOrder *next, *prev; /* of the same unit, by machine id */
-        char unit[256];
-        OrderKind order;     /* run, load, stop; _ORDER_INVALID: unreadable, and its place is taken */
+        ClusterUnit *of;                       /* the unit, or what stands for it while there is none */
+        struct ClusterAssignment *next, *prev; /* of the same unit, by machine id */
+        char unit[UNIT_NAME_MAX + 1];
+        AssignmentKind kind; /* run, load, stop; _ASSIGNMENT_INVALID: unreadable, and its place is taken */
         uint64_t unit_index; /* modified index of the unit key that it was planned on */
         uint64_t index;      /* modified index of the order's key */
         uint64_t created;
         uint64_t since_ms; /* cluster time of its being given; rewriting it in place keeps it */
         uint64_t term;     /* of the engine that wrote it */
         char *reason;
-        UT_hash_handle hh; /* in ClusterMachine.orders, by unit */
-} ClusterOrder;
+        UT_hash_handle hh; /* in ClusterMachine.assignments, by unit */
+} ClusterAssignment;
 
 /* What one machine says of one unit: /_fleet/state/NAME/ID. */
 typedef struct ClusterState {
         ClusterMachine *machine;
         ClusterUnit *of;
         struct ClusterState *next, *prev; /* of the same unit, by machine id */
-        char unit[256];
+        char unit[UNIT_NAME_MAX + 1];
         UnitState state;
         uint64_t index;
         UT_hash_handle hh; /* in ClusterMachine.states, by unit */
@@ -57,7 +59,7 @@ typedef struct ClusterState {
 
 /* What the unit directory of one machine cannot do by itself: /_fleet/machine/ID/problem/NAME. */
 typedef struct ClusterProblem {
-        char unit[256];
+        char unit[UNIT_NAME_MAX + 1];
         Problem problem;
         uint64_t index;
         UT_hash_handle hh; /* in ClusterMachine.problems, by unit */
@@ -81,14 +83,14 @@ typedef enum ClusterRule {
 } ClusterRule;
 
 struct ClusterUnit {
-        char name[256];
-        Unit *unit;                    /* NULL while only a target, order or state of that name exists */
-        uint64_t index;                /* modified index of the unit key */
-        TargetState target;            /* TARGET_INACTIVE when no key says otherwise */
-        uint64_t target_index;         /* 0: no key */
-        ClusterOrder *orders;          /* list, by machine id */
-        ClusterState *states;          /* list, by machine id */
-        ClusterUnreadable *unreadable; /* its unit, target, order and state keys that cannot be read */
+        char name[UNIT_NAME_MAX + 1];
+        Unit *unit;                     /* NULL while only a target, order or state of that name exists */
+        uint64_t index;                 /* modified index of the unit key */
+        TargetState target;             /* TARGET_INACTIVE when no key says otherwise */
+        uint64_t target_index;          /* 0: no key */
+        ClusterAssignment *assignments; /* list, by machine id */
+        ClusterState *states;           /* list, by machine id */
+        ClusterUnreadable *unreadable;  /* its unit, target, order and state keys that cannot be read */
         /* Lists of units that a change elsewhere may concern; unsorted. */
         struct {
                 ClusterUnit *next, *prev;
@@ -100,7 +102,7 @@ struct ClusterUnit {
 enum { CLUSTER_URL_SIZE = 256 };
 
 struct ClusterMachine {
-        char id[33];
+        char id[MACHINE_ID_SIZE];
         Machine *facts; /* NULL while unknown */
         uint64_t facts_index;
         Pairs set;         /* metadata set by people; "" hides what the host says itself */
@@ -108,23 +110,23 @@ struct ClusterMachine {
         Presence presence; /* PRESENCE_LOST when no key says otherwise; PRESENCE_AWAY while the key is
                               unreadable */
         uint64_t presence_index, since_ms;
-        uint64_t losses, lost_ms, quiet_ms; /* see units/records.h */
+        uint64_t losses, lost_ms, quiet_ms; /* see units/stored_json.h */
         char presence_reason[128]; /* begins with MACHINE_TROUBLE when its replica suffers from something */
         uint64_t raft_id;          /* 0: holds no replica; from the member key */
-        char peer[64];
+        char peer[ADDRESS_SIZE];
         char client[CLUSTER_URL_SIZE]; /* where clients elsewhere reach its key API; "": it does not say */
         uint64_t start_number; /* of its daemon with that Raft id, the last one that the cluster has seen */
         uint64_t level;        /* feature level that the program of that start knows; 0: it did not say */
         char start_nonce[17];  /* of that start, in hex; two starts may have one number when an old image was
                                   put back */
-        ClusterOrder *orders;  /* table by unit */
-        ClusterState *states;  /* table by unit */
-        ClusterProblem *problems;      /* table by unit */
-        ClusterUnreadable *unreadable; /* all other keys about it that cannot be read */
-        uint64_t reported;             /* the new lineage in which it has said all that runs on it; 0: none */
-        size_t load;                   /* orders run and load */
-        size_t n_replacing;            /* orders of units in the list CLUSTER_REPLACING */
-        size_t slot;                   /* the scheduler's: its place in a view of this picture */
+        ClusterAssignment *assignments; /* table by unit */
+        ClusterState *states;           /* table by unit */
+        ClusterProblem *problems;       /* table by unit */
+        ClusterUnreadable *unreadable;  /* all other keys about it that cannot be read */
+        uint64_t reported;  /* the new lineage in which it has said all that runs on it; 0: none */
+        size_t load;        /* orders run and load */
+        size_t n_replacing; /* orders of units in the list CLUSTER_REPLACING */
+        size_t slot;        /* the scheduler's: its place in a view of this picture */
         UT_hash_handle hh;
 };
 
@@ -157,8 +159,8 @@ bool cluster_drain(Cluster *c, size_t n);
 
 ClusterUnit *cluster_unit(const Cluster *c, const char *name); /* NULL: unknown, or no unit key */
 ClusterMachine *cluster_machine(const Cluster *c, const char *id);
-ClusterOrder *cluster_order(const Cluster *c, const char *machine_id,
-                            const char *unit); /* NULL: none that can be read */
+ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id,
+                                      const char *unit); /* NULL: none that can be read */
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
 
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
@@ -205,6 +207,6 @@ const char *cluster_name_of(const Cluster *c,
 /* The machine says that it has a unit of that name from elsewhere. */
 bool cluster_name_is_taken(const ClusterUnit *u, const ClusterMachine *m);
 
-static inline bool cluster_order_is_active(const ClusterOrder *o) {
-        return o->order != ORDER_STOP;
+static inline bool cluster_assignment_is_active(const ClusterAssignment *o) {
+        return o->kind != ASSIGNMENT_STOP;
 }

@@ -30,7 +30,7 @@ const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const c
         case LAYOUT_METADATA:
                 n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/metadata/%s", machine, unit);
                 break;
-        case LAYOUT_ORDER:
+        case LAYOUT_ASSIGNMENT:
                 n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/unit/%s", machine, unit);
                 break;
         case LAYOUT_PROBLEM:
@@ -117,7 +117,7 @@ static LayoutKind parse(const Segments *s, LayoutKey *ret) {
         if (s->n == 4 && segment_is(s, 0, "machine") && copy_machine(s, 1, ret->machine) &&
             copy_name(s, 3, ret->unit)) {
                 if (segment_is(s, 2, "unit"))
-                        return LAYOUT_ORDER;
+                        return LAYOUT_ASSIGNMENT;
                 if (segment_is(s, 2, "metadata"))
                         return LAYOUT_METADATA;
                 if (segment_is(s, 2, "problem"))

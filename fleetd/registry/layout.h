@@ -5,6 +5,8 @@
 #include <stdbool.h>
 
 #include "kvstore/command.h"
+#include "base/sizes.h"
+#include "units/name.h"
 
 enum { LAYOUT_KEY_MAX = 512 };
 
@@ -15,8 +17,8 @@ typedef enum LayoutKind {
         LAYOUT_PRESENCE, /* /_fleet/machine/ID/presence */
         LAYOUT_METADATA, /* /_fleet/machine/ID/metadata/KEY: plain text, set by people; empty hides the host's
                             own */
-        LAYOUT_ORDER,    /* /_fleet/machine/ID/unit/NAME */
-        LAYOUT_PROBLEM,  /* /_fleet/machine/ID/problem/NAME: what its unit directory cannot do */
+        LAYOUT_ASSIGNMENT, /* /_fleet/machine/ID/unit/NAME */
+        LAYOUT_PROBLEM,    /* /_fleet/machine/ID/problem/NAME: what its unit directory cannot do */
         LAYOUT_REPORTED, /* /_fleet/machine/ID/reported: the new lineage in which it has said all that runs on
                             it, in hex */
         LAYOUT_STATE,    /* /_fleet/state/NAME/ID */
@@ -28,8 +30,8 @@ typedef enum LayoutKind {
 
 typedef struct LayoutKey {
         LayoutKind kind;
-        char unit[256]; /* or the cluster or metadata key's name */
-        char machine[33];
+        char unit[UNIT_NAME_MAX + 1]; /* or the cluster or metadata key's name */
+        char machine[MACHINE_ID_SIZE];
 } LayoutKey;
 
 /* Writes the key into 'ret'; what the kind does not need may be NULL. Names were checked before. Returns

@@ -5,7 +5,7 @@
 #include "base/parse.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/registry/registry.h"
-#include "fleetd/registry/write.h"
+#include "fleetd/registry/transaction.h"
 #include "units/json.h"
 
 static const char next_raft_id[] = "next-raft-id";
@@ -27,7 +27,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                         transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, c->machine);
                 record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->now_ms);
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
-                presence_record_write(&value, record);
+                stored_presence_write(&value, record);
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine, &value);
                 log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s is %s: %s",
                            cluster_name_of(registry_cluster(r), c->machine), presence_to_string(c->presence),

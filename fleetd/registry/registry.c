@@ -9,8 +9,9 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/sizes.h"
 #include "fleetd/registry/layout.h"
-#include "fleetd/registry/write.h"
+#include "fleetd/registry/transaction.h"
 
 enum {
         READ_AGAIN_MS = 100,
@@ -23,7 +24,7 @@ typedef struct Op Op;
 struct Registry {
         Loop *loop;
         KvStore *store;
-        char machine_id[33];
+        char machine_id[MACHINE_ID_SIZE];
         Cluster cluster;
         Cluster next; /* the one being read, until it is whole */
         Cluster old;  /* the one before, being given back */
@@ -145,9 +146,9 @@ static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed
                 change.kind = CHANGED_PRESENCE;
                 change.machine = k->machine;
                 break;
-        case LAYOUT_ORDER:
+        case LAYOUT_ASSIGNMENT:
         case LAYOUT_STATE:
-                change.kind = k->kind == LAYOUT_ORDER ? CHANGED_ORDER : CHANGED_STATE;
+                change.kind = k->kind == LAYOUT_ASSIGNMENT ? CHANGED_ASSIGNMENT : CHANGED_STATE;
                 change.unit = k->unit;
                 change.machine = k->machine;
                 break;
@@ -595,7 +596,7 @@ Registry *registry_free(Registry *r) {
         for (Op *op = r->ops, *next; op; op = next) {
                 next = op->next;
                 if (op->number > 0)
-                        kv_forget(r->store, op->number);
+                        kv_cancel(r->store, op->number);
                 deferred_cancel(&op->empty);
                 free(op);
         }

@@ -6,7 +6,9 @@
 #pragma once
 
 #include "fleetd/registry/cluster.h"
+#include "base/sizes.h"
 #include "kvstore/kvstore.h"
+#include "units/name.h"
 
 typedef struct Registry Registry;
 
@@ -16,7 +18,7 @@ typedef struct RegistryChange {
                 CHANGED_ALL,
                 CHANGED_UNIT,
                 CHANGED_TARGET,
-                CHANGED_ORDER,
+                CHANGED_ASSIGNMENT,
                 CHANGED_STATE,
                 CHANGED_MACHINE,
                 CHANGED_PRESENCE,
@@ -102,9 +104,9 @@ int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, 
 
 /* -- schedule.c: the engine's -- */
 
-typedef struct OrderChange {
-        char machine[33], unit[256];
-        OrderKind order;         /* what the key becomes */
+typedef struct AssignmentChange {
+        char machine[MACHINE_ID_SIZE], unit[UNIT_NAME_MAX + 1];
+        AssignmentKind kind;     /* what the key becomes */
         bool remove;             /* or: the key goes */
         uint64_t expected_index; /* of the order's key; 0: absent */
         uint64_t unit_index; /* of the unit key it was planned on; 0: the unit must be absent (orders to stop
@@ -112,19 +114,20 @@ typedef struct OrderChange {
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (orders to stop) */
         uint64_t since_ms;       /* cluster time; of an order that is rewritten in place: the one it had */
         char reason[256];
-} OrderChange;
+} AssignmentChange;
 
 /* One transaction valid in 'term' only. Never asked again. */
-int registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done,
-                   void *userdata);
+int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
+                    void *userdata);
 /* Within 'done': the change that did not hold any more, so that the transaction was rejected; NULL: it was
  * not one of them. */
-const OrderChange *registry_refused_order(const Registry *r, const OrderChange *changes, size_t n);
+const AssignmentChange *registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
+                                                    size_t n);
 
 /* -- states.c: the agent's -- */
 
 typedef struct StateChange {
-        char unit[256];
+        char unit[UNIT_NAME_MAX + 1];
         UnitState state;
         bool remove; /* the state key goes */
         bool obeyed; /* the order to stop was obeyed: its key goes too, if its index is 'order_index' */
@@ -137,7 +140,7 @@ int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done,
 /* -- machines.c: membership's, on the leader -- */
 
 typedef struct PresenceChange {
-        char machine[33];
+        char machine[MACHINE_ID_SIZE];
         Presence presence;
         uint64_t expected_index;
         char reason[128];

@@ -1,12 +1,12 @@
 /* Orders: the engine's writes, each valid only against what it was planned on, and in the term it was planned
  * in. */
 #include "fleetd/registry/registry.h"
-#include "fleetd/registry/write.h"
+#include "fleetd/registry/transaction.h"
 
-static int add_order(Transaction *t, uint64_t term, const OrderChange *c) {
+static int add_order(Transaction *t, uint64_t term, const AssignmentChange *c) {
         _cleanup_text_ Text value = {};
-        Order order = {
-                .kind = c->order,
+        Assignment order = {
+                .kind = c->kind,
                 .unit_index = c->unit_index,
                 .reason = (char *) c->reason, /* borrowed */
                 .term = term,
@@ -14,9 +14,10 @@ static int add_order(Transaction *t, uint64_t term, const OrderChange *c) {
         };
 
         if (c->expected_index > 0)
-                transaction_check(t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_ORDER, c->unit, c->machine);
+                transaction_check(t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_ASSIGNMENT, c->unit,
+                                  c->machine);
         if (c->remove) {
-                transaction_write(t, KV_DELETE, LAYOUT_ORDER, c->unit, c->machine, NULL);
+                transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, c->unit, c->machine, NULL);
                 return 0;
         }
 
@@ -27,14 +28,14 @@ static int add_order(Transaction *t, uint64_t term, const OrderChange *c) {
         if (c->presence_index > 0)
                 transaction_check(t, KV_CHECK_MODIFIED, c->presence_index, LAYOUT_PRESENCE, NULL, c->machine);
 
-        order_record_write(&value, &order);
-        transaction_write(t, c->expected_index == 0 ? KV_CREATE : KV_UPDATE, LAYOUT_ORDER, c->unit,
+        stored_assignment_write(&value, &order);
+        transaction_write(t, c->expected_index == 0 ? KV_CREATE : KV_UPDATE, LAYOUT_ASSIGNMENT, c->unit,
                           c->machine, &value);
         return 0;
 }
 
-int registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done,
-                   void *userdata) {
+int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
+                    void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         for (size_t i = 0; i < n; i++) {
@@ -47,11 +48,12 @@ int registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_
 }
 
 /* As many as add_order() makes. */
-static size_t count_checks(const OrderChange *c) {
+static size_t count_checks(const AssignmentChange *c) {
         return (c->expected_index > 0) + (c->remove ? 0 : 1 + (c->presence_index > 0));
 }
 
-const OrderChange *registry_refused_order(const Registry *r, const OrderChange *changes, size_t n) {
+const AssignmentChange *registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
+                                                    size_t n) {
         uint64_t at = registry_refused_at(r);
         size_t end = 0;
 

@@ -1,7 +1,7 @@
 /* What this machine says of itself and its units; the agent's writes. Nobody else writes these keys, so what
  * this host's tree holds of them is what is there. */
 #include "fleetd/registry/registry.h"
-#include "fleetd/registry/write.h"
+#include "fleetd/registry/transaction.h"
 
 static int add_state(Registry *r, Transaction *t, const StateChange *change) {
         const char *self = registry_machine_id(r);
@@ -17,14 +17,14 @@ static int add_state(Registry *r, Transaction *t, const StateChange *change) {
         } else {
                 _cleanup_text_ Text value = {};
 
-                state_record_write(&value, &change->state);
+                stored_state_write(&value, &change->state);
                 transaction_write(t, KV_SET, LAYOUT_STATE, change->unit, self, &value);
         }
 
         if (change->obeyed) {
-                transaction_check(t, KV_CHECK_MODIFIED, change->order_index, LAYOUT_ORDER, change->unit,
+                transaction_check(t, KV_CHECK_MODIFIED, change->order_index, LAYOUT_ASSIGNMENT, change->unit,
                                   self);
-                transaction_write(t, KV_DELETE, LAYOUT_ORDER, change->unit, self, NULL);
+                transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, change->unit, self, NULL);
         }
         return 0;
 }
@@ -45,7 +45,7 @@ int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done,
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
 
-        facts_record_write(&value, facts);
+        stored_facts_write(&value, facts);
         transaction_write(&t, KV_SET, LAYOUT_FACTS, NULL, facts->id, &value);
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -3,7 +3,7 @@
  * A unit key and its target key come and go together, so that neither is ever without the other: whoever
  * makes a unit gives it a target, and destroying removes both. */
 #include "fleetd/registry/registry.h"
-#include "fleetd/registry/write.h"
+#include "fleetd/registry/transaction.h"
 
 static void write_target(Transaction *t, KvOp op, const char *name, TargetState target) {
         _cleanup_text_ Text value = {};
@@ -15,7 +15,7 @@ static void write_target(Transaction *t, KvOp op, const char *name, TargetState 
 static void write_unit(Transaction *t, KvOp op, const Unit *unit) {
         _cleanup_text_ Text value = {};
 
-        unit_record_write(&value, unit);
+        stored_unit_write(&value, unit);
         transaction_write(t, op, LAYOUT_UNIT, unit->name, NULL, &value);
 }
 
@@ -79,7 +79,7 @@ static void add_problem(Transaction *t, const ProblemChange *change) {
                 transaction_check(t, KV_CHECK_MODIFIED, change->expected_index, LAYOUT_PROBLEM, change->name,
                                   change->machine);
         if (change->problem)
-                problem_record_write(&value, change->problem);
+                stored_problem_write(&value, change->problem);
         transaction_write(t, change->problem ? KV_SET : KV_DELETE, LAYOUT_PROBLEM, change->name,
                           change->machine, change->problem ? &value : NULL);
 }

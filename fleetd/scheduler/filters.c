@@ -93,7 +93,7 @@ static bool machine_of_fits(const SchedulerView *view, const ClusterUnit *unit, 
 
 typedef struct Search {
         const ClusterUnit *unit;
-        const ClusterOrder *order; /* of 'unit' on that machine, if it is there */
+        const ClusterAssignment *assignment; /* of 'unit' on that machine, if it is there */
         bool staying;
         const ClusterUnit *found;
         const char *glob;
@@ -107,12 +107,12 @@ static bool yields_to(const Search *s, const Placed *other) {
 
         if (global != other_global)
                 return global;
-        if (!s->order || !other->order)
-                return !s->order;
-        if (s->order->since_ms != other->order->since_ms)
-                return s->order->since_ms > other->order->since_ms;
-        if (s->order->created != other->order->created)
-                return s->order->created > other->order->created;
+        if (!s->assignment || !other->assignment)
+                return !s->assignment;
+        if (s->assignment->since_ms != other->assignment->since_ms)
+                return s->assignment->since_ms > other->assignment->since_ms;
+        if (s->assignment->created != other->assignment->created)
+                return s->assignment->created > other->assignment->created;
         return strcmp(s->unit->name, other->unit->name) > 0;
 }
 
@@ -138,9 +138,9 @@ static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, co
         Search s = { .unit = unit, .staying = staying };
 
         if (staying)
-                for (const ClusterOrder *o = unit->orders; o && !s.order; o = o->next)
+                for (const ClusterAssignment *o = unit->assignments; o && !s.assignment; o = o->next)
                         if (o->machine == m)
-                                s.order = o;
+                                s.assignment = o;
 
         for (size_t i = 0; i < own->n && !s.found; i++)
                 view_each_named(view, m, own->items[i], no_conflict, &s);

@@ -9,7 +9,7 @@ typedef struct Placed Placed;
 /* A unit on a machine, as the view has it. */
 struct Placed {
         const ClusterUnit *unit;
-        const ClusterOrder *order; /* NULL: decided in this pass */
+        const ClusterAssignment *assignment; /* NULL: decided in this pass */
         bool stopping; /* ordered to stop and not gone yet: it holds its place against newcomers, and counts
                           no more */
 };

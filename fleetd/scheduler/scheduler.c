@@ -111,12 +111,12 @@ size_t scheduler_view_work(const SchedulerView *view) {
 
 static bool has(const ViewMachine *v, const char *unit) {
         const Decision *d = decided(v, unit);
-        ClusterOrder *o;
+        ClusterAssignment *o;
 
         if (d)
                 return d->there;
-        HASH_FIND_STR(v->machine->orders, unit, o);
-        return o && cluster_order_is_active(o);
+        HASH_FIND_STR(v->machine->assignments, unit, o);
+        return o && cluster_assignment_is_active(o);
 }
 
 /* The first position that 'v', with the load it has now, may take; without 'v' itself the array is sorted. */
@@ -231,23 +231,23 @@ typedef struct Visit {
         bool ended;
 } Visit;
 
-static ClusterOrder *order_of(const ViewMachine *v, const char *unit) {
-        ClusterOrder *o;
+static ClusterAssignment *order_of(const ViewMachine *v, const char *unit) {
+        ClusterAssignment *o;
 
-        HASH_FIND_STR(v->machine->orders, unit, o);
+        HASH_FIND_STR(v->machine->assignments, unit, o);
         return o;
 }
 
 /* The unit of that name, if it is there in any way. */
 static bool is_placed(const ViewMachine *v, const char *unit, Placed *ret) {
         const Decision *d = decided(v, unit);
-        const ClusterOrder *o = order_of(v, unit);
+        const ClusterAssignment *o = order_of(v, unit);
 
         if (!o && (!d || !d->there))
                 return false;
         *ret = o ? (Placed) { .unit = o->of,
-                              .order = o,
-                              .stopping = d ? !d->there : !cluster_order_is_active(o) } :
+                              .assignment = o,
+                              .stopping = d ? !d->there : !cluster_assignment_is_active(o) } :
                    (Placed) { .unit = d->unit };
         return true;
 }
@@ -269,8 +269,8 @@ static void visit_all(Visit *v, const char *(*pattern)(const Visit *v, const Clu
                                                                                      NULL;
         const char *matching;
 
-        for (const ClusterOrder *o = strangers_only ? NULL : v->machine->machine->orders; o && !v->ended;
-             o = o->hh.next) {
+        for (const ClusterAssignment *o = strangers_only ? NULL : v->machine->machine->assignments;
+             o && !v->ended; o = o->hh.next) {
                 count_work(v->view, 1);
                 matching = pattern(v, o->of);
                 if (matching)
@@ -287,7 +287,7 @@ static void visit_all(Visit *v, const char *(*pattern)(const Visit *v, const Clu
 }
 
 static size_t count_there(const ViewMachine *v) {
-        return HASH_COUNT(v->machine->orders) + HASH_COUNT(v->decisions);
+        return HASH_COUNT(v->machine->assignments) + HASH_COUNT(v->decisions);
 }
 
 /* As glob_match(), and counts what the comparison takes. */

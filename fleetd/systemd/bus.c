@@ -111,7 +111,7 @@ static void bus_lost(SystemdBus *b, int error) {
                         job_call_fail(call, -ECONNRESET, "the connection to systemd was lost");
                 }
         }
-        for (UnitDirEntry *e = b->dir.entries; e; e = e->hh.next)
+        for (RuntimeDirEntry *e = b->dir.entries; e; e = e->hh.next)
                 systemd_trace_lost(&e->trace);
         for (BusList *list = TAILQ_FIRST(&b->lists); list; list = TAILQ_NEXT(list, lists))
                 if (list->pending > 0)
@@ -152,7 +152,7 @@ typedef struct Sources {
 
 static void bus_on_source(void *userdata, const char *name) {
         Sources *s = userdata;
-        UnitDirEntry *e;
+        RuntimeDirEntry *e;
 
         HASH_FIND_STR(s->bus->dir.entries, name, e);
         if (e)
@@ -180,7 +180,7 @@ typedef struct BusHint {
 
 static void bus_tell_changed(SystemdBus *b, const char *unit, const void *what) {
         const BusHint *hint = what;
-        UnitDirEntry *e;
+        RuntimeDirEntry *e;
 
         HASH_FIND_STR(b->dir.entries, unit, e);
         if (e && hint->change)
@@ -445,7 +445,7 @@ static void bus_connect(void *userdata) {
 
 /* With one file all others are written again, before systemd reads the folder: they are looked at first. */
 static int bus_check_folder(SystemdBus *b) {
-        int r = unit_dir_check(&b->dir);
+        int r = runtime_dir_check(&b->dir);
 
         if (r <= 0 || HASH_COUNT(b->dir.entries) == 0)
                 return MIN(r, 0);
@@ -458,7 +458,7 @@ static int bus_stage_file(Systemd *s, const char *name, const char *text, size_t
         SystemdBus *b = systemd_bus(s);
         int r = bus_check_folder(b);
 
-        return r < 0 ? r : unit_dir_stage(&b->dir, name, text, size);
+        return r < 0 ? r : runtime_dir_stage(&b->dir, name, text, size);
 }
 
 static int bus_write_file(Systemd *s, const char *name, const char *text, size_t size) {
@@ -466,16 +466,16 @@ static int bus_write_file(Systemd *s, const char *name, const char *text, size_t
         int r = bus_check_folder(b);
 
         if (r == 0)
-                r = unit_dir_write(&b->dir, name, text, size);
-        return r == 0 && quadlet_is(name) ? unit_dir_offer(&b->dir, name) : r;
+                r = runtime_dir_write(&b->dir, name, text, size);
+        return r == 0 && quadlet_is(name) ? runtime_dir_offer(&b->dir, name) : r;
 }
 
 static int bus_remove_file(Systemd *s, const char *name) {
-        UnitDir *dir = &systemd_bus(s)->dir;
+        RuntimeDir *dir = &systemd_bus(s)->dir;
 
         if (quadlet_is(name))
-                unit_dir_withdraw(dir, name);
-        return unit_dir_remove(dir, name);
+                runtime_dir_withdraw(dir, name);
+        return runtime_dir_remove(dir, name);
 }
 
 static void bus_set_events(Systemd *s, const SystemdEvents *events) {
@@ -535,7 +535,7 @@ static void bus_on_stopping_wait(void *userdata) {
         done(b->stopping_userdata, b->stopping);
 }
 
-void systemd_bus_ask_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata) {
+void systemd_bus_read_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata) {
         SystemdBus *b = systemd_bus(s);
 
         b->stopping_done = done;
@@ -570,8 +570,8 @@ int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options,
         };
         TAILQ_INIT(&b->calls);
         TAILQ_INIT(&b->lists);
-        r = unit_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd",
-                          options->links ?: "/run/systemd/system", err);
+        r = runtime_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd",
+                             options->links ?: "/run/systemd/system", err);
         if (r == 0 && options->address && !(b->address = strdup(options->address)))
                 r = -ENOMEM;
         if (r == 0)
@@ -606,7 +606,7 @@ Systemd *systemd_bus_free(Systemd *s) {
         }
         while (!TAILQ_EMPTY(&b->calls))
                 job_call_finish(TAILQ_FIRST(&b->calls));
-        unit_dir_close(&b->dir);
+        runtime_dir_close(&b->dir);
         systemd_moves_clear(&b->moves);
         free(b->address);
         free(b);

@@ -23,6 +23,6 @@ int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options,
 Systemd *systemd_bus_free(Systemd *s); /* calls under way are answered -ECANCELED, later */
 
 /* Asks whether the host is shutting down: 'done' once, from the loop, within 300 ms. */
-void systemd_bus_ask_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata);
+void systemd_bus_read_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata);
 
 const SystemdBusCounts *systemd_bus_counts(Systemd *s);

@@ -7,7 +7,7 @@
 #include <systemd/sd-bus.h>
 
 #include "fleetd/systemd/bus.h"
-#include "fleetd/systemd/unit_dir.h"
+#include "fleetd/systemd/runtime_dir.h"
 #include "io/loop_uv.h"
 #include "units/lists.h"
 #include "units/name.h"
@@ -70,7 +70,7 @@ struct SystemdBus {
         char *address;
         sd_bus *bus; /* NULL while there is none */
         Guest *guest;
-        UnitDir dir;
+        RuntimeDir dir;
         const char *const *generators;
         SystemdEvents events;
         bool ready, reloading, stopping, said_lost, closing;

@@ -105,7 +105,7 @@ static void stop_on_answer(BusCall *call, sd_bus_message *reply) {
 }
 
 static void job_tell_removed(SystemdBus *b, const char *unit, const void *result) {
-        UnitDirEntry *e;
+        RuntimeDirEntry *e;
 
         HASH_FIND_STR(b->dir.entries, unit, e);
         if (e && streq(result, "canceled"))
@@ -154,7 +154,7 @@ static int job_start_or_stop(Systemd *s, const char *member, const char *verb, c
 }
 
 int job_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        UnitDirEntry *e;
+        RuntimeDirEntry *e;
 
         HASH_FIND_STR(systemd_bus(s)->dir.entries, name, e);
         if (e)
@@ -253,7 +253,8 @@ static void link_on_listed(void *userdata, int error, const SystemdUnit *units, 
         char sentence[400];
 
         for (size_t i = 0; error == 0 && i < n; i++) {
-                if (units[i].owner != SYSTEMD_CONFLICTING || unit_dir_has(&call->bus->dir, units[i].fragment))
+                if (units[i].owner != SYSTEMD_CONFLICTING ||
+                    runtime_dir_has(&call->bus->dir, units[i].fragment))
                         continue;
                 snprintf(sentence, sizeof(sentence),
                          "its [Install] names %.200s, which this host has from elsewhere", units[i].name);
@@ -272,16 +273,16 @@ static int link_add_name(void *userdata, const UnitOption *option, const char *n
 
 /* The unit, and what its [Install] names if it is to be enabled. */
 static int link_add(BusCall *call, const char *unit, Names *installed) {
-        const UnitDirEntry *e = NULL;
+        const RuntimeDirEntry *e = NULL;
         size_t before = installed->n;
-        int r = unit_dir_get(&call->bus->dir, unit, &e);
+        int r = runtime_dir_get(&call->bus->dir, unit, &e);
 
         if (r == 0)
                 r = names_add(&call->names, unit, strlen(unit));
         if (r < 0 || !e || !e->install ||
             quadlet_is(unit)) /* what a Quadlet file says in [Install], its generator does */
                 return r;
-        r = unit_dir_each_installed(&call->bus->dir, unit, link_add_name, installed);
+        r = runtime_dir_each_installed(&call->bus->dir, unit, link_add_name, installed);
         if (r == -E2BIG) { /* it was stored before there was a limit; not all of its names were checked */
                 log_warning(((LogFields) { .unit = unit }),
                             "%s runs without its [Install]: more than %d names in Alias= and Also=", unit,
@@ -326,7 +327,7 @@ static void unlink_on_answer(BusCall *call, sd_bus_message *unused) {
 /* One that systemd can unlink (for one without a link it refuses the whole call), and that is not the host's.
  */
 static bool is_linked(const SystemdBus *b, const char *name) {
-        return !quadlet_is(name) && unit_dir_links(&b->dir, name);
+        return !quadlet_is(name) && runtime_dir_links(&b->dir, name);
 }
 
 int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
@@ -342,7 +343,7 @@ int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done,
                 n_linked += is_linked(b, names[i]);
         for (size_t i = 0; i < n; i++)
                 if (quadlet_is(names[i])) {
-                        unit_dir_withdraw(&b->dir, names[i]);
+                        runtime_dir_withdraw(&b->dir, names[i]);
                         call->answer = unlink_on_answer;
                 }
         if (n_linked == 0) {

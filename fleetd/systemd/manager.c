@@ -40,15 +40,15 @@ void manager_list_finish(void *userdata) {
         TAILQ_REMOVE(&list->bus->lists, list, lists);
         for (size_t i = 0; i < list->n; i++) {
                 SystemdUnit *u = &list->units[i];
-                UnitDirEntry *e;
+                RuntimeDirEntry *e;
 
-                if (unit_dir_lost_link(&list->bus->dir, u->name, u->fragment))
+                if (runtime_dir_lost_link(&list->bus->dir, u->name, u->fragment))
                         u->fragment[0] = 0;
                 u->owner = systemd_owner(&(SystemdSource) {
                         .alias = u->alias,
                         .load = u->load,
                         .fragment = u->fragment,
-                        .our_file = unit_dir_owns(&list->bus->dir, u->name, u->fragment) });
+                        .our_file = runtime_dir_owns(&list->bus->dir, u->name, u->fragment) });
                 HASH_FIND_STR(list->bus->dir.entries, u->name, e);
                 if (!e || list->error < 0 || !streq(u->active, "inactive"))
                         continue;
@@ -147,7 +147,7 @@ static void list_ask_related(BusList *list, size_t unit, const char *name, const
 /* Names of units of which one may be the cause that this one was stopped, or that it may not run yet. */
 static int list_take_names(BusList *list, size_t unit, int kind, sd_bus_message *m) {
         const char *name;
-        UnitDirEntry *e;
+        RuntimeDirEntry *e;
         int r;
 
         HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
@@ -281,7 +281,7 @@ static void list_ask_relations(BusList *list, size_t unit, const char *path) {
                 { "PartOf", PROPERTY_NEEDED },
                 { "StopPropagatedFrom", PROPERTY_NEEDED },
         };
-        UnitDirEntry *e;
+        RuntimeDirEntry *e;
 
         HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
         if (!e || (!e->trace.undecided && e->trace.end != SYSTEMD_END_STOPPED_FOR &&
@@ -322,7 +322,7 @@ static int read_remain(sd_bus_message *m, SystemdUnit *u) {
 }
 
 static void list_is_running(BusList *list, size_t unit) {
-        UnitDirEntry *e;
+        RuntimeDirEntry *e;
 
         HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
         if (e)
@@ -394,17 +394,17 @@ static int list_read(BusList *list, sd_bus_message *reply) {
 }
 
 static void list_finish_files(BusList *list) {
-        UnitDir *dir = &list->bus->dir;
-        bool anew = unit_dir_check(dir) > 0;
+        RuntimeDir *dir = &list->bus->dir;
+        bool anew = runtime_dir_check(dir) > 0;
 
         /* Units that are not in this listing have lost their files, too. */
         if (anew && list->bus->events.on_changed)
                 list->bus->events.on_changed(list->bus->events.userdata, NULL);
         for (size_t i = 0; i < list->n; i++) {
                 SystemdUnit *u = &list->units[i];
-                const UnitDirEntry *e = NULL;
+                const RuntimeDirEntry *e = NULL;
 
-                if (unit_dir_get(dir, u->name, &e) < 0)
+                if (runtime_dir_get(dir, u->name, &e) < 0)
                         list->error = -ENOMEM;
                 u->has_file = e != NULL;
                 if (e)
@@ -477,7 +477,7 @@ int manager_list(Systemd *s, const char *const *names, size_t n, bool files, Sys
         else {
                 for (size_t i = 0; i < n; i++)
                         list_add(list, names[i]);
-                for (UnitDirEntry *e = files ? b->dir.entries : NULL; e; e = e->hh.next)
+                for (RuntimeDirEntry *e = files ? b->dir.entries : NULL; e; e = e->hh.next)
                         list_add(list, e->name);
         }
 

@@ -12,8 +12,10 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/sizes.h"
 #include "fleetd/systemd/owner.h"
 #include "fleetd/systemd/trace.h"
+#include "units/name.h"
 
 typedef struct Systemd Systemd;
 
@@ -22,10 +24,10 @@ typedef struct Systemd Systemd;
  *
  * One unit as systemd sees it, and its file in our folder. Strings are fixed, terminated, cut when longer. */
 typedef struct SystemdUnit {
-        char name[256];
+        char name[UNIT_NAME_MAX + 1];
         char load[32], active[32], sub[32]; /* "not-found" "inactive" "dead" when systemd does not know it */
         char result[32]; /* of services and kin: "success", "exit-code", ...; "" otherwise */
-        char invocation_id[33];
+        char invocation_id[INVOCATION_ID_SIZE];
         char fragment[512]; /* FragmentPath, "" if that is a runtime link that is gone; of a Quadlet file the
                                file that its service was made of, if it was */
         bool alias;         /* systemd knows it by another name: all of this is about that one */

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/crash_point.h"
+#include "base/fault_point.h"
 
 #define OLD "old."
 
@@ -30,24 +30,24 @@ static uint64_t draw(Random *random) {
 
 /* The identity comes before the log: a crash in between leaves a folder without a log, which counts as fresh.
  */
-static int create(Folder *folder, Disk *disk, const Identity *identity, uint64_t term, const RaftEntry *entry,
-                  uint64_t log_file_size, Error *err) {
+static int create(DataDir *folder, Disk *disk, const Identity *identity, uint64_t term,
+                  const RaftEntry *entry, uint64_t log_file_size, Error *err) {
         RaftLogMeta meta = { .cluster = identity->cluster_id, .id = identity->raft_id, .term = term };
         int r;
 
         machine_bytes(folder->machine_id, meta.machine);
         machine_bytes(folder->hardware_id, meta.hardware);
 
-        r = folder_write_identity(folder, identity->cluster_id, identity->lineage);
+        r = data_dir_write_identity(folder, identity->cluster_id, identity->lineage);
         if (r < 0)
                 return error_set(err, r, "cannot write %s/identity: %s", folder->path, strerror(-r));
-        crash_point("identity-written");
+        fault_point("identity-written");
 
         return raft_log_create(disk, &meta, 1, entry, entry ? 1 : 0,
                                &(RaftLogOptions) { .file_size = log_file_size }, err);
 }
 
-int bootstrap_found(Folder *folder, Disk *disk, Random *random, const char *address, uint64_t log_file_size,
+int bootstrap_found(DataDir *folder, Disk *disk, Random *random, const char *address, uint64_t log_file_size,
                     Error *err) {
         Identity identity = { .cluster_id = draw(random),
                               .lineage = draw(random),
@@ -69,11 +69,12 @@ int bootstrap_found(Folder *folder, Disk *disk, Random *random, const char *addr
                       log_file_size, err);
 }
 
-int bootstrap_join(Folder *folder, Disk *disk, const Identity *identity, uint64_t log_file_size, Error *err) {
+int bootstrap_join(DataDir *folder, Disk *disk, const Identity *identity, uint64_t log_file_size,
+                   Error *err) {
         return create(folder, disk, identity, 0, NULL, log_file_size, err);
 }
 
-int bootstrap_restored(Folder *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err) {
+int bootstrap_restored(DataDir *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err) {
         return create(folder, disk, identity, term, NULL, 0, err);
 }
 
@@ -144,7 +145,7 @@ int bootstrap_own_hardware(const char *hardware_id, RaftLog *log, bool change) {
         return raft_log_write_hardware(log, hardware);
 }
 
-int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err) {
+int bootstrap_check(const DataDir *folder, const RaftLogMeta *meta, Identity *ret, Error *err) {
         uint8_t machine[RAFT_LOG_MACHINE_SIZE], hardware[RAFT_LOG_MACHINE_SIZE];
         Identity identity = { .raft_id = meta->id };
         int r;
@@ -167,7 +168,7 @@ int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret
                         "host's state and let it join anew; if it is the only one left: fleetd --recover",
                         folder->path);
 
-        r = folder_read_identity(folder, &identity.cluster_id, &identity.lineage);
+        r = data_dir_read_identity(folder, &identity.cluster_id, &identity.lineage);
         if (r < 0 && r != -ENOENT && r != -EBADMSG)
                 return error_set(err, r, "cannot read %s/identity: %s", folder->path, strerror(-r));
         if (r < 0)
@@ -209,7 +210,7 @@ int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, 
 
         meta.cluster_id = identity->cluster_id;
         meta.lineage = identity->lineage;
-        crash_point("tree-before-mark");
+        fault_point("tree-before-mark");
         r = tree_set_meta(txn, &meta);
         if (r >= 0)
                 r = tree_commit(TAKE_PTR(txn));

@@ -241,7 +241,7 @@ static void watch_progress(RaftCore *c, uint64_t now_ms) {
                         continue;
 
                 if (match == 0 || match + CLOSE_ENTRIES < raft_last_index(&c->raft) ||
-                    now_ms - peer->heard_ms > HEARD_MS)
+                    now_ms - peer->contact_ms > HEARD_MS)
                         peer->close_since_ms = 0;
                 else if (peer->close_since_ms == 0)
                         peer->close_since_ms = now_ms;

@@ -23,7 +23,7 @@ typedef struct PendingWrite {
 typedef struct PeerProgress {
         uint64_t id;
         uint64_t close_since_ms; /* its log has stayed close behind ours since then; 0: it is not close */
-        uint64_t heard_ms;       /* its last result */
+        uint64_t contact_ms;     /* its last result */
 } PeerProgress;
 
 struct RaftCore {

@@ -9,7 +9,7 @@
 
 #include "kvstore/raft/log_files.h"
 
-#include "base/crash_point.h"
+#include "base/fault_point.h"
 
 enum { META_SIZE = 128, META_VERSION = 1, FILE_SIZE_DEFAULT = 4 * 1024 * 1024, FILE_SIZE_MIN = 4096 };
 
@@ -174,11 +174,11 @@ static int meta_write(RaftLog *log, const RaftLogMeta *meta) {
                 return w.error;
 
         assert(w.size == META_SIZE);
-        crash_point("meta-before-write");
+        fault_point("meta-before-write");
         r = log->disk->ops->write(file, w.bytes, w.size, 0);
         if (r < 0)
                 return r;
-        crash_point("meta-written");
+        fault_point("meta-written");
 
         log->meta_sequence++;
         log->meta = *meta;
@@ -214,13 +214,13 @@ static int create_files(Disk *disk, const RaftLogMeta *meta, uint64_t first_inde
         meta_encode(&w, meta, 1);
         if (w.error < 0)
                 return w.error;
-        crash_point("first-meta-before-make");
+        fault_point("first-meta-before-make");
         r = disk->ops->open(disk, meta_names[1], true, META_SIZE, &file);
         if (r < 0)
                 return r;
-        crash_point("first-meta-made");
+        fault_point("first-meta-made");
         r = disk->ops->write(file, w.bytes, w.size, 0);
-        crash_point("first-meta-written");
+        fault_point("first-meta-written");
         disk->ops->close(file);
         return r;
 }
@@ -283,9 +283,9 @@ static int open_meta(RaftLog *log, Error *err) {
 
         meta = log->meta;
         meta.start_number++;
-        crash_point("start-number-before-write");
+        fault_point("start-number-before-write");
         r = meta_write(log, &meta);
-        crash_point("start-number-written");
+        fault_point("start-number-written");
         return r < 0 ? error_set(err, r, "cannot write %s: %s", meta_names[(log->meta_sequence + 1) % 2],
                                  strerror(-r)) :
                        0;

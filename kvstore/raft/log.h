@@ -55,9 +55,9 @@ typedef struct RaftLog RaftLog;
 int raft_log_create(Disk *disk, const RaftLogMeta *meta, uint64_t first_index, const RaftEntry *entries,
                     size_t n, const RaftLogOptions *options, Error *err);
 
-/* Reads the whole folder (blocks: at a start, or off the loop) and raises the start number durably. 'disk' is
- * borrowed until closed. -ENOENT    no log here yet -EUCLEAN   corrupt: 'err' names the file and the offset.
- * This replica must be wiped, and join under a new id. */
+/* Reads the whole folder (blocks: at a start, or off the loop) and raises the start number durably.
+ * 'disk' is borrowed until closed. -ENOENT    no log here yet -EUCLEAN   corrupt: 'err' names the file and
+ * the offset. This replica must be wiped, and join under a new id. */
 int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events,
                   void *userdata, RaftLog **ret, Error *err);
 

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/crash_point.h"
+#include "base/fault_point.h"
 #include "base/parse.h"
 
 enum {
@@ -366,13 +366,13 @@ static int add_file(RaftLogFiles *f, size_t size) {
         if (f->has_spare && file.size == f->file_size) {
                 f->has_spare = false;
                 r = f->disk->ops->rename(f->disk, spare_name, name);
-                crash_point("log-file-renamed");
+                fault_point("log-file-renamed");
                 if (r >= 0)
                         r = f->disk->ops->open(f->disk, name, false, 0, &file.file);
         } else {
-                crash_point("log-file-before-make");
+                fault_point("log-file-before-make");
                 r = f->disk->ops->open(f->disk, name, true, file.size, &file.file);
-                crash_point("log-file-made");
+                fault_point("log-file-made");
         }
         if (r < 0)
                 return r;
@@ -399,7 +399,7 @@ int raft_log_files_make_spare(Disk *disk, uint64_t file_size) {
                 return r;
         }
         file->ops->close(file);
-        crash_point("log-spare-made");
+        fault_point("log-spare-made");
         return 0;
 }
 
@@ -431,11 +431,11 @@ int raft_log_files_flush(RaftLogFiles *f) {
                 return 0;
 
         seal(f);
-        crash_point("log-before-write");
+        fault_point("log-before-write");
         r = file->file->ops->write(file->file, f->buffer.bytes, f->buffer.size, file->used);
         if (r < 0)
                 return r;
-        crash_point("log-written");
+        fault_point("log-written");
 
         file->used += f->buffer.size;
         f->write = next_write(f->write);
@@ -497,7 +497,7 @@ int raft_log_files_truncate(RaftLogFiles *f, uint64_t index) {
         r = put_record(f, RECORD_TRUNCATE, index, 0, NULL, 0);
         if (r < 0)
                 return r;
-        crash_point("log-before-truncate");
+        fault_point("log-before-truncate");
 
         note_index(current(f), index);
         return 0;
@@ -513,9 +513,9 @@ static int remove_oldest(RaftLogFiles *f) {
                 f->items[0].file->ops->close(f->items[0].file);
         f->n--;
         memmove(f->items, f->items + 1, f->n * sizeof(*f->items));
-        crash_point("log-file-before-remove");
+        fault_point("log-file-before-remove");
         r = f->disk->ops->remove(f->disk, name);
-        crash_point("log-file-removed");
+        fault_point("log-file-removed");
         return r;
 }
 
@@ -529,7 +529,7 @@ int raft_log_files_reset(RaftLogFiles *f, uint64_t index) {
                 return r;
 
         current(f)->low = index + 1;
-        crash_point("log-reset-written");
+        fault_point("log-reset-written");
         while (r == 0 && f->n > 1)
                 r = remove_oldest(f);
         return r;
@@ -548,7 +548,7 @@ int raft_log_files_cut(RaftLogFiles *f, uint64_t index) {
         int r;
 
         r = raft_log_files_flush(f);
-        crash_point("log-before-cut");
+        fault_point("log-before-cut");
         while (r == 0 && f->n > 1 && f->items[0].high <= index && begins_behind_oldest(f))
                 r = remove_oldest(f);
         return r;

@@ -6,13 +6,13 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "kvstore/raft/compare.h"
+#include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/transfer.h"
 
 /* -- Opening -- */
 
 void replica_introduce(Replica *p) {
-        PeerHello self;
+        PeerHandshake self;
 
         if (!p->options.peers)
                 return;
@@ -29,15 +29,15 @@ static int open_all(Replica *p, bool join, Error *err) {
         uint64_t applied;
         int r;
 
-        r = folder_open(&p->folder, p->options.tree_path, p->options.machine_id, p->options.boot_id,
-                        p->options.quota, &p->tree, err);
+        r = data_dir_open(&p->folder, p->options.tree_path, p->options.machine_id, p->options.boot_id,
+                          p->options.quota, &p->tree, err);
         if (r == -EUCLEAN && p->folder.rotten && join) /* the others have what this host cannot make again */
-                p->damaged = folder_open_nothing(&p->folder, &p->tree, NULL) >= 0;
+                p->damaged = data_dir_open_nothing(&p->folder, &p->tree, NULL) >= 0;
         if (r < 0)
                 return r;
 
         memcpy(p->folder.hardware_id, p->options.hardware_id, sizeof(p->folder.hardware_id));
-        p->damaged = folder_is_lost(&p->folder, p->reason, sizeof(p->reason)) > 0;
+        p->damaged = data_dir_is_quarantined(&p->folder, p->reason, sizeof(p->reason)) > 0;
         if (p->damaged)
                 return error_set(err, -EUCLEAN, "%s", p->reason);
         r = replica_open_log(p, err);
@@ -78,11 +78,11 @@ static Replica *replica_free(Replica *p) {
         replica_stop_done(p);
         replica_reopening_done(p);
         p->transfers = transfers_free(p->transfers);
-        p->compare = compare_free(p->compare);
+        p->compare = consistency_free(p->compare);
         checkpoint_done(&p->copied);
         closep(&p->drop_fd);
         tree_close(p->tree);
-        folder_done(&p->folder);
+        data_dir_done(&p->folder);
         free(p->held);
         free(p);
         return NULL;
@@ -93,8 +93,8 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
                 PeerFrame type;
                 PeerHandler handler;
         } frames[] = { { PEER_RAFT, replica_on_raft },
-                       { PEER_BULK, replica_on_bulk },
-                       { PEER_BULK_ACK, replica_on_bulk_ack },
+                       { PEER_SNAPSHOT, replica_on_snapshot },
+                       { PEER_SNAPSHOT_ACK, replica_on_snapshot_ack },
                        { PEER_TREE, replica_on_tree } };
         Replica *p = NEW0(Replica, 1);
         int r;
@@ -104,25 +104,25 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->loop = loop;
         p->options = *options;
         p->knows_others = join;
-        p->folder = (Folder) { .fd = -1, .checkpoint = { .fd = -1 } };
+        p->folder = (DataDir) { .fd = -1, .checkpoint = { .fd = -1 } };
         p->copied = p->reopening.copied = (Checkpoint) { .fd = -1 };
         p->drop_fd = -1;
         p->copy_told = true; /* what is there at opening, the core need not hear */
         p->tick = TIMER(replica_on_tick, p);
         replica_stop_init(p);
-        replica_forget_init(p);
+        replica_compaction_init(p);
         p->silence = TIMER(replica_on_silence, p);
-        p->settle = DEFERRED(replica_on_settle, p);
+        p->settle = DEFERRED(replica_on_flush, p);
         p->notice = DEFERRED(replica_on_notice, p);
         p->apply = DEFERRED(replica_on_apply, p);
 
         r = transfers_new(&p->transfers, p);
         if (r >= 0)
-                r = compare_new(&p->compare, p);
+                r = consistency_new(&p->compare, p);
         if (r >= 0)
                 r = open_all(p, join, err);
         if (r < 0 && p->damaged)
-                r = replica_lose(p, err) < 0 ? r : 0;
+                r = replica_quarantine(p, err) < 0 ? r : 0;
         if (r < 0) {
                 raft_log_close(p->log, NULL, NULL);
                 replica_free(p);
@@ -144,13 +144,13 @@ static int drop_log(Replica *p, uint64_t index, Error *err) {
         int r;
 
         if (p->folder.checkpoint.fd < 0 || p->folder.checkpoint.meta.applied < index) {
-                r = folder_copy(&p->folder, p->tree, &c, err);
+                r = data_dir_copy(&p->folder, p->tree, &c, err);
                 if (r == -EUCLEAN)
-                        folder_distrust(&p->folder); /* what is not what was written is made again with the
+                        data_dir_distrust(&p->folder); /* what is not what was written is made again with the
                                                         next attempt */
                 if (r < 0)
                         return r;
-                folder_adopt(&p->folder, &c);
+                data_dir_adopt(&p->folder, &c);
         }
 
         log_info(NO_FIELDS,
@@ -274,7 +274,7 @@ int replica_join(Replica *p, const Identity *identity, Error *err) {
         if (r >= 0)
                 r = replica_start(p, err);
         if (r >= 0 && lost)
-                r = folder_found(
+                r = data_dir_found(
                         &p->folder); /* last: until then a crash finds what is lost, and asks once more */
         if (r < 0 && lost) {
                 replica_lost_again(p);
@@ -298,13 +298,13 @@ static void on_closed(void *userdata) {
 
         p->tree = tree_close(p->tree);
         if (p->started)
-                folder_closed(&p->folder);
+                data_dir_closed(&p->folder);
         replica_free(p);
         closed(closed_userdata);
 }
 
 static void unhandle(Replica *p) {
-        static const PeerFrame frames[] = { PEER_RAFT, PEER_BULK, PEER_BULK_ACK, PEER_TREE };
+        static const PeerFrame frames[] = { PEER_RAFT, PEER_SNAPSHOT, PEER_SNAPSHOT_ACK, PEER_TREE };
 
         for (size_t i = 0; p->options.peers && i < ELEMENTS(frames); i++)
                 peers_handle(p->options.peers, frames[i], NULL, NULL);
@@ -328,7 +328,7 @@ void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata) {
         p->closed_deferred = DEFERRED(on_closed, p);
 
         unhandle(p);
-        folder_cancel(&p->folder);
+        data_dir_cancel(&p->folder);
         timer_stop(&p->silence);
         timer_stop(&p->forget_again);
         timer_stop(&p->tick);

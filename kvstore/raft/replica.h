@@ -8,19 +8,20 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/sizes.h"
 #include "io/disk.h"
 #include "io/loop.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
-#include "kvstore/raft/folder.h"
+#include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
-#include "kvstore/session/peers.h"
-#include "kvstore/traffic.h"
-#include "kvstore/tree.h"
+#include "peers/peers.h"
+#include "kvstore/replication_stats.h"
+#include "kvstore/tree/tree.h"
 
 typedef struct Replica Replica;
 typedef struct Transfers Transfers;
-typedef struct Compare Compare;
+typedef struct ConsistencyCheck ConsistencyCheck;
 
 typedef struct ReplicaEvents {
         /* An entry of commands, inside the transaction of its step; *ret_cost: as kvstore/cost.h counts. A
@@ -45,8 +46,8 @@ typedef struct ReplicaOptions {
         const char *tree_path;
         Disk *log_disk; /* borrowed */
         Peers *peers;   /* borrowed; NULL: alone for ever */
-        char machine_id[33], boot_id[33], hardware_id[33];
-        char address[64];
+        char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE], hardware_id[HARDWARE_ID_SIZE];
+        char address[ADDRESS_SIZE];
         uint64_t quota;
         unsigned election_ms, heartbeat_ms;
         unsigned checkpoint_entries, checkpoint_kept;
@@ -88,7 +89,7 @@ struct Replica {
         Loop *loop;
         ReplicaOptions options;
         bool knows_others; /* by its settings */
-        Folder folder;
+        DataDir folder;
         Tree *tree;
         Tree *shown; /* the one before, while the new one is not as far; NULL: 'tree' is shown */
         uint64_t shown_applied;
@@ -113,9 +114,9 @@ struct Replica {
         bool started;
         bool in_service; /* the first start is over: nothing takes the loop for long any more */
 
-        Timer silence;     /* who has no vote has no election time-out in the engine, and would believe in its
-                              leader for ever */
-        uint64_t heard_ms; /* a leader, last */
+        Timer silence; /* who has no vote has no election time-out in the engine, and would believe in its
+                          leader for ever */
+        uint64_t contact_ms; /* a leader, last */
         bool leader_silent;
 
         struct {
@@ -131,7 +132,7 @@ struct Replica {
         } followers[RAFT_SERVERS_MAX];
         size_t n_followers;
         uint64_t followers_term; /* of our leading, in which they were told */
-        Traffic traffic;
+        ReplicationStats traffic;
 
         int error; /* negative errno: failed, or failing */
         char reason[256];
@@ -164,13 +165,13 @@ struct Replica {
         Timer forget_again;
 
         Transfers *transfers;
-        Compare *compare;
+        ConsistencyCheck *compare;
         bool exchange; /* begins again with the tree that was received: ours differs from the others' */
         Checkpoint *incoming; /* borrowed: what the snapshot message that is being stepped speaks of */
         void *held;           /* a snapshot message that waits for our copy to end */
         size_t held_size;
         uint64_t held_from;
-        char held_address[64];
+        char held_address[ADDRESS_SIZE];
 
         bool closing, restarting;
         unsigned pending; /* log being closed */
@@ -204,10 +205,10 @@ bool replica_is_leader(const Replica *p);  /* by Raft's word, ready or not */
 uint64_t replica_leader(const Replica *p); /* Raft id, 0: unknown */
 uint64_t replica_term(const Replica *p);
 /* Whom the door asks, in which term; also while our replica has failed, and hears a leader. 0: nobody. */
-uint64_t replica_door_leader(const Replica *p);
-uint64_t replica_door_term(const Replica *p);
+uint64_t replica_known_leader(const Replica *p);
+uint64_t replica_known_term(const Replica *p);
 /* The tree that can be read: never older than one that was shown before. */
-Tree *replica_shown(const Replica *p);
+Tree *replica_serving(const Replica *p);
 /* Stops the replica: hands over if it leads, closes log and core, tells 'failed', and tries to come back. The
  * first reason counts. */
 void replica_fail(Replica *p, int error, const char *format, ...) _printf_(3, 4);

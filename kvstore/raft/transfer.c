@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "kvstore/raft/compare.h"
+#include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/replica_internal.h"
 
 enum {
@@ -37,7 +37,7 @@ typedef struct Sending {
         bool whole;   /* the follower has all of it, and looked at it */
         bool again;   /* to one whose tree differs: it takes it by itself, whatever its log holds */
         bool no_room; /* it has none, and that was said */
-        uint64_t heard_ms, message_ms, whole_ms, rewound_ms, retry_ms;
+        uint64_t contact_ms, message_ms, whole_ms, rewound_ms, retry_ms;
 } Sending;
 
 /* From a leader. */
@@ -83,9 +83,9 @@ static void sending_begin(Transfers *t, Sending *s) {
         s->number = 0;
         s->sent = s->acked = 0;
         s->whole = false;
-        s->heard_ms = loop_now_ms(p->loop);
+        s->contact_ms = loop_now_ms(p->loop);
 
-        if (!compare_may_send(p->compare))
+        if (!consistency_may_send(p->compare))
                 return; /* until the others have said whose tree is right */
         if (c->fd < 0 || c->meta.applied < s->index) {
                 replica_checkpoint(p);
@@ -127,7 +127,7 @@ static int send_chunk(Transfers *t, Sending *s) {
         write_u64(&w, s->sent);
         write_u32(&w, crc32c(0, bytes, size));
         write_raw(&w, bytes, size);
-        r = replica_send(t->replica, s->to, PEER_BULK, &w);
+        r = replica_send(t->replica, s->to, PEER_SNAPSHOT, &w);
         if (r < 0)
                 return r;
 
@@ -164,7 +164,7 @@ static bool sending_step(Transfers *t, Sending *s) {
 
         if (!replica_is_leader(p) || replica_term(p) != s->term)
                 return false;
-        if (compare_differs(p->compare) || raft_core_match_index(p->core, s->to, &match) < 0)
+        if (consistency_differs(p->compare) || raft_core_match_index(p->core, s->to, &match) < 0)
                 return false; /* or not a member any more */
         if (s->again ? s->whole : match >= (s->number ? s->checkpoint.meta.applied : s->index))
                 return false;
@@ -173,7 +173,7 @@ static bool sending_step(Transfers *t, Sending *s) {
                 sending_begin(t, s);
         else if (s->number != 0 && s->whole && now >= s->whole_ms + MESSAGE_MAX_MS)
                 sending_begin(t, s);
-        else if (s->number != 0 && !s->whole && now >= s->heard_ms + TRANSFER_SILENCE_MS)
+        else if (s->number != 0 && !s->whole && now >= s->contact_ms + TRANSFER_SILENCE_MS)
                 sending_begin(t, s);
 
         if (s->number == 0)
@@ -241,7 +241,7 @@ void transfers_send_again(Transfers *t, uint64_t to, uint64_t index) {
 }
 
 static void found_rotten(Transfers *t, const Sending *s) {
-        Folder *folder = &t->replica->folder;
+        DataDir *folder = &t->replica->folder;
 
         if (folder->checkpoint.fd < 0 || folder->checkpoint.meta.applied != s->checkpoint.meta.applied)
                 return; /* there is another one already */
@@ -249,7 +249,7 @@ static void found_rotten(Transfers *t, const Sending *s) {
                   "this host's checkpoint of entry %" PRIu64 " is damaged, as replica %" PRIu64
                   " has found: a new one is made",
                   s->checkpoint.meta.applied, s->to);
-        folder_forget_checkpoint(folder);
+        data_dir_forget_checkpoint(folder);
 }
 
 void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
@@ -266,7 +266,7 @@ void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
                 if (!s || s->number != number || offset > s->checkpoint.size)
                         continue;
 
-                s->heard_ms = now;
+                s->contact_ms = now;
                 if (what == ACK_ROTTEN)
                         found_rotten(t, s);
                 if (what == ACK_NO_ROOM && !s->no_room) {
@@ -314,7 +314,7 @@ static void ack(Transfers *t, uint64_t session_number, uint64_t number, uint64_t
         write_u64(&w, number);
         write_u64(&w, offset);
         write_u8(&w, (uint8_t) what);
-        replica_answer(t->replica, session_number, PEER_BULK_ACK, &w);
+        replica_answer(t->replica, session_number, PEER_SNAPSHOT_ACK, &w);
 }
 
 /* Ends the transfer under way and says why, once as long as the reason stays: the leader tries again and
@@ -346,7 +346,7 @@ static void refuse_to_store(Transfers *t, uint64_t session_number, uint64_t numb
 static void finish_run(void *userdata) {
         Transfers *t = userdata;
 
-        t->work_error = folder_incoming_finish(&t->replica->folder, &t->work_result, &t->work_text);
+        t->work_error = data_dir_incoming_finish(&t->replica->folder, &t->work_result, &t->work_text);
 }
 
 static void finish_done(void *userdata) {
@@ -376,8 +376,8 @@ static void finish_done(void *userdata) {
         t->work_result = (Checkpoint) { .fd = -1 };
         r->ready = true;
         ack(t, r->session, r->number, r->offset, ACK_WHOLE);
-        if (compare_differs(t->replica->compare))
-                replica_exchange(t->replica);
+        if (consistency_differs(t->replica->compare))
+                replica_replace_tree(t->replica);
 }
 
 static int finish(Transfers *t) {
@@ -404,8 +404,8 @@ static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t 
         int fd, r;
 
         receiving_end(t);
-        fd = folder_incoming_open(&t->replica->folder);
-        r = fd < 0 ? fd : folder_room(&t->replica->folder, &room, &total);
+        fd = data_dir_incoming_open(&t->replica->folder);
+        r = fd < 0 ? fd : data_dir_room(&t->replica->folder, &room, &total);
         unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room &&
                 room / 2 < size + size / 16;
         if (r >= 0 && (size > room || unfit)) {
@@ -431,7 +431,7 @@ static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t 
         return 0;
 }
 
-bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size) {
+bool transfers_on_snapshot(Transfers *t, PeerSession *session, const void *payload, size_t size) {
         Reader rd = reader_over(payload, size);
         Receiving *r = &t->receiving;
         uint64_t from, term, number, total, offset, by = peer_number(session);
@@ -526,7 +526,7 @@ void transfers_drop(Transfers *t) {
                 }
         timer_stop(&t->timer);
         receiving_end(t);
-        folder_incoming_discard(&t->replica->folder);
+        data_dir_incoming_discard(&t->replica->folder);
 }
 
 bool transfers_busy(const Transfers *t) {

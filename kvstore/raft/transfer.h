@@ -31,7 +31,7 @@ void transfers_send_again(Transfers *t, uint64_t to, uint64_t index);
 void transfers_step(Transfers *t);
 
 /* True if it was a chunk of a leader that is not behind our term. */
-bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size);
+bool transfers_on_snapshot(Transfers *t, PeerSession *session, const void *payload, size_t size);
 void transfers_on_ack(Transfers *t, const void *payload, size_t size);
 
 /* This host could not store the last tree that came. */

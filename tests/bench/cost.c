@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "kvstore/apply.h"
-#include "kvstore/outcomes.h"
+#include "kvstore/apply/apply.h"
+#include "kvstore/apply/outcomes.h"
 #include "tests/lib/scratch.h"
 
 enum { ORIGIN = 7 };

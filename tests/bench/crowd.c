@@ -25,6 +25,7 @@
 #include <time.h>
 
 #include "base/memory.h"
+#include "base/sizes.h"
 #include "base/parse.h"
 
 enum {
@@ -385,7 +386,7 @@ static void crowd_obey(Crowd *crowd, char *line) {
                       { "slowhead", SLOW_HEAD },
                       { "slowbody", SLOW_BODY },
                       { "slowread", SLOW_READ } };
-        char word[16] = "", address[64] = "", path[1024] = "/v2/keys/", verb[8] = "";
+        char word[16] = "", address[ADDRESS_SIZE] = "", path[1024] = "/v2/keys/", verb[8] = "";
         unsigned long long n = 0, seconds = 0;
 
         (void) sscanf(line, "%15s", word);

@@ -10,18 +10,18 @@
 
 #include "base/log.h"
 #include "io/loop_uv.h"
-#include "tests/lib/still.h"
-#include "units/entities.h"
+#include "tests/lib/quiet_peer.h"
+#include "units/api_json.h"
 #include "units/name.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 enum { INPUTS_MAX = 2000 }; /* of one host: what they leave behind is kept small */
 
-static Still *host;
+static QuietPeer *host;
 
 static void host_forget(void) {
-        host = host ? still_free(host) : NULL;
+        host = host ? quiet_peer_free(host) : NULL;
 }
 
 /* No tool is run here. */
@@ -116,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         unsigned status = 0;
         const char *method;
         uint64_t before;
-        ApiDoor door;
+        ApiListener door;
 
         newline = size > 1 ? memchr(bytes + 1, '\n', size - 1) : NULL;
         if (!newline || newline == bytes + 1 || newline - bytes > 4000)
@@ -130,7 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                         (void) atexit(host_forget);
                 told = true;
                 log_set_max_priority(LOG_EMERG);
-                host = still_new(false);
+                host = quiet_peer_new(false);
         }
 
         method = methods[bytes[0] & 7];
@@ -151,9 +151,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         text_append_bytes(&request, body, body_size);
         assert(request.error == 0);
 
-        still_run(host);
+        quiet_peer_run(host);
         before = kv_index(host->store);
-        answer = still_ask(host, door, request.chars, request.size);
+        answer = quiet_peer_ask(host, door, request.chars, request.size);
         if (answer->size > 0)
                 assert(sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1 && status >= 200 &&
                        status < 600);
@@ -165,6 +165,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         }
         if (streq(method, "PATCH") && status == 204)
                 patch_has_taken(body, body_size);
-        still_leave(host);
+        quiet_peer_leave(host);
         return 0;
 }

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <assert.h>
 
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 #include "tests/lib/scratch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

@@ -59,10 +59,11 @@ int __wrap_usleep(useconds_t us) {
 }
 
 /* No tool is run here: diff, say. */
-int __wrap_child_run(const char *const *command, const char *const environment[],
-                     uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata, int *ret_signal);
-int __wrap_child_run(const char *const *command, const char *const environment[],
-                     uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata, int *ret_signal) {
+int __wrap_subprocess_run(const char *const *command, const char *const environment[],
+                          uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata, int *ret_signal);
+int __wrap_subprocess_run(const char *const *command, const char *const environment[],
+                          uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata,
+                          int *ret_signal) {
         puts(command[0]);
         return EXIT_FAILED;
 }
@@ -228,10 +229,10 @@ CURLMcode curl_multi_poll(CURLM *multi, struct curl_waitfd *fds, unsigned n, int
 
 /* -- What it reads -- */
 
-typedef enum Reads { STDIN, FILE_HERE, FOLDER } Reads;
+typedef enum ReadIndex { STDIN, FILE_HERE, FOLDER } ReadIndex;
 
 static const struct {
-        Reads reads;
+        ReadIndex reads;
         bool raw; /* prints what units, journals and keys say as it is */
         const char *arguments[ARGUMENTS_MAX];
 } commands[] = {

@@ -4,7 +4,7 @@
 
 #include "kvstore/command.h"
 #include "kvstore/events.h"
-#include "kvstore/results.h"
+#include "kvstore/apply/dedup.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -54,7 +54,7 @@ static void read_answer(const void *bytes, size_t size) {
 
         for (size_t i = 0; i < ELEMENTS(commands); i++) {
                 _cleanup_arena_ Arena arena = {};
-                KeptResult kept = { .entry = 1, .term = 1, .now_ms = 1, .bytes = { bytes, size } };
+                CachedResult kept = { .entry = 1, .term = 1, .now_ms = 1, .bytes = { bytes, size } };
                 KvResult result;
 
                 if (result_decode(&kept, NULL, &commands[i], &arena, &result) < 0)

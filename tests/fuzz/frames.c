@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "io/loop_uv.h"
 #include "kvstore/raft/message.h"
-#include "tests/lib/still.h"
+#include "tests/lib/quiet_peer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -47,16 +47,16 @@ static const struct {
         PeerFrame type;
         bool has_head;
 } types[] = {
-        { PEER_PROPOSE, true },     { PEER_PROPOSE_LATER, true }, { PEER_PROPOSED, true },
-        { PEER_TERM_CHECK, true },  { PEER_TERM_CHECKED, true },  { PEER_BULK, true },
-        { PEER_BULK_ACK, false },   { PEER_TREE, true },          { PEER_JOIN, false },
-        { PEER_JOINED, false },     { PEER_BEAT, false },         { PEER_CALL, false },
-        { PEER_CALL_CHUNK, false }, { PEER_CALL_END, false },     { PEER_CALL_CANCEL, false },
-        { PEER_RAFT, true },        { PEER_CALL_CREDIT, false },
+        { PEER_PROPOSE, true },       { PEER_PROPOSE_LATER, true }, { PEER_PROPOSED, true },
+        { PEER_TERM_CHECK, true },    { PEER_TERM_CHECKED, true },  { PEER_SNAPSHOT, true },
+        { PEER_SNAPSHOT_ACK, false }, { PEER_TREE, true },          { PEER_JOIN, false },
+        { PEER_JOINED, false },       { PEER_HEARTBEAT, false },    { PEER_CALL, false },
+        { PEER_CALL_CHUNK, false },   { PEER_CALL_END, false },     { PEER_CALL_CANCEL, false },
+        { PEER_RAFT, true },          { PEER_CALL_CREDIT, false },
 };
 
 typedef struct Fuzz {
-        Still *host;
+        QuietPeer *host;
         uint64_t id, origin; /* of the host: its replica's, and what it numbers its proposals by */
         uint64_t guard;      /* index of the key that nobody changes */
         unsigned n_inputs;
@@ -66,7 +66,7 @@ typedef struct Fuzz {
 static Fuzz alone;
 
 static void alone_forget(void) {
-        alone.host = alone.host ? still_free(alone.host) : NULL;
+        alone.host = alone.host ? quiet_peer_free(alone.host) : NULL;
 }
 
 /* -- What it says -- */
@@ -121,10 +121,10 @@ static void look_at_joined(Reader *r) {
         assert(refused || (cluster != 0 && id != 0));
 }
 
-static void look_at(Fuzz *f, StillWire *wire) {
+static void look_at(Fuzz *f, QuietPeerWire *wire) {
         Frame frame;
 
-        while (still_hear(wire, &frame)) {
+        while (quiet_peer_hear(wire, &frame)) {
                 Reader r = reader_over(frame.payload, frame.size);
 
                 if (frame.type == PEER_PROPOSED)
@@ -135,7 +135,7 @@ static void look_at(Fuzz *f, StillWire *wire) {
                         read_head(&r, f);
                         (void) read_raw(&r, 25);
                         assert(reader_end(&r) == 0);
-                } else if (frame.type == PEER_BULK_ACK) {
+                } else if (frame.type == PEER_SNAPSHOT_ACK) {
                         (void) read_raw(&r, 17);
                         assert(reader_end(&r) == 0);
                 } else if (frame.type == PEER_PROPOSE) {
@@ -171,7 +171,7 @@ static bool say(Fuzz *f, PeerFrame type, bool has_head, const void *payload, siz
         }
         write_raw(&w, payload, size);
         assert(w.error == 0);
-        return still_say(f->host, type, w.bytes, w.size);
+        return quiet_peer_say(f->host, type, w.bytes, w.size);
 }
 
 static void on_nothing(void *userdata, const KvResult *result) {
@@ -199,7 +199,7 @@ static void say_all(Fuzz *f, Reader *script) {
                 look_at(f, &f->host->asking);
                 look_at(f, &f->host->asked);
         }
-        still_pass(f->host, 700);
+        quiet_peer_pass(f->host, 700);
         look_at(f, &f->host->asking);
         look_at(f, &f->host->asked);
 }
@@ -241,18 +241,18 @@ static void alone_open(void) {
                 (void) atexit(alone_forget);
         told = true;
         alone_forget();
-        alone = (Fuzz) { .host = still_new(false), .id = ID_LEADER, .origin = 1 };
+        alone = (Fuzz) { .host = quiet_peer_new(false), .id = ID_LEADER, .origin = 1 };
         assert(kv_propose(alone.host->store, &guard, guard_on_done, NULL, &number) == 0);
-        still_run(alone.host);
+        quiet_peer_run(alone.host);
         assert(alone.guard > 0);
 }
 
 static void tell_the_leader(Reader *script) {
         if (!alone.host || alone.n_inputs++ >= INPUTS_MAX)
                 alone_open();
-        if (!(alone.host->asking.open && alone.host->asked.open) && !still_meet(alone.host)) {
+        if (!(alone.host->asking.open && alone.host->asked.open) && !quiet_peer_meet(alone.host)) {
                 alone_open();
-                assert(still_meet(alone.host));
+                assert(quiet_peer_meet(alone.host));
         }
         say_all(&alone, script);
         assert(leads());
@@ -282,20 +282,20 @@ static void say_that_we_lead(Fuzz *f) {
 
 static void tell_a_follower(Reader *script) {
         KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
-        Fuzz f = { .host = still_new(true), .id = ID_FOLLOWER, .origin = 1 };
+        Fuzz f = { .host = quiet_peer_new(true), .id = ID_FOLLOWER, .origin = 1 };
         unsigned n_asked = 0;
         uint64_t number;
 
-        assert(still_meet(f.host));
+        assert(quiet_peer_meet(f.host));
         say_joined(&f);
         if (f.host->asking.open && !f.host->asking.closing)
                 say_that_we_lead(&f);
         for (unsigned i = 0; i < 3; i++)
                 n_asked += kv_propose(f.host->store, &cmd, on_nothing, &n_asked, &number) == 0;
-        still_pass(f.host, 150);
+        quiet_peer_pass(f.host, 150);
         look_at(&f, &f.host->asked);
         say_all(&f, script);
-        still_free(f.host);
+        quiet_peer_free(f.host);
         assert(n_asked == 0); /* who asks is answered once, also at the end */
 }
 

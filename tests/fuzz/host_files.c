@@ -1,7 +1,7 @@
 /* Any bytes as a small file of this host's state: the agent's notes, the identity of the store, a marker of
- * trust, the directory's record, the floor, the marker of a lost log. Notes are taken, and written are taken
- * again, or they are moved aside; nothing else stops a start. What is read is written as what is read again.
- * The first byte says which file. */
+ * trust, the directory's record, the floor, the marker of a lost log. Notes are taken, and
+ * written are taken again, or they are moved aside; nothing else stops a start. What is read is written as
+ * what is read again. The first byte says which file. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,10 +9,10 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "fleetd/agent/notes.h"
-#include "fleetd/directory/record.h"
-#include "kvstore/floor.h"
-#include "kvstore/raft/folder.h"
+#include "fleetd/agent/records.h"
+#include "fleetd/directory/seen_files.h"
+#include "kvstore/read_bound.h"
+#include "kvstore/tree/data_dir.h"
 #include "tests/lib/scratch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -35,34 +35,34 @@ static void put(const char *name, const uint8_t *bytes, size_t size) {
 static void notes(const uint8_t *bytes, size_t size) {
         uint64_t lineage, floor;
         unsigned count;
-        Notes n;
+        AssignmentRecords n;
 
         put("assignment", bytes, size);
-        assert(notes_open(&n, scratch, NULL) == 0);
+        assert(records_open(&n, scratch, NULL) == 0);
         lineage = n.lineage;
         floor = n.floor;
         count = HASH_COUNT(n.table);
-        for (const Note *note = n.table; note; note = note->hh.next)
-                assert(note->unit && (note->kind == ORDER_RUN || note->kind == ORDER_LOAD) &&
+        for (const AssignmentRecord *note = n.table; note; note = note->hh.next)
+                assert(note->unit && (note->kind == ASSIGNMENT_RUN || note->kind == ASSIGNMENT_LOAD) &&
                        note->index <= n.floor);
         n.dirty = true;
-        assert(notes_save(&n) == 0);
-        notes_close(&n);
+        assert(records_save(&n) == 0);
+        records_close(&n);
 
-        assert(notes_open(&n, scratch, NULL) == 0);
+        assert(records_open(&n, scratch, NULL) == 0);
         assert(n.lineage == lineage && n.floor == floor && HASH_COUNT(n.table) == count);
-        notes_close(&n);
+        records_close(&n);
 }
 
 static void identity(const uint8_t *bytes, size_t size) {
-        Folder folder = { .fd = dir_fd };
+        DataDir folder = { .fd = dir_fd };
         uint64_t cluster, lineage, again[2];
 
         put("identity", bytes, size);
-        if (folder_read_identity(&folder, &cluster, &lineage) < 0)
+        if (data_dir_read_identity(&folder, &cluster, &lineage) < 0)
                 return;
-        assert(folder_write_identity(&folder, cluster, lineage) == 0);
-        assert(folder_read_identity(&folder, &again[0], &again[1]) == 0 && again[0] == cluster &&
+        assert(data_dir_write_identity(&folder, cluster, lineage) == 0);
+        assert(data_dir_read_identity(&folder, &again[0], &again[1]) == 0 && again[0] == cluster &&
                again[1] == lineage);
 }
 
@@ -70,84 +70,85 @@ static void identity(const uint8_t *bytes, size_t size) {
 static void trusted(const uint8_t *bytes, size_t size) {
         static unsigned turn;
         Tree *tree = NULL;
-        Folder folder;
+        DataDir folder;
         int r;
 
         put("trusted", bytes, size);
         if (turn++ % 20 != 0)
                 return; /* making a tree takes a thousand times as long as reading a marker */
-        r = folder_open(&folder, scratch, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                        "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 0, &tree, NULL);
+        r = data_dir_open(&folder, scratch, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                          "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 0, &tree, NULL);
         assert(r == 0);
         tree_close(tree);
-        folder_done(&folder);
+        data_dir_done(&folder);
 }
 
 static void directory(const uint8_t *bytes, size_t size) {
-        DirectoryRecord *table = NULL, *again = NULL;
+        SeenFiles *table = NULL, *again = NULL;
         uint64_t device = 1, inode = 2, same[2];
         _cleanup_text_ Text t = {};
 
-        if (directory_record_read((const char *) bytes, size, &device, &inode, &table) < 0) {
+        if (seen_files_read((const char *) bytes, size, &device, &inode, &table) < 0) {
                 assert(device == 1 && inode == 2 && !table); /* nothing is half believed */
                 return;
         }
-        directory_record_write(&t, device, inode, table);
-        assert(t.error == 0 && directory_record_read(t.chars, t.size, &same[0], &same[1], &again) == 0);
+        seen_files_write(&t, device, inode, table);
+        assert(t.error == 0 && seen_files_read(t.chars, t.size, &same[0], &same[1], &again) == 0);
         assert(same[0] == device && same[1] == inode && HASH_COUNT(again) == HASH_COUNT(table));
-        for (const DirectoryRecord *r = table; r; r = r->hh.next)
-                assert(!directory_record_add(&again, r->name));
-        directory_record_clear(&table);
-        directory_record_clear(&again);
+        for (const SeenFiles *r = table; r; r = r->hh.next)
+                assert(!seen_files_add(&again, r->name));
+        seen_files_clear(&table);
+        seen_files_clear(&again);
 }
 
 /* A floor that can be read bounds what is shown; one that cannot lets nothing be shown that a majority has
  * not vouched for. */
-static void floor_file(const uint8_t *bytes, size_t size) {
+static void read_bound_file(const uint8_t *bytes, size_t size) {
         uint64_t lineage, bound;
         Error err = {};
-        Floor f;
+        ReadBound f;
 
         put("floor", bytes, size);
-        assert(floor_open(&f, scratch, &err) == 0);
+        assert(read_bound_open(&f, scratch, &err) == 0);
         lineage = f.lineage;
         bound = f.bound;
         if (!f.unknown && lineage > 0) {
-                assert(floor_begin(&f, lineage, bound, false) == 0);
+                assert(read_bound_begin(&f, lineage, bound, false) == 0);
                 if (bound > 0) {
-                        assert(floor_begin(&f, lineage, bound - 1, false) == 0);
-                        assert(!floor_allows(&f, bound - 1));
+                        assert(read_bound_begin(&f, lineage, bound - 1, false) == 0);
+                        assert(!read_bound_allows(&f, bound - 1));
                 }
         } else if (f.unknown) {
-                assert(floor_begin(&f, 7, 1000, false) == 0);
-                assert(!floor_allows(&f, 1000));
+                assert(read_bound_begin(&f, 7, 1000, false) == 0);
+                assert(!read_bound_allows(&f, 1000));
         }
-        floor_done(&f);
+        read_bound_done(&f);
         if (lineage == 0 || bound == 0)
                 return;
-        assert(floor_open(&f, scratch, &err) == 0);
+        assert(read_bound_open(&f, scratch, &err) == 0);
         assert(f.unknown || (f.lineage == lineage && f.bound >= bound));
-        floor_done(&f);
+        read_bound_done(&f);
 }
 
 static void lost(const uint8_t *bytes, size_t size) {
-        Folder folder = { .fd = dir_fd };
+        DataDir folder = { .fd = dir_fd };
         char reason[256];
         int r;
 
         put("lost", bytes, size);
-        r = folder_is_lost(&folder, reason, sizeof(reason));
+        r = data_dir_is_quarantined(&folder, reason, sizeof(reason));
         assert(r != 0); /* whatever it says: it is there */
         assert(unlinkat(dir_fd, "lost", 0) == 0);
         if (r > 0)
                 for (const char *p = reason; *p; p++)
                         assert((unsigned char) *p >= ' ' && *p != 0x7f); /* it is shown */
-        assert(folder_is_lost(&folder, reason, sizeof(reason)) == 0);
+        assert(data_dir_is_quarantined(&folder, reason, sizeof(reason)) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static void (*const files[])(const uint8_t *bytes, size_t size) = { notes,     identity,   trusted,
-                                                                            directory, floor_file, lost };
+        static void (*const files[])(const uint8_t *bytes, size_t size) = { notes,           identity,
+                                                                            trusted,         directory,
+                                                                            read_bound_file, lost };
 
         if (!scratch) {
                 scratch = scratch_new();

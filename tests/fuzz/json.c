@@ -3,8 +3,8 @@
 #include <assert.h>
 #include <stdint.h>
 
-#include "units/entities.h"
-#include "units/records.h"
+#include "units/api_json.h"
+#include "units/stored_json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -14,36 +14,36 @@ static void read_records(const char *json, size_t size) {
         _cleanup_unit_state_ UnitState state = {};
         _cleanup_machine_ Machine machine = {}, same_machine = {};
         _cleanup_unit_ Unit *unit = NULL;
-        _cleanup_order_ Order order = {}, same_order = {};
+        _cleanup_assignment_ Assignment order = {}, same_order = {};
         _cleanup_problem_ Problem problem = {}, same_problem = {};
         _cleanup_text_ Text t = {};
         PresenceRecord presence;
         Error err = {};
         int r;
 
-        (void) unit_record_read("a.service", json, size, &unit, &err);
-        (void) presence_record_read(json, size, &presence, &err);
-        (void) state_record_read(json, size, &state, &err);
+        (void) stored_unit_read("a.service", json, size, &unit, &err);
+        (void) stored_presence_read(json, size, &presence, &err);
+        (void) stored_state_read(json, size, &state, &err);
 
-        if (facts_record_read(id, json, size, &machine, &err) == 0) {
-                facts_record_write(&t, &machine);
-                r = facts_record_read(id, t.chars, t.size, &same_machine, &err);
+        if (stored_facts_read(id, json, size, &machine, &err) == 0) {
+                stored_facts_write(&t, &machine);
+                r = stored_facts_read(id, t.chars, t.size, &same_machine, &err);
                 assert(r == 0);
                 assert(machine_equal(&machine, &same_machine));
         }
 
         text_clear(&t);
-        if (order_record_read(json, size, &order, &err) == 0) {
-                order_record_write(&t, &order);
-                r = order_record_read(t.chars, t.size, &same_order, &err);
+        if (stored_assignment_read(json, size, &order, &err) == 0) {
+                stored_assignment_write(&t, &order);
+                r = stored_assignment_read(t.chars, t.size, &same_order, &err);
                 assert(r == 0);
                 assert(order.kind == same_order.kind && order.unit_index == same_order.unit_index);
         }
 
         text_clear(&t);
-        if (problem_record_read(json, size, &problem, &err) == 0) {
-                problem_record_write(&t, &problem);
-                r = problem_record_read(t.chars, t.size, &same_problem, &err);
+        if (stored_problem_read(json, size, &problem, &err) == 0) {
+                stored_problem_write(&t, &problem);
+                r = stored_problem_read(t.chars, t.size, &same_problem, &err);
                 assert(r == 0);
                 assert(problem.kind == same_problem.kind && problem.confirmed == same_problem.confirmed);
         }

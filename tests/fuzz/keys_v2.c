@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "tests/lib/still.h"
+#include "tests/lib/quiet_peer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 /* One host for all inputs; it lives as long as the program. */
 typedef struct Fuzz {
-        Still *host;
+        QuietPeer *host;
         uint64_t guard;
         Watch *watch;
         uint64_t n_expired; /* what time did, nobody's request */
@@ -47,19 +47,19 @@ static void guard_put(void) {
         uint64_t number;
 
         assert(kv_propose(fuzz.host->store, &guard, guard_on_done, &fuzz, &number) == 0);
-        still_run(fuzz.host);
+        quiet_peer_run(fuzz.host);
         assert(fuzz.guard > 0);
 }
 
 static void host_forget(void) {
         fuzz.watch = watch_close(fuzz.watch);
-        still_free(fuzz.host);
+        quiet_peer_free(fuzz.host);
 }
 
 static void host_open(void) {
         int r;
 
-        fuzz.host = still_new(false);
+        fuzz.host = quiet_peer_new(false);
         (void) atexit(host_forget);
         guard_put();
         r = hub_watch(kv_hub(fuzz.host->store),
@@ -99,7 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         unsigned status = 0;
         const char *method;
         size_t target_size, form_size;
-        ApiDoor door;
+        ApiListener door;
         bool writes;
 
         if (size < 2 || size > 8000) /* the request line has its own limit, and its own fuzzer */
@@ -126,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         before = kv_index(fuzz.host->store);
         expired = fuzz.n_expired;
-        answer = still_ask(fuzz.host, door, request.chars, request.size);
+        answer = quiet_peer_ask(fuzz.host, door, request.chars, request.size);
         acted = kv_index(fuzz.host->store) - before - (fuzz.n_expired - expired);
 
         assert(answer->size > 0 && sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1);
@@ -135,7 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 assert((acted == 1) == (status == 200 || status == 201));
         if (door == API_LOOPBACK)
                 guard_is_safe();
-        still_leave(fuzz.host);
+        quiet_peer_leave(fuzz.host);
         assert(answer->error == 0);
         if (door == API_SOCKET)
                 guard_put(); /* whoever may, may; then it is as before */

@@ -37,12 +37,12 @@ static void check_plan(const Cluster *c) {
         r = engine_plan(c, NULL, 0, 30000, &again);
         assert(r == 0 && plan.n == again.n);
         for (size_t i = 0; i < plan.n; i++) {
-                const OrderChange *o = &plan.changes[i];
+                const AssignmentChange *o = &plan.changes[i];
                 const ClusterMachine *m = cluster_machine(c, o->machine);
 
                 assert(m && (o->reason[0] || o->remove));
                 assert(streq(o->unit, again.changes[i].unit) && streq(o->machine, again.changes[i].machine));
-                if (!o->remove && o->order != ORDER_STOP)
+                if (!o->remove && o->kind != ASSIGNMENT_STOP)
                         assert(cluster_unit(c, o->unit));
         }
         engine_plan_done(&plan);

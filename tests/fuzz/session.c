@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "base/log.h"
-#include "kvstore/session/session.h"
+#include "peers/session.h"
 
 enum { STREAMS = 4, STEPS_MAX = 4096 };
 
@@ -175,7 +175,7 @@ static void wire_bring(Wire *wire, const void *bytes, size_t size) {
         wire->brought += size;
         wire->base.events->on_read(wire->base.userdata, bytes, size);
         assert(s->state == SESSION_ENDED || s->capacity <= 2 * wire->brought + 16);
-        assert(s->state != SESSION_GREETING || s->n_bytes < FRAME_HEAD + FRAME_HELLO_MAX);
+        assert(s->state != SESSION_HANDSHAKE || s->n_bytes < FRAME_HEAD + FRAME_HANDSHAKE_MAX);
 }
 
 /* -- Network -- */
@@ -225,19 +225,19 @@ static const NetworkOps network_ops = {
 
 /* -- Those above -- */
 
-static PeerHello hello_of(uint8_t which) {
-        PeerHello hello = { .cluster_id = which & 0x40 ? 2 : 1,
-                            .lineage = which & 0x20 ? 2 : 1,
-                            .nonce = which & 3,
-                            .start_number = 1,
-                            .raft_id = which & 4 ? 7 : 0 };
+static PeerHandshake hello_of(uint8_t which) {
+        PeerHandshake hello = { .cluster_id = which & 0x40 ? 2 : 1,
+                                .lineage = which & 0x20 ? 2 : 1,
+                                .nonce = which & 3,
+                                .start_number = 1,
+                                .raft_id = which & 4 ? 7 : 0 };
 
         memset(hello.machine_id, "abc"[(which >> 3) % 3], 32);
         memset(hello.boot_id, '1', 32);
         return hello;
 }
 
-static int admit(void *userdata, const PeerHello *hello, Error *err) {
+static int admit(void *userdata, const PeerHandshake *hello, Error *err) {
         return hello->start_number == 13 ? -EPERM : 0;
 }
 
@@ -273,11 +273,11 @@ static void on_end(void *userdata, PeerSession *s) {
 
 static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
         World *w = userdata;
-        bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_BULK_ACK ||
+        bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_SNAPSHOT_ACK ||
                       type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END;
 
         assert(peers_session(w->peers, peer_number(s)) == s);
-        assert(type == PEER_BEAT || answer == peer_is_dialed(s));
+        assert(type == PEER_HEARTBEAT || answer == peer_is_dialed(s));
         assert(size <= PEER_FRAME_MAX);
         if (type == PEER_PROPOSE)
                 (void) peer_reply(s, PEER_PROPOSED, payload, size);
@@ -345,7 +345,7 @@ static void step(World *w, Reader *script) {
         unsigned what = read_u8(script) % _STEPS, n = read_u8(script) % STREAMS;
         Wire *wire = &w->wires[n];
         const void *payload;
-        PeerHello hello;
+        PeerHandshake hello;
         size_t size;
         uint8_t arg;
 
@@ -359,8 +359,8 @@ static void step(World *w, Reader *script) {
                 _cleanup_writer_ Writer bytes = {};
 
                 hello = hello_of(read_u8(script));
-                hello_write(&bytes, &hello);
-                say(wire, PEER_HELLO, bytes.bytes, bytes.size);
+                handshake_write(&bytes, &hello);
+                say(wire, PEER_HANDSHAKE, bytes.bytes, bytes.size);
                 break;
         }
         case SAY_FRAME:

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "kvstore/events.h"
-#include "kvstore/tree_format.h"
+#include "kvstore/tree/format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

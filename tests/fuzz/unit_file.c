@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdint.h>
 
-#include "units/records.h"
+#include "units/stored_json.h"
 #include "units/unit.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -38,9 +38,9 @@ static void write_and_read(const Unit *unit) {
         _cleanup_text_ Text t = {};
         int r;
 
-        unit_record_write(&t, unit);
+        stored_unit_write(&t, unit);
         assert(t.size <= RECORD_SIZE_MAX);
-        r = unit_record_read(unit->name, t.chars, t.size, &again, NULL);
+        r = stored_unit_read(unit->name, t.chars, t.size, &again, NULL);
         assert(r == 0);
         assert(streq(unit->text, again->text));
         assert(unit_equal(unit, again));

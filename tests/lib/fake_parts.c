@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "kvstore/apply.h"
-#include "kvstore/raft/compare.h"
+#include "kvstore/apply/apply.h"
+#include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/transfer.h"
 
@@ -573,13 +573,13 @@ WRAP(int, raft_log_cut, (RaftLog * log, uint64_t index)) {
 /* -- What bootstrap.c does -- */
 
 WRAP(int, bootstrap_found,
-     (Folder * folder, Disk *d, Random *random, const char *address, uint64_t size, Error *err)) {
+     (DataDir * folder, Disk *d, Random *random, const char *address, uint64_t size, Error *err)) {
         say("found %s %" PRIu64, address, size);
         assert_ptr_equal(d, &disk);
         return result_said("bootstrap_found", err);
 }
 
-WRAP(int, bootstrap_join, (Folder * folder, Disk *d, const Identity *identity, uint64_t size, Error *err)) {
+WRAP(int, bootstrap_join, (DataDir * folder, Disk *d, const Identity *identity, uint64_t size, Error *err)) {
         say("join as %" PRIu64 " of %" PRIu64 " %" PRIu64, identity->raft_id, identity->cluster_id, size);
         assert_ptr_equal(d, &disk);
         return result_said("bootstrap_join", err);
@@ -591,7 +591,7 @@ WRAP(int, bootstrap_set_aside, (Disk * d, Error *err)) {
         return result_said("bootstrap_set_aside", err);
 }
 
-WRAP(int, bootstrap_check, (const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err)) {
+WRAP(int, bootstrap_check, (const DataDir *folder, const RaftLogMeta *meta, Identity *ret, Error *err)) {
         int r = result_said("bootstrap_check", err);
 
         if (r >= 0)
@@ -616,10 +616,10 @@ static Tree *new_tree(void) {
         return (Tree *) &tree_at[++parts.n_trees];
 }
 
-WRAP(int, folder_open,
-     (Folder * f, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret,
+WRAP(int, data_dir_open,
+     (DataDir * f, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret,
       Error *err)) {
-        int r = result_said("folder_open", err);
+        int r = result_said("data_dir_open", err);
 
         say("folder open %s %s %s %" PRIu64, path, machine_id, boot_id, quota);
         f->path = (char *) path;
@@ -629,8 +629,8 @@ WRAP(int, folder_open,
         return r;
 }
 
-WRAP(int, folder_open_nothing, (const Folder *f, Tree **ret, Error *err)) {
-        int r = result_said("folder_open_nothing", err);
+WRAP(int, data_dir_open_nothing, (const DataDir *f, Tree **ret, Error *err)) {
+        int r = result_said("data_dir_open_nothing", err);
 
         say("folder open nothing");
         if (r >= 0)
@@ -638,13 +638,13 @@ WRAP(int, folder_open_nothing, (const Folder *f, Tree **ret, Error *err)) {
         return r;
 }
 
-WRAP(void, folder_done, (Folder * f)) {
+WRAP(void, data_dir_done, (DataDir * f)) {
         say("folder done");
         checkpoint_done(&f->checkpoint);
 }
 
-WRAP(int, folder_rebuild, (const Folder *f, Tree **ret, bool *ret_rotten, Error *err)) {
-        int r = result_said("folder_rebuild", err);
+WRAP(int, data_dir_rebuild, (const DataDir *f, Tree **ret, bool *ret_rotten, Error *err)) {
+        int r = result_said("data_dir_rebuild", err);
 
         say("folder rebuild");
         *ret_rotten = parts.rotten;
@@ -653,34 +653,34 @@ WRAP(int, folder_rebuild, (const Folder *f, Tree **ret, bool *ret_rotten, Error 
         return r;
 }
 
-WRAP(void, folder_rebuilt, (Folder * f)) {
+WRAP(void, data_dir_rebuilt, (DataDir * f)) {
         say("folder rebuilt");
         f->distrusted = false;
 }
 
-WRAP(int, folder_room, (const Folder *f, uint64_t *ret_free, uint64_t *ret_total)) {
+WRAP(int, data_dir_room, (const DataDir *f, uint64_t *ret_free, uint64_t *ret_total)) {
         *ret_free = parts.room[1];
         *ret_total = parts.total[1];
-        return result("folder_room");
+        return result("data_dir_room");
 }
 
-WRAP(void, folder_closed, (Folder * f)) {
+WRAP(void, data_dir_closed, (DataDir * f)) {
         say("folder closed");
 }
 
-WRAP(void, folder_distrust, (Folder * f)) {
+WRAP(void, data_dir_distrust, (DataDir * f)) {
         say("folder distrust");
         f->distrusted = true;
 }
 
-WRAP(int, folder_read_identity, (const Folder *f, uint64_t *ret_cluster_id, uint64_t *ret_lineage)) {
+WRAP(int, data_dir_read_identity, (const DataDir *f, uint64_t *ret_cluster_id, uint64_t *ret_lineage)) {
         *ret_cluster_id = 70;
         *ret_lineage = 71;
-        return result("folder_read_identity");
+        return result("data_dir_read_identity");
 }
 
-WRAP(int, folder_copy, (const Folder *f, Tree *tree, Checkpoint *ret, Error *err)) {
-        int r = result_said("folder_copy", err);
+WRAP(int, data_dir_copy, (const DataDir *f, Tree *tree, Checkpoint *ret, Error *err)) {
+        int r = result_said("data_dir_copy", err);
 
         say("folder copy of tree %d", number_of(tree));
         if (r >= 0) {
@@ -694,29 +694,29 @@ WRAP(int, folder_copy, (const Folder *f, Tree *tree, Checkpoint *ret, Error *err
         return r;
 }
 
-WRAP(int, folder_probe, (const Folder *f, Tree *tree, Error *err)) {
+WRAP(int, data_dir_probe, (const DataDir *f, Tree *tree, Error *err)) {
         say("folder probe of tree %d", number_of(tree));
-        return result_said("folder_probe", err);
+        return result_said("data_dir_probe", err);
 }
 
-WRAP(void, folder_adopt, (Folder * f, Checkpoint *c)) {
+WRAP(void, data_dir_adopt, (DataDir * f, Checkpoint *c)) {
         say("folder adopt %" PRIu64, c->meta.applied);
         checkpoint_done(&f->checkpoint);
         f->checkpoint = *c;
         *c = (Checkpoint) { .fd = -1 };
 }
 
-WRAP(void, folder_forget_checkpoint, (Folder * f)) {
+WRAP(void, data_dir_forget_checkpoint, (DataDir * f)) {
         say("folder forget checkpoint");
         checkpoint_done(&f->checkpoint);
 }
 
-WRAP(void, folder_cancel, (Folder * f)) {
+WRAP(void, data_dir_cancel, (DataDir * f)) {
         say("folder cancel");
 }
 
-WRAP(int, folder_install, (Folder * f, Checkpoint *incoming, bool replace, Tree **ret, Error *err)) {
-        int r = result_said("folder_install", err);
+WRAP(int, data_dir_install, (DataDir * f, Checkpoint *incoming, bool replace, Tree **ret, Error *err)) {
+        int r = result_said("data_dir_install", err);
 
         say("folder install %" PRIu64 "%s", incoming->meta.applied, replace ? ", replace" : "");
         if (r < 0)
@@ -727,21 +727,21 @@ WRAP(int, folder_install, (Folder * f, Checkpoint *incoming, bool replace, Tree 
         return r;
 }
 
-WRAP(int, folder_lose, (const Folder *f, const char *reason)) {
+WRAP(int, data_dir_quarantine, (const DataDir *f, const char *reason)) {
         say("folder lose: %s", reason);
-        return result("folder_lose");
+        return result("data_dir_quarantine");
 }
 
-WRAP(int, folder_is_lost, (const Folder *f, char *ret, size_t size)) {
-        int r = result("folder_is_lost");
+WRAP(int, data_dir_is_quarantined, (const DataDir *f, char *ret, size_t size)) {
+        int r = result("data_dir_is_quarantined");
 
         if (r > 0)
                 snprintf(ret, size, "it was lost");
         return r;
 }
 
-WRAP(int, folder_set_aside, (Folder * f, Tree **ret, Error *err)) {
-        int r = result_said("folder_set_aside", err);
+WRAP(int, data_dir_set_aside, (DataDir * f, Tree **ret, Error *err)) {
+        int r = result_said("data_dir_set_aside", err);
 
         say("folder set aside");
         if (r >= 0)
@@ -749,9 +749,9 @@ WRAP(int, folder_set_aside, (Folder * f, Tree **ret, Error *err)) {
         return r;
 }
 
-WRAP(int, folder_found, (const Folder *f)) {
+WRAP(int, data_dir_found, (const DataDir *f)) {
         say("folder found");
-        return result("folder_found");
+        return result("data_dir_found");
 }
 
 /* -- The tree -- */
@@ -888,7 +888,7 @@ WRAP(void, transfers_step, (Transfers * t)) {
         say("transfers step");
 }
 
-WRAP(bool, transfers_on_bulk, (Transfers * t, PeerSession *session, const void *payload, size_t size)) {
+WRAP(bool, transfers_on_snapshot, (Transfers * t, PeerSession *session, const void *payload, size_t size)) {
         say("bulk %.*s", (int) size, (const char *) payload);
         return parts.wanted;
 }
@@ -905,60 +905,61 @@ WRAP(Checkpoint *, transfers_received, (Transfers * t, const RaftMessage *messag
         return parts.received;
 }
 
-WRAP(int, compare_new, (Compare * *ret, Replica *p)) {
-        int r = result("compare_new");
+WRAP(int, consistency_new, (ConsistencyCheck * *ret, Replica *p)) {
+        int r = result("consistency_new");
 
         if (r >= 0)
-                *ret = (Compare *) &compare_at;
+                *ret = (ConsistencyCheck *) &compare_at;
         return r;
 }
 
-WRAP(Compare *, compare_free, (Compare * c)) {
+WRAP(ConsistencyCheck *, consistency_free, (ConsistencyCheck * c)) {
         if (c)
                 say("compare free");
         return NULL;
 }
 
-WRAP(void, compare_applied, (Compare * c, TreeTxn *txn, uint64_t index)) {
+WRAP(void, consistency_applied, (ConsistencyCheck * c, TreeTxn *txn, uint64_t index)) {
         say("compare %" PRIu64, index);
 }
 
-WRAP(void, compare_committed, (Compare * c, bool committed)) {
+WRAP(void, consistency_committed, (ConsistencyCheck * c, bool committed)) {
         say("compare %s", committed ? "committed" : "not committed");
 }
 
-WRAP(void, compare_settled, (Compare * c, unsigned changed)) {
+WRAP(void, consistency_settled, (ConsistencyCheck * c, unsigned changed)) {
         say("compare settled %u", changed);
 }
 
-WRAP(void, compare_on_frame, (Compare * c, PeerSession *session, const void *payload, size_t size)) {
+WRAP(void, consistency_on_frame,
+     (ConsistencyCheck * c, PeerSession *session, const void *payload, size_t size)) {
         say("compare frame %.*s", (int) size, (const char *) payload);
 }
 
-WRAP(bool, compare_differs, (const Compare *c)) {
+WRAP(bool, consistency_differs, (const ConsistencyCheck *c)) {
         return parts.differs;
 }
 
-WRAP(bool, compare_undecided, (const Compare *c)) {
+WRAP(bool, consistency_undecided, (const ConsistencyCheck *c)) {
         return parts.undecided;
 }
 
-WRAP(void, compare_exchanged, (Compare * c, bool taken)) {
+WRAP(void, consistency_tree_replaced, (ConsistencyCheck * c, bool taken)) {
         say("compare exchanged%s", taken ? ", taken" : "");
 }
 
 /* -- Sessions -- */
 
-WRAP(const PeerHello *, peers_self, (const Peers *peers)) {
+WRAP(const PeerHandshake *, peers_self, (const Peers *peers)) {
         return &parts.self;
 }
 
-WRAP(void, peers_set_self, (Peers * peers, const PeerHello *self)) {
+WRAP(void, peers_set_self, (Peers * peers, const PeerHandshake *self)) {
         say("self %s: %" PRIu64 " of %" PRIu64 ", %" PRIu64 ", start %" PRIu64, self->name, self->raft_id,
             self->cluster_id, self->lineage, self->start_number);
 }
 
-WRAP(const PeerHello *, peer_hello, (const PeerSession *session)) {
+WRAP(const PeerHandshake *, peer_handshake, (const PeerSession *session)) {
         return &parts.hello;
 }
 

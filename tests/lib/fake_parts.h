@@ -16,7 +16,7 @@ enum {
 typedef struct FakeParts {
         Replica *p;
         ReplicaOptions options;
-        PeerHello self, hello; /* ours; that of each session */
+        PeerHandshake self, hello; /* ours; that of each session */
 
         RaftState state;
         RaftServerRole role;

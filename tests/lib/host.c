@@ -82,7 +82,7 @@ Host *host_new_at(const char *path, bool joins) {
         assert_int_equal(peers_new(&h->peers, h->loop, h->network, &peers), 0);
         store.log_disk = h->disk;
         store.tree_path = h->tree_path;
-        store.floor_path = h->agent_path;
+        store.read_bound_path = h->agent_path;
         store.peers = h->peers;
         memcpy(store.machine_id, host_id, sizeof(host_id));
         memcpy(store.boot_id, boot_id, sizeof(boot_id));
@@ -154,20 +154,20 @@ void host_unit(Host *h, const char *name, const char *text, TargetState target) 
         unit_free(unit);
 }
 
-void host_order(Host *h, const char *name, OrderKind kind) {
+void host_order(Host *h, const char *name, AssignmentKind kind) {
         const Cluster *c = registry_cluster(h->registry);
-        const ClusterOrder *there = cluster_order(c, h->id, name);
+        const ClusterAssignment *there = cluster_assignment(c, h->id, name);
         const ClusterUnit *u = cluster_unit(c, name);
-        OrderChange change = { .order = kind,
-                               .expected_index = there ? there->index : 0,
-                               .unit_index = u ? u->index : 0 };
+        AssignmentChange change = { .kind = kind,
+                                    .expected_index = there ? there->index : 0,
+                                    .unit_index = u ? u->index : 0 };
         KvState state;
 
         kv_state(h->store, &state);
         memcpy(change.machine, h->id, sizeof(change.machine));
         snprintf(change.unit, sizeof(change.unit), "%s", name);
         snprintf(change.reason, sizeof(change.reason), "a test says so");
-        assert_int_equal(host_wait(h, registry_order(h->registry, state.term, &change, 1, host_on_done, h)),
+        assert_int_equal(host_wait(h, registry_assign(h->registry, state.term, &change, 1, host_on_done, h)),
                          KV_OK);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fleetd/registry/registry.h"
+#include "base/sizes.h"
 #include "io/loop_uv.h"
 
 typedef struct Host {
@@ -14,8 +15,8 @@ typedef struct Host {
         KvStore *store;
         Registry *registry;
         char *scratch, *raft_path, *tree_path, *agent_path;
-        char id[33]; /* of the machine */
-        bool stays;  /* the folder, when this is freed */
+        char id[MACHINE_ID_SIZE]; /* of the machine */
+        bool stays;               /* the folder, when this is freed */
         Timer tick;
         uint64_t deadline_ms;
         /* of host_wait() */
@@ -51,7 +52,7 @@ KvStatus host_wait(Host *h, int called);
 /* Makes the unit in the registry. */
 void host_unit(Host *h, const char *name, const char *text, TargetState target);
 /* Gives this machine the order, planned on the unit that is there. */
-void host_order(Host *h, const char *name, OrderKind kind);
+void host_order(Host *h, const char *name, AssignmentKind kind);
 /* This machine is known and up. */
 void host_machine(Host *h);
 

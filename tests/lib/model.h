@@ -1,10 +1,10 @@
-/* The state machine, slow and obvious: nodes in one list, searched from end to end. What kvstore/apply.c
- * answers and stores must be what this does. It knows v2's operations, transactions and expiry, and no
- * limits. */
+/* The state machine, slow and obvious: nodes in one list, searched from end to end. What
+ * kvstore/apply/apply.c answers and stores must be what this does. It knows v2's operations, transactions and
+ * expiry, and no limits. */
 #pragma once
 
 #include "base/text.h"
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 
 typedef struct ModelNode {
         char *key, *value;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "kvstore/tree.h"
+#include "kvstore/tree/tree.h"
 
 enum { NODE_SIZE = 200 * 1024 };
 

@@ -30,7 +30,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/text.h"
-#include "fleetd/api/api.h"
+#include "fleetd/api/server.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 

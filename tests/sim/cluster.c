@@ -123,21 +123,21 @@ static void machine_bury(SimMachine *m) {
 
 int machine_try_daemon(SimMachine *m, Error *err) {
         SimCluster *c = m->cluster;
-        DaemonEdges edges;
+        DaemonIo edges;
         int r;
 
         m->start_wanted = false;
         sim_disk_tear(m->disk, false);
         m->loop = world_loop_new(c->world, m->name);
-        edges = (DaemonEdges) { .loop = world_loop(m->loop),
-                                .network = sim_host_network(m->host, m->loop),
-                                .log_disk = m->disk,
-                                .systemd = sim_systemd_attach(m->systemd, m->loop),
-                                .bug = c->bug,
-                                .level_max = m->level_max,
-                                .unreadable = m->unreadable,
-                                .level_wait_ms = c->level_wait_ms,
-                                .short_log = c->short_log };
+        edges = (DaemonIo) { .loop = world_loop(m->loop),
+                             .network = sim_host_network(m->host, m->loop),
+                             .log_disk = m->disk,
+                             .systemd = sim_systemd_attach(m->systemd, m->loop),
+                             .bug = c->bug,
+                             .level_max = m->level_max,
+                             .unreadable = m->unreadable,
+                             .level_wait_ms = c->level_wait_ms,
+                             .short_log = c->short_log };
         memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
         r = daemon_new(&m->daemon, &edges, &m->settings, err);
         world_trace(c->world, m->name, "daemon starts");

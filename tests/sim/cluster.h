@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/log.h"
+#include "base/sizes.h"
 #include "fleetd/daemon.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
@@ -24,7 +25,7 @@ typedef struct RunningUnit {
 typedef struct SimMachine {
         SimCluster *cluster;
         unsigned index;
-        char name[16], address[32], machine_id[33], boot_id[33];
+        char name[16], address[32], machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
         char *folder; /* state directory: tree and notes */
         SimHost *host;
         Disk *disk;
@@ -79,7 +80,7 @@ struct Cluster_ {
         World *world;
         SimNet *net;
         const char *bug;
-        uint64_t level_wait_ms; /* DaemonEdges', as the next */
+        uint64_t level_wait_ms; /* DaemonIo', as the next */
         bool short_log;
         SimMachine machines[CLUSTER_HOSTS_MAX];
         unsigned n;

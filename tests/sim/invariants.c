@@ -179,9 +179,9 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
 
         n = running_on(c, u->name, on, sizeof(on));
         for (const ClusterMachine *m = picture->machines; m; m = m->hh.next) {
-                const ClusterOrder *o = cluster_order(picture, m->id, u->name);
+                const ClusterAssignment *o = cluster_assignment(picture, m->id, u->name);
 
-                if (o && o->order == ORDER_RUN) {
+                if (o && o->kind == ASSIGNMENT_RUN) {
                         orders++;
                         where = m;
                 }
@@ -196,7 +196,8 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
                 /* Not where it may not come: a machine that keeps getting lost gets nothing new for a while.
                  */
                 for (const ClusterMachine *m = picture->machines; m; m = m->hh.next)
-                        if (cluster_order(picture, m->id, u->name) || scheduler_fits(view, u, m, false, NULL))
+                        if (cluster_assignment(picture, m->id, u->name) ||
+                            scheduler_fits(view, u, m, false, NULL))
                                 wanted++;
                 if (n != wanted)
                         world_failed(c->world, "global-runs-everywhere", "%s runs on%s only", u->name, on);

@@ -46,8 +46,8 @@ tests_sim_test_level_LDADD = $(FLEETD_LIBS)
 check_PROGRAMS += tests/sim/test-stores
 TESTS += tests/sim/test-stores
 tests_sim_test_stores_SOURCES = \
-	tests/sim/test-stores.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
-	tests/sim/folder_faults.h tests/sim/folder_faults.c tests/sim/shrink.h tests/sim/shrink.c tests/sim/history.h tests/sim/history.c \
+	tests/sim/test-stores.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
+	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c tests/sim/shrink.h tests/sim/shrink.c tests/sim/history.h tests/sim/history.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_stores_LDADD = $(KVSTORE_LIBS)
@@ -56,8 +56,8 @@ tests_sim_test_stores_LDADD = $(KVSTORE_LIBS)
 check_PROGRAMS += tests/sim/test-time
 TESTS += tests/sim/test-time
 tests_sim_test_time_SOURCES = \
-	tests/sim/test-time.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
-	tests/sim/folder_faults.h tests/sim/folder_faults.c \
+	tests/sim/test-time.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
+	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_time_LDADD = $(KVSTORE_LIBS)
@@ -66,28 +66,28 @@ tests_sim_test_time_LDADD = $(KVSTORE_LIBS)
 check_PROGRAMS += tests/sim/test-outcome
 TESTS += tests/sim/test-outcome
 tests_sim_test_outcome_SOURCES = \
-	tests/sim/test-outcome.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
-	tests/sim/folder_faults.h tests/sim/folder_faults.c \
+	tests/sim/test-outcome.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
+	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_outcome_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_entry
 tests_sim_test_outcome_LDADD = $(KVSTORE_LIBS)
 
-# Trees that are wrong, and where they must not get to: see tests/sim/test-rot.c.
-check_PROGRAMS += tests/sim/test-rot
-TESTS += tests/sim/test-rot
-tests_sim_test_rot_SOURCES = \
-	tests/sim/test-rot.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
-	tests/sim/folder_faults.h tests/sim/folder_faults.c \
+# Trees that are wrong, and where they must not get to: see tests/sim/test-corruption.c.
+check_PROGRAMS += tests/sim/test-corruption
+TESTS += tests/sim/test-corruption
+tests_sim_test_corruption_SOURCES = \
+	tests/sim/test-corruption.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
+	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
-tests_sim_test_rot_LDADD = $(KVSTORE_LIBS)
+tests_sim_test_corruption_LDADD = $(KVSTORE_LIBS)
 WIRE_FILES = \
-	tests/sim/wire.h tests/sim/wire.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
-	tests/sim/folder_faults.h tests/sim/folder_faults.c \
+	tests/sim/wire.h tests/sim/wire.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
+	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
-WIRE_WRAP = -Wl,--wrap=replica_send -Wl,--wrap=replica_answer -Wl,--wrap=replica_send_message -Wl,--wrap=folder_room -Wl,--wrap=replica_reopen
+WIRE_WRAP = -Wl,--wrap=replica_send -Wl,--wrap=replica_answer -Wl,--wrap=replica_send_message -Wl,--wrap=data_dir_room -Wl,--wrap=replica_reopen
 
 # Trees on their way, and what is sent again: see tests/sim/test-transfer.c.
 check_PROGRAMS += tests/sim/test-transfer

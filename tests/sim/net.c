@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/sizes.h"
 
 enum { HOSTS_MAX = 16, SILENCE_MS = 300, QUEUE_TELLS_MS = 5 };
 
@@ -35,7 +36,7 @@ struct SimStream {
 
 typedef struct SimListener {
         SimHost *host;
-        char address[64];
+        char address[ADDRESS_SIZE];
         void (*accepted)(void *userdata, Stream *s);
         void *userdata;
         struct SimListener *next;
@@ -44,7 +45,7 @@ typedef struct SimListener {
 typedef struct SimConnect {
         SimHost *host;
         uint64_t id, incarnation;
-        char address[64];
+        char address[ADDRESS_SIZE];
         void (*done)(void *userdata, Stream *s, int error);
         void *userdata;
         uint64_t give_up_ms;

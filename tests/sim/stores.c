@@ -12,7 +12,7 @@
 #include "base/memory.h"
 #include "kvstore/kvstore_internal.h"
 #include "tests/lib/scratch.h"
-#include "tests/sim/folder_faults.h"
+#include "tests/sim/data_dir_faults.h"
 
 enum { TRANSFER_TRIED_MS = 3000, COPY_TRIED_MS = 15000 };
 
@@ -223,7 +223,7 @@ void store_start(Host *h) {
         open_peers(h);
         options.join = h != &all->hosts[0] || h->trees > 1;
         options.tree_path = h->tree;
-        options.floor_path = h->floor;
+        options.read_bound_path = h->floor;
         options.log_disk = h->disk;
         options.peers = h->peers;
         memcpy(options.machine_id, h->machine_id, sizeof(h->machine_id));

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kvstore/kvstore.h"
+#include "base/sizes.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/watchers.h"
@@ -76,7 +77,7 @@ typedef struct Stores Stores;
 typedef struct Host {
         Stores *all;
         unsigned number;
-        char name[16], address[32], door[64], machine_id[33], boot_id[33];
+        char name[16], address[32], door[64], machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
         char *folder, *tree, *floor;
         SimHost *card;
         Disk *disk;

@@ -20,7 +20,7 @@ typedef struct SimUnit {
         struct SimUnit *next;
 } SimUnit;
 
-typedef enum CallKind {
+typedef enum RemoteCommandKind {
         CALL_LIST,
         CALL_LINK,
         CALL_UNLINK,
@@ -28,11 +28,11 @@ typedef enum CallKind {
         CALL_START,
         CALL_STOP,
         CALL_RESET
-} CallKind;
+} RemoteCommandKind;
 
 typedef struct SimCall {
         SimSystemd *systemd;
-        CallKind kind;
+        RemoteCommandKind kind;
         char **names;
         size_t n;
         bool files;
@@ -277,8 +277,8 @@ static void on_execute(void *userdata) {
 }
 
 /* NULL: there is no memory for it. */
-static SimCall *call_new(Systemd *base, CallKind kind, const char *const *names, size_t n, SystemdDone done,
-                         void *userdata) {
+static SimCall *call_new(Systemd *base, RemoteCommandKind kind, const char *const *names, size_t n,
+                         SystemdDone done, void *userdata) {
         SimSystemd *s = of(base);
         SimCall *c = world_is_short(s->world) ? NULL : NEW0(SimCall, 1);
         CallRef *ref = c ? NEW0(CallRef, 1) : NULL;

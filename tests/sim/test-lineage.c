@@ -9,8 +9,9 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "fleetd/engine/adopt.h"
-#include "fleetd/rescue.h"
+#include "base/sizes.h"
+#include "fleetd/engine/adoption.h"
+#include "fleetd/maintenance.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
@@ -48,7 +49,7 @@ static unsigned voters(SimCluster *c) {
                 return 0;
         kv_state(daemon_store(leader->daemon), &state);
         for (size_t i = 0; i < state.n_members; i++)
-                n += state.members[i].seat == KV_SEAT_VOTER && state.members[i].reachable;
+                n += state.members[i].seat == KV_MEMBER_VOTER && state.members[i].reachable;
         return n;
 }
 
@@ -175,7 +176,7 @@ static void stop(SimCluster *c, SimMachine *m) {
 
 /* State removed, as the manual says; units run on, and their files lie in /run. */
 static void wipe(SimCluster *c, SimMachine *m, const SimMachine *join) {
-        char address[64];
+        char address[ADDRESS_SIZE];
 
         m->folder = scratch_free(m->folder);
         m->folder = scratch_new();
@@ -196,7 +197,7 @@ static void recover(SimCluster *c, SimMachine *m) {
 
         names_done(&m->settings.join);
         m->settings.recover = m->settings.force = true;
-        r = rescue_run(&m->settings, world_loop(loop), m->disk, m->boot_id, "", &err);
+        r = maintenance_run(&m->settings, world_loop(loop), m->disk, m->boot_id, "", &err);
         m->settings.recover = m->settings.force = false;
         if (r < 0)
                 world_failed(c->world, "a-replica-can-be-recovered", "%s", error_text(&err, r));

@@ -67,13 +67,13 @@ static KvState state_of(const SimMachine *m) {
         return state;
 }
 
-static KvSeat seat_of(const SimMachine *m) {
+static KvMemberRole seat_of(const SimMachine *m) {
         KvState state = state_of(m);
 
         for (size_t i = 0; i < state.n_members; i++)
                 if (state.members[i].raft_id == state.raft_id)
                         return state.members[i].seat;
-        return KV_SEAT_SPARE;
+        return KV_MEMBER_SPARE;
 }
 
 /* All hosts have a replica and are up in the view of the leader, and three of them vote. */
@@ -104,7 +104,7 @@ static SimMachine *other_than(const SimMachine *a, const SimMachine *b, bool vot
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
 
-                if (m != a && m != b && (seat_of(m) == KV_SEAT_VOTER) == voter)
+                if (m != a && m != b && (seat_of(m) == KV_MEMBER_VOTER) == voter)
                         return m;
         }
         world_failed(world, "there-is-such-a-host", "none other %s", voter ? "votes" : "is a standby");

@@ -16,7 +16,7 @@
 #include "base/memory.h"
 #include "kvstore/propose.h"
 #include "tests/lib/scratch.h"
-#include "tests/sim/folder_faults.h"
+#include "tests/sim/data_dir_faults.h"
 #include "tests/sim/scenarios.h"
 
 enum {
@@ -44,7 +44,7 @@ static void on_answer(void *userdata, const KvResult *result) {
         a->status = result->status;
         a->index = result->index;
         a->took_ms = world_now_ms(a->all->world) - a->begun_ms;
-        a->shown = kv_may_show(a->host->store);
+        a->shown = kv_can_serve(a->host->store);
 }
 
 /* 'term': it is valid in that one alone, and asked of nobody else; 0: in any. */
@@ -193,12 +193,12 @@ static void a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing
                              a.came ? kv_status_name(a.status) : "nothing came");
         if (kv_index(h->store) >= a.index)
                 world_failed(all->world, "the-host-cannot-follow", "it has index %" PRIu64, a.index);
-        if (a.shown || kv_may_show(h->store))
+        if (a.shown || kv_can_serve(h->store))
                 world_failed(all->world, "nothing-older-is-shown", "index %" PRIu64 " was promised", a.index);
 
         world_loop_set_work_ms(h->loop, 0, 5);
         (void) wait_until_whole(all);
-        if (!kv_may_show(h->store) || children(all, h) != 1)
+        if (!kv_can_serve(h->store) || children(all, h) != 1)
                 world_failed(all->world, "who-has-caught-up-shows-it", "%u children", children(all, h));
 }
 
@@ -273,14 +273,14 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
                 else if (asks[i].took_ms > ANSWER_MS / 3)
                         world_failed(all->world, "a-stopped-host-writes-soon", "after %" PRIu64 " ms",
                                      asks[i].took_ms);
-        if (kv_may_show(h->store))
+        if (kv_can_serve(h->store))
                 world_failed(all->world, "nothing-older-is-shown", "%s shows index %" PRIu64, h->name,
                              kv_index(h->store));
 
         sim_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
         (void) wait_until_whole(all);
-        if (!kv_may_show(h->store) || children(all, h) != WRITES + 2)
+        if (!kv_can_serve(h->store) || children(all, h) != WRITES + 2)
                 world_failed(all->world, "who-is-back-shows-it", "%u children", children(all, h));
 }
 
@@ -369,7 +369,7 @@ static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *al
                 for (unsigned i = 0; i < PATIENCE_MS / LOOK_MS && !store_is_up(h); i++)
                         run_ms(all, LOOK_MS);
                 for (unsigned i = 0; i < 100; i++, run_ms(all, LOOK_MS))
-                        if (!store_is_up(h) || (kv_index(h->store) < index && kv_may_show(h->store)))
+                        if (!store_is_up(h) || (kv_index(h->store) < index && kv_can_serve(h->store)))
                                 world_failed(all->world, "nothing-older-is-served",
                                              "%s acknowledged index %" PRIu64
                                              " and serves its tree of %" PRIu64,
@@ -382,7 +382,7 @@ static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *al
                         sim_net_cut(all->net, h->card, all->hosts[i].card, false);
                 (void) wait_until_whole(all);
                 run_ms(all, ANSWER_MS); /* a majority is asked */
-                if (!kv_may_show(h->store))
+                if (!kv_can_serve(h->store))
                         world_failed(all->world, "who-has-caught-up-shows-it", "at index %" PRIu64,
                                      kv_index(h->store));
 
@@ -393,7 +393,7 @@ static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *al
                 (void) store_crash(h);
                 for (unsigned i = 0; i < PATIENCE_MS / LOOK_MS && !store_is_up(h); i++)
                         run_ms(all, LOOK_MS);
-                if (!kv_may_show(h->store))
+                if (!kv_can_serve(h->store))
                         world_failed(all->world, "the-tree-that-was-served-is-served", "%s at index %" PRIu64,
                                      h->name, kv_index(h->store));
                 for (unsigned i = 0; i < all->n; i++)
@@ -423,7 +423,7 @@ static void a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknow
         h->wipe = true;
         (void) store_crash(h);
         remove_record(h);
-        for (unsigned ms = 0; !store_is_up(h) || !kv_may_show(h->store); ms++) {
+        for (unsigned ms = 0; !store_is_up(h) || !kv_can_serve(h->store); ms++) {
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
                         world_failed(all->world, "who-has-caught-up-serves", "not within %d s",
                                      PATIENCE_MS / 1000);
@@ -604,17 +604,17 @@ static void entries_that_a_host_lacks_are_not_scanned_at_each_write(Stores *all)
                              ENTRIES);
 }
 
-static KvSeat seat_at(const Host *h, uint64_t raft_id) {
+static KvMemberRole seat_at(const Host *h, uint64_t raft_id) {
         KvState state;
 
         kv_state(h->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
                 if (state.members[i].raft_id == raft_id)
                         return state.members[i].seat;
-        return KV_SEAT_SPARE;
+        return KV_MEMBER_SPARE;
 }
 
-static void wait_for_seat(Stores *all, const Host *at, uint64_t raft_id, KvSeat seat,
+static void wait_for_seat(Stores *all, const Host *at, uint64_t raft_id, KvMemberRole seat,
                           int (*change)(KvStore *store, uint64_t raft_id)) {
         uint64_t begun_ms = world_now_ms(all->world);
 
@@ -640,12 +640,12 @@ static void who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader(S
                 run_ms(all, LOOK_MS);
                 for (unsigned i = 0; i < all->n; i++)
                         if (stores_leader(all) && all->hosts[i].raft_id != 0 &&
-                            seat_at(stores_leader(all), all->hosts[i].raft_id) == KV_SEAT_STANDBY)
+                            seat_at(stores_leader(all), all->hosts[i].raft_id) == KV_MEMBER_STANDBY)
                                 h = &all->hosts[i];
         }
-        wait_for_seat(all, h, h->raft_id, KV_SEAT_VOTER, kv_member_promote);
+        wait_for_seat(all, h, h->raft_id, KV_MEMBER_VOTER, kv_member_promote);
         run_ms(all, 3000);
-        wait_for_seat(all, h, h->raft_id, KV_SEAT_STANDBY, kv_member_demote);
+        wait_for_seat(all, h, h->raft_id, KV_MEMBER_STANDBY, kv_member_demote);
         for (unsigned i = 0; i < all->n; i++)
                 if (&all->hosts[i] != h)
                         sim_net_cut(all->net, h->card, all->hosts[i].card, true);
@@ -701,7 +701,7 @@ static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Store
                 for (size_t k = 0; k < state.n_members && world_now_ms(all->world) > WORLD_START_MS + 10000;
                      k++)
                         for (unsigned h = 0; h < all->n; h++)
-                                if (state.members[k].seat == KV_SEAT_STANDBY &&
+                                if (state.members[k].seat == KV_MEMBER_STANDBY &&
                                     all->hosts[h].raft_id == state.members[k].raft_id)
                                         standby = &all->hosts[h];
         }

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "kvstore/raft/log.h"
-#include "tests/sim/folder_faults.h"
+#include "tests/sim/data_dir_faults.h"
 #include "tests/sim/wire.h"
 
 enum {
@@ -252,7 +252,7 @@ static Host *standby(Stores *all) {
         state = state_of(stores_leader(all));
         for (size_t k = 0; k < state.n_members; k++)
                 for (unsigned i = 0; i < all->n; i++)
-                        if (state.members[k].seat == KV_SEAT_STANDBY &&
+                        if (state.members[k].seat == KV_MEMBER_STANDBY &&
                             all->hosts[i].raft_id == state.members[k].raft_id)
                                 return &all->hosts[i];
         return NULL;

@@ -309,7 +309,7 @@ static void on_written(void *userdata, const KvResult *result) {
                 world_failed(t->stores.world, "cluster-time-does-not-run-ahead", "%s: by %" PRIu64 " ms",
                              a->host->name, result->now_ms - latest_ms(t));
         if (kv_index(a->host->store) < result->index &&
-            kv_may_show(a->host->store)) /* by the leader's word, then nothing is shown */
+            kv_can_serve(a->host->store)) /* by the leader's word, then nothing is shown */
                 world_failed(t->stores.world, "own-writes-are-read", "%s: index %" PRIu64, a->host->name,
                              result->index);
         if (result->status == KV_OK) {
@@ -433,7 +433,7 @@ static void ask(Test *t, Ask *a, Host *h) {
         world_trace(w, h->name, "is asked operation %d of kind %d of /%u/%" PRIu64, a->number, kind,
                     o->number, o->epoch);
 
-        if (kind == OP_PLAIN_READ && kv_may_show(h->store)) {
+        if (kind == OP_PLAIN_READ && kv_can_serve(h->store)) {
                 end(a, read_now(a) ? OP_ANSWERED : OP_REFUSED);
         } else if (kind == OP_READ || kind == OP_PLAIN_READ) {
                 a->sync = (KvSync) { .done = on_read, .userdata = a };
@@ -494,7 +494,7 @@ static void on_turn(void *userdata) {
         if (!t->rests && world_chance(w, t->stores.calm ? 50 : 5)) {
                 Host *h = stores_any(&t->stores);
 
-                if (store_is_up(h) && kv_may_show(h->store))
+                if (store_is_up(h) && kv_can_serve(h->store))
                         watchers_turn(t->stores.watchers, h->store, h->number);
         }
 }
@@ -515,7 +515,7 @@ static void check_healed(Test *t) {
                 world_trace(all->world, leader->name,
                             "leads replica %" PRIu64 " at %s, %s, %s, which holds entry %" PRIu64,
                             leads.members[i].raft_id, leads.members[i].address,
-                            kv_seat_name(leads.members[i].seat),
+                            kv_member_role_name(leads.members[i].seat),
                             leads.members[i].reachable ? "reachable" : "not reachable",
                             leads.members[i].match);
         for (unsigned i = 0; i < all->n; i++) {
@@ -569,7 +569,7 @@ static void trace_all(Test *t) {
                             state.commit, state.problem);
                 for (size_t k = 0; k < state.n_members; k++)
                         world_trace(all->world, h->name, "  replica %" PRIu64 " is %s",
-                                    state.members[k].raft_id, kv_seat_name(state.members[k].seat));
+                                    state.members[k].raft_id, kv_member_role_name(state.members[k].seat));
         }
         for (unsigned i = 0; i < CLIENTS; i++)
                 if (t->clients[i].object)

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "kvstore/raft/transfer.h"
-#include "tests/sim/folder_faults.h"
+#include "tests/sim/data_dir_faults.h"
 #include "tests/sim/wire.h"
 
 enum { N_LARGE = 16, WRITES_MIN = 40, WRITES_MAX = 1000, NEVER_MS = 3600 * 1000 };

@@ -65,7 +65,7 @@ int __wrap_replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w
         uint64_t number, offset;
         int result;
 
-        if (type != PEER_BULK)
+        if (type != PEER_SNAPSHOT)
                 return __real_replica_send(p, to, type, w);
         (void) read_raw(&r, 4 * 8); /* the head, and the term */
         number = read_u64(&r);
@@ -102,7 +102,7 @@ int __wrap_replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w
 bool wire_repeat_chunk(Host *leader, const Host *to) {
         Writer w = { .bytes = wire.last, .size = wire.last_size, .capacity = wire.last_size };
 
-        return __real_replica_send(leader->store->replica, to->raft_id, PEER_BULK, &w) >= 0;
+        return __real_replica_send(leader->store->replica, to->raft_id, PEER_SNAPSHOT, &w) >= 0;
 }
 
 typedef struct Late {
@@ -117,7 +117,7 @@ void __wrap_replica_answer(Replica *p, uint64_t session_number, PeerFrame type, 
 static void on_late(void *userdata) {
         Late *late = userdata;
 
-        __real_replica_answer(late->replica, late->session, PEER_BULK_ACK, &late->w);
+        __real_replica_answer(late->replica, late->session, PEER_SNAPSHOT_ACK, &late->w);
         writer_done(&late->w);
         free(late);
 }
@@ -127,12 +127,12 @@ void __wrap_replica_answer(Replica *p, uint64_t session_number, PeerFrame type, 
         uint64_t number, offset;
         Late *late;
 
-        if (type == PEER_BULK_ACK) {
+        if (type == PEER_SNAPSHOT_ACK) {
                 number = read_u64(&r);
                 offset = read_u64(&r);
                 note(p, ACK, number, offset, read_u8(&r));
         }
-        if (type != PEER_BULK_ACK || wire.acks_late_ms == 0) {
+        if (type != PEER_SNAPSHOT_ACK || wire.acks_late_ms == 0) {
                 __real_replica_answer(p, session_number, type, w);
                 return;
         }
@@ -165,12 +165,12 @@ void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *mes
         __real_replica_send_message(p, to, message);
 }
 
-int __real_folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total) {
+int __real_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
         note(container_of(folder, const Replica, folder), ROOM, 0, 0, 0);
         if (wire.total == 0)
-                return __real_folder_room(folder, ret_free, ret_total);
+                return __real_data_dir_room(folder, ret_free, ret_total);
         *ret_free = wire.room;
         *ret_total = wire.total;
         return 0;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/sizes.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
 #include "tests/unit/membership_played.h"
@@ -27,7 +28,7 @@ static void an_old_image_of_a_host_is_refused(void **state) {
                              .start_number = 5,
                              .start_nonce = "00000000000000ab",
                              .peer = OTHER };
-        PeerHello hello = { .machine_id = STILL_OTHER_ID };
+        PeerHandshake hello = { .machine_id = STILL_OTHER_ID };
         Error err = {};
 
         DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
@@ -64,7 +65,7 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
         Joined j;
 
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 j = ask_to_join(wrong[i].version, wrong[i].address, wrong[i].more);
                 assert_int_equal(j.n, 1);
@@ -124,14 +125,14 @@ static void a_cluster_of_five_admits_its_own_hosts_only(void **state) {
 
         have_member(STILL_ID, 1, OWN, 0);
         for (unsigned i = 3; i <= 5; i++) {
-                char id[33] = "", peer[32];
+                char id[MACHINE_ID_SIZE] = "", peer[32];
 
                 memset(id, 'a' + (int) i, 32);
                 snprintf(peer, sizeof(peer), "10.0.0.%u:2380", i);
                 have_member(id, i, peer, 0);
         }
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
         *admission.ret_id = 9;
         assert_false(answer_admission(KV_OK, "").refused);
@@ -152,7 +153,7 @@ static void a_membership_that_has_ended_handles_nothing_more(void **state) {
         const void *ended;
 
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         ended = h->membership;
         membership_state_changed(h->membership); /* and something is deferred */
         h->membership = membership_free(h->membership);
@@ -162,14 +163,14 @@ static void a_membership_that_has_ended_handles_nothing_more(void **state) {
         say_joined(JOIN_VERSION, false, "", 7, 3, 0);
         beat("");
         have_member(THIRD_ID, 3, THIRD, 0);
-        still_pass(h, 2000);
+        quiet_peer_pass(h, 2000);
 }
 
 /* -- To be let in -- */
 
 static void a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds_after_silence(void **state) {
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         until(999);
         assert_int_equal(n_asked(), 0);
         until(1000);
@@ -196,7 +197,7 @@ static void a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds
 
 static void a_waiting_host_asks_a_host_that_connects_at_once_and_only_once(void **state) {
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         h->now_ms = 1; /* any time may be that of a request */
         membership_peer_changed(h->membership, STILL_OTHER_ID);
         assert_int_equal(n_asked(), 1);
@@ -207,7 +208,7 @@ static void a_waiting_host_asks_a_host_that_connects_at_once_and_only_once(void 
 
 static void a_waiting_host_does_not_ask_another_waiting_host(void **state) {
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         say_hello_of(0);
         membership_peer_changed(h->membership, STILL_OTHER_ID);
         until(2000);
@@ -229,7 +230,7 @@ static void an_answer_of_a_bad_format_makes_no_member(void **state) {
         KvState store;
 
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 say_joined(wrong[i].version, false, "", wrong[i].cluster_id, wrong[i].raft_id, wrong[i].more);
                 assert_int_equal(said("with what we do not understand"), i + 1);
@@ -244,7 +245,7 @@ static void an_answer_of_a_bad_format_makes_no_member(void **state) {
         assert_int_equal(said("joined the cluster 1 by beta, as replica 1"), 1);
         assert_int_equal(said("cannot join"), 0);
         (void) n_asked();
-        still_pass(h, 3000);
+        quiet_peer_pass(h, 3000);
         assert_int_equal(n_asked(), 0);
 }
 
@@ -255,29 +256,29 @@ static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_th
 
         options.join = &nobody;
         open_with(options);
-        assert_false(still_meet(h));
+        assert_false(quiet_peer_meet(h));
         say_hello_of(0);
         membership_state_changed(h->membership);
-        still_pass(h, 100);
+        quiet_peer_pass(h, 100);
         assert_true(!h->dial.done);
         assert_int_equal(kv_joined(h->store, 7, 7, 3, &err), 0);
         membership_state_changed(h->membership);
-        still_pass(h, 100);
+        quiet_peer_pass(h, 100);
         assert_true(!h->dial.done);
         say_hello_of(7);
         membership_state_changed(h->membership);
-        still_pass(h, 100);
+        quiet_peer_pass(h, 100);
         assert_true(h->dial.done);
 }
 
 static void a_host_that_lost_its_replica_asks_at_once(void **state) {
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         membership_peer_changed(h->membership, STILL_OTHER_ID);
         assert_int_equal(n_asked(), 0);
         state_seen = is_lost;
         membership_state_changed(h->membership);
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(n_asked(), 1);
 }
 
@@ -294,11 +295,11 @@ static void a_member_dials_members_and_no_other_host_that_dials_it(void **state)
 
         options.join = &nobody;
         open_with(options);
-        assert_false(still_meet(h));
+        assert_false(quiet_peer_meet(h));
         assert_true(!h->dial.done);
         state_seen = has_two_members;
         membership_state_changed(h->membership);
-        still_pass(h, 100);
+        quiet_peer_pass(h, 100);
         assert_true(h->dial.done);
         knows_third = false;
         peers_each(h->peers, note_third, NULL);
@@ -388,7 +389,7 @@ static void a_file_that_cannot_be_written_is_logged_once(void **state) {
         ticks(3);
         options.cluster_file = path;
         open_with(options);
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(said("cannot write"), 1);
         assert_int_equal(said("Not a directory"), 1);
         n_deferred = 0;
@@ -398,7 +399,7 @@ static void a_file_that_cannot_be_written_is_logged_once(void **state) {
 
         options.cluster_file = "";
         open_with(options);
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(said("cannot write"), 1);
 }
 
@@ -417,14 +418,14 @@ static void no_more_than_1024_addresses_are_known(void **state) {
         }
         options.join = &many;
         open_with(options);
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(n_known(), KNOWN_MAX);
         names_done(&many);
 
         n_many = KNOWN_MAX + 1;
         options.join = &nobody;
         open_with(options);
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(n_known(), KNOWN_MAX);
 }
 
@@ -455,13 +456,13 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         size_t size = 0;
 
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         ticks(3);
         (void) n_asked();
         state_seen = follows_and_suffers;
         for (suffers_from = 1; suffers_from <= 5; suffers_from++) { /* 5: from nothing */
                 tick();
-                assert_int_equal(n_heard(PEER_BEAT, &size, payload), 1);
+                assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 1);
                 assert_int_equal(size, suffers_from <= 4 ? TROUBLE_MAX : 0);
                 for (size_t i = 0; i < size; i++)
                         assert_int_equal(payload[i], 'p');
@@ -471,10 +472,10 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         state_seen = has_leader;
         leader_heard = 0;
         tick();
-        assert_int_equal(n_heard(PEER_BEAT, &size, payload), 1);
+        assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 1);
         leader_heard = 1;
         tick();
-        assert_int_equal(n_heard(PEER_BEAT, &size, payload), 0);
+        assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 0);
 }
 
 /* -- Without memory -- */
@@ -485,7 +486,7 @@ static int know(void *userdata) {
         (void) unlink(userdata);
         membership_state_changed(h->membership);
         alloc_pause(false);
-        still_run(h);
+        quiet_peer_run(h);
         alloc_pause(true);
         tick();
         assert_file(userdata, HEAD "Join=10.0.0.2:2380 10.0.0.3:2380\n");
@@ -511,7 +512,7 @@ static int hear(void *userdata) {
         tick(); /* what was heard is forgotten */
         state_seen = NULL;
         fails_from_hello = true;
-        assert_true(still_say(h, PEER_BEAT, "x", 1));
+        assert_true(quiet_peer_say(h, PEER_HEARTBEAT, "x", 1));
         alloc_pause(true);
         beat("x");
         ticks(2); /* the first one may write something else */
@@ -538,7 +539,7 @@ static int let_in(void *userdata) {
 /* A machine falls silent, and that cannot be written at once. */
 static int lose(void *userdata) {
         alloc_pause(true);
-        still_pass(h, 37); /* no other timer is due when its ticks are */
+        quiet_peer_pass(h, 37); /* no other timer is due when its ticks are */
         open_with(plain);
         presence_asked.n = 0;
         ticks(5);
@@ -573,7 +574,7 @@ static int begin_membership(void *userdata) {
         r = membership_new(&m, &h->loop, h->peers, h->store, h->registry, &options);
         alloc_pause(true);
         if (r == 0) { /* a timer needs no memory where there is room */
-                still_run(h);
+                quiet_peer_run(h);
                 assert_int_equal(n_known(), 2);
                 membership_free(m);
         }

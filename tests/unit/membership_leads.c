@@ -13,7 +13,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
 
         have_member(STILL_OTHER_ID, 2, OTHER, 0);
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         for (unsigned i = 0; i < 4; i++) {
                 beat("");
                 tick();
@@ -29,7 +29,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         tick();
         assert_int_equal(machine(STILL_OTHER_ID)->presence_index, index);
         memset(trouble, 'y', sizeof(trouble));
-        assert_true(still_say(h, PEER_BEAT, trouble, sizeof(trouble)));
+        assert_true(quiet_peer_say(h, PEER_HEARTBEAT, trouble, sizeof(trouble)));
         tick();
         snprintf(expected, sizeof(expected), MACHINE_TROUBLE "%.*s", TROUBLE_MAX, trouble);
         assert_presence(STILL_OTHER_ID, PRESENCE_UP, expected);
@@ -37,14 +37,14 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_UP, "its replica works again");
 
-        assert_false(still_say(h, PEER_BYE, "stop", 4));
+        assert_false(quiet_peer_say(h, PEER_BYE, "stop", 4));
         tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, "its fleetd was stopped");
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         beat("");
         tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
-        assert_false(still_say(h, PEER_BYE, "shutdown", 8));
+        assert_false(quiet_peer_say(h, PEER_BYE, "shutdown", 8));
         tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_LEFT, "it shut down");
 }
@@ -90,7 +90,7 @@ static void a_host_is_lost_three_seconds_after_its_kernel_was_heard(void **state
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 8; i++) {
                 tick();
-                assert_true(still_say(h, PEER_PING, "", 0));
+                assert_true(quiet_peer_say(h, PEER_PING, "", 0));
         }
         for (unsigned i = 0; i < 5; i++) {
                 tick();
@@ -104,7 +104,7 @@ static void a_host_is_lost_three_seconds_after_its_kernel_was_heard(void **state
 static void a_host_that_dials_no_session_is_lost_three_seconds_after_its_kernel_was_heard(void **state) {
         h->kernels_unknown = true;
         be_up_and_fall_silent();
-        still_hang_up(h);
+        quiet_peer_hang_up(h);
         for (unsigned i = 0; i < 8; i++) {
                 tick();
                 say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
@@ -135,15 +135,15 @@ static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refus
         unsigned n = 0;
 
         be_up_and_fall_silent();
-        still_part(h);
+        quiet_peer_part(h);
         for (unsigned i = 0; i < 40; i++) {
-                (void) still_refuse(h);
+                (void) quiet_peer_refuse(h);
                 tick();
                 assert_int_equal(machine(STILL_OTHER_ID)->presence,
                                  i < 2 ? machine(STILL_OTHER_ID)->presence : PRESENCE_AWAY);
         }
-        while (!still_refuse(h))
-                still_pass(h, 1);
+        while (!quiet_peer_refuse(h))
+                quiet_peer_pass(h, 1);
         for (; machine(STILL_OTHER_ID)->presence == PRESENCE_AWAY; n++)
                 tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
@@ -345,25 +345,25 @@ static void has_seats(KvState *state, size_t n, const KvMember *others) {
 }
 
 static void has_a_second_voter(KvState *state) {
-        has_seats(state, 1, (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_VOTER, .address = OTHER } });
+        has_seats(state, 1, (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_VOTER, .address = OTHER } });
 }
 
 static void has_two_standbys(KvState *state) {
         has_seats(state, 2,
-                  (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
-                                 { .raft_id = 3, .seat = KV_SEAT_STANDBY, .address = THIRD } });
+                  (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
+                                 { .raft_id = 3, .seat = KV_MEMBER_STANDBY, .address = THIRD } });
 }
 
 static void has_a_standby_without_a_host(KvState *state) {
         has_seats(state, 2,
-                  (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
-                                 { .raft_id = 4, .seat = KV_SEAT_STANDBY, .address = "10.0.0.4:2380" } });
+                  (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
+                                 { .raft_id = 4, .seat = KV_MEMBER_STANDBY, .address = "10.0.0.4:2380" } });
 }
 
 static void has_a_voter_at_an_address_that_is_taken(KvState *state) {
         has_seats(state, 2,
-                  (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
-                                 { .raft_id = 4, .seat = KV_SEAT_VOTER, .address = THIRD } });
+                  (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
+                                 { .raft_id = 4, .seat = KV_MEMBER_VOTER, .address = THIRD } });
 }
 
 static void the_store_is_asked_for_the_change_of_members_that_is_due(void **state) {

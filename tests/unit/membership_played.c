@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "tests/lib/alloc.h"
 
-Still *h;
+QuietPeer *h;
 uint64_t opened_ms; /* when its membership was */
 
 /* -- What membership asks of the rooms below: done, or held back until it is answered here -- */
@@ -41,14 +41,14 @@ int __real_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *u
                       uint64_t *ret_number);
 int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata,
                       uint64_t *ret_number);
-void __real_kv_forget(KvStore *store, uint64_t number);
-void __wrap_kv_forget(KvStore *store, uint64_t number);
+void __real_kv_cancel(KvStore *store, uint64_t number);
+void __wrap_kv_cancel(KvStore *store, uint64_t number);
 int __real_kv_member_add(KvStore *store, uint64_t raft_id, const char *address);
 int __wrap_kv_member_add(KvStore *store, uint64_t raft_id, const char *address);
 ClusterMachine **__real_cluster_machines_sorted(const Cluster *c, size_t *ret_n);
 ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n);
-const PeerHello *__real_peer_hello(const PeerSession *session);
-const PeerHello *__wrap_peer_hello(const PeerSession *session);
+const PeerHandshake *__real_peer_handshake(const PeerSession *session);
+const PeerHandshake *__wrap_peer_handshake(const PeerSession *session);
 
 int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n,
                              RegistryDone done, void *userdata) {
@@ -96,11 +96,11 @@ int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *u
         return raising.error;
 }
 
-void __wrap_kv_forget(KvStore *store, uint64_t number) {
+void __wrap_kv_cancel(KvStore *store, uint64_t number) {
         if (raising.hold && number == RAISE_NUMBER)
                 raising.forgotten = true;
         else
-                __real_kv_forget(store, number);
+                __real_kv_cancel(store, number);
 }
 
 static void note_change(const char *what, uint64_t raft_id, const char *address) {
@@ -143,11 +143,11 @@ ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n)
 }
 
 /* Both are asked first of all by what is to lack memory. */
-const PeerHello *__wrap_peer_hello(const PeerSession *session) {
+const PeerHandshake *__wrap_peer_handshake(const PeerSession *session) {
         if (fails_from_hello)
                 alloc_pause(false);
         fails_from_hello = false;
-        return __real_peer_hello(session);
+        return __real_peer_handshake(session);
 }
 
 void on_state_seen(KvState *state) {
@@ -205,7 +205,7 @@ static void reset(void) {
 /* Each test opens a membership of its own: the host's may have asked for something meanwhile. */
 static void begin(bool joins) {
         reset();
-        h = still_new(joins);
+        h = quiet_peer_new(joins);
         h->membership = membership_free(h->membership);
         reset();
         journal[0] = 0;
@@ -226,7 +226,7 @@ int wait_outside(void **state) {
 int finish(void **state) {
         alloc_pause(true);
         state_seen = NULL;
-        h = still_free(h);
+        h = quiet_peer_free(h);
         log_set_sink(NULL, NULL);
         return 0;
 }
@@ -240,12 +240,12 @@ void open_with(MembershipOptions options) {
 
 /* Until so long after that. */
 void until(uint64_t ms) {
-        still_pass(h, opened_ms + ms - h->now_ms);
+        quiet_peer_pass(h, opened_ms + ms - h->now_ms);
 }
 
 /* Until membership's next tick is over. */
 void tick(void) {
-        still_pass(h, LIVENESS_TICK_MS - (h->now_ms - opened_ms) % LIVENESS_TICK_MS);
+        quiet_peer_pass(h, LIVENESS_TICK_MS - (h->now_ms - opened_ms) % LIVENESS_TICK_MS);
 }
 
 void ticks(unsigned n) {
@@ -256,7 +256,7 @@ void ticks(unsigned n) {
 /* All that was due meanwhile comes late. */
 void jump(uint64_t ms) {
         h->now_ms += ms;
-        still_run(h);
+        quiet_peer_run(h);
 }
 
 void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
@@ -355,24 +355,24 @@ void has_two_members(KvState *state) {
 /* -- The other host -- */
 
 void beat(const char *trouble) {
-        assert_true(still_say(h, PEER_BEAT, trouble, strlen(trouble)));
+        assert_true(quiet_peer_say(h, PEER_HEARTBEAT, trouble, strlen(trouble)));
 }
 
 void say_hello_of(uint64_t cluster_id) {
         _cleanup_writer_ Writer w = {};
-        PeerHello hello = { .machine_id = STILL_OTHER_ID,
-                            .boot_id = FOURTH_ID,
-                            .nonce = 2,
-                            .start_number = 1,
-                            .address = OTHER,
-                            .name = "beta",
-                            .raft_id = 2,
-                            .cluster_id = cluster_id,
-                            .lineage = cluster_id };
+        PeerHandshake hello = { .machine_id = STILL_OTHER_ID,
+                                .boot_id = FOURTH_ID,
+                                .nonce = 2,
+                                .start_number = 1,
+                                .address = OTHER,
+                                .name = "beta",
+                                .raft_id = 2,
+                                .cluster_id = cluster_id,
+                                .lineage = cluster_id };
 
-        hello_write(&w, &hello);
+        handshake_write(&w, &hello);
         assert_int_equal(w.error, 0);
-        assert_true(still_say(h, PEER_HELLO, w.bytes, w.size));
+        assert_true(quiet_peer_say(h, PEER_HANDSHAKE, w.bytes, w.size));
 }
 
 void say_join(uint8_t version, const char *address, size_t more) {
@@ -383,7 +383,7 @@ void say_join(uint8_t version, const char *address, size_t more) {
         for (; more > 0; more--)
                 write_u8(&w, 0);
         assert_int_equal(w.error, 0);
-        assert_true(still_say(h, PEER_JOIN, w.bytes, w.size));
+        assert_true(quiet_peer_say(h, PEER_JOIN, w.bytes, w.size));
 }
 
 void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id,
@@ -399,7 +399,7 @@ void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cl
         for (; more > 0; more--)
                 write_u8(&w, 0);
         assert_int_equal(w.error, 0);
-        assert_true(still_say(h, PEER_JOINED, w.bytes, w.size));
+        assert_true(quiet_peer_say(h, PEER_JOINED, w.bytes, w.size));
 }
 
 /* The answers to requests to join since the last time; what the last one says. */
@@ -407,7 +407,7 @@ Joined hear_joined(void) {
         Joined j = {};
         Frame frame;
 
-        while (still_hear(&h->asking, &frame)) {
+        while (quiet_peer_hear(&h->asking, &frame)) {
                 Reader r = reader_over(frame.payload, frame.size);
                 _cleanup_free_ char *sentence = NULL;
 
@@ -437,7 +437,7 @@ Joined answer_admission(KvStatus status, const char *sentence) {
         assert_non_null(waits);
         admission.waits = NULL;
         admission.done(waits, status, sentence, 5);
-        still_run(h);
+        quiet_peer_run(h);
         return hear_joined();
 }
 
@@ -447,7 +447,7 @@ unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]) {
         unsigned n = 0;
         Frame frame;
 
-        while (still_hear(&h->asked, &frame))
+        while (quiet_peer_hear(&h->asked, &frame))
                 if (frame.type == type) {
                         n++;
                         *ret_size = frame.size;
@@ -478,7 +478,7 @@ unsigned n_asked(void) {
 void be_up_and_fall_silent(void) {
         have_member(STILL_OTHER_ID, 2, OTHER, 0);
         open_with(plain);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         beat("");
         tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");

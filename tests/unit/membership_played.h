@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "fleetd/membership/liveness.h"
-#include "tests/lib/still.h"
+#include "tests/lib/quiet_peer.h"
 #include "tests/unit/membership.h"
 
 #define OWN       "10.0.0.1:2380"
@@ -25,7 +25,7 @@ enum {
         KNOWN_MAX = 1024,
 };
 
-extern Still *h;
+extern QuietPeer *h;
 
 void __real_kv_state(KvStore *store, KvState *ret); /* without state_seen */
 int __real_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
@@ -62,7 +62,7 @@ extern struct Adding {
 } adding;
 extern size_t n_many; /* made up machines of the cluster view; 0: as they are */
 extern bool fails_from_hello,
-        fails_from_state; /* allocations fail from the next call of peer_hello(), of kv_state() */
+        fails_from_state; /* allocations fail from the next call of peer_handshake(), of kv_state() */
 
 /* How often 'part' was logged; a line is "MACHINE|MESSAGE". */
 unsigned said(const char *part);
@@ -91,9 +91,9 @@ void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t ind
                 void *done_ = &status_;                                        \
                                                                                \
                 assert_int_equal(call, 0);                                     \
-                still_run(h);                                                  \
+                quiet_peer_run(h);                                             \
                 for (unsigned i_ = 0; i_ < 100 && status_ == KV_UNKNOWN; i_++) \
-                        still_pass(h, 10);                                     \
+                        quiet_peer_pass(h, 10);                                \
                 assert_int_equal(status_, KV_OK);                              \
         } while (false)
 

@@ -417,8 +417,8 @@ static bool is_told(const char *active) {
 }
 
 static bool has_order(void) {
-        return cluster_order(registry_cluster(daemon_registry(yard.first->daemon)), yard.first->machine_id,
-                             unit_name);
+        return cluster_assignment(registry_cluster(daemon_registry(yard.first->daemon)),
+                                  yard.first->machine_id, unit_name);
 }
 
 /* It runs as people want it, and the cluster knows. */

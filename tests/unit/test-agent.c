@@ -24,16 +24,16 @@ enum { QUIET_MS = 300, AGENT_RETRY_MS = 500, ADOPT_MS = 600, BOOT_WAIT_MS = 6000
 
 static const char boot_id[] = "b0000000000000000000000000000001";
 
-typedef struct Room {
+typedef struct Fixture {
         Host *host;
         char *folder, *bus_path, *notes, *links;
         FakeBus *fake;
         Systemd *systemd;
         Agent *agent;
         uint64_t boot_wait_ms;
-} Room;
+} Fixture;
 
-static void agent_open(Room *room) {
+static void agent_open(Fixture *room) {
         AgentOptions options = { .machine_id = room->host->id,
                                  .boot_id = boot_id,
                                  .directory = room->notes,
@@ -52,13 +52,13 @@ static void agent_open(Room *room) {
                 fail_msg("%s", err.message);
 }
 
-static void agent_close(Room *room) {
+static void agent_close(Fixture *room) {
         room->agent = agent_free(room->agent);
         room->systemd = systemd_bus_free(room->systemd);
 }
 
-static Room *room_new(bool alone) {
-        Room *room = NEW0(Room, 1);
+static Fixture *fixture_new(bool alone) {
+        Fixture *room = NEW0(Fixture, 1);
 
         leader = (Leader) {};
 
@@ -74,8 +74,8 @@ static Room *room_new(bool alone) {
         return room;
 }
 
-static int room_setup(void **state) {
-        Room *room = room_new(false);
+static int fixture_setup(void **state) {
+        Fixture *room = fixture_new(false);
 
         host_machine(room->host);
         agent_open(room);
@@ -95,7 +95,7 @@ static int lonely_room_setup(void **state) {
                                      "{\"index\":9,\"name\":\"web.service\",\"order\":\"run\","
                                      "\"startedBoot\":\"b0000000000000000000000000000000\","
                                      "\"text\":\"[Service]\\nExecStart=/bin/one\\n\",\"unit\":5}]}";
-        Room *room = room_new(true);
+        Fixture *room = fixture_new(true);
         _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
         int fd = open_dir(room->notes, 0700);
 
@@ -108,8 +108,8 @@ static int lonely_room_setup(void **state) {
         return 0;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         agent_close(room);
         assert_int_equal(room->fake->unlinked_in_vain, 0);
@@ -128,48 +128,48 @@ static int room_teardown(void **state) {
 #define TWO                     "[Service]\nExecStart=/bin/two\n"
 #define TUNED                   ONE "[X-Fleet]\nConflicts=x*\n"
 
-static bool says(Room *room, const char *unit, const char *active) {
+static bool says(Fixture *room, const char *unit, const char *active) {
         const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
 
         return s && streq(s->state.active, active);
 }
 
-static const char *sub_of(Room *room, const char *unit) {
+static const char *sub_of(Fixture *room, const char *unit) {
         const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
 
         return s ? s->state.sub : "";
 }
 
-static bool notes_say(Room *room, const char *field) {
+static bool records_say(Fixture *room, const char *field) {
         _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL;
 
         return read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL) == 0 && strstr(text, field);
 }
 
 /* The invocation that runs is noted on disk. */
-static bool notes_have(Room *room, const FakeUnit *u) {
+static bool records_have(Fixture *room, const FakeUnit *u) {
         char field[64];
         int n = snprintf(field, sizeof(field), "\"invocation\":\"");
 
         for (size_t i = 0; i < u->invocation_size; i++)
                 n += snprintf(field + n, sizeof(field) - n, "%02x", u->invocation[i]);
-        return notes_say(room, field);
+        return records_say(room, field);
 }
 
-static bool has_order(Room *room, const char *unit) {
-        return cluster_order(registry_cluster(room->host->registry), room->host->id, unit);
+static bool has_order(Fixture *room, const char *unit) {
+        return cluster_assignment(registry_cluster(room->host->registry), room->host->id, unit);
 }
 
-static bool has_file(Room *room, const char *unit, const char *part) {
+static bool has_file(Fixture *room, const char *unit, const char *part) {
         _cleanup_free_ char *path = scratch_path(room->folder, unit), *text = NULL;
 
         return read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, part);
 }
 
 /* The unit is ordered to run, does so, and says so. */
-static void run_unit(Room *room, const char *unit, const char *text) {
+static void run_unit(Fixture *room, const char *unit, const char *text) {
         host_unit(room->host, unit, text, TARGET_LAUNCHED);
-        host_order(room->host, unit, ORDER_RUN);
+        host_order(room->host, unit, ASSIGNMENT_RUN);
         UNTIL(room, says(room, unit, "active"));
 }
 
@@ -195,20 +195,20 @@ static void log_end(void) {
 }
 
 /* As while a stop of it, or of what it requires, is under way. */
-static void refuse_starts(Room *room) {
+static void refuse_starts(Fixture *room) {
         log_begin();
         room->fake->fail = "StartUnit";
         room->fake->fail_name = "org.freedesktop.systemd1.TransactionIsDestructive";
         room->fake->fail_message = "a stop is under way";
 }
 
-static void allow_starts(Room *room) {
+static void allow_starts(Fixture *room) {
         room->fake->fail = NULL;
         log_end();
 }
 
 static void an_ordered_unit_is_written_linked_started_and_told(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *said = NULL;
 
         run_unit(room, "web.service", ONE);
@@ -222,10 +222,10 @@ static void an_ordered_unit_is_written_linked_started_and_told(void **state) {
 }
 
 static void a_loaded_unit_is_not_started(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         host_unit(room->host, "web.service", ONE, TARGET_LOADED);
-        host_order(room->host, "web.service", ORDER_LOAD);
+        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
         UNTIL(room, says(room, "web.service", "inactive") && has_file(room, "web.service", "/bin/one"));
         host_pause(room->host, QUIET_MS);
         assert_int_equal(room->fake->starts, 0);
@@ -233,14 +233,14 @@ static void a_loaded_unit_is_not_started(void **state) {
 
 /* Another daemon, which the cluster does not answer, must find that in the note. */
 static void a_unit_that_is_stopped_to_be_loaded_only_is_noted_so_before_and_not_started_again(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         room->fake->hold = "StopUnit";
         host_unit(room->host, "web.service", ONE, TARGET_LOADED);
-        host_order(room->host, "web.service", ORDER_LOAD);
+        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
         UNTIL(room, room->fake->n_held == 1);
-        assert_true(notes_say(room, "\"order\":\"load\""));
+        assert_true(records_say(room, "\"order\":\"load\""));
         leader.gone = true;
         agent_close(room);
         snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "inactive");
@@ -254,10 +254,10 @@ static void a_unit_that_is_stopped_to_be_loaded_only_is_noted_so_before_and_not_
 }
 
 static void an_order_to_stop_is_obeyed_and_taken_away(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "web.service"));
         assert_int_equal(room->fake->stops, 1);
         assert_false(has_file(room, "web.service", ""));
@@ -266,11 +266,11 @@ static void an_order_to_stop_is_obeyed_and_taken_away(void **state) {
 }
 
 static void a_changed_text_is_stopped_and_started_once(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->starts == 2 && says(room, "web.service", "active"));
         assert_int_equal(room->fake->stops, 1);
         assert_true(has_file(room, "web.service", "/bin/two"));
@@ -278,7 +278,7 @@ static void a_changed_text_is_stopped_and_started_once(void **state) {
 
 /* The folder has no room for the new text. */
 static void a_unit_runs_on_until_its_changed_text_can_be_written(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *temporary = NULL;
         char name[FILE_TEMPORARY_SIZE];
 
@@ -288,7 +288,7 @@ static void a_unit_runs_on_until_its_changed_text_can_be_written(void **state) {
         assert_int_equal(mkdir(temporary, 0700), 0); /* which no file replaces */
         log_begin();
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, has_logged("cannot write the file of web.service"));
         log_end();
         assert_int_equal(room->fake->stops, 0);
@@ -302,11 +302,11 @@ static void a_unit_runs_on_until_its_changed_text_can_be_written(void **state) {
 }
 
 static void an_edit_of_our_own_section_stops_nothing(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         host_unit(room->host, "web.service", TUNED, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, has_file(room, "web.service", "Conflicts"));
         host_pause(room->host, QUIET_MS);
         assert_int_equal(room->fake->starts, 1);
@@ -314,7 +314,7 @@ static void an_edit_of_our_own_section_stops_nothing(void **state) {
 }
 
 static void a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         run_unit(room, "web.service", ONE);
@@ -329,7 +329,7 @@ static void a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on(void **sta
 }
 
 static void a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_on(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         run_unit(room, "other.service", TWO);
@@ -343,7 +343,7 @@ static void a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_
         assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
         assert_int_equal(mkdir(room->folder, 0755), 0);
         host_unit(room->host, "new.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "new.service", ORDER_RUN);
+        host_order(room->host, "new.service", ASSIGNMENT_RUN);
         UNTIL(room, says(room, "new.service", "active"));
         UNTIL(room, has_file(room, "new.service", "/bin/one"));
         assert_true(has_file(room, "web.service", "/bin/one") && has_file(room, "other.service", "/bin/two"));
@@ -353,16 +353,16 @@ static void a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_
 
 static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
         const ClusterState *s;
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "active", "running");
 
         snprintf(u->fragment, sizeof(u->fragment), "/usr/lib/systemd/system/ssh.service");
         host_unit(room->host, "ssh.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "ssh.service", ORDER_RUN);
+        host_order(room->host, "ssh.service", ASSIGNMENT_RUN);
         UNTIL(room,
               (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "ssh.service")) &&
                       streq(s->state.load, "foreign"));
-        host_order(room->host, "ssh.service", ORDER_STOP);
+        host_order(room->host, "ssh.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "ssh.service"));
         assert_int_equal(room->fake->starts + room->fake->stops, 0);
         assert_string_equal(u->active, "active");
@@ -370,7 +370,7 @@ static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
 
 /* The administrator put a file of that name where it counts more than ours ('load': it may be a mask), and
  * had systemd read it. */
-static FakeUnit *taken_over(Room *room, const char *load, bool restarted) {
+static FakeUnit *taken_over(Fixture *room, const char *load, bool restarted) {
         FakeUnit *u = &room->fake->units[0];
 
         snprintf(u->load, sizeof(u->load), "%s", load);
@@ -380,7 +380,7 @@ static FakeUnit *taken_over(Room *room, const char *load, bool restarted) {
         return u;
 }
 
-static bool is_told_as(Room *room, const char *unit, const char *load, const char *active) {
+static bool is_told_as(Fixture *room, const char *unit, const char *load, const char *active) {
         const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
 
         return s && streq(s->state.load, load) && streq(s->state.active, active);
@@ -388,7 +388,7 @@ static bool is_told_as(Room *room, const char *unit, const char *load, const cha
 
 /* It is not restarted in between. */
 static void a_running_unit_whose_name_was_taken_and_given_back_is_told_as_running(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         run_unit(room, "web.service", ONE);
@@ -409,7 +409,7 @@ static void a_running_unit_whose_name_was_taken_and_given_back_is_told_as_runnin
 /* Were it told as foreign, the engine would have it run elsewhere, too. */
 static void a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_has_stopped(void **state) {
         static const char *const loads[] = { "masked", "loaded" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(loads); i++) {
                 unsigned connections = room->fake->connections;
@@ -428,7 +428,7 @@ static void a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_h
                 assert_false(agent_sees_foreign(room->agent, "web.service"));
 
                 /* So does the next daemon, after a crash. */
-                UNTIL(room, notes_have(room, u));
+                UNTIL(room, records_have(room, u));
                 room->agent = agent_crash(room->agent);
                 agent_close(room);
                 snprintf(u->sub, sizeof(u->sub), "running");
@@ -452,7 +452,7 @@ static void a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_h
 /* The administrator started it, too. */
 static void a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go(void **state) {
         const ClusterState *s;
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         run_unit(room, "web.service", ONE);
@@ -461,7 +461,7 @@ static void a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_
               (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) &&
                       streq(s->state.load, "foreign"));
         room->fake->obeys = false;
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "web.service"));
         assert_int_equal(room->fake->stops, 0);
         assert_string_equal(u->active, "active");
@@ -470,7 +470,7 @@ static void a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_
 
 /* Also while no leader can be told of it. */
 static void a_unit_that_an_administrator_takes_over_is_seen_as_foreign(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         assert_false(agent_sees_foreign(room->agent, "web.service"));
@@ -481,12 +481,12 @@ static void a_unit_that_an_administrator_takes_over_is_seen_as_foreign(void **st
 
 static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign(void **state) {
         const ClusterState *s;
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
 
         snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
         host_unit(room->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n", TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room,
               (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) &&
                       streq(s->state.load, "foreign"));
@@ -500,7 +500,7 @@ static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreig
 }
 
 /* The unit runs, and a name of its [Install] has become the host's, when [X-Fleet] is edited. */
-static void run_with_a_taken_alias(Room *room) {
+static void run_with_a_taken_alias(Fixture *room) {
         FakeUnit *db;
 
         run_unit(room, "web.service", ONE "[Install]\nAlias=hostdb.service\n");
@@ -510,7 +510,7 @@ static void run_with_a_taken_alias(Room *room) {
         log_begin();
         host_unit(room->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n[X-Fleet]\nConflicts=x*\n",
                   TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, has_file(room, "web.service", "Conflicts=x*") && has_logged("names hostdb.service"));
         log_end();
         host_pause(room->host, QUIET_MS);
@@ -519,7 +519,7 @@ static void run_with_a_taken_alias(Room *room) {
 /* A change that does not concern systemd moves nothing, whatever became of the names in [Install] meanwhile.
  */
 static void a_running_unit_stays_when_one_of_its_names_has_become_the_hosts(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_with_a_taken_alias(room);
         assert_true(is_told_as(room, "web.service", "loaded", "active"));
@@ -529,7 +529,7 @@ static void a_running_unit_stays_when_one_of_its_names_has_become_the_hosts(void
 
 /* systemd answers no call that asks for a template. */
 static void a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_anything(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *file = scratch_path(room->folder, "stray@.service");
 
         agent_close(room);
@@ -537,10 +537,10 @@ static void a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_an
         agent_open(room);
         host_unit(room->host, "web.service",
                   ONE "[Install]\nWantedBy=multi-user.target\nAlso=helper@.service\n", TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, says(room, "web.service", "active"));
         assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "web.service"));
         assert_int_equal(room->fake->stops, 1);
         assert_true(has_file(room, "stray@.service", "/bin/one"));
@@ -550,13 +550,13 @@ static void a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_an
 /* systemd has the link, and refuses to enable it: the name was taken in between. */
 static void a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started(void **state) {
         const ClusterState *s;
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->fail = "EnableUnitFiles";
         room->fake->fail_name = "System.Error.EEXIST";
         room->fake->fail_message = "File exists";
         host_unit(room->host, "web.service", ONE "[Install]\nAlias=other.service\n", TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room,
               (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) &&
                       streq(s->state.load, "foreign"));
@@ -571,7 +571,7 @@ static void a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started(
 /* systemd refuses a call about many for the sake of one. */
 static void a_link_that_systemd_refuses_keeps_no_other_unit_from_its_install_section(void **state) {
         static const char *const units[] = { "a.service", "bad.service", "c.service" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(units); i++)
                 host_unit(room->host, units[i], ONE "[Install]\nWantedBy=x.target\n", TARGET_LAUNCHED);
@@ -581,7 +581,7 @@ static void a_link_that_systemd_refuses_keeps_no_other_unit_from_its_install_sec
         room->fake->fail_part = "bad";
         room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                host_order(room->host, units[i], ORDER_RUN);
+                host_order(room->host, units[i], ASSIGNMENT_RUN);
         host_pause(room->host, QUIET_MS);
         fake_bus_release(room->fake);
         UNTIL(room, says(room, "a.service", "active") && says(room, "c.service", "active"));
@@ -627,7 +627,7 @@ static bool shortage_is_ready(Systemd *s) {
 static void a_unit_without_memory_for_its_call_is_put_in_force_later(void **state) {
         static const char *const units[] = { "a.service", "b.service",
                                              "c.service" }; /* the first one may have a call of its own */
-        Room *room = *state;
+        Fixture *room = *state;
         SystemdOps ops = *room->systemd->ops;
 
         shortage.ops = room->systemd->ops;
@@ -641,7 +641,7 @@ static void a_unit_without_memory_for_its_call_is_put_in_force_later(void **stat
         room->fake->fail_message = "no";
         room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                host_order(room->host, units[i], ORDER_RUN);
+                host_order(room->host, units[i], ASSIGNMENT_RUN);
         for (size_t i = 0; i < ELEMENTS(units); i++)
                 UNTIL(room, has_order(room, units[i]));
         fake_bus_release(room->fake);
@@ -656,14 +656,14 @@ static void a_unit_without_memory_for_its_call_is_put_in_force_later(void **stat
 
 static void units_that_are_ordered_together_are_linked_by_one_call(void **state) {
         static const char *const units[] = { "a.service", "b.service", "c.service" };
-        Room *room = *state;
+        Fixture *room = *state;
         unsigned n = 0;
 
         for (size_t i = 0; i < ELEMENTS(units); i++)
                 host_unit(room->host, units[i], ONE, TARGET_LAUNCHED);
         room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                host_order(room->host, units[i], ORDER_RUN);
+                host_order(room->host, units[i], ASSIGNMENT_RUN);
         host_pause(room->host, QUIET_MS);
         fake_bus_release(room->fake);
         for (size_t i = 0; i < ELEMENTS(units); i++)
@@ -673,7 +673,7 @@ static void units_that_are_ordered_together_are_linked_by_one_call(void **state)
         assert_in_range(n, 1, 2); /* the first unit may have had a call of its own */
 }
 
-static uint64_t index_of(Room *room, const char *unit) {
+static uint64_t index_of(Fixture *room, const char *unit) {
         char key[128];
         TreeTxn *txn;
         KvNode node = {};
@@ -686,7 +686,7 @@ static uint64_t index_of(Room *room, const char *unit) {
 }
 
 static void of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
         uint64_t told_ms, index;
         unsigned flaps = 0, told = 0;
@@ -713,7 +713,7 @@ static void of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_to
 }
 
 static void a_start_is_told_once_when_it_is_over(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t index;
 
         run_unit(room, "web.service", ONE);
@@ -723,20 +723,20 @@ static void a_start_is_told_once_when_it_is_over(void **state) {
         assert_true(says(room, "web.service", "active"));
 }
 
-static const char *job_of(Room *room, const char *unit) {
+static const char *job_of(Fixture *room, const char *unit) {
         return cluster_state(registry_cluster(room->host->registry), room->host->id, unit)->state.job;
 }
 
 /* Such a unit stays inactive, and nothing that systemd shows of it says why. */
 static void a_start_that_never_began_is_told_with_its_reason_until_one_begins(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_LOAD);
+        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
         UNTIL(room, says(room, "web.service", "inactive"));
         room->fake->obeys = false;
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->starts == 1);
         fake_bus_job_removed(room->fake, 1, "web.service", "dependency");
         UNTIL(room, streq(job_of(room, "web.service"), "dependency"));
@@ -751,12 +751,12 @@ static void a_start_that_never_began_is_told_with_its_reason_until_one_begins(vo
         assert_string_equal(job_of(room, "web.service"), "");
 }
 
-static bool is_done(Room *room, const char *unit) {
+static bool is_done(Fixture *room, const char *unit) {
         return cluster_state(registry_cluster(room->host->registry), room->host->id, unit)->state.done;
 }
 
 /* systemd stops 'unit', as somebody wished, or as its bonds do. */
-static void stop_by_systemd(Room *room, const char *unit) {
+static void stop_by_systemd(Fixture *room, const char *unit) {
         fake_bus_job_new(room->fake, unit);
         fake_bus_change(room->fake, unit, (FakeChange) { .active = "deactivating", .job = 1, .left = true });
         fake_bus_change(room->fake, unit,
@@ -766,7 +766,7 @@ static void stop_by_systemd(Room *room, const char *unit) {
 }
 
 static void a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *side;
 
         run_unit(room, "side.service", ONE);
@@ -796,7 +796,7 @@ static void a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_ba
 }
 
 static void a_unit_stopped_by_hand_stays_here_though_the_host_took_one_of_its_names(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_with_a_taken_alias(room);
         stop_by_systemd(room, "web.service");
@@ -806,7 +806,7 @@ static void a_unit_stopped_by_hand_stays_here_though_the_host_took_one_of_its_na
 }
 
 static void a_unit_stopped_for_another_stays_here_though_the_host_took_one_of_its_names(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_with_a_taken_alias(room);
         fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
@@ -826,7 +826,7 @@ static void a_unit_stopped_for_another_stays_here_though_the_host_took_one_of_it
 /* Its start may be refused while the other one is being stopped again: then it waits for that one. */
 /* Nothing tells the agent of that. */
 /* side.service runs bound to app.service, and is stopped since that one restarts. */
-static void stop_sidekick(Room *room) {
+static void stop_sidekick(Fixture *room) {
         run_unit(room, "side.service", ONE);
         fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
         snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
@@ -839,7 +839,7 @@ static void stop_sidekick(Room *room) {
 
 static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void **state) {
         const AgentCounts *counts;
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t listings;
 
         stop_sidekick(room);
@@ -859,7 +859,7 @@ static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void 
 }
 
 static void a_sidekick_whose_start_was_refused_starts_with_its_unit_without_the_cluster(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         stop_sidekick(room);
         leader.gone = true;
@@ -879,7 +879,7 @@ static void a_sidekick_whose_start_was_refused_starts_with_its_unit_without_the_
 }
 
 /* A unit that runs here, with what systemd says of its relations. */
-static FakeUnit *related_unit(Room *room, const char *requires, const char *conflicts) {
+static FakeUnit *related_unit(Fixture *room, const char *requires, const char *conflicts) {
         FakeUnit *u;
 
         run_unit(room, "web.service", ONE);
@@ -894,7 +894,7 @@ static FakeUnit *related_unit(Room *room, const char *requires, const char *conf
 
 /* An administrator restarts the unit that it conflicts with: in between nothing may come in its way. */
 static void a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *other;
 
         fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
@@ -918,7 +918,7 @@ static void a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_n
 }
 
 static void what_else_a_stopped_unit_needs_does_not_keep_it_down(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         fake_bus_unit(room->fake, "setup.service", "loaded", "inactive", "dead");
         fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
@@ -934,7 +934,7 @@ static void what_else_a_stopped_unit_needs_does_not_keep_it_down(void **state) {
 
 /* For whose sake it was stopped is known until it runs. */
 static void other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_start(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         fake_bus_unit(room->fake, "setup.service", "loaded", "inactive", "dead");
         fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
@@ -956,7 +956,7 @@ static void other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_sta
 
 /* The job of a target may take long: what is stopped by hand meanwhile is not stopped with it. */
 static void a_stop_by_hand_while_a_target_is_on_its_way_stays_so(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_job_new(room->fake, "custom.target");
@@ -969,7 +969,7 @@ static void a_stop_by_hand_while_a_target_is_on_its_way_stays_so(void **state) {
 /* Its start moves other units each time. */
 static void a_sidekick_that_systemd_does_not_begin_is_not_started_each_second(void **state) {
         static const char *const results[] = { "assert", "dependency" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(results); i++) {
                 const char *name = i == 0 ? "a.service" : "b.service";
@@ -998,7 +998,7 @@ static void a_sidekick_that_systemd_does_not_begin_is_not_started_each_second(vo
 }
 
 static void an_order_to_run_that_comes_during_a_stop_is_obeyed_after_it(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_job_new(room->fake, "web.service"); /* by hand */
@@ -1006,7 +1006,7 @@ static void an_order_to_run_that_comes_during_a_stop_is_obeyed_after_it(void **s
         fake_bus_change(room->fake, "web.service",
                         (FakeChange) { .active = "deactivating", .job = 1, .left = true });
         UNTIL(room, says(room, "web.service", "deactivating"));
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         host_pause(room->host, 1500);
         assert_int_equal(room->fake->starts, 1);
         room->fake->units[0].job = false;
@@ -1018,7 +1018,7 @@ static void an_order_to_run_that_comes_during_a_stop_is_obeyed_after_it(void **s
 }
 
 static void a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         stop_by_systemd(room, "web.service");
@@ -1035,7 +1035,7 @@ static void a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished(void **
 /* A daemon that begins then has not seen the stop: it finds an inactive unit, and one in conflict with it
  * that runs. */
 static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that_is_over(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
         related_unit(room, "", "other.service");
@@ -1067,7 +1067,7 @@ static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that
 }
 
 static void a_unit_that_ends_by_itself_is_finished_for_good(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_change(room->fake, "web.service",
@@ -1085,7 +1085,7 @@ static void a_unit_that_ends_by_itself_is_finished_for_good(void **state) {
 /* The administrator runs a unit of his own under that name, which ends, too. */
 static void a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name(void **state) {
         static const char *const states[] = { "active", "inactive" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_change(room->fake, "web.service",
@@ -1103,7 +1103,7 @@ static void a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name
 }
 
 static void that_a_unit_finishes_without_the_cluster_outlives_the_daemon(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         leader.gone = true;
@@ -1111,7 +1111,7 @@ static void that_a_unit_finishes_without_the_cluster_outlives_the_daemon(void **
         host_pause(room->host, QUIET_MS);
         fake_bus_change(room->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, notes_say(room, "\"done\":true"));
+        UNTIL(room, records_say(room, "\"done\":true"));
         agent_close(room);
         agent_open(room);
         UNTIL(room, room->fake->connections == 2);
@@ -1122,7 +1122,7 @@ static void that_a_unit_finishes_without_the_cluster_outlives_the_daemon(void **
 }
 
 static void a_finished_unit_that_runs_again_with_another_text_is_not_finished(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_change(room->fake, "web.service",
@@ -1135,7 +1135,7 @@ static void a_finished_unit_that_runs_again_with_another_text_is_not_finished(vo
 }
 
 static void a_finished_unit_that_was_started_by_hand_is_replaced_by_its_next_text(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_change(room->fake, "web.service",
@@ -1149,7 +1149,7 @@ static void a_finished_unit_that_was_started_by_hand_is_replaced_by_its_next_tex
         UNTIL(room, says(room, "web.service", "active") && !is_done(room, "web.service"));
 }
 
-static void is_not_begun(Room *room, const FakeChange *changes, size_t n) {
+static void is_not_begun(Fixture *room, const FakeChange *changes, size_t n) {
 
         room->fake->obeys = false;
         fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
@@ -1157,7 +1157,7 @@ static void is_not_begun(Room *room, const FakeChange *changes, size_t n) {
                  room->folder);
         room->fake->units[0].oneshot = true;
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->starts == 1);
         for (size_t i = 0; i < n; i++)
                 fake_bus_change(room->fake, "web.service", changes[i]);
@@ -1193,14 +1193,14 @@ static void a_service_whose_command_says_that_it_is_not_to_begin_is_told_so_and_
 }
 
 static void how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_change(room->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
         UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
         room->fake->obeys = false;
-        host_order(room->host, "web.service", ORDER_RUN); /* it was stopped and started */
+        host_order(room->host, "web.service", ASSIGNMENT_RUN); /* it was stopped and started */
         UNTIL(room, room->fake->starts == 2);
         fake_bus_job_removed(room->fake, 2, "web.service", "timeout");
         UNTIL(room, streq(job_of(room, "web.service"), "timeout"));
@@ -1211,7 +1211,7 @@ static void how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended(vo
 }
 
 /* It is inactive, and systemd has forgotten how it ended. */
-static FakeUnit *forgotten(Room *room, const char *name) {
+static FakeUnit *forgotten(Fixture *room, const char *name) {
         FakeUnit *u = fake_bus_unit(room->fake, name, "loaded", "inactive", "dead");
 
         snprintf(u->fragment, sizeof(u->fragment), "%s/%s", room->folder, name);
@@ -1221,7 +1221,7 @@ static FakeUnit *forgotten(Room *room, const char *name) {
 }
 
 static void a_failed_unit_that_is_reset_is_not_finished(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_change(room->fake, "web.service",
@@ -1241,7 +1241,7 @@ static void a_failed_unit_that_is_reset_is_not_finished(void **state) {
 }
 
 static void a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_to_run(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         agent_close(room);
@@ -1259,18 +1259,18 @@ static void a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_t
 
 /* While the daemon was away the unit's file was removed, systemd read its files again, and the unit was
  * ordered to stop. */
-static FakeUnit *stop_without_file(Room *room) {
+static FakeUnit *stop_without_file(Fixture *room) {
         _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
 
         run_unit(room, "web.service", ONE);
         agent_close(room);
         assert_int_equal(unlink(file), 0);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         return fake_bus_unit(room->fake, "web.service", "error", "active", "running");
 }
 
 static void an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         (void) stop_without_file(room);
         room->fake->fail = "StopUnit";
@@ -1287,7 +1287,7 @@ static void an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_st
 
 /* The call is lost with the daemon that made it. */
 static void the_next_daemon_stops_a_unit_without_its_file(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         (void) stop_without_file(room);
         room->fake->hold = "StopUnit";
@@ -1303,11 +1303,11 @@ static void the_next_daemon_stops_a_unit_without_its_file(void **state) {
 }
 
 static void a_loaded_unit_that_its_socket_started_is_ours_without_its_file(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         host_unit(room->host, "web.service", ONE, TARGET_LOADED);
-        host_order(room->host, "web.service", ORDER_LOAD);
+        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
         UNTIL(room, says(room, "web.service", "inactive"));
         u = &room->fake->units[0];
         fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
@@ -1322,14 +1322,14 @@ static void a_loaded_unit_that_its_socket_started_is_ours_without_its_file(void 
 
         agent_close(room);
         assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         agent_open(room);
         UNTIL(room, !has_order(room, "web.service"));
         assert_int_equal(room->fake->stops, 1);
 }
 
 static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_stopped_again(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         run_unit(room, "web.service", ONE);
@@ -1340,7 +1340,7 @@ static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_st
         room->fake->fail_message = "no";
         log_begin();
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->n_held == 1);
         assert_int_equal(room->fake->stops, 1);
         assert_true(has_file(room, "web.service", "/bin/two"));
@@ -1358,12 +1358,12 @@ static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_st
         assert_int_equal(room->fake->stops, 2);
 }
 
-static void edit_up_to(Room *room, const char *held) {
+static void edit_up_to(Fixture *room, const char *held) {
         run_unit(room, "web.service", ONE);
         room->fake->hold = held;
         room->fake->units[0].need_reload = streq(held, "Reload");
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->n_held == 1);
         assert_int_equal(room->fake->stops, 1);
         assert_true(has_file(room, "web.service", "/bin/two"));
@@ -1372,7 +1372,7 @@ static void edit_up_to(Room *room, const char *held) {
         room->fake->units[0].invocation[0]++;
 }
 
-static void is_stopped_again_once(Room *room) {
+static void is_stopped_again_once(Fixture *room) {
         UNTIL(room, room->fake->starts == 2);
         assert_int_equal(room->fake->stops, 2);
         UNTIL(room, says(room, "web.service", "active"));
@@ -1383,7 +1383,7 @@ static void is_stopped_again_once(Room *room) {
 
 /* systemd is re-executed: it answers nothing, and reads all files. */
 static void a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is_not_answered(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         edit_up_to(room, "LinkUnitFiles");
         room->fake->hold = NULL;
@@ -1392,7 +1392,7 @@ static void a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is
 }
 
 static void a_former_text_started_right_before_a_reload_is_stopped_again(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         edit_up_to(room, "Reload");
         fake_bus_release(room->fake);
@@ -1401,7 +1401,7 @@ static void a_former_text_started_right_before_a_reload_is_stopped_again(void **
 
 /* Somebody else has had systemd read the new text, perhaps after it was started. */
 static void a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         edit_up_to(room, "LinkUnitFiles");
         fake_bus_release(room->fake);
@@ -1410,16 +1410,16 @@ static void a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_so
 
 /* The answer to its start was lost, and before it was seen to run it got another text. */
 static void a_former_text_whose_start_was_not_answered_is_stopped_again(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
         room->fake->hold = "StartUnit";
         room->fake->deaf = true;
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->n_held == 1);
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
-        UNTIL(room, cluster_order(registry_cluster(room->host->registry), room->host->id, "web.service")
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(room, cluster_assignment(registry_cluster(room->host->registry), room->host->id, "web.service")
                                     ->unit_index ==
                             cluster_unit(registry_cluster(room->host->registry), "web.service")->index);
         room->fake->hold = "LinkUnitFiles";
@@ -1435,11 +1435,11 @@ static void a_former_text_whose_start_was_not_answered_is_stopped_again(void **s
 }
 
 static void what_was_loaded_only_meanwhile_is_no_former_text(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         edit_up_to(room, "LinkUnitFiles");
         snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "inactive");
-        host_order(room->host, "web.service", ORDER_LOAD);
+        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
         fake_bus_release(room->fake);
         UNTIL(room, says(room, "web.service", "inactive"));
         host_pause(room->host, QUIET_MS);
@@ -1449,12 +1449,12 @@ static void what_was_loaded_only_meanwhile_is_no_former_text(void **state) {
         UNTIL(room, says(room, "web.service", "active"));
         agent_close(room);
         agent_open(room);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         host_pause(room->host, QUIET_MS);
         assert_int_equal(room->fake->stops, 1);
 }
 
-static void restart_during_an_edit(Room *room, bool need_reload) {
+static void restart_during_an_edit(Fixture *room, bool need_reload) {
         edit_up_to(room, "LinkUnitFiles");
         room->fake->units[0].need_reload = need_reload;
         room->agent = agent_crash(room->agent);
@@ -1476,12 +1476,12 @@ static void the_next_daemon_stops_what_was_started_during_a_replacement(void **s
 }
 
 static void what_was_started_after_systemd_had_read_its_new_text_runs_on_under_the_next_daemon(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         refuse_starts(room);
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, has_logged("cannot start web.service"));
         agent_close(room);
         allow_starts(room);
@@ -1489,27 +1489,27 @@ static void what_was_started_after_systemd_had_read_its_new_text_runs_on_under_t
                  "active"); /* by its socket */
         room->fake->units[0].invocation[0]++;
         agent_open(room);
-        UNTIL(room, notes_say(room, "/bin/two") && !notes_say(room, "\"replacing\""));
+        UNTIL(room, records_say(room, "/bin/two") && !records_say(room, "\"replacing\""));
         UNTIL(room, says(room, "web.service", "active"));
         assert_int_equal(room->fake->stops, 1);
         assert_int_equal(room->fake->starts, 1);
 }
 
 /* The unit gets another text, for which systemd refuses to stop it. */
-static void edit_without_a_stop(Room *room) {
+static void edit_without_a_stop(Fixture *room) {
         room->fake->fail = "StopUnit";
         room->fake->fail_name = SD_BUS_ERROR_FAILED;
         room->fake->fail_message = "no";
         log_begin();
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, has_logged("cannot stop"));
         log_end();
 }
 
 /* Its stop was refused, and then it failed, and was started again as it had been. */
 static void what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_taken_back(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         edit_without_a_stop(room);
@@ -1517,9 +1517,9 @@ static void what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_t
         room->fake->fail = NULL;
         room->fake->units[0].invocation[0]++; /* Restart= */
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         agent_open(room);
-        UNTIL(room, notes_say(room, "/bin/one") && !notes_say(room, "\"replacing\""));
+        UNTIL(room, records_say(room, "/bin/one") && !records_say(room, "\"replacing\""));
         host_pause(room->host, QUIET_MS);
         assert_int_equal(room->fake->stops, 0);
         assert_int_equal(room->fake->starts, 1);
@@ -1527,12 +1527,12 @@ static void what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_t
 
 static void what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back(void **state) {
         static const char tuned[] = ONE "[X-Fleet]\nMachineMetadata=a=b\n";
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         room->fake->hold = "LinkUnitFiles";
         host_unit(room->host, "web.service", tuned, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->n_held == 1);
         room->fake->units[0].need_reload = true;
         fake_bus_release(room->fake);
@@ -1541,7 +1541,7 @@ static void what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back
         edit_without_a_stop(room);
         room->fake->fail = NULL;
         host_unit(room->host, "web.service", tuned, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         host_pause(room->host, 2 * AGENT_RETRY_MS + QUIET_MS);
         assert_int_equal(room->fake->stops, 0);
         assert_int_equal(room->fake->starts, 1);
@@ -1549,7 +1549,7 @@ static void what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back
 
 /* The daemon was away meanwhile: what runs is the former text. */
 static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
 
         for (unsigned reread = 0; reread < 2; reread++) {
@@ -1564,7 +1564,7 @@ static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_start
                 if (reread)
                         (void) fake_bus_unit(room->fake, "web.service", "error", "active", "running");
                 host_unit(room->host, "web.service", text, TARGET_LAUNCHED);
-                host_order(room->host, "web.service", ORDER_RUN);
+                host_order(room->host, "web.service", ASSIGNMENT_RUN);
                 room->fake->fail = "StopUnit";
                 room->fake->fail_name = SD_BUS_ERROR_NO_REPLY;
                 room->fake->fail_message = "no answer in time";
@@ -1582,7 +1582,7 @@ static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_start
 
 /* Its link is gone, and systemd names that of what runs. */
 static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         for (unsigned noted = 0; noted < 2; noted++) {
@@ -1596,7 +1596,7 @@ static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **st
                         agent_open(room);
                 }
                 room->fake->hold = "DisableUnitFiles";
-                host_order(room->host, "web.service", ORDER_STOP);
+                host_order(room->host, "web.service", ASSIGNMENT_STOP);
                 UNTIL(room, room->fake->n_held == 1);
                 assert_int_equal(room->fake->stops, stops + 1);
                 u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
@@ -1617,7 +1617,7 @@ static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **st
 
 /* As after systemctl soft-reboot, or after rescue.target: the boot is the same one. */
 static void when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         unsigned connections;
 
         for (unsigned i = 0; i < 2; i++) {
@@ -1657,7 +1657,7 @@ static void when_the_host_came_up_again_in_the_same_boot_its_units_are_started_a
 }
 
 static void a_new_daemon_touches_nothing_that_runs(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         agent_close(room);
@@ -1670,7 +1670,7 @@ static void a_new_daemon_touches_nothing_that_runs(void **state) {
 
 static void a_daemon_that_lost_its_notes_adopts_what_runs(void **state) {
         _cleanup_free_ char *path = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         path = scratch_path(room->notes, "assignment");
         run_unit(room, "web.service", ONE);
@@ -1681,13 +1681,13 @@ static void a_daemon_that_lost_its_notes_adopts_what_runs(void **state) {
         host_pause(room->host, QUIET_MS);
         assert_int_equal(room->fake->starts, 1);
         assert_int_equal(room->fake->stops, 0);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "web.service"));
         assert_int_equal(room->fake->stops, 1);
 }
 
 /* The notes as they are after the cluster was recovered: of the lineage before. */
-static void change_lineage(Room *room) {
+static void change_lineage(Fixture *room) {
         _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL;
         char *at;
 
@@ -1699,13 +1699,13 @@ static void change_lineage(Room *room) {
 }
 
 static void in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         run_unit(room, "web.service", ONE);
         agent_close(room);
         change_lineage(room);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "reloading");
         agent_open(room);
 
@@ -1722,7 +1722,7 @@ static void in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_w
         assert_int_equal(room->fake->stops, 1);
 }
 
-static bool is_told_as_foreign(Room *room, const char *unit) {
+static bool is_told_as_foreign(Fixture *room, const char *unit) {
         const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
 
         return s && streq(s->state.load, "foreign");
@@ -1730,7 +1730,7 @@ static bool is_told_as_foreign(Room *room, const char *unit) {
 
 /* systemd answers with the states of units, then stalls: 'property' of 'unit' was asked for in vain, and is
  * asked for again before any call. */
-static void stall_at_property(Room *room, const char *unit, const char *property) {
+static void stall_at_property(Fixture *room, const char *unit, const char *property) {
         unsigned before = room->fake->n_failed_properties;
         size_t said = room->fake->said.size;
 
@@ -1741,12 +1741,12 @@ static void stall_at_property(Room *room, const char *unit, const char *property
 }
 
 static void a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_alone(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "inactive", "dead");
 
         snprintf(u->fragment, sizeof(u->fragment), "/usr/lib/systemd/system/ssh.service");
         host_unit(room->host, "ssh.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "ssh.service", ORDER_RUN);
+        host_order(room->host, "ssh.service", ASSIGNMENT_RUN);
         stall_at_property(room, "ssh.service", "FragmentPath");
         assert_string_equal(room->fake->said.chars, "Subscribe; ");
         room->fake->fail_property = NULL;
@@ -1755,7 +1755,7 @@ static void a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_
 }
 
 static void a_unit_that_the_administrator_took_over_is_not_stopped_for_a_late_answer(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         run_unit(room, "web.service", ONE);
@@ -1766,7 +1766,7 @@ static void a_unit_that_the_administrator_took_over_is_not_stopped_for_a_late_an
         room->fake->fail_property_of = "web.service";
         fake_bus_changed(room->fake, "web.service");
         UNTIL(room, room->fake->n_failed_properties == 1);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         stall_at_property(room, "web.service", "FragmentPath");
         assert_int_equal(room->fake->stops, 0);
         assert_true(has_order(room, "web.service"));
@@ -1778,7 +1778,7 @@ static void a_unit_that_the_administrator_took_over_is_not_stopped_for_a_late_an
 
 /* Its start would stop that unit. */
 static void a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflict_with_it(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
         related_unit(room, "", "other.service");
@@ -1794,17 +1794,17 @@ static void a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflic
 }
 
 static void in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "active", "running");
 
         snprintf(u->fragment, sizeof(u->fragment), "/usr/lib/systemd/system/ssh.service");
         run_unit(room, "web.service", ONE);
         host_unit(room->host, "ssh.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "ssh.service", ORDER_RUN);
+        host_order(room->host, "ssh.service", ASSIGNMENT_RUN);
         UNTIL(room, is_told_as_foreign(room, "ssh.service"));
         agent_close(room);
         change_lineage(room);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         agent_open(room);
         while (has_order(room, "web.service")) { /* until the lineage was taken */
                 assert_true(is_told_as_foreign(room, "ssh.service"));
@@ -1814,8 +1814,8 @@ static void in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_or
 }
 
 /* In what this host has noted, 'field' gets another value of the same length or less. */
-static void notes_that_are_read_in_part_for_want_of_memory_stay_on_disk(void **state) {
-        Room *room = *state;
+static void records_that_are_read_in_part_for_want_of_memory_stay_on_disk(void **state) {
+        Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *before = NULL;
         AgentOptions options = { .machine_id = room->host->id,
                                  .boot_id = boot_id,
@@ -1850,7 +1850,7 @@ static void notes_that_are_read_in_part_for_want_of_memory_stay_on_disk(void **s
         }
 }
 
-static void change_note(Room *room, const char *field, const char *value) {
+static void change_note(Fixture *room, const char *field, const char *value) {
         _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL, *changed = NULL;
         char *at;
 
@@ -1865,7 +1865,7 @@ static void change_note(Room *room, const char *field, const char *value) {
 
 static void a_replacement_that_another_daemon_had_begun_waits_for_the_cluster(void **state) {
         static const char *const boots[] = { "b0000000000000000000000000000000", boot_id };
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
 
         leader.gone = true;
@@ -1897,12 +1897,12 @@ static void a_replacement_that_another_daemon_had_begun_waits_for_the_cluster(vo
 
 /* Another daemon had noted it, and died before the stop. */
 static void a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cluster(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         room->fake->hold = "StopUnit";
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->n_held == 1);
         room->agent = agent_crash(room->agent);
         agent_close(room);
@@ -1921,7 +1921,7 @@ static void a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cl
 /* The unit has stopped for another text, the leader is lost, and StartUnit is refused or never reaches
  * systemd. */
 static void the_start_of_a_replacement_is_tried_again_without_the_cluster(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (unsigned lost = 0; lost < 2; lost++) {
                 unsigned starts = room->fake->starts;
@@ -1931,7 +1931,7 @@ static void the_start_of_a_replacement_is_tried_again_without_the_cluster(void *
                 starts = room->fake->starts;
                 room->fake->hold = "StopUnit";
                 host_unit(room->host, "web.service", lost ? ONE : TWO, TARGET_LAUNCHED);
-                host_order(room->host, "web.service", ORDER_RUN);
+                host_order(room->host, "web.service", ASSIGNMENT_RUN);
                 UNTIL(room, room->fake->n_held == 1);
                 leader.gone = true;
                 agent_state_changed(room->agent);
@@ -1954,21 +1954,21 @@ static void the_start_of_a_replacement_is_tried_again_without_the_cluster(void *
                 host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
                 assert_int_equal(room->fake->starts, starts + 1);
                 fake_bus_changed(room->fake, "web.service");
-                host_order(room->host, "web.service", ORDER_STOP);
+                host_order(room->host, "web.service", ASSIGNMENT_STOP);
                 UNTIL(room, !has_order(room, "web.service"));
         }
 }
 
 /* The order has come, and the leader is lost, while the unit is being stopped for another text. */
 static void a_replacement_is_not_finished_once_an_order_to_stop_has_come(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         room->fake->hold = "StopUnit";
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->n_held == 1);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         leader.gone = true;
         agent_state_changed(room->agent);
         fake_bus_release(room->fake);
@@ -1980,12 +1980,12 @@ static void a_replacement_is_not_finished_once_an_order_to_stop_has_come(void **
 }
 
 static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         agent_close(room);
         change_note(room, "\"floor\":", "1000000");
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         agent_open(room);
         UNTIL(room, room->fake->connections == 2);
         host_pause(room->host, QUIET_MS);
@@ -2002,7 +2002,7 @@ static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_not
 
 static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void **state) {
         _cleanup_free_ char *path = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t turns;
 
         path = scratch_path(room->notes, "assignment");
@@ -2010,7 +2010,7 @@ static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void 
         UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0); /* a write may be under way */
         scratch_write(room->notes, "no folder");
         run_unit(room, "other.service", TWO);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "web.service"));
         assert_int_equal(room->fake->starts, 2);
         assert_int_equal(room->fake->stops, 1);
@@ -2023,16 +2023,16 @@ static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void 
 
 static void a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once(void **state) {
         static const char message[] = " was removed, or exchanged";
-        Room *room = *state;
+        Fixture *room = *state;
         const char *first;
 
         run_unit(room, "web.service", ONE);
         log_begin();
         UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0); /* a write may be under way */
         run_unit(room, "other.service", TWO);
-        UNTIL(room, notes_say(room, "web.service") && notes_say(room, "other.service"));
+        UNTIL(room, records_say(room, "web.service") && records_say(room, "other.service"));
         run_unit(room, "third.service", TWO);
-        UNTIL(room, notes_say(room, "third.service"));
+        UNTIL(room, records_say(room, "third.service"));
         log_set_sink(NULL, NULL);
         assert_false(has_logged("cannot save"));
         assert_true(has_logged(message));
@@ -2043,7 +2043,7 @@ static void a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is
         /* Also without any change. */
         UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0);
         agent_state_changed(room->agent);
-        UNTIL(room, notes_say(room, "web.service") && notes_say(room, "third.service"));
+        UNTIL(room, records_say(room, "web.service") && records_say(room, "third.service"));
         assert_int_equal(room->fake->starts, 3);
         assert_int_equal(room->fake->stops, 0);
 }
@@ -2065,9 +2065,9 @@ static int witness_stop(Systemd *s, const char *name, SystemdDone done, void *us
         return witness.ops->stop(s, name, done, userdata);
 }
 
-static void notes_are_on_disk_before_the_calls_that_they_are_about(void **state) {
+static void records_are_on_disk_before_the_calls_that_they_are_about(void **state) {
         _cleanup_free_ char *path = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
         SystemdOps ops = *room->systemd->ops;
 
         path = scratch_path(room->notes, "assignment");
@@ -2084,7 +2084,7 @@ static void notes_are_on_disk_before_the_calls_that_they_are_about(void **state)
 
         /* An order to run that were still there would start again, after a crash, what was to end; and so it
          * is for a version that does not know that it is being stopped. */
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "web.service"));
         assert_non_null(strstr(witness.at_stop, "\"stopping\":true"));
         assert_non_null(strstr(witness.at_stop, "\"order\":\"load\""));
@@ -2095,7 +2095,7 @@ static void notes_are_on_disk_before_the_calls_that_they_are_about(void **state)
 }
 
 static void a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         stop_sidekick(room);
         room->fake->hold = "StartUnit";
@@ -2113,11 +2113,11 @@ static void a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_
 }
 
 static void a_start_that_never_reached_systemd_is_made_again(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->hold = "StartUnit";
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->n_held == 1);
         room->fake->hold = NULL;
         fake_bus_disconnect(room->fake);
@@ -2126,13 +2126,13 @@ static void a_start_that_never_reached_systemd_is_made_again(void **state) {
 }
 
 static void a_start_whose_answer_was_lost_is_not_made_twice(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u;
 
         room->fake->hold = "StartUnit";
         room->fake->deaf = true;
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->n_held == 1);
         room->fake->hold = NULL;
         fake_bus_disconnect(room->fake);
@@ -2149,7 +2149,7 @@ static void a_start_whose_answer_was_lost_is_not_made_twice(void **state) {
 }
 
 static void while_systemd_reloads_nothing_is_gone(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_reloading(room->fake, true);
@@ -2162,13 +2162,13 @@ static void while_systemd_reloads_nothing_is_gone(void **state) {
 }
 
 static void a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->fail = "LinkUnitFiles";
         room->fake->fail_name = "org.freedesktop.DBus.Error.AccessDenied";
         room->fake->fail_message = "no";
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         host_pause(room->host, QUIET_MS);
         assert_int_equal(room->fake->starts, 0);
         room->fake->fail = NULL;
@@ -2177,13 +2177,13 @@ static void a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on(vo
 }
 
 static void a_start_that_systemd_refuses_is_made_later(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->fail = "StartUnit";
         room->fake->fail_name = "org.freedesktop.systemd1.TransactionIsDestructive";
         room->fake->fail_message = "a stop is under way";
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         host_pause(room->host, QUIET_MS);
         assert_int_equal(room->fake->starts, 0);
         room->fake->fail = NULL;
@@ -2195,11 +2195,11 @@ static void a_start_that_systemd_refuses_is_made_later(void **state) {
 
 /* The leak checker sees whether it is. */
 static void an_agent_that_ends_during_a_call_is_freed_with_the_answer(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->hold = "StartUnit";
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(room, room->fake->n_held == 1);
         room->agent = agent_free(room->agent);
         fake_bus_release(room->fake);
@@ -2207,11 +2207,11 @@ static void an_agent_that_ends_during_a_call_is_freed_with_the_answer(void **sta
 
 static void an_order_is_obeyed_as_soon_as_this_host_has_caught_up(void **state) {
         uint64_t synced_ms;
-        Room *room = *state;
+        Fixture *room = *state;
 
         agent_close(room);
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         leader = (Leader) { .hold = true };
         agent_open(room);
         UNTIL(room, leader.held);
@@ -2234,9 +2234,11 @@ static void read_registry_again(void *userdata, KvStatus status, const char *sen
 }
 
 static void an_order_that_comes_with_the_whole_registry_is_obeyed_at_once(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         Host *h = room->host;
-        OrderChange change = { .order = ORDER_RUN, .unit = "web.service", .reason = "a test says so" };
+        AssignmentChange change = { .kind = ASSIGNMENT_RUN,
+                                    .unit = "web.service",
+                                    .reason = "a test says so" };
         uint64_t ordered_ms = loop_now_ms(h->loop);
         KvState store;
 
@@ -2245,7 +2247,7 @@ static void an_order_that_comes_with_the_whole_registry_is_obeyed_at_once(void *
         change.unit_index = cluster_unit(registry_cluster(h->registry), "web.service")->index;
         kv_state(h->store, &store);
         assert_int_equal(
-                host_wait(h, registry_order(h->registry, store.term, &change, 1, read_registry_again, h)),
+                host_wait(h, registry_assign(h->registry, store.term, &change, 1, read_registry_again, h)),
                 KV_OK);
         UNTIL(room, room->fake->starts == 1);
         assert_in_range(loop_now_ms(h->loop) - ordered_ms, 0,
@@ -2253,7 +2255,7 @@ static void an_order_that_comes_with_the_whole_registry_is_obeyed_at_once(void *
 }
 
 static void what_was_asked_of_a_leader_that_is_gone_is_given_up(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         agent_close(room);
         leader = (Leader) { .hold = true };
@@ -2272,19 +2274,19 @@ static void what_was_asked_of_a_leader_that_is_gone_is_given_up(void **state) {
 
 static void what_was_put_off_is_tried_at_once_when_it_is_ordered_anew(void **state) {
         uint64_t ordered_ms;
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->fail = "StartUnit";
         room->fake->fail_name = "org.freedesktop.systemd1.LoadFailed";
         room->fake->fail_message = "no such user";
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         host_pause(room->host, 7 * AGENT_RETRY_MS + 200); /* after 1, 2 and 4 pauses; the next one has 8 */
         assert_int_equal(room->fake->starts, 0);
 
         room->fake->fail = NULL;
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         ordered_ms = loop_now_ms(room->host->loop);
         UNTIL(room, says(room, "web.service", "active"));
         assert_true(loop_now_ms(room->host->loop) - ordered_ms < 5 * AGENT_RETRY_MS);
@@ -2292,7 +2294,7 @@ static void what_was_put_off_is_tried_at_once_when_it_is_ordered_anew(void **sta
 }
 
 static void a_host_that_boots_alone_waits_and_then_starts_what_was_assigned(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         UNTIL(room, room->fake->connections == 1);
         host_pause(room->host, QUIET_MS);
@@ -2310,7 +2312,7 @@ static void a_host_that_boots_alone_waits_and_then_starts_what_was_assigned(void
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(an_ordered_unit_is_written_linked_started_and_told),
                 in_a_room(a_loaded_unit_is_not_started),
@@ -2393,10 +2395,10 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
                 in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
                 in_a_room(a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once),
-                in_a_room(notes_are_on_disk_before_the_calls_that_they_are_about),
+                in_a_room(records_are_on_disk_before_the_calls_that_they_are_about),
                 in_a_room(a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back),
                 in_a_room(a_start_that_never_reached_systemd_is_made_again),
-                in_a_room(notes_that_are_read_in_part_for_want_of_memory_stay_on_disk),
+                in_a_room(records_that_are_read_in_part_for_want_of_memory_stay_on_disk),
                 in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
                 in_a_room(while_systemd_reloads_nothing_is_gone),
                 in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
@@ -2408,7 +2410,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(what_was_put_off_is_tried_at_once_when_it_is_ordered_anew),
                 cmocka_unit_test_setup_teardown(
                         a_host_that_boots_alone_waits_and_then_starts_what_was_assigned, lonely_room_setup,
-                        room_teardown),
+                        fixture_teardown),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "tests/lib/agent_room.h"
+#include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
@@ -18,24 +18,24 @@
 #define TWO   "[Service]\nExecStart=/bin/two\n"
 #define TUNED ONE "[X-Fleet]\nConflicts=x*\n"
 
-static void change(Room *room, const char *active, SystemdEnd end) {
+static void change(Fixture *room, const char *active, SystemdEnd end) {
         pretence.unit = "web.service";
         pretence.active = active;
         pretence.end = end;
         sim_systemd_change(room->systemd, "web.service");
 }
 
-static bool is_done(Room *room) {
+static bool is_done(Fixture *room) {
         return state_of(room, "web.service")->done;
 }
 
-static bool is_told_as(Room *room, const char *load, const char *active) {
+static bool is_told_as(Fixture *room, const char *load, const char *active) {
         const UnitState *s = state_of(room, "web.service");
 
         return s && streq(s->load, load) && streq(s->active, active);
 }
 
-static bool job_is(Room *room, const char *job) {
+static bool job_is(Fixture *room, const char *job) {
         const UnitState *s = state_of(room, "web.service");
 
         return s && streq(s->job, job);
@@ -48,7 +48,7 @@ static void with_error(SystemdUnit *seen) {
 }
 
 static void a_file_that_systemd_does_not_take_is_put_off_after_three_times(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         count_messages("cannot put in force web.service");
@@ -74,7 +74,7 @@ static void a_file_that_systemd_does_not_take_is_put_off_after_three_times(void 
 
 static void a_call_that_takes_long_holds_up_no_other_unit(void **state) {
         const char *a = "a.service";
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "b.service");
         run_unit(room, "c.service");
@@ -83,7 +83,7 @@ static void a_call_that_takes_long_holds_up_no_other_unit(void **state) {
         vain = (Vain) { .unit = a, .held = true };
         order(room, a);
         until_calls(room, 1, 1000);
-        host_order(room->host, "b.service", ORDER_STOP);
+        host_order(room->host, "b.service", ASSIGNMENT_STOP);
         UNTIL(room, is_gone(room, "b.service"));
         order(room, "d.service");
         run_ms(room, 2000);
@@ -93,10 +93,10 @@ static void a_call_that_takes_long_holds_up_no_other_unit(void **state) {
         UNTIL(room, says(room, a, "active") && says(room, "d.service", "active"));
 
         vain = (Vain) { .unit = a, .held = true };
-        host_order(room->host, a, ORDER_STOP);
+        host_order(room->host, a, ASSIGNMENT_STOP);
         until_calls(room, 1, 5000);
         run_unit(room, "e.service");
-        host_order(room->host, "c.service", ORDER_STOP);
+        host_order(room->host, "c.service", ASSIGNMENT_STOP);
         run_ms(room, 5000);
         settle(room);
         assert_int_equal(n_stops, 3);
@@ -107,15 +107,15 @@ static void a_call_that_takes_long_holds_up_no_other_unit(void **state) {
 }
 
 static void nothing_is_written_while_systemd_does_not_answer(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
-        order_to(room, "web.service", ONE, ORDER_LOAD);
+        order_to(room, "web.service", ONE, ASSIGNMENT_LOAD);
         UNTIL(room, says(room, "web.service", "inactive"));
         settle(room);
         bent.write_file = write_in_vain;
         vain.unit = "web.service";
         sim_systemd_drop_bus(room->systemd, 3000);
-        order_to(room, "web.service", TWO, ORDER_LOAD);
+        order_to(room, "web.service", TWO, ASSIGNMENT_LOAD);
         run_ms(room, 2900);
         assert_int_equal(vain.n, 0);
         run_ms(room, 200);
@@ -150,7 +150,7 @@ static int reload_noted(Systemd *s, SystemdDone done, void *userdata) {
 }
 
 static void systemd_reads_its_files_again_when_a_linked_one_is_not_in_force(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         bent.link = link_noted;
         bent.reload = reload_noted;
@@ -169,7 +169,7 @@ static void systemd_reads_its_files_again_when_a_linked_one_is_not_in_force(void
 
 static void a_unit_that_systemd_does_not_show_after_its_link_is_linked_again(void **state) {
         const char *name = "web.service";
-        Room *room = *state;
+        Fixture *room = *state;
 
         bent.link = link_in_vain;
         vain = (Vain) { .unit = name, .held = true };
@@ -197,14 +197,14 @@ static int write_noted(Systemd *s, const char *name, const char *text, size_t si
 
 /* What the cluster wants by now is not known to be so. */
 static void without_the_cluster_a_missing_file_is_put_back_as_it_was(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         bent.write_file = write_noted;
         run_unit(room, "web.service");
         leader.gone = true;
         agent_state_changed(room->agent);
         run_ms(room, 50);
-        order_to(room, "web.service", TWO, ORDER_RUN);
+        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
         last_written[0] = 0;
         assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
         sim_systemd_change(room->systemd, "web.service");
@@ -217,7 +217,7 @@ static void without_the_cluster_a_missing_file_is_put_back_as_it_was(void **stat
 }
 
 static void units_that_could_not_be_read_are_read_again_after_half_a_second(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t began_ms;
 
         close_agent(room);
@@ -235,7 +235,7 @@ static void units_that_could_not_be_read_are_read_again_after_half_a_second(void
 }
 
 static void all_units_are_read_when_any_may_have_changed(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         pretence = (Pretence) { .unit = "web.service", .active = "failed" };
@@ -250,7 +250,7 @@ static void with_former_invocation(SystemdUnit *seen) {
 }
 
 static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (unsigned gone = 0; gone < 2; gone++) {
                 bent.start = start_in_vain;
@@ -261,7 +261,7 @@ static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
                 run_ms(room, 50);
                 assert_false(is_noted(room, vain.unit));
                 if (!gone)
-                        assert_false(notes_say(room, "\"startedBoot\"") || notes_say(room, "\"before\""));
+                        assert_false(records_say(room, "\"startedBoot\"") || records_say(room, "\"before\""));
                 pretence = (Pretence) {};
                 if (gone) { /* it is made again without the cluster, too */
                         leader.gone = true;
@@ -279,14 +279,14 @@ static void job_removed(const char *result) {
 
 /* Until then it may still be reported that it failed. */
 static void a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         change(room, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
         bent.start = start_in_vain;
         vain.unit = "web.service";
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         until_calls(room, 1, 2000);
         run_ms(room, 50);
         change(room, "active", SYSTEMD_END_UNKNOWN);
@@ -306,7 +306,7 @@ static void a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has
 }
 
 static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t ended_ms;
 
         bent.start = start_in_vain;
@@ -320,11 +320,11 @@ static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_uni
         UNTIL(room, job_is(room, "dependency"));
         assert_in_range(world_now_ms(room->world) - ended_ms, 0,
                         1500); /* not with the next round over all units */
-        assert_true(notes_say(room, "\"job\":\"dependency\""));
+        assert_true(records_say(room, "\"job\":\"dependency\""));
         run_ms(room, 3000);
         assert_int_equal(vain.n, 1); /* no other unit has stopped it, so that it is not started again */
 
-        host_order(room->host, "web.service", ORDER_RUN);
+        host_order(room->host, "web.service", ASSIGNMENT_RUN);
         until_calls(room, 2, 2000);
         UNTIL(room, job_is(room, "")); /* of the start that is under way nothing is known */
         job_removed("timeout");
@@ -349,7 +349,7 @@ static bool is_stopping(Systemd *s) {
 
 /* A reboot that was cancelled. */
 static void what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         bent.is_stopping = is_stopping;
         stopping = true;
@@ -376,13 +376,13 @@ static int reload_stale(Systemd *s, SystemdDone done, void *userdata) {
 }
 
 static void what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         bent.stop = stop_in_vain;
         bent.reload = reload_stale;
         vain = (Vain) { .unit = "web.service", .error = -EIO };
-        order_to(room, "web.service", TWO, ORDER_RUN);
+        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
         until_calls(room, 1, 1000);
         run_ms(room, 50);
         is_stale = true;
@@ -407,7 +407,7 @@ static void without_a_file(SystemdUnit *seen) {
 }
 
 static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         change(room, "inactive", SYSTEMD_END_ITSELF);
@@ -415,7 +415,7 @@ static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void *
         close_agent(room); /* the next daemon has it from the notes alone */
         open_agent(room);
         settle(room);
-        order_to(room, "web.service", TUNED, ORDER_RUN);
+        order_to(room, "web.service", TUNED, ASSIGNMENT_RUN);
         run_ms(room, 2000);
         settle(room);
         run_ms(room, 2000);
@@ -425,7 +425,7 @@ static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void *
 
 static void what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it(void **state) {
         static const char earlier[] = "b0000000000000000000000000000000";
-        Room *room = *state;
+        Fixture *room = *state;
         char noted[32];
 
         run_unit(room, "web.service");
@@ -436,18 +436,18 @@ static void what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it(void 
         change_note(room, "\"ownedBoot\":\"", earlier);
         open_agent(room);
         settle(room);
-        order_to(room, "web.service", TUNED, ORDER_RUN);
+        order_to(room, "web.service", TUNED, ASSIGNMENT_RUN);
         snprintf(noted, sizeof(noted), "\"unit\":%llu}",
                  (unsigned long long) cluster_unit(registry_cluster(room->host->registry), "web.service")
                          ->index);
-        UNTIL(room, notes_say(room, noted));
-        assert_false(notes_say(room, "Boot\":\"b0000000000000000000000000000001\""));
+        UNTIL(room, records_say(room, noted));
+        assert_false(records_say(room, "Boot\":\"b0000000000000000000000000000001\""));
         assert_int_equal(n_starts, 1);
 }
 
 /* The write of the note would have the agent plan again, too, but takes long. */
 static void a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         close_agent(room);
@@ -467,7 +467,7 @@ static void a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted(
 
 /* The second stop is seen by no daemon. */
 static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         bent.start = start_in_vain;
@@ -488,17 +488,17 @@ static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_
 
 static void a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more(void **state) {
         static const char replacing[] = "\"replacing\":true";
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         bent.write_file = write_in_vain;
         vain = (Vain) { .unit = "web.service", .error = -EIO };
-        order_to(room, "web.service", TWO, ORDER_RUN);
-        UNTIL(room, vain.n > 0 && notes_say(room, replacing));
+        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
+        UNTIL(room, vain.n > 0 && records_say(room, replacing));
         vain.unit = NULL;
-        order_to(room, "web.service", TWO, ORDER_LOAD);
-        UNTIL(room, notes_say(room, "\"order\":\"load\""));
-        assert_false(notes_say(room, replacing));
+        order_to(room, "web.service", TWO, ASSIGNMENT_LOAD);
+        UNTIL(room, records_say(room, "\"order\":\"load\""));
+        assert_false(records_say(room, replacing));
 }
 
 static void without_an_invocation(SystemdUnit *seen) {
@@ -506,7 +506,7 @@ static void without_an_invocation(SystemdUnit *seen) {
 }
 
 static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         close_agent(room);
@@ -526,13 +526,13 @@ static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_
 
 /* Its notes do not say yet whose file runs. */
 static void a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         close_agent(room);
         change_note(room, "\"ownedBoot\":\"", "b0000000000000000000000000000000");
         assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
-        order_to(room, "web.service", TWO, ORDER_RUN);
+        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
         pretence = (Pretence) { .unit = "web.service", .change = without_a_file };
         bent.stop = stop_in_vain;
         vain = (Vain) { .unit = "web.service", .error = -ETIMEDOUT };
@@ -550,23 +550,23 @@ static int stage_without_space(Systemd *s, const char *name, const char *text, s
 }
 
 static void a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         bent.stage_file = stage_without_space;
         assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         sim_systemd_change(room->systemd, "web.service");
         UNTIL(room, is_gone(room, "web.service"));
 }
 
 static void a_unit_whose_next_text_there_is_no_space_for_is_not_stopped(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         bent.stage_file = stage_without_space;
         count_messages("cannot write the file of web.service");
-        order_to(room, "web.service", TWO, ORDER_RUN);
+        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
         UNTIL(room, n_said == 1);
         run_ms(room, 2000);
         assert_int_equal(n_stops, 0);
@@ -577,22 +577,22 @@ static void a_unit_whose_next_text_there_is_no_space_for_is_not_stopped(void **s
 }
 
 static void the_index_of_an_order_to_stop_is_noted(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         char floor[64];
 
         run_unit(room, "web.service");
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         snprintf(floor, sizeof(floor), "\"floor\":%llu,",
-                 (unsigned long long) cluster_order(registry_cluster(room->host->registry), room->host->id,
-                                                    "web.service")
+                 (unsigned long long) cluster_assignment(registry_cluster(room->host->registry),
+                                                         room->host->id, "web.service")
                          ->index);
         UNTIL(room, is_gone(room, "web.service"));
         close_agent(room);
-        assert_true(notes_say(room, floor));
+        assert_true(records_say(room, floor));
 }
 
 static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
         run_unit(room, "web.service");
@@ -606,7 +606,7 @@ static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
 }
 
 static void what_an_earlier_daemon_started_is_finished_when_it_ends(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         close_agent(room);
@@ -624,7 +624,7 @@ static void of_the_host(SystemdUnit *seen) {
 
 /* What ends under a name that the host has taken since is ours only if it is what was started here. */
 static void the_end_of_a_unit_of_the_host_is_not_that_of_ours(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t began_ms;
 
         assert_false(agent_sees_foreign(room->agent, "web.service"));
@@ -636,11 +636,11 @@ static void the_end_of_a_unit_of_the_host_is_not_that_of_ours(void **state) {
         UNTIL(room, is_told_as(room, STATE_FOREIGN, "inactive"));
         assert_true(agent_sees_foreign(room->agent, "web.service"));
         for (began_ms = world_now_ms(room->world); world_now_ms(room->world) < began_ms + 1000;)
-                room_turn(room, began_ms + 1000);
-        assert_false(notes_say(room, "\"done\":true"));
+                fixture_turn(room, began_ms + 1000);
+        assert_false(records_say(room, "\"done\":true"));
         n_reason = 0;
         change(room, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(room, notes_say(room, "\"done\":true"));
+        UNTIL(room, records_say(room, "\"done\":true"));
         assert_int_equal(n_starts, 1);
 }
 
@@ -650,7 +650,7 @@ static void with_our_file(SystemdUnit *seen) {
 }
 
 static void a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         bent.link = link_in_vain;
         vain = (Vain) { .unit = "web.service", .error = -EEXIST };
@@ -675,7 +675,7 @@ static void with_another_invocation(SystemdUnit *seen) {
 }
 
 static void what_ran_last_is_noted_when_the_daemon_stops(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         invocation = "0123456789abcdef0123456789abcdef"; /* Restart= */
@@ -684,7 +684,7 @@ static void what_ran_last_is_noted_when_the_daemon_stops(void **state) {
         sim_systemd_change(room->systemd, "web.service");
         UNTIL(room, streq(state_of(room, "web.service")->sub, sub));
         close_agent(room);
-        assert_true(notes_say(room, invocation));
+        assert_true(records_say(room, invocation));
 }
 
 static SystemdUnit told;
@@ -696,7 +696,7 @@ static void with_states(SystemdUnit *seen) {
 }
 
 static void a_state_is_published_with_the_time_of_its_last_change(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t began_ms, since_ms;
         char hash[41];
 
@@ -719,7 +719,7 @@ static void a_state_is_published_with_the_time_of_its_last_change(void **state) 
                 assert_in_range(since_ms, began_ms, began_ms + 50);
         }
         snprintf(hash, sizeof(hash), "%s", state_of(room, "web.service")->hash);
-        order_to(room, "web.service", TUNED, ORDER_RUN); /* and nothing else does */
+        order_to(room, "web.service", TUNED, ASSIGNMENT_RUN); /* and nothing else does */
         UNTIL(room, !streq(state_of(room, "web.service")->hash, hash));
         assert_int_equal(state_of(room, "web.service")->since_ms, since_ms);
 }
@@ -764,7 +764,7 @@ static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_nam
                      { "inactive", false, false, 0 },
                      { "failed", true, false, 0 },
                      { "failed", false, true, 1 } };
-        Room *room = *state;
+        Fixture *room = *state;
 
         bent.reset_failed = reset_counted;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -775,7 +775,7 @@ static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_nam
                 change(room, rows[i].active, SYSTEMD_END_UNKNOWN);
                 run_ms(room, 1500);
                 settle(room);
-                host_order(room->host, "web.service", ORDER_STOP);
+                host_order(room->host, "web.service", ASSIGNMENT_STOP);
                 UNTIL(room, is_gone(room, "web.service"));
                 assert_int_equal(n_resets, rows[i].n);
                 pretence = (Pretence) {};
@@ -785,7 +785,7 @@ static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_nam
 }
 
 static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         bent.unlink = unlink_in_vain;
@@ -793,7 +793,7 @@ static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(voi
         n_removed = 0;
         vain = (Vain) { .unit = "web.service", .error = -EPERM };
         count_messages("cannot remove web.service");
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         until_calls(room, 2, 6000);
         settle(room);
         assert_int_equal(n_said, 1);
@@ -809,14 +809,14 @@ static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(voi
 }
 
 static void a_file_that_cannot_be_removed_is_logged_unless_it_is_gone(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         bent.remove_file = remove_once;
         for (unsigned gone = 0; gone < 2; gone++) {
                 run_unit(room, "web.service");
                 removal = gone ? -ENOENT : -EIO;
                 count_messages("cannot remove the file of web.service");
-                host_order(room->host, "web.service", ORDER_STOP);
+                host_order(room->host, "web.service", ASSIGNMENT_STOP);
                 UNTIL(room, is_gone(room, "web.service"));
                 assert_int_equal(removal, 0);
                 assert_int_equal(n_said, !gone);
@@ -832,7 +832,7 @@ static int start_counted(Systemd *s, const char *name, SystemdDone done, void *u
 /* ResetFailedUnit ends before the removal. */
 static void a_failed_unit_is_left_alone_until_its_removal_has_ended(void **state) {
         const char *name = "web.service";
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, name);
         sim_systemd_end(room->systemd, name);
@@ -841,11 +841,11 @@ static void a_failed_unit_is_left_alone_until_its_removal_has_ended(void **state
         await_round(room);
         bent.unlink = unlink_in_vain;
         vain = (Vain) { .unit = name, .held = true };
-        host_order(room->host, name, ORDER_STOP);
+        host_order(room->host, name, ASSIGNMENT_STOP);
         UNTIL(room, vain.n == 1);
         vain.n = 0;
         bent.start = start_counted;
-        host_order(room->host, name, ORDER_RUN);
+        host_order(room->host, name, ASSIGNMENT_RUN);
         settle(room);
         run_ms(room, 3000);
         assert_int_equal(vain.n, 0);
@@ -857,7 +857,7 @@ static void a_failed_unit_is_left_alone_until_its_removal_has_ended(void **state
 }
 
 static void what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         bent.start = start_in_vain;
         vain = (Vain) { .unit = "web.service", .held = true };
@@ -865,13 +865,13 @@ static void what_changes_during_a_save_is_saved_also_while_systemd_does_not_answ
         until_calls(room, 1, 1000);
         run_ms(room, 200);
         world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
-        order_to(room, "other.service", ONE, ORDER_LOAD);
+        order_to(room, "other.service", ONE, ASSIGNMENT_LOAD);
         UNTIL(room, world_loop_is_working(room->loop));
         vain.done(vain.userdata, 0, "");
-        assert_true(notes_say(room, "\"starting\":true"));
+        assert_true(records_say(room, "\"starting\":true"));
         sim_systemd_drop_bus(room->systemd, 20000);
         run_ms(room, 3 * WRITE_MS);
-        assert_false(notes_say(room, "\"starting\":true"));
+        assert_false(records_say(room, "\"starting\":true"));
 }
 
 static struct {
@@ -902,7 +902,7 @@ static int stop_counted(Systemd *s, const char *name, SystemdDone done, void *us
 }
 
 static void what_begins_after_systemd_has_shown_the_new_text_runs_that(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         bent.link = link_noted;
@@ -911,7 +911,7 @@ static void what_begins_after_systemd_has_shown_the_new_text_runs_that(void **st
         is_linked = false;
         socket_start.armed = true;
         socket_start.n_stops = 0;
-        order_to(room, "web.service", TWO, ORDER_RUN);
+        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
         UNTIL(room, !socket_start.armed && pretence.unit);
         run_ms(room, 3000);
         settle(room);
@@ -919,7 +919,7 @@ static void what_begins_after_systemd_has_shown_the_new_text_runs_that(void **st
 }
 
 static void a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_again(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t changed_ms;
 
         run_unit(room, "web.service");
@@ -938,7 +938,7 @@ static void a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_agai
 
 /* A start that is not answered wakes nothing. */
 static void an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
         bent.start = start_in_vain;
@@ -956,7 +956,7 @@ static void an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same
 
 /* It changes too often to be read each time. */
 static void a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         bent.stop = stop_in_vain;
@@ -968,7 +968,7 @@ static void a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_ste
         }
         pretence = (Pretence) { .unit = "web.service", .active = "inactive", .end = SYSTEMD_END_STOPPED };
         sim_systemd_change(room->systemd, "web.service");
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         run_ms(room, 1000);
         settle(room);
         assert_int_equal(n_said, 0);
@@ -978,47 +978,49 @@ static void a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_ste
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                in_a_bent_room(a_file_that_systemd_does_not_take_is_put_off_after_three_times),
-                in_a_bent_room(a_call_that_takes_long_holds_up_no_other_unit),
-                in_a_bent_room(nothing_is_written_while_systemd_does_not_answer),
-                in_a_bent_room(systemd_reads_its_files_again_when_a_linked_one_is_not_in_force),
-                in_a_bent_room(a_unit_that_systemd_does_not_show_after_its_link_is_linked_again),
-                in_a_bent_room(without_the_cluster_a_missing_file_is_put_back_as_it_was),
-                in_a_bent_room(units_that_could_not_be_read_are_read_again_after_half_a_second),
-                in_a_bent_room(all_units_are_read_when_any_may_have_changed),
-                in_a_bent_room(a_start_that_was_refused_is_not_noted_as_made),
-                in_a_bent_room(a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended),
-                in_a_bent_room(the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),
-                in_a_bent_room(
+                in_a_faulty_fixture(a_file_that_systemd_does_not_take_is_put_off_after_three_times),
+                in_a_faulty_fixture(a_call_that_takes_long_holds_up_no_other_unit),
+                in_a_faulty_fixture(nothing_is_written_while_systemd_does_not_answer),
+                in_a_faulty_fixture(systemd_reads_its_files_again_when_a_linked_one_is_not_in_force),
+                in_a_faulty_fixture(a_unit_that_systemd_does_not_show_after_its_link_is_linked_again),
+                in_a_faulty_fixture(without_the_cluster_a_missing_file_is_put_back_as_it_was),
+                in_a_faulty_fixture(units_that_could_not_be_read_are_read_again_after_half_a_second),
+                in_a_faulty_fixture(all_units_are_read_when_any_may_have_changed),
+                in_a_faulty_fixture(a_start_that_was_refused_is_not_noted_as_made),
+                in_a_faulty_fixture(
+                        a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended),
+                in_a_faulty_fixture(
+                        the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),
+                in_a_faulty_fixture(
                         what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
-                in_a_bent_room(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
-                in_a_bent_room(a_finished_unit_stays_finished_when_our_own_section_is_edited),
-                in_a_bent_room(what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it),
-                in_a_bent_room(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
-                in_a_bent_room(
+                in_a_faulty_fixture(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
+                in_a_faulty_fixture(a_finished_unit_stays_finished_when_our_own_section_is_edited),
+                in_a_faulty_fixture(what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it),
+                in_a_faulty_fixture(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
+                in_a_faulty_fixture(
                         a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
-                in_a_bent_room(a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more),
-                in_a_bent_room(
+                in_a_faulty_fixture(a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more),
+                in_a_faulty_fixture(
                         a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost),
-                in_a_bent_room(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
-                in_a_bent_room(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
-                in_a_bent_room(a_unit_whose_next_text_there_is_no_space_for_is_not_stopped),
-                in_a_bent_room(the_index_of_an_order_to_stop_is_noted),
-                in_a_bent_room(what_a_daemon_adopted_is_finished_when_it_ends),
-                in_a_bent_room(what_an_earlier_daemon_started_is_finished_when_it_ends),
-                in_a_bent_room(the_end_of_a_unit_of_the_host_is_not_that_of_ours),
-                in_a_bent_room(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
-                in_a_bent_room(what_ran_last_is_noted_when_the_daemon_stops),
-                in_a_bent_room(a_state_is_published_with_the_time_of_its_last_change),
-                in_a_bent_room(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
-                in_a_bent_room(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
-                in_a_bent_room(a_failed_unit_is_left_alone_until_its_removal_has_ended),
-                in_a_bent_room(what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer),
-                in_a_bent_room(what_begins_after_systemd_has_shown_the_new_text_runs_that),
-                in_a_bent_room(a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_again),
-                in_a_bent_room(an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same),
-                in_a_bent_room(a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step),
-                in_a_bent_room(a_file_that_cannot_be_removed_is_logged_unless_it_is_gone),
+                in_a_faulty_fixture(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
+                in_a_faulty_fixture(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
+                in_a_faulty_fixture(a_unit_whose_next_text_there_is_no_space_for_is_not_stopped),
+                in_a_faulty_fixture(the_index_of_an_order_to_stop_is_noted),
+                in_a_faulty_fixture(what_a_daemon_adopted_is_finished_when_it_ends),
+                in_a_faulty_fixture(what_an_earlier_daemon_started_is_finished_when_it_ends),
+                in_a_faulty_fixture(the_end_of_a_unit_of_the_host_is_not_that_of_ours),
+                in_a_faulty_fixture(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
+                in_a_faulty_fixture(what_ran_last_is_noted_when_the_daemon_stops),
+                in_a_faulty_fixture(a_state_is_published_with_the_time_of_its_last_change),
+                in_a_faulty_fixture(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
+                in_a_faulty_fixture(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
+                in_a_faulty_fixture(a_failed_unit_is_left_alone_until_its_removal_has_ended),
+                in_a_faulty_fixture(what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer),
+                in_a_faulty_fixture(what_begins_after_systemd_has_shown_the_new_text_runs_that),
+                in_a_faulty_fixture(a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_again),
+                in_a_faulty_fixture(an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same),
+                in_a_faulty_fixture(a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step),
+                in_a_faulty_fixture(a_file_that_cannot_be_removed_is_logged_unless_it_is_gone),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

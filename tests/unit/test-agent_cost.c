@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "tests/lib/agent_room.h"
+#include "tests/lib/agent_fixture.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
 
@@ -22,8 +22,8 @@ enum {
         PASS_MS = 5,    /* an answer and the pass after it */
 };
 
-static int room_setup(void **state) {
-        Room *room = room_new();
+static int fixture_setup(void **state) {
+        Fixture *room = fixture_new();
         char name[32];
 
         room->n_others = OTHERS;
@@ -43,13 +43,13 @@ static int room_setup(void **state) {
         return 0;
 }
 
-static int room_teardown(void **state) {
-        room_free(*state);
+static int fixture_teardown(void **state) {
+        fixture_free(*state);
         return 0;
 }
 
 static void a_unit_that_waits_for_another_one_is_refreshed_once_a_second(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t refreshed;
 
         sim_systemd_hold(room->systemd);
@@ -60,7 +60,7 @@ static void a_unit_that_waits_for_another_one_is_refreshed_once_a_second(void **
 }
 
 /* Two changes each millisecond. */
-static void chat(Room *room, uint64_t ms) {
+static void chat(Fixture *room, uint64_t ms) {
         for (uint64_t i = 0; i < ms; i++) {
                 sim_systemd_change(room->systemd, "chatty.service");
                 sim_systemd_change(room->systemd, "chatty.service");
@@ -69,7 +69,7 @@ static void chat(Room *room, uint64_t ms) {
 }
 
 static void a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_planned_alone(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         AgentCounts before = *agent_counts(room->agent);
         const AgentCounts *now = agent_counts(room->agent);
 
@@ -81,7 +81,7 @@ static void a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_plan
 }
 
 static void the_first_change_is_read_at_once_and_the_last_one_is_not_lost(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t listings = agent_counts(room->agent)->listings, ended_ms;
 
         chat(room, PASS_MS);
@@ -94,9 +94,9 @@ static void the_first_change_is_read_at_once_and_the_last_one_is_not_lost(void *
 }
 
 static void an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
-        host_order(room->host, "chatty.service", ORDER_STOP);
+        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
         for (unsigned ms = 0; sim_systemd_runs(room->systemd, "chatty.service"); ms++) {
                 assert_true(ms < 6000); /* the simulated systemd may take three seconds */
                 chat(room, 1);
@@ -104,18 +104,19 @@ static void an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed(void **s
 }
 
 static void a_change_of_an_order_is_planned_for_its_unit_alone(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t planned = agent_counts(room->agent)->planned;
 
-        host_order(room->host, "chatty.service", ORDER_STOP);
-        UNTIL(room, !cluster_order(registry_cluster(room->host->registry), room->host->id, "chatty.service"));
+        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
+        UNTIL(room,
+              !cluster_assignment(registry_cluster(room->host->registry), room->host->id, "chatty.service"));
         assert_in_range(agent_counts(room->agent)->planned - planned, 1, OTHERS / 2);
 }
 
 /* -- A disk that takes long -- */
 
 static void a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhile(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t listings;
 
         order_slowly(room, "slow.service");
@@ -132,10 +133,10 @@ static void a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhil
 }
 
 static void a_unit_is_stopped_when_its_note_on_disk_does_not_say_any_more_that_it_is_to_run(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
-        host_order(room->host, "chatty.service", ORDER_STOP);
+        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
         UNTIL(room, world_loop_is_working(room->loop));
         run_ms(room, WRITE_MS / 2);
         assert_true(is_noted(room, "chatty.service") && sim_systemd_runs(room->systemd, "chatty.service"));
@@ -145,16 +146,17 @@ static void a_unit_is_stopped_when_its_note_on_disk_does_not_say_any_more_that_i
 
 /* It runs elsewhere by then. */
 static void a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_started(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         order_slowly(room, "slow.service");
-        host_order(room->host, "slow.service", ORDER_STOP);
-        UNTIL(room, !cluster_order(registry_cluster(room->host->registry), room->host->id, "slow.service"));
+        host_order(room->host, "slow.service", ASSIGNMENT_STOP);
+        UNTIL(room,
+              !cluster_assignment(registry_cluster(room->host->registry), room->host->id, "slow.service"));
         assert_int_equal(n_slow, 0);
         assert_false(is_noted(room, "slow.service"));
 
         /* And it is started once it is to run again. */
-        host_order(room->host, "slow.service", ORDER_RUN);
+        host_order(room->host, "slow.service", ASSIGNMENT_RUN);
         UNTIL(room, says(room, "slow.service", "active"));
         assert_int_equal(n_slow, 1);
         assert_int_equal(n_unnoted, 0);
@@ -167,7 +169,7 @@ static bool is_going_down(Systemd *s) {
 }
 
 static void a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_written(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
 
         real_ops = room->bus->ops;
@@ -186,7 +188,7 @@ static void a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_w
 
 static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same(void **state) {
         static const char *const names[] = { "early.service", "late.service" };
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
         count_messages("cannot save the assignment");
@@ -211,7 +213,7 @@ static int no_work(Loop *loop, Work *work) {
 }
 
 static void what_no_worker_can_write_is_written_at_once_and_what_fails_is_said(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
         Loop *loop = world_loop(room->loop);
         const LoopOps *before = loop->ops;
@@ -237,13 +239,13 @@ static void what_no_worker_can_write_is_written_at_once_and_what_fails_is_said(v
         loop->ops = before;
 }
 
-static bool is_told_done(Room *room) {
+static bool is_told_done(Fixture *room) {
         return state_of(room, "chatty.service")->done;
 }
 
 static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
         _cleanup_free_ char *path = NULL, *text = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
         uint64_t written_ms;
 
@@ -268,11 +270,12 @@ static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
 }
 
 static void a_daemon_that_stops_in_a_write_leaves_all_that_it_knew(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         order_slowly(room, "first.service");
         order(room, "second.service");
-        UNTIL(room, cluster_order(registry_cluster(room->host->registry), room->host->id, "second.service"));
+        UNTIL(room,
+              cluster_assignment(registry_cluster(room->host->registry), room->host->id, "second.service"));
         run_ms(room, WRITE_MS / 4);
         room->agent = agent_free(room->agent);
         assert_true(is_noted(room, "first.service") && is_noted(room, "second.service"));
@@ -284,7 +287,7 @@ static void a_daemon_that_stops_in_a_write_leaves_all_that_it_knew(void **state)
 }
 
 static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         order_slowly(room, "first.service");
         world_loop_drop_work(room->loop, false);
@@ -298,7 +301,7 @@ static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
 /* It was stopped for another unit's sake; each start of it may move others. */
 static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) {
         static const uint64_t gaps_s[] = { 30, 60, 120, 240, 480, 600, 600 };
-        Room *room = *state;
+        Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
         uint64_t changed_ms;
         unsigned n = 0;
@@ -331,12 +334,12 @@ static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) 
 
         /* And so it does with an order. */
         host_unit(room->host, "chatty.service", "[Service]\nExecStart=/bin/two\n", TARGET_LAUNCHED);
-        host_order(room->host, "chatty.service", ORDER_RUN);
+        host_order(room->host, "chatty.service", ASSIGNMENT_RUN);
         until_calls(room, ++n, 5000);
         until_calls(room, ++n, 32000);
         assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], 30000, 30100);
         run_ms(room, 50);
-        host_order(room->host, "chatty.service", ORDER_RUN); /* the same text */
+        host_order(room->host, "chatty.service", ASSIGNMENT_RUN); /* the same text */
         until_calls(room, ++n, 2000);
         until_calls(room, ++n, 32000);
         assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], 30000, 30100);
@@ -347,7 +350,7 @@ static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) 
 
 static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
         static const uint64_t gaps_ms[] = { 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000 };
-        Room *room = *state;
+        Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
 
         real_ops = room->bus->ops;
@@ -386,7 +389,7 @@ static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
 }
 
 static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         const AgentCounts *now = agent_counts(room->agent);
         AgentCounts before;
 
@@ -414,7 +417,7 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
         assert_int_equal(now->passes, before.passes);
 
         /* What is gone is forgotten. */
-        host_order(room->host, "chatty.service", ORDER_STOP);
+        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
         UNTIL(room, is_gone(room, "chatty.service"));
         settle(room);
         await_round(room);
@@ -427,12 +430,12 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
 
 /* The cluster was recovered long ago, as far as it knows. */
 static void in_a_new_lineage_no_order_is_obeyed_for_half_a_minute(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t began_ms;
 
         close_agent(room);
         change_note(room, "\"lineage\":\"", "00000000000000ab");
-        host_order(room->host, "chatty.service", ORDER_STOP);
+        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
         open_agent(room);
         began_ms = world_now_ms(room->world);
         run_ms(room, 50);
@@ -450,9 +453,9 @@ static void in_a_new_lineage_no_order_is_obeyed_for_half_a_minute(void **state) 
 enum { MANY = 501, CHUNK = 100, CALL_MAX = 500 };
 
 /* The agent sees nothing of it before everything is there: its time stands still. */
-static void order_many(Room *room, OrderKind kind) {
+static void order_many(Fixture *room, AssignmentKind kind) {
         const Cluster *c = registry_cluster(room->host->registry);
-        OrderChange *changes = NEW0(OrderChange, CHUNK);
+        AssignmentChange *changes = NEW0(AssignmentChange, CHUNK);
         KvState store;
 
         assert_non_null(changes);
@@ -461,17 +464,17 @@ static void order_many(Room *room, OrderKind kind) {
                 unsigned n = MIN((unsigned) CHUNK, (unsigned) MANY - i);
 
                 for (unsigned k = 0; k < n; k++) {
-                        const ClusterOrder *there;
+                        const ClusterAssignment *there;
 
-                        changes[k] = (OrderChange) { .order = kind, .reason = "a test says so" };
+                        changes[k] = (AssignmentChange) { .kind = kind, .reason = "a test says so" };
                         memcpy(changes[k].machine, room->host->id, sizeof(changes[k].machine));
                         snprintf(changes[k].unit, sizeof(changes[k].unit), "many-%03u.service", i + k);
-                        there = cluster_order(c, room->host->id, changes[k].unit);
+                        there = cluster_assignment(c, room->host->id, changes[k].unit);
                         changes[k].expected_index = there ? there->index : 0;
                         changes[k].unit_index = cluster_unit(c, changes[k].unit)->index;
                 }
-                assert_int_equal(host_wait(room->host, registry_order(room->host->registry, store.term,
-                                                                      changes, n, host_on_done, room->host)),
+                assert_int_equal(host_wait(room->host, registry_assign(room->host->registry, store.term,
+                                                                       changes, n, host_on_done, room->host)),
                                  KV_OK);
         }
         free(changes);
@@ -490,7 +493,7 @@ static int unlink_counted(Systemd *s, const char *const *names, size_t n, System
 }
 
 static void one_call_is_about_five_hundred_units_at_most(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
         const ClusterMachine *self = cluster_machine(registry_cluster(room->host->registry), room->host->id);
 
@@ -504,18 +507,18 @@ static void one_call_is_about_five_hundred_units_at_most(void **state) {
                 snprintf(name, sizeof(name), "many-%03u.service", i);
                 host_unit(room->host, name, "[Service]\nExecStart=/bin/one\n", TARGET_LOADED);
         }
-        order_many(room, ORDER_LOAD);
+        order_many(room, ASSIGNMENT_LOAD);
         UNTIL(room, HASH_COUNT(self->states) == 1 + OTHERS + MANY);
         assert_int_equal(most_linked, CALL_MAX);
         settle(room);
-        order_many(room, ORDER_STOP);
-        UNTIL(room, HASH_COUNT(self->orders) == 1 + OTHERS);
+        order_many(room, ASSIGNMENT_STOP);
+        UNTIL(room, HASH_COUNT(self->assignments) == 1 + OTHERS);
         assert_int_equal(most_unlinked, CALL_MAX);
         room->bus->ops = real_ops;
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_planned_alone),
                 in_a_room(a_unit_that_waits_for_another_one_is_refreshed_once_a_second),

@@ -13,9 +13,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/facts.h"
-#include "fleetd/agent/notes.h"
+#include "fleetd/agent/records.h"
 #include "fleetd/agent/publish.h"
-#include "tests/lib/agent_room.h"
+#include "tests/lib/agent_fixture.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
 
@@ -36,9 +36,9 @@ enum {
                 }                                                                        \
         } while (false)
 
-static int room_setup(void **state) {
-        int r = bent_room_setup(state);
-        Room *room = *state;
+static int fixture_setup(void **state) {
+        int r = faulty_fixture_setup(state);
+        Fixture *room = *state;
 
         log_set_max_priority(LOG_EMERG);
         world_set_short(room->world, alloc_fails);
@@ -47,18 +47,18 @@ static int room_setup(void **state) {
         return r;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         alloc_fail_at(0);
         alloc_pause(false);
         world_set_short(room->world, NULL);
         log_set_max_priority(LOG_INFO);
-        return bent_room_teardown(state);
+        return faulty_fixture_teardown(state);
 }
 
 static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         bool failed = true;
         unsigned n_late = 0;
 
@@ -73,7 +73,7 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
 
                         host_pause(room->host, 5);
                         await_round(room);
-                        host_order(room->host, "short.service", stop ? ORDER_STOP : ORDER_RUN);
+                        host_order(room->host, "short.service", stop ? ASSIGNMENT_STOP : ASSIGNMENT_RUN);
                         ordered_ms = world_now_ms(room->world);
                         alloc_fail_at(n);
                         alloc_pause(true);
@@ -95,7 +95,7 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
 }
 
 static void an_order_that_cannot_be_noted_is_reported(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         bool failed = true;
 
         log_set_max_priority(LOG_WARNING);
@@ -103,7 +103,7 @@ static void an_order_that_cannot_be_noted_is_reported(void **state) {
         for (unsigned n = 1; failed && n_said == 0; n++) {
                 uint64_t ordered_ms = world_now_ms(room->world);
 
-                host_order(room->host, "calm.service", ORDER_RUN);
+                host_order(room->host, "calm.service", ASSIGNMENT_RUN);
                 alloc_fail_at(n);
                 alloc_pause(true);
                 UNTIL_SHORT(room, world_now_ms(room->world) >= ordered_ms + 200);
@@ -118,7 +118,7 @@ static void an_order_that_cannot_be_noted_is_reported(void **state) {
 static unsigned nth; /* allocation that fails when an order comes; 0: none */
 
 static void on_order(void *userdata, const RegistryChange *change) {
-        if (change->kind != CHANGED_ORDER || change->removed || nth == 0)
+        if (change->kind != CHANGED_ASSIGNMENT || change->removed || nth == 0)
                 return;
         alloc_fail_at(nth);
         nth = 0;
@@ -126,7 +126,7 @@ static void on_order(void *userdata, const RegistryChange *change) {
 
 static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void **state) {
         RegistryListener listener = { .on_change = on_order };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (unsigned n = 1; n <= 3; n++) { /* the unit; the table, which has none yet, in two parts */
                 uint64_t ordered_ms;
@@ -139,13 +139,13 @@ static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void 
                 registry_listen(room->host->registry, &listener); /* in front of the agent's */
                 nth = n;
                 ordered_ms = world_now_ms(room->world);
-                host_order(room->host, "short.service", ORDER_RUN);
+                host_order(room->host, "short.service", ASSIGNMENT_RUN);
                 assert_true(alloc_has_failed());
                 alloc_fail_at(0);
                 UNTIL(room, says(room, "short.service", "active"));
                 assert_in_range(world_now_ms(room->world) - ordered_ms, 0, SOON_MS);
                 registry_unlisten(room->host->registry, &listener);
-                host_order(room->host, "short.service", ORDER_STOP);
+                host_order(room->host, "short.service", ASSIGNMENT_STOP);
                 UNTIL(room, is_gone(room, "short.service"));
         }
 }
@@ -153,7 +153,7 @@ static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void 
 /* Neither an order nor a note names it. */
 static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/one\n";
-        Room *room = *state;
+        Fixture *room = *state;
         bool failed = true;
 
         for (unsigned n = 1; failed; n++) {
@@ -179,7 +179,7 @@ static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memor
 
 /* An agent that was begun has all that it needs. */
 static int begin(void *userdata) {
-        Room *room = userdata;
+        Fixture *room = userdata;
         AgentOptions options = { .machine_id = room->host->id,
                                  .boot_id = "b0000000000000000000000000000001",
                                  .directory = room->host->agent_path,
@@ -201,7 +201,7 @@ static int begin(void *userdata) {
 }
 
 static int begin_publisher(void *userdata) {
-        Room *room = userdata;
+        Fixture *room = userdata;
         Publisher *publisher = NULL;
         int r;
 
@@ -213,7 +213,7 @@ static int begin_publisher(void *userdata) {
 }
 
 static void an_agent_that_cannot_begin_says_so(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         close_agent(room);
         world_set_short(room->world, NULL);
@@ -227,24 +227,24 @@ static void an_agent_that_cannot_begin_says_so(void **state) {
 static char *sub, *bad; /* a folder of notes; "SUB/assignment.bad" */
 
 static int notes(void *userdata) {
-        Notes n;
+        AssignmentRecords n;
         int r;
 
-        r = notes_open(&n, sub, NULL);
-        r = r ?: notes_put(&n, userdata, ORDER_RUN, 1, 2, NULL);
+        r = records_open(&n, sub, NULL);
+        r = r ?: records_put(&n, userdata, ASSIGNMENT_RUN, 1, 2, NULL);
         if (r == 0)
-                assert_non_null(notes_get(&n, "a.service"));
+                assert_non_null(records_get(&n, "a.service"));
         n.dirty = true;
-        r = r ?: notes_save(&n);
+        r = r ?: records_save(&n);
         if (r == 0)
                 assert_false(n.dirty);
-        notes_close(&n);
+        records_close(&n);
 
         alloc_pause(true);
-        assert_int_equal(notes_open(&n, sub, NULL), 0);
+        assert_int_equal(records_open(&n, sub, NULL), 0);
         if (r == 0)
-                assert_non_null(notes_get(&n, "a.service"));
-        notes_close(&n);
+                assert_non_null(records_get(&n, "a.service"));
+        records_close(&n);
         assert_int_equal(access(bad, F_OK), -1); /* nothing that is written in part was found */
         alloc_pause(false);
         return r;
@@ -256,28 +256,28 @@ static Unit *large[LARGE_NOTES];
 
 static unsigned count_notes(void) {
         unsigned count;
-        Notes n;
+        AssignmentRecords n;
 
-        assert_int_equal(notes_open(&n, sub, NULL), 0);
+        assert_int_equal(records_open(&n, sub, NULL), 0);
         count = HASH_COUNT(n.table);
-        notes_close(&n);
+        records_close(&n);
         return count;
 }
 
 /* Their texts have files of their own: everything is there afterwards, or nothing. */
 static int save_large_notes(void *userdata) {
-        Notes n;
+        AssignmentRecords n;
         int r;
 
         alloc_pause(true);
         assert_int_equal(remove_tree_at(AT_FDCWD, sub), 0);
-        assert_int_equal(notes_open(&n, sub, NULL), 0);
+        assert_int_equal(records_open(&n, sub, NULL), 0);
         for (unsigned i = 0; i < LARGE_NOTES; i++)
-                assert_int_equal(notes_put(&n, large[i], ORDER_RUN, 1, 2, NULL), 0);
+                assert_int_equal(records_put(&n, large[i], ASSIGNMENT_RUN, 1, 2, NULL), 0);
         alloc_pause(false);
-        r = notes_save(&n);
+        r = records_save(&n);
         alloc_pause(true);
-        notes_close(&n);
+        records_close(&n);
         assert_int_equal(count_notes(), r == 0 ? LARGE_NOTES : 0);
         assert_int_equal(access(bad, F_OK), -1);
         alloc_pause(false);
@@ -285,11 +285,11 @@ static int save_large_notes(void *userdata) {
 }
 
 static int open_large_notes(void *userdata) {
-        Notes n;
+        AssignmentRecords n;
         int r;
 
-        r = notes_open(&n, sub, NULL);
-        notes_close(&n);
+        r = records_open(&n, sub, NULL);
+        records_close(&n);
         alloc_pause(true);
         assert_int_equal(count_notes(), LARGE_NOTES);
         assert_int_equal(access(bad, F_OK), -1);
@@ -297,7 +297,7 @@ static int open_large_notes(void *userdata) {
         return r;
 }
 
-static void notes_are_saved_as_a_whole_or_say_that_they_are_not(void **state) {
+static void records_are_saved_as_a_whole_or_say_that_they_are_not(void **state) {
         _cleanup_free_ char *text = malloc(LARGE_SIZE + 1), *scratch = scratch_new();
         Unit *small = NULL;
 
@@ -332,7 +332,7 @@ static int begin_facts(void *userdata) {
         const Machine machine = { .name = (char *) "alpha",
                                   .address = (char *) "10.0.0.1",
                                   .version = (char *) "0" };
-        Room *room = userdata;
+        Fixture *room = userdata;
         Facts *facts = NULL;
         int r;
 
@@ -351,18 +351,19 @@ static void facts_that_cannot_be_kept_say_so(void **state) {
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, room_setup,
-                                                room_teardown),
-                cmocka_unit_test_setup_teardown(an_order_that_cannot_be_noted_is_reported, room_setup,
-                                                room_teardown),
-                in_a_bent_room(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
+                cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, fixture_setup,
+                                                fixture_teardown),
+                cmocka_unit_test_setup_teardown(an_order_that_cannot_be_noted_is_reported, fixture_setup,
+                                                fixture_teardown),
+                in_a_faulty_fixture(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
                 cmocka_unit_test_setup_teardown(
                         a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short,
-                        room_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, room_setup,
-                                                room_teardown),
-                cmocka_unit_test_setup_teardown(facts_that_cannot_be_kept_say_so, room_setup, room_teardown),
-                cmocka_unit_test(notes_are_saved_as_a_whole_or_say_that_they_are_not),
+                        fixture_setup, fixture_teardown),
+                cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, fixture_setup,
+                                                fixture_teardown),
+                cmocka_unit_test_setup_teardown(facts_that_cannot_be_kept_say_so, fixture_setup,
+                                                fixture_teardown),
+                cmocka_unit_test(records_are_saved_as_a_whole_or_say_that_they_are_not),
         };
 
         if (argc > 1)

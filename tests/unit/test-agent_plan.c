@@ -19,9 +19,9 @@ static const char text_two[] = "[Service]\nExecStart=/bin/two\n";
 
 /* One view, and what it points to. */
 typedef struct Scene {
-        ClusterOrder order;
+        ClusterAssignment assignment;
         ClusterUnit unit;
-        Note note;
+        AssignmentRecord note;
         SystemdUnit seen;
         AgentView view;
         Unit *one, *tuned, *two;
@@ -59,9 +59,10 @@ static int scene_teardown(void **state) {
 static Scene *scene(void **state) {
         Scene *s = *state;
 
-        s->order = (ClusterOrder) { .order = ORDER_RUN, .index = 20, .unit_index = 10 };
+        s->assignment = (ClusterAssignment) { .kind = ASSIGNMENT_RUN, .index = 20, .unit_index = 10 };
         s->unit = (ClusterUnit) { .unit = s->one, .index = 10 };
-        s->note = (Note) { .kind = ORDER_RUN, .unit = s->one, .index = 20, .unit_index = 10 };
+        s->note =
+                (AssignmentRecord) { .kind = ASSIGNMENT_RUN, .unit = s->one, .index = 20, .unit_index = 10 };
         s->seen = (SystemdUnit) { .load = "not-found", .active = "inactive", .sub = "dead" };
         s->view = (AgentView) { .unit = &s->unit, .seen = &s->seen, .boot_id = boot_now, .fresh = true };
         return s;
@@ -84,12 +85,12 @@ static void foreign(Scene *s, const char *active) {
         s->seen.owner = SYSTEMD_CONFLICTING;
 }
 
-static void ordered(Scene *s, OrderKind kind) {
-        s->order.order = kind;
-        s->view.order = &s->order;
+static void ordered(Scene *s, AssignmentKind kind) {
+        s->assignment.kind = kind;
+        s->view.assignment = &s->assignment;
 }
 
-static void noted(Scene *s, OrderKind kind, const char *started_boot) {
+static void noted(Scene *s, AssignmentKind kind, const char *started_boot) {
         s->note.kind = kind;
         snprintf(s->note.started_boot, sizeof(s->note.started_boot), "%s", started_boot);
         s->view.note = &s->note;
@@ -119,7 +120,7 @@ static void assert_reason(const Scene *s, const char *expected) {
 static void nothing_is_done_before_systemd_was_asked(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         s->view.seen = NULL;
         assert_step(s, AGENT_NOTHING);
 }
@@ -129,14 +130,14 @@ static void no_order_is_none(void **state) {
 
         assert_step(s, AGENT_NOTHING);
         in_force(s, s->one, "active");
-        noted(s, ORDER_RUN, boot_now);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         assert_step(s, AGENT_NOTHING);
 }
 
 static void an_ordered_unit_is_written_then_started(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
@@ -145,7 +146,7 @@ static void an_ordered_unit_is_written_then_started(void **state) {
 static void a_text_that_systemd_has_not_read_is_not_started(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         in_force(s, s->one, "inactive");
         s->seen.need_reload = true;
         assert_step(s, AGENT_WRITE);
@@ -157,7 +158,7 @@ static void a_text_that_systemd_has_not_read_is_not_started(void **state) {
 static void what_runs_as_ordered_is_adopted(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_ADOPT);
         in_force(s, s->one, "activating");
@@ -177,8 +178,8 @@ static void what_was_started_is_not_started_again(void **state) {
         for (size_t i = 0; i < ELEMENTS(states); i++) {
                 Scene *s = scene(state);
 
-                ordered(s, ORDER_RUN);
-                noted(s, ORDER_RUN, boot_now);
+                ordered(s, ASSIGNMENT_RUN);
+                noted(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, states[i]);
                 assert_step(s, AGENT_NOTHING);
         }
@@ -187,8 +188,8 @@ static void what_was_started_is_not_started_again(void **state) {
 static void a_new_boot_starts_again_what_had_not_ended_for_good(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_before);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
@@ -199,10 +200,10 @@ static void a_new_boot_starts_again_what_had_not_ended_for_good(void **state) {
 static void a_newer_order_for_the_same_text_starts_again(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "inactive");
-        s->order.index = 30;
+        s->assignment.index = 30;
         assert_step(s, AGENT_START);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_ADOPT);
@@ -211,18 +212,18 @@ static void a_newer_order_for_the_same_text_starts_again(void **state) {
 static void an_edit_of_our_own_section_touches_nothing_that_runs(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->tuned;
-        s->unit.index = s->order.unit_index = 25;
-        s->order.index = 26;
+        s->unit.index = s->assignment.unit_index = 25;
+        s->assignment.index = 26;
         assert_step(s, AGENT_WRITE);
         in_force(s, s->tuned, "active");
-        assert_step(s, AGENT_NOTE);
+        assert_step(s, AGENT_RECORD);
         s->note.unit = s->tuned;
         s->note.index = 26;
-        assert_step(s, AGENT_NOTE);
+        assert_step(s, AGENT_RECORD);
         s->note.unit_index = 25;
         assert_step(s, AGENT_NOTHING);
 }
@@ -230,12 +231,12 @@ static void an_edit_of_our_own_section_touches_nothing_that_runs(void **state) {
 static void a_changed_text_is_stopped_written_and_started(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
-        s->unit.index = s->order.unit_index = 25;
-        s->order.index = 26;
+        s->unit.index = s->assignment.unit_index = 25;
+        s->assignment.index = 26;
         assert_step(s, AGENT_STOP);
         s->note.started_boot[0] = 0;
         in_force(s, s->one, "inactive");
@@ -251,15 +252,15 @@ static void a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_g
         for (size_t i = 0; i < ELEMENTS(owners); i++) {
                 Scene *s = scene(state);
 
-                ordered(s, ORDER_RUN);
-                noted(s, ORDER_RUN, boot_now);
+                ordered(s, ASSIGNMENT_RUN);
+                noted(s, ASSIGNMENT_RUN, boot_now);
                 owned(s, boot_now);
                 in_force(s, s->one, "active");
                 s->seen.owner = owners[i];
                 s->seen.has_file = false;
                 s->seen.hash[0] = 0;
-                s->unit.index = s->order.unit_index = 25;
-                s->order.index = 26;
+                s->unit.index = s->assignment.unit_index = 25;
+                s->assignment.index = 26;
                 assert_step(s, AGENT_WRITE);
                 s->unit.unit = s->tuned;
                 assert_step(s, AGENT_WRITE);
@@ -280,7 +281,7 @@ static void a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_g
                 assert_step(s, AGENT_WRITE);
 
                 /* The answer to its start got lost: the new text runs. */
-                noted(s, ORDER_RUN, boot_now);
+                noted(s, ASSIGNMENT_RUN, boot_now);
                 s->note.starting = true;
                 snprintf(s->seen.active, sizeof(s->seen.active), "active");
                 assert_step(s, AGENT_ADOPT);
@@ -293,7 +294,7 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         s->view.fresh = false;
         s->note.unit = s->two;
         s->note.replacing = s->note.finishing = true;
-        noted(s, ORDER_RUN, "");
+        noted(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING); /* without the cluster nothing is stopped */
         in_force(s, s->one, "inactive");
@@ -326,7 +327,7 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         /* A crash between the note and the call: the former text still runs. */
         s->note.replacing = s->view.fresh = true;
         in_force(s, s->one, "active");
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         s->unit.unit = s->two;
         assert_step(s, AGENT_STOP);
 }
@@ -334,33 +335,33 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
 static void a_unit_of_the_host_is_refused_and_left_alone(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         foreign(s, "active");
         assert_step(s, AGENT_REFUSE);
-        ordered(s, ORDER_LOAD);
+        ordered(s, ASSIGNMENT_LOAD);
         assert_step(s, AGENT_REFUSE);
-        ordered(s, ORDER_STOP);
-        assert_step(s, AGENT_OBEYED);
+        ordered(s, ASSIGNMENT_STOP);
+        assert_step(s, AGENT_DONE);
 }
 
 /* An administrator put a file of that name over ours: what runs is theirs. */
 static void a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_goes(void **state) {
         Scene *s = scene(state);
 
-        noted(s, ORDER_RUN, boot_now);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         foreign(s, "active");
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_REFUSE);
         s->unit.unit = s->two; /* nor for another text */
         assert_step(s, AGENT_REFUSE);
-        ordered(s, ORDER_STOP);
-        s->order.index = 30;
+        ordered(s, ASSIGNMENT_STOP);
+        s->assignment.index = 30;
         assert_step(s, AGENT_REMOVE);
         s->view.note = NULL;
         assert_step(s, AGENT_REMOVE);
         s->seen.has_file = false;
-        assert_step(s, AGENT_OBEYED);
+        assert_step(s, AGENT_DONE);
 }
 
 /* An administrator masks the name, or puts a file of their own over ours, and does not restart the unit: what
@@ -369,8 +370,8 @@ static void a_unit_that_runs_on_under_a_taken_name_stays_ours_until_it_has_stopp
         for (unsigned masked = 0; masked < 2; masked++) {
                 Scene *s = scene(state);
 
-                ordered(s, ORDER_RUN);
-                noted(s, ORDER_RUN, boot_now);
+                ordered(s, ASSIGNMENT_RUN);
+                noted(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "active");
                 foreign(s, "active");
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
@@ -381,15 +382,15 @@ static void a_unit_that_runs_on_under_a_taken_name_stays_ours_until_it_has_stopp
                 s->view.fresh = false;
                 assert_step(s, AGENT_NOTHING);
                 s->view.fresh = true;
-                ordered(s, ORDER_STOP);
-                s->order.index = 30;
+                ordered(s, ASSIGNMENT_STOP);
+                s->assignment.index = 30;
                 assert_step(s, AGENT_STOP);
 
                 /* It has stopped: the name is the host's. */
                 snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
                 assert_true(agent_is_foreign(&s->seen, &s->note, boot_now, false));
                 assert_step(s, AGENT_REMOVE);
-                ordered(s, ORDER_RUN);
+                ordered(s, ASSIGNMENT_RUN);
                 assert_step(s, AGENT_REFUSE);
 
                 /* It was started in another boot, or not here. */
@@ -438,20 +439,20 @@ static void what_runs_without_a_file_is_ours_only_if_it_was_started_here(void **
 
         snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
         snprintf(s->seen.active, sizeof(s->seen.active), "active");
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_REFUSE);
         assert_true(agent_is_foreign(&s->seen, NULL, boot_now, false));
-        ordered(s, ORDER_STOP);
-        assert_step(s, AGENT_OBEYED);
-        noted(s, ORDER_RUN, "another boot");
-        s->order.index = 30;
+        ordered(s, ASSIGNMENT_STOP);
+        assert_step(s, AGENT_DONE);
+        noted(s, ASSIGNMENT_RUN, "another boot");
+        s->assignment.index = 30;
         assert_step(s, AGENT_REMOVE); /* of the note; nothing is stopped */
 
         /* Its file and its link were removed, and systemd has read its files since. */
-        noted(s, ORDER_RUN, boot_now);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
         assert_step(s, AGENT_STOP);
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_WRITE);
         s->view.note = NULL;
         s->seen.has_file = true;
@@ -466,8 +467,8 @@ static void what_runs_without_a_file_is_ours_only_if_it_was_started_here(void **
 static void an_order_whose_unit_is_gone_changes_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->view.unit = NULL;
         assert_step(s, AGENT_NOTHING);
@@ -477,8 +478,8 @@ static void an_order_whose_unit_is_gone_changes_nothing(void **state) {
 static void an_order_about_an_older_text_changes_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
         s->unit.index = 25;
@@ -488,55 +489,55 @@ static void an_order_about_an_older_text_changes_nothing(void **state) {
 static void a_unit_that_was_loaded_only_is_started_also_when_our_own_section_has_changed(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_LOAD, boot_now); /* it ran before */
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_LOAD, boot_now); /* it ran before */
         in_force(s, s->tuned, "inactive");
         s->unit.unit = s->tuned;
-        s->unit.index = s->order.unit_index = 25;
-        s->order.index = 26;
+        s->unit.index = s->assignment.unit_index = 25;
+        s->assignment.index = 26;
         assert_step(s, AGENT_START);
 }
 
 static void load_writes_and_notes_and_starts_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_LOAD);
+        ordered(s, ASSIGNMENT_LOAD);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
-        assert_step(s, AGENT_NOTE);
-        noted(s, ORDER_LOAD, "");
-        assert_step(s, AGENT_NOTE); /* that its file is in force in this boot: a note of an earlier version
+        assert_step(s, AGENT_RECORD);
+        noted(s, ASSIGNMENT_LOAD, "");
+        assert_step(s, AGENT_RECORD); /* that its file is in force in this boot: a note of an earlier version
                                        does not say so */
         owned(s, boot_before);
-        assert_step(s, AGENT_NOTE);
+        assert_step(s, AGENT_RECORD);
         owned(s, boot_now);
         assert_step(s, AGENT_NOTHING);
         s->note.stopping = true;
-        assert_step(s, AGENT_NOTE);
+        assert_step(s, AGENT_RECORD);
         s->note.stopping = false;
-        noted(s, ORDER_RUN, "");
-        assert_step(s, AGENT_NOTE);
-        noted(s, ORDER_LOAD, "");
-        s->order.index = 21;
-        assert_step(s, AGENT_NOTE);
+        noted(s, ASSIGNMENT_RUN, "");
+        assert_step(s, AGENT_RECORD);
+        noted(s, ASSIGNMENT_LOAD, "");
+        s->assignment.index = 21;
+        assert_step(s, AGENT_RECORD);
 }
 
 /* A socket, a timer or a person started it, and its file and its link were removed since. */
 static void a_loaded_unit_that_runs_is_ours_without_its_file(void **state) {
         Scene *s = scene(state);
 
-        noted(s, ORDER_LOAD, "");
+        noted(s, ASSIGNMENT_LOAD, "");
         owned(s, boot_now);
         snprintf(s->seen.load, sizeof(s->seen.load), "error");
         snprintf(s->seen.active, sizeof(s->seen.active), "active");
-        ordered(s, ORDER_LOAD);
+        ordered(s, ASSIGNMENT_LOAD);
         assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
         assert_step(s, AGENT_WRITE);
         s->view.fresh = false;
         assert_step(s, AGENT_WRITE);
         s->view.fresh = true;
-        ordered(s, ORDER_STOP);
-        s->order.index = 30;
+        ordered(s, ASSIGNMENT_STOP);
+        s->assignment.index = 30;
         assert_step(s, AGENT_STOP);
         owned(s, boot_before);
         assert_true(agent_is_foreign(&s->seen, &s->note, boot_now, false));
@@ -546,23 +547,23 @@ static void a_loaded_unit_that_runs_is_ours_without_its_file(void **state) {
 static void load_after_run_stops(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_LOAD);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_LOAD);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
-        s->order.index = 19;
-        assert_step(s, AGENT_NOTE); /* the order is from before the note */
-        s->order.index = 21;
+        s->assignment.index = 19;
+        assert_step(s, AGENT_RECORD); /* the order is from before the note */
+        s->assignment.index = 21;
         assert_step(s, AGENT_STOP);
         in_force(s, s->one, "inactive");
-        assert_step(s, AGENT_NOTE);
+        assert_step(s, AGENT_RECORD);
 }
 
 static void stop_stops_removes_and_reports(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_STOP);
-        s->order.index = 30;
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_STOP);
+        s->assignment.index = 30;
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_STOP);
         s->view.note = NULL; /* lost */
@@ -577,9 +578,9 @@ static void stop_stops_removes_and_reports(void **state) {
         in_force(s, s->one, "failed");
         assert_step(s, AGENT_REMOVE);
         s = scene(state);
-        ordered(s, ORDER_STOP);
-        assert_step(s, AGENT_OBEYED);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_STOP);
+        assert_step(s, AGENT_DONE);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         assert_step(s, AGENT_REMOVE);
 }
 
@@ -589,20 +590,20 @@ static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_s
         for (unsigned boots = 0; boots < 2; boots++) {
                 Scene *s = scene(state);
 
-                noted(s, ORDER_LOAD, boots ? boot_before : boot_now);
+                noted(s, ASSIGNMENT_LOAD, boots ? boot_before : boot_now);
                 s->note.stopping = true;
                 if (!boots) {
                         snprintf(s->seen.load, sizeof(s->seen.load), "error");
                         snprintf(s->seen.active, sizeof(s->seen.active), "active");
-                        ordered(s, ORDER_STOP);
-                        s->order.index = 30;
+                        ordered(s, ASSIGNMENT_STOP);
+                        s->assignment.index = 30;
                         assert_step(s, AGENT_STOP);
-                        s->view.order = NULL;
+                        s->view.assignment = NULL;
                         assert_step(s, AGENT_NOTHING);
                 }
                 s->view.fresh = false;
                 s->view.use_saved = true;
-                s->view.order = NULL;
+                s->view.assignment = NULL;
                 assert_step(s, AGENT_NOTHING);
                 snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
                 s->note.stopped_for = true;
@@ -612,12 +613,12 @@ static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_s
                  * removed. */
                 s->view.fresh = true;
                 assert_step(s, AGENT_REMOVE);
-                ordered(s, ORDER_STOP);
-                s->order.index = 30;
+                ordered(s, ASSIGNMENT_STOP);
+                s->assignment.index = 30;
                 assert_step(s, AGENT_REMOVE);
 
                 /* It is wanted again. */
-                ordered(s, ORDER_RUN);
+                ordered(s, ASSIGNMENT_RUN);
                 assert_step(s, AGENT_WRITE);
                 in_force(s, s->one, "active");
                 assert_step(s, AGENT_ADOPT);
@@ -627,9 +628,9 @@ static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_s
 static void an_old_order_to_stop_is_not_about_a_new_assignment(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_STOP);
-        s->order.index = 19;
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_STOP);
+        s->assignment.index = 19;
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);
 }
@@ -637,21 +638,21 @@ static void an_old_order_to_stop_is_not_about_a_new_assignment(void **state) {
 static void nothing_is_started_while_the_host_goes_down(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         in_force(s, s->one, "inactive");
         s->view.stopping = true;
         assert_step(s, AGENT_NOTHING);
         s->view.fresh = false;
         s->view.use_saved = true;
-        noted(s, ORDER_RUN, boot_before);
+        noted(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_NOTHING);
 }
 
 static void a_noted_start_that_left_no_trace_is_made(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         s->note.starting = true;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
@@ -667,8 +668,8 @@ static void a_noted_start_that_left_no_trace_is_made(void **state) {
 static void a_noted_start_that_left_a_trace_is_not_made_twice(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         s->note.starting = true;
         in_force(s, s->one, "inactive");
         snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
@@ -691,9 +692,9 @@ static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_aft
         Scene *s = scene(state);
 
         s->view.fresh = false;
-        ordered(s, ORDER_STOP); /* from before the assignment */
-        s->order.index = 10;
-        noted(s, ORDER_RUN, boot_before);
+        ordered(s, ASSIGNMENT_STOP); /* from before the assignment */
+        s->assignment.index = 10;
+        noted(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_NOTHING);
         s->view.use_saved = true;
         assert_step(s, AGENT_WRITE);
@@ -704,7 +705,7 @@ static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_aft
         s->note.done = true;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTHING);
-        noted(s, ORDER_RUN, boot_now);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         s->note.done = false;
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);
@@ -716,18 +717,18 @@ static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_aft
 /* This replica has the order, and lost the cluster before the order was carried out: the unit may run
  * elsewhere by now. */
 static void without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_started(void **state) {
-        static const OrderKind kinds[] = { ORDER_STOP, ORDER_LOAD };
+        static const AssignmentKind kinds[] = { ASSIGNMENT_STOP, ASSIGNMENT_LOAD };
 
         for (size_t i = 0; i < ELEMENTS(kinds); i++) {
                 Scene *s = scene(state);
 
                 s->view.fresh = false;
                 ordered(s, kinds[i]);
-                s->order.index = 30;
+                s->assignment.index = 30;
 
                 /* A boot. */
                 s->view.use_saved = true;
-                noted(s, ORDER_RUN, boot_before);
+                noted(s, ASSIGNMENT_RUN, boot_before);
                 assert_step(s, AGENT_NOTHING);
                 in_force(s, s->one, "inactive");
                 assert_step(s, AGENT_NOTHING);
@@ -735,37 +736,37 @@ static void without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_sta
 
                 /* A replacement. */
                 s->note.replacing = s->note.finishing = true;
-                noted(s, ORDER_RUN, "");
+                noted(s, ASSIGNMENT_RUN, "");
                 assert_step(s, AGENT_NOTHING);
                 s->note.replacing = s->note.finishing = false;
 
                 /* It was stopped for the sake of another unit. */
-                noted(s, ORDER_RUN, boot_now);
+                noted(s, ASSIGNMENT_RUN, boot_now);
                 s->seen.end = SYSTEMD_END_STOPPED_FOR;
                 assert_step(s, AGENT_NOTHING);
 
                 /* What runs is not stopped. */
                 in_force(s, s->one, "active");
                 assert_step(s, AGENT_NOTHING);
-                s->order.index = 19;
+                s->assignment.index = 19;
                 in_force(s, s->one, "inactive");
                 assert_step(s, AGENT_START);
         }
 }
 
 static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
-        static const OrderKind kinds[] = { ORDER_RUN, ORDER_LOAD };
+        static const AssignmentKind kinds[] = { ASSIGNMENT_RUN, ASSIGNMENT_LOAD };
 
         for (size_t i = 0; i < 2 * ELEMENTS(kinds); i++) {
-                OrderKind kind = kinds[i % 2];
+                AssignmentKind kind = kinds[i % 2];
                 Scene *s = scene(state);
 
                 if (i < ELEMENTS(kinds))
                         ordered(s, kind);
                 s->view.fresh = i < ELEMENTS(kinds);
-                noted(s, kind, kind == ORDER_RUN ? boot_now : "");
+                noted(s, kind, kind == ASSIGNMENT_RUN ? boot_now : "");
                 owned(s, boot_now);
-                in_force(s, s->one, kind == ORDER_RUN ? "active" : "inactive");
+                in_force(s, s->one, kind == ASSIGNMENT_RUN ? "active" : "inactive");
                 assert_step(s, AGENT_NOTHING);
                 snprintf(s->seen.load, sizeof(s->seen.load),
                          "not-found"); /* somebody took the link, and had systemd read anew */
@@ -774,18 +775,18 @@ static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
                 assert_step(s, AGENT_WRITE);
                 in_force(s, s->one, "active");
                 snprintf(s->seen.load, sizeof(s->seen.load), "error"); /* so systemd calls it while it runs */
-                if (kind == ORDER_RUN)
+                if (kind == ASSIGNMENT_RUN)
                         assert_step(s, AGENT_WRITE);
                 in_force(s, s->one, "inactive");
                 snprintf(s->seen.load, sizeof(s->seen.load),
                          "error"); /* what does not run has another trouble */
                 assert_step(s, AGENT_NOTHING);
-                in_force(s, s->one, kind == ORDER_RUN ? "active" : "inactive");
+                in_force(s, s->one, kind == ASSIGNMENT_RUN ? "active" : "inactive");
                 s->seen.has_file = false;
                 s->seen.hash[0] = 0;
                 assert_step(s, AGENT_WRITE);
-                s->note.done = kind == ORDER_RUN;
-                if (kind == ORDER_RUN)
+                s->note.done = kind == ASSIGNMENT_RUN;
+                if (kind == ASSIGNMENT_RUN)
                         assert_step(s, AGENT_NOTHING); /* what has ended for good needs neither */
         }
 }
@@ -794,7 +795,7 @@ static void what_ended_well_is_done_once_its_job_has_ended(void **state) {
         Scene *s = scene(state);
 
         in_force(s, s->one, "inactive");
-        noted(s, ORDER_RUN, boot_now);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         snprintf(s->seen.result, sizeof(s->seen.result), "success");
         s->seen.end = SYSTEMD_END_ITSELF;
         assert_true(agent_is_done(&s->note, &s->seen, boot_now, true));
@@ -811,7 +812,7 @@ static void what_ended_well_is_done_once_its_job_has_ended(void **state) {
         assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
         s->note.done = true;
         assert_true(agent_is_done(&s->note, &s->seen, boot_before, false));
-        s->note.kind = ORDER_LOAD;
+        s->note.kind = ASSIGNMENT_LOAD;
         assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
 }
 
@@ -839,7 +840,7 @@ static void what_was_stopped_or_skipped_is_not_finished(void **state) {
                 Scene *s = scene(state);
 
                 in_force(s, s->one, "inactive");
-                noted(s, ORDER_RUN, boot_now);
+                noted(s, ASSIGNMENT_RUN, boot_now);
                 s->seen.end = rows[i].end;
                 s->seen.oneshot = rows[i].oneshot;
                 s->seen.held = rows[i].held;
@@ -853,8 +854,8 @@ static void what_was_stopped_for_another_unit_is_started_again_when_that_is_back
                 Scene *s = scene(state);
 
                 s->view.fresh = fresh;
-                ordered(s, ORDER_RUN);
-                noted(s, ORDER_RUN, boot_now);
+                ordered(s, ASSIGNMENT_RUN);
+                noted(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "inactive");
                 s->seen.end = SYSTEMD_END_STOPPED_FOR;
                 s->seen.held = true;
@@ -907,8 +908,8 @@ static void what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone(v
                 Scene *s = scene(state);
 
                 s->view.fresh = i % 2;
-                ordered(s, ORDER_RUN);
-                noted(s, ORDER_RUN, boot_now);
+                ordered(s, ASSIGNMENT_RUN);
+                noted(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "inactive");
                 s->seen.end = (SystemdEnd[]) { SYSTEMD_END_UNKNOWN, SYSTEMD_END_SKIPPED,
                                                SYSTEMD_END_STOPPED_FOR }[i / 2 % 3];
@@ -921,9 +922,9 @@ static void what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone(v
                 s->seen.held = false;
 
                 s->view.fresh = true;
-                s->order.index++;
+                s->assignment.index++;
                 assert_step(s, AGENT_START);
-                s->order.index--;
+                s->assignment.index--;
                 s->unit.unit = s->two;
                 assert_step(s, AGENT_WRITE);
         }
@@ -932,8 +933,8 @@ static void what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone(v
 static void what_failed_to_start_with_another_unit_waits_for_that_one(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "inactive");
         for (unsigned i = 0; i < 4; i++) {
                 bool known = i % 2 == 0;
@@ -1145,8 +1146,8 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
         void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, "");
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
         s->note.replacing = s->view.outdated = true;
         assert_step(s, AGENT_STOP);
@@ -1163,8 +1164,8 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
 static void what_runs_is_no_former_text_where_another_text_is_wanted_than_was_noted(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, "");
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
         s->note.unit = s->two;
         s->note.replacing = s->view.outdated = true;
@@ -1193,8 +1194,8 @@ static bool scene_number(Scene *s, uint64_t n) {
                  boot = digit(&n, 3);
         const char *active = states[digit(&n, ELEMENTS(states))];
 
-        s->order.index = 19 + digit(&n, 3); /* before, of, after the note */
-        s->order.unit_index = 10 + digit(&n, 2);
+        s->assignment.index = 19 + digit(&n, 3); /* before, of, after the note */
+        s->assignment.unit_index = 10 + digit(&n, 2);
         s->unit.unit = unit > 0 ? (Unit *) texts[unit - 1] : NULL;
         s->view.unit = unit > 0 ? &s->unit : NULL;
         if (file > 0)
@@ -1204,9 +1205,10 @@ static bool scene_number(Scene *s, uint64_t n) {
         if (digit(&n, 2))
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
         if (order > 0)
-                ordered(s, (OrderKind[]) { ORDER_RUN, ORDER_LOAD, ORDER_STOP }[order - 1]);
+                ordered(s,
+                        (AssignmentKind[]) { ASSIGNMENT_RUN, ASSIGNMENT_LOAD, ASSIGNMENT_STOP }[order - 1]);
         if (note > 0)
-                noted(s, note == 1 ? ORDER_RUN : ORDER_LOAD,
+                noted(s, note == 1 ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD,
                       (const char *[]) { "", boot_before, boot_now }[boot]);
         s->note.starting = digit(&n, 2);
         s->note.done = digit(&n, 2);
@@ -1220,7 +1222,7 @@ static bool scene_number(Scene *s, uint64_t n) {
         s->note.stopped_for = number * 13 / 7 % 2;
         if (number * 31 / 23 % 2)
                 owned(s, boot_now);
-        s->note.stopping = s->note.kind == ORDER_LOAD && number * 29 / 19 % 2;
+        s->note.stopping = s->note.kind == ASSIGNMENT_LOAD && number * 29 / 19 % 2;
         if (number * 23 / 17 % 2)
                 snprintf(s->note.invocation, sizeof(s->note.invocation), "%s", invocation_old);
         s->view.fresh = digit(&n, 2);
@@ -1244,22 +1246,22 @@ static void for_each_scene(void **state, Judge judge) {
 }
 
 static void judge_stop(Scene *s, AgentStep step) {
-        bool newer = s->view.note && s->view.order && s->order.index > s->note.index;
-        bool ordered_to_stop = s->view.order && s->order.order == ORDER_STOP &&
-                               (!s->view.note || s->order.index >= s->note.index);
-        bool changed = s->view.order && s->order.order != ORDER_STOP && s->unit.unit &&
+        bool newer = s->view.note && s->view.assignment && s->assignment.index > s->note.index;
+        bool ordered_to_stop = s->view.assignment && s->assignment.kind == ASSIGNMENT_STOP &&
+                               (!s->view.note || s->assignment.index >= s->note.index);
+        bool changed = s->view.assignment && s->assignment.kind != ASSIGNMENT_STOP && s->unit.unit &&
                        !streq(s->seen.hash, s->unit.unit->hash) &&
                        (s->view.note ? s->note.replacing || !unit_runs_same(s->note.unit, s->unit.unit) :
                                        s->seen.has_file);
-        bool outdated = s->view.note && s->note.replacing && s->view.outdated && s->view.order &&
-                        s->order.order == ORDER_RUN && s->unit.unit &&
+        bool outdated = s->view.note && s->note.replacing && s->view.outdated && s->view.assignment &&
+                        s->assignment.kind == ASSIGNMENT_RUN && s->unit.unit &&
                         unit_runs_same(s->note.unit, s->unit.unit);
 
         if (step != AGENT_STOP)
                 return;
         assert_true(s->view.fresh);
         assert_true(ordered_to_stop || changed || outdated ||
-                    (s->order.order == ORDER_LOAD && (newer || (s->view.note && s->note.stopping))));
+                    (s->assignment.kind == ASSIGNMENT_LOAD && (newer || (s->view.note && s->note.stopping))));
 }
 
 static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **state) {
@@ -1278,10 +1280,10 @@ static void judge_foreign(Scene *s, AgentStep step) {
                 assert_true(step != AGENT_REFUSE && step != AGENT_START);
                 return;
         }
-        assert_true(step == AGENT_NOTHING || step == AGENT_REFUSE || step == AGENT_OBEYED ||
+        assert_true(step == AGENT_NOTHING || step == AGENT_REFUSE || step == AGENT_DONE ||
                     step == AGENT_REMOVE);
         if (step == AGENT_REMOVE)
-                assert_true((s->view.order && s->order.order == ORDER_STOP &&
+                assert_true((s->view.assignment && s->assignment.kind == ASSIGNMENT_STOP &&
                              (s->view.note || s->seen.has_file)) ||
                             (s->view.fresh && s->view.note && s->note.stopping));
 }
@@ -1292,15 +1294,15 @@ static void a_unit_of_the_host_is_never_written_started_or_stopped(void **state)
 
 static void judge_start(Scene *s, AgentStep step) {
         if ((step == AGENT_START || step == AGENT_WRITE) && s->note.stopping && s->view.note)
-                assert_true(s->view.fresh && s->view.order && s->order.order != ORDER_STOP);
+                assert_true(s->view.fresh && s->view.assignment && s->assignment.kind != ASSIGNMENT_STOP);
         if (step != AGENT_START)
                 return;
         assert_false(s->view.stopping);
         assert_false(streq(s->seen.active, "active") || streq(s->seen.active, "activating"));
-        if (s->view.order && (s->view.fresh || s->order.index > s->note.index))
-                assert_int_equal(s->order.order, ORDER_RUN);
+        if (s->view.assignment && (s->view.fresh || s->assignment.index > s->note.index))
+                assert_int_equal(s->assignment.kind, ASSIGNMENT_RUN);
         else /* or systemd stopped it in this boot, for another unit's sake */
-                assert_true(s->view.note && s->note.kind == ORDER_RUN &&
+                assert_true(s->view.note && s->note.kind == ASSIGNMENT_RUN &&
                             (s->view.use_saved || s->note.finishing ||
                              agent_is_stopped_for(&s->note, &s->seen, boot_now)));
         assert_true(s->seen.has_file && !s->seen.need_reload);
@@ -1313,7 +1315,7 @@ static void nothing_is_started_but_what_is_ordered_written_and_not_running(void 
 /* -- Lives: steps taken on a small systemd, with a crash somewhere -- */
 
 typedef struct Life {
-        Note note;
+        AssignmentRecord note;
         bool has_note;
         SystemdUnit seen;
         bool loses_invocations; /* systemd forgets a unit that has stopped */
@@ -1326,20 +1328,20 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         const Unit *unit = s->unit.unit;
 
         switch (step) {
-        case AGENT_NOTE:
+        case AGENT_RECORD:
         case AGENT_ADOPT:
         case AGENT_START:
                 if (parts < 1)
                         return;
                 if (!l->has_note)
-                        l->note = (Note) {};
+                        l->note = (AssignmentRecord) {};
                 l->has_note = true;
-                l->note.kind = s->order.order;
+                l->note.kind = s->assignment.kind;
                 l->note.stopping = false;
                 l->note.unit = (Unit *) unit;
-                l->note.index = s->order.index;
-                l->note.unit_index = s->order.unit_index;
-                if (step != AGENT_NOTE) {
+                l->note.index = s->assignment.index;
+                l->note.unit_index = s->assignment.unit_index;
+                if (step != AGENT_RECORD) {
                         l->note.replacing = false;
                         snprintf(l->note.started_boot, sizeof(l->note.started_boot), "%s", boot_now);
                         l->note.starting = step == AGENT_START;
@@ -1370,14 +1372,14 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         case AGENT_STOP:
                 if (parts < 1)
                         return;
-                if (s->order.order != ORDER_RUN) {
-                        l->note.kind = ORDER_LOAD;
+                if (s->assignment.kind != ASSIGNMENT_RUN) {
+                        l->note.kind = ASSIGNMENT_LOAD;
                         l->note.stopping = true;
                 } else {
                         l->note.replacing = !unit_runs_same(l->note.unit, unit);
                         l->note.unit = (Unit *) unit;
-                        l->note.index = s->order.index;
-                        l->note.unit_index = s->order.unit_index;
+                        l->note.index = s->assignment.index;
+                        l->note.unit_index = s->assignment.unit_index;
                         l->note.started_boot[0] = 0;
                         l->note.starting = false;
                 }
@@ -1414,7 +1416,7 @@ static unsigned life_run(Life *l, Scene *s, unsigned crash, unsigned parts) {
                 view.note = l->has_note ? &l->note : NULL;
                 view.seen = &l->seen;
                 step = agent_plan(&view, &reason);
-                if (step == AGENT_NOTHING || step == AGENT_OBEYED || step == AGENT_REFUSE)
+                if (step == AGENT_NOTHING || step == AGENT_DONE || step == AGENT_REFUSE)
                         return i;
                 life_step(l, s, step, i == crash ? parts : 3);
         }
@@ -1463,28 +1465,28 @@ static void assert_any_crash_ends_the_same(Scene *s, unsigned starts, unsigned s
 static void a_crash_in_any_step_of_a_start_ends_in_one_start(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
+        ordered(s, ASSIGNMENT_RUN);
         assert_any_crash_ends_the_same(s, 1, 0);
 }
 
 static void a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
-        s->unit.index = s->order.unit_index = 25;
-        s->order.index = 26;
+        s->unit.index = s->assignment.unit_index = 25;
+        s->assignment.index = 26;
         assert_any_crash_ends_the_same(s, 1, 1);
 }
 
 static void a_crash_in_any_step_of_a_stop_ends_in_one_stop(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_STOP);
-        s->order.index = 30;
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_STOP);
+        s->assignment.index = 30;
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_any_crash_ends_the_same(s, 0, 1);
 }
@@ -1492,9 +1494,9 @@ static void a_crash_in_any_step_of_a_stop_ends_in_one_stop(void **state) {
 static void a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_LOAD);
-        s->order.index = 30;
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_LOAD);
+        s->assignment.index = 30;
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_any_crash_ends_the_same(s, 0, 1);
 }
@@ -1502,20 +1504,20 @@ static void a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop(voi
 static void a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_before);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_before);
         assert_any_crash_ends_the_same(s, 1, 0);
 }
 
 static void a_crash_while_our_own_section_changes_touches_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ORDER_RUN);
-        noted(s, ORDER_RUN, boot_now);
+        ordered(s, ASSIGNMENT_RUN);
+        noted(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->tuned;
-        s->unit.index = s->order.unit_index = 25;
-        s->order.index = 26;
+        s->unit.index = s->assignment.unit_index = 25;
+        s->assignment.index = 26;
         assert_any_crash_ends_the_same(s, 0, 0);
 }
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "tests/lib/agent_room.h"
+#include "tests/lib/agent_fixture.h"
 #include "tests/lib/scratch.h"
 
 #define ONE "[Service]\nExecStart=/bin/one\n"
@@ -16,7 +16,7 @@
 static void ignore(void *userdata, int error, const char *sentence) {}
 
 /* As its socket does. */
-static void start_by_others(Room *room) {
+static void start_by_others(Fixture *room) {
         assert_int_equal(real_ops->start(room->bus, "web.service", ignore, NULL), 0);
 }
 
@@ -62,7 +62,7 @@ static int list_held(Systemd *s, const char *const *names, size_t n, bool all, S
 
 static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started(
         void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         memset(&held, 0, sizeof(held));
         run_unit(room, "web.service");
@@ -71,7 +71,7 @@ static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_t
         reload_done = NULL;
         is_stale = true;
         pretence = (Pretence) { .unit = "web.service", .change = stale };
-        order_to(room, "web.service", TWO, ORDER_RUN);
+        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
         UNTIL(room, reload_done);
         run_ms(room, 500);
         held.armed = true;
@@ -93,7 +93,7 @@ static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_t
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                in_a_bent_room(
+                in_a_faulty_fixture(
                         a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started),
         };
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "tests/lib/agent_room.h"
+#include "tests/lib/agent_fixture.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
@@ -19,7 +19,7 @@
 
 /* -- States that pass -- */
 
-static bool runs_with_another_text(Room *room, const char *unit, const char *hash) {
+static bool runs_with_another_text(Fixture *room, const char *unit, const char *hash) {
         const UnitState *s = state_of(room, unit);
 
         assert_non_null(s);
@@ -29,7 +29,7 @@ static bool runs_with_another_text(Room *room, const char *unit, const char *has
 
 /* Where the host is waited for without the world, everything has to be on its way already. */
 static void a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_once(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         char hash[41];
 
         bent.start = start_in_vain;
@@ -53,14 +53,14 @@ static void a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_
         /* It gets another text: between stop and start it is inactive for less than 300 ms. */
         snprintf(hash, sizeof(hash), "%s", state_of(room, "web.service")->hash);
         vain.unit = NULL;
-        order_to(room, "web.service", TWO, ORDER_RUN);
+        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
         UNTIL(room, runs_with_another_text(room, "web.service", hash));
         settle(room);
 
         /* It is ordered to stop, and takes its time: that is published when it lasts, though another state
          * was published just now. */
         vain = (Vain) { .unit = "web.service", .held = true };
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         until_calls(room, 1, 1000);
         pretence = (Pretence) { .unit = "web.service", .active = "deactivating" };
         sim_systemd_change(room->systemd, "web.service");
@@ -85,12 +85,12 @@ static void on_its_way(SystemdUnit *seen) {
         seen->job = passing[n_passing].job;
 }
 
-static bool is_passing(Room *room) {
+static bool is_passing(Fixture *room) {
         return streq(state_of(room, "web.service")->sub, "passing");
 }
 
 static void what_is_on_its_way_is_published_when_that_lasts_for_300_ms(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         for (n_passing = 0; n_passing < ELEMENTS(passing); n_passing++) {
@@ -119,7 +119,7 @@ static void what_is_on_its_way_is_published_when_that_lasts_for_300_ms(void **st
 
 /* Each time it is on its way for 100 ms. */
 static void a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t began_ms, next_ms;
 
         run_unit(room, "web.service");
@@ -132,7 +132,7 @@ static void a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way(
                 pretence.change = n % 2 ? NULL : on_its_way;
                 sim_systemd_change(room->systemd, "web.service");
                 for (next_ms += n % 2 ? 50 : 100; world_now_ms(room->world) < next_ms;)
-                        room_turn(room, began_ms + 3000);
+                        fixture_turn(room, began_ms + 3000);
         }
         pretence = (Pretence) {};
 }
@@ -140,7 +140,7 @@ static void a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way(
 /* -- The cluster, its leader and its lineage -- */
 
 static void nothing_is_published_before_this_host_has_caught_up(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         close_agent(room);
@@ -183,7 +183,7 @@ static void on_key_written(void *userdata, const KvResult *result) {
 }
 
 /* As fleetd --recover leaves it: the cluster waits until its hosts have published what runs on them. */
-static void write_adopting(Room *room, KvOp op) {
+static void write_adopting(Fixture *room, KvOp op) {
         KvCommand cmd = { .op = op,
                           .key = kv_string("/_fleet/cluster/adopting"),
                           .value = kv_string(op == KV_SET ? "1" : ""),
@@ -195,21 +195,21 @@ static void write_adopting(Room *room, KvOp op) {
                          KV_OK);
 }
 
-static bool is_reported(Room *room) {
+static bool is_reported(Fixture *room) {
         const Cluster *c = registry_cluster(room->host->registry);
 
         return cluster_machine(c, room->host->id)->reported == c->lineage;
 }
 
 static void that_everything_is_published_is_reported_to_a_cluster_that_waits_for_it(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t answered_ms;
         unsigned n;
 
         run_unit(room, "web.service");
         close_agent(room);
         write_adopting(room, KV_SET);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         pretence = (Pretence) { .unit = "web.service", .active = "reloading" };
         memset(&reports, 0, sizeof(reports));
         reports.error = -ENOMEM;
@@ -250,7 +250,7 @@ static void that_everything_is_published_is_reported_to_a_cluster_that_waits_for
 
 /* A unit that changes without end is read ten times a second: in between it is not known. */
 static void while_a_unit_is_still_to_be_read_nothing_is_reported(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         unsigned n_before;
         uint64_t listings;
 
@@ -277,11 +277,11 @@ static void while_a_unit_is_still_to_be_read_nothing_is_reported(void **state) {
 }
 
 static void an_order_for_another_host_costs_no_pass(void **state) {
-        OrderChange change = { .machine = "cccccccccccccccccccccccccccccccc",
-                               .order = ORDER_RUN,
-                               .unit = "web.service",
-                               .reason = "a test says so" };
-        Room *room = *state;
+        AssignmentChange change = { .machine = "cccccccccccccccccccccccccccccccc",
+                                    .kind = ASSIGNMENT_RUN,
+                                    .unit = "web.service",
+                                    .reason = "a test says so" };
+        Fixture *room = *state;
         Host *h = room->host;
         uint64_t passes;
         KvState store;
@@ -291,15 +291,15 @@ static void an_order_for_another_host_costs_no_pass(void **state) {
         change.unit_index = cluster_unit(registry_cluster(h->registry), "web.service")->index;
         kv_state(h->store, &store);
         passes = agent_counts(room->agent)->passes;
-        assert_int_equal(host_wait(h, registry_order(h->registry, store.term, &change, 1, host_on_done, h)),
+        assert_int_equal(host_wait(h, registry_assign(h->registry, store.term, &change, 1, host_on_done, h)),
                          KV_OK);
         settle(room);
         assert_int_equal(agent_counts(room->agent)->passes, passes);
 }
 
 static void orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on(void **state) {
-        const Registry *registry = ((Room *) *state)->host->registry;
-        Room *room = *state;
+        const Registry *registry = ((Fixture *) *state)->host->registry;
+        Fixture *room = *state;
         uint64_t reached_ms;
         char name[32];
 
@@ -307,7 +307,7 @@ static void orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on
         close_agent(room);
         assert_true(registry_cluster(registry)->index < 90);
         change_note(room, "\"floor\":", "99");
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         open_agent(room);
         run_ms(room, 2000);
         settle(room);
@@ -328,7 +328,7 @@ static void orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on
  * interruption. */
 static void a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute(void **state) {
         static const char former[] = "\"lineage\":\"00000000000000ab\"";
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t began_ms;
 
         run_unit(room, "web.service");
@@ -342,7 +342,7 @@ static void a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minut
         leader.gone = true;
         agent_state_changed(room->agent);
         run_ms(room, 60000);
-        assert_true(notes_say(room, former));
+        assert_true(records_say(room, former));
 
         leader.gone = false;
         agent_state_changed(room->agent);
@@ -350,21 +350,21 @@ static void a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minut
         count_messages(NULL);
         began_ms = world_now_ms(room->world);
         run_ms(room, 29900);
-        assert_true(notes_say(room, former));
-        UNTIL(room, !notes_say(room, former));
+        assert_true(records_say(room, former));
+        UNTIL(room, !records_say(room, former));
         assert_in_range(world_now_ms(room->world) - began_ms, 30000, 30100);
         assert_int_equal(n_stops, 0);
-        host_order(room->host, "web.service", ORDER_STOP);
+        host_order(room->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "web.service"));
 }
 
 static void the_lineage_of_the_cluster_is_noted_before_any_unit_is(void **state) {
-        UNTIL((Room *) *state,
-              notes_say(*state, "\"lineage\":\"") && !notes_say(*state, "\"lineage\":\"0000000000000000\""));
+        UNTIL((Fixture *) *state, records_say(*state, "\"lineage\":\"") &&
+                                          !records_say(*state, "\"lineage\":\"0000000000000000\""));
 }
 
 /* The unit was assigned to this host in its last boot; no order is about it any more. */
-static void note_of_last_boot(Room *room) {
+static void note_of_last_boot(Fixture *room) {
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
         scratch_write(path, "{\"units\":[{\"index\":1,\"name\":\"web.service\",\"order\":\"run\","
@@ -373,7 +373,7 @@ static void note_of_last_boot(Room *room) {
 }
 
 static void what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_has_answered(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         close_agent(room);
         note_of_last_boot(room);
@@ -388,7 +388,7 @@ static void what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_h
 
 /* Its answer comes before systemd's. */
 static void what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_answers_late(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         close_agent(room);
         note_of_last_boot(room);
@@ -408,7 +408,7 @@ static void what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_a
 
 static void what_this_host_never_had_is_given_up_and_forgotten(void **state) {
         StateChange ghost = { .unit = "ghost.service" };
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t planned;
 
         close_agent(room);
@@ -420,7 +420,7 @@ static void what_this_host_never_had_is_given_up_and_forgotten(void **state) {
         bent.stop = stop_in_vain;
         bent.unlink = unlink_in_vain;
         vain.unit = "web.service";
-        order_to(room, "web.service", ONE, ORDER_STOP);
+        order_to(room, "web.service", ONE, ASSIGNMENT_STOP);
         open_agent(room);
         UNTIL(room, is_gone(room, "web.service") && is_gone(room, "ghost.service"));
         assert_int_equal(vain.n, 0);
@@ -438,7 +438,7 @@ static void of_the_host(SystemdUnit *seen) {
 }
 
 static void that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t planned;
 
         pretence = (Pretence) { .unit = "ssh.service", .change = of_the_host };
@@ -459,7 +459,7 @@ static void that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_mo
 
 /* The sanitizers see what would be left. */
 static void an_agent_that_is_freed_at_any_moment_hears_no_more(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t listings;
 
         run_unit(room, "web.service");
@@ -513,13 +513,13 @@ static void with_sub(SystemdUnit *seen) {
         snprintf(seen->sub, sizeof(seen->sub), "%s", sub);
 }
 
-static void change_sub(Room *room, const char *to) {
+static void change_sub(Fixture *room, const char *to) {
         sub = to;
         pretence = (Pretence) { .unit = "web.service", .change = with_sub };
         sim_systemd_change(room->systemd, "web.service");
 }
 
-static bool sub_is(Room *room, const char *expected) {
+static bool sub_is(Fixture *room, const char *expected) {
         return streq(state_of(room, "web.service")->sub, expected);
 }
 
@@ -545,7 +545,7 @@ static int list_held(Systemd *s, const char *const *names, size_t n, bool all, S
 /* What was seen last is older than what is being read, or is to be read once another listing is over. */
 static void a_state_is_not_published_while_its_unit_is_to_be_read_again(void **state) {
         const char *name = listing.name;
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         run_unit(room, "other.service");
@@ -576,7 +576,7 @@ static void a_state_is_not_published_while_its_unit_is_to_be_read_again(void **s
 }
 
 static void what_changes_nothing_in_the_notes_is_not_written(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
         run_unit(room, "web.service");
@@ -592,7 +592,7 @@ static void what_changes_nothing_in_the_notes_is_not_written(void **state) {
 
 /* What it is bound to ended again. */
 static void a_unit_that_has_to_wait_again_when_its_start_is_noted_is_not_started(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         bent.start = start_in_vain;
@@ -612,7 +612,7 @@ static void a_unit_that_has_to_wait_again_when_its_start_is_noted_is_not_started
 /* By hand, in the last moment: it is being read, or may not be read yet since it changes all the time. */
 static void a_unit_that_began_while_its_start_was_noted_is_not_started_again(void **state) {
         static const char *const names[] = { "calm.service", "busy.service" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         bent.start = start_in_vain;
         for (unsigned busy = 0; busy < 2; busy++) {
@@ -641,7 +641,7 @@ static void a_unit_that_began_while_its_start_was_noted_is_not_started_again(voi
 }
 
 static void a_start_waits_for_systemd_when_its_note_is_on_disk(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         order_slowly(room, "slow.service");
         count_messages("cannot start slow.service");
@@ -654,7 +654,7 @@ static void a_start_waits_for_systemd_when_its_note_is_on_disk(void **state) {
 }
 
 static void a_note_whose_folder_is_removed_while_it_is_written_is_written_again_at_once(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t removed_ms;
 
         order_slowly(room, "slow.service");
@@ -669,7 +669,7 @@ static void a_note_whose_folder_is_removed_while_it_is_written_is_written_again_
 
 /* Nothing else is to be done. */
 static void a_removed_folder_of_notes_is_made_again_by_the_next_pass(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         run_unit(room, "web.service");
         while (world_loop_is_working(room->loop))
@@ -682,30 +682,31 @@ static void a_removed_folder_of_notes_is_made_again_by_the_next_pass(void **stat
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                in_a_bent_room(a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_once),
-                in_a_bent_room(what_is_on_its_way_is_published_when_that_lasts_for_300_ms),
-                in_a_bent_room(a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way),
-                in_a_bent_room(nothing_is_published_before_this_host_has_caught_up),
-                in_a_bent_room(that_everything_is_published_is_reported_to_a_cluster_that_waits_for_it),
-                in_a_bent_room(while_a_unit_is_still_to_be_read_nothing_is_reported),
-                in_a_bent_room(an_order_for_another_host_costs_no_pass),
-                in_a_bent_room(orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on),
-                in_a_bent_room(a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute),
-                in_a_bent_room(the_lineage_of_the_cluster_is_noted_before_any_unit_is),
-                in_a_bent_room(
+                in_a_faulty_fixture(a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_once),
+                in_a_faulty_fixture(what_is_on_its_way_is_published_when_that_lasts_for_300_ms),
+                in_a_faulty_fixture(a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way),
+                in_a_faulty_fixture(nothing_is_published_before_this_host_has_caught_up),
+                in_a_faulty_fixture(that_everything_is_published_is_reported_to_a_cluster_that_waits_for_it),
+                in_a_faulty_fixture(while_a_unit_is_still_to_be_read_nothing_is_reported),
+                in_a_faulty_fixture(an_order_for_another_host_costs_no_pass),
+                in_a_faulty_fixture(orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on),
+                in_a_faulty_fixture(a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute),
+                in_a_faulty_fixture(the_lineage_of_the_cluster_is_noted_before_any_unit_is),
+                in_a_faulty_fixture(
                         what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_has_answered),
-                in_a_bent_room(
+                in_a_faulty_fixture(
                         what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_answers_late),
-                in_a_bent_room(what_this_host_never_had_is_given_up_and_forgotten),
-                in_a_bent_room(that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more),
-                in_a_bent_room(an_agent_that_is_freed_at_any_moment_hears_no_more),
-                in_a_bent_room(a_state_is_not_published_while_its_unit_is_to_be_read_again),
-                in_a_bent_room(what_changes_nothing_in_the_notes_is_not_written),
-                in_a_bent_room(a_unit_that_has_to_wait_again_when_its_start_is_noted_is_not_started),
-                in_a_bent_room(a_unit_that_began_while_its_start_was_noted_is_not_started_again),
-                in_a_bent_room(a_start_waits_for_systemd_when_its_note_is_on_disk),
-                in_a_bent_room(a_note_whose_folder_is_removed_while_it_is_written_is_written_again_at_once),
-                in_a_bent_room(a_removed_folder_of_notes_is_made_again_by_the_next_pass),
+                in_a_faulty_fixture(what_this_host_never_had_is_given_up_and_forgotten),
+                in_a_faulty_fixture(that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more),
+                in_a_faulty_fixture(an_agent_that_is_freed_at_any_moment_hears_no_more),
+                in_a_faulty_fixture(a_state_is_not_published_while_its_unit_is_to_be_read_again),
+                in_a_faulty_fixture(what_changes_nothing_in_the_notes_is_not_written),
+                in_a_faulty_fixture(a_unit_that_has_to_wait_again_when_its_start_is_noted_is_not_started),
+                in_a_faulty_fixture(a_unit_that_began_while_its_start_was_noted_is_not_started_again),
+                in_a_faulty_fixture(a_start_waits_for_systemd_when_its_note_is_on_disk),
+                in_a_faulty_fixture(
+                        a_note_whose_folder_is_removed_while_it_is_written_is_written_again_at_once),
+                in_a_faulty_fixture(a_removed_folder_of_notes_is_made_again_by_the_next_pass),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

@@ -17,18 +17,19 @@
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
-#include "units/entities.h"
+#include "units/api_json.h"
 
-typedef struct Room {
+typedef struct Fixture {
         Host *host;
         Api *api;
         char *scratch; /* NULL: the host's own */
         char *socket;
         char tcp[64];
         char *answer; /* the last one, whole */
-} Room;
+} Fixture;
 
-static void room_open_with(Room *room, ClientAccess access, const ApiLimits *limits, const HttpLimits *http) {
+static void room_open_with(Fixture *room, ClientAccess access, const ApiLimits *limits,
+                           const HttpLimits *http) {
         ApiOptions options = { .network = room->host->network,
                                .peers = room->host->peers,
                                .store = room->host->store,
@@ -48,41 +49,41 @@ static void room_open_with(Room *room, ClientAccess access, const ApiLimits *lim
                 fail_msg("%s", err.message);
 }
 
-static void room_open(Room *room, ClientAccess access) {
+static void fixture_open(Fixture *room, ClientAccess access) {
         room_open_with(room, access, NULL, NULL);
 }
 
-static Room *room_new(bool joins) {
-        Room *room = NEW0(Room, 1);
+static Fixture *fixture_new(bool joins) {
+        Fixture *room = NEW0(Fixture, 1);
 
         room->host = host_new(joins);
         room->socket = scratch_path(room->host->scratch, "socket");
-        room_open(room, CLIENT_READ_WRITE);
+        fixture_open(room, CLIENT_READ_WRITE);
         return room;
 }
 
-static int room_setup(void **state) {
-        *state = room_new(false);
+static int fixture_setup(void **state) {
+        *state = fixture_new(false);
         return 0;
 }
 
 static int joining_setup(void **state) {
-        *state = room_new(true);
+        *state = fixture_new(true);
         return 0;
 }
 
 /* A host that has lost its quorum since: a majority had confirmed its tree. */
 static int lonely_setup(void **state) {
-        Room *room = room_new(true);
+        Fixture *room = fixture_new(true);
 
-        assert_int_equal(floor_confirm(&room->host->store->floor, 0), 0);
+        assert_int_equal(read_bound_confirm(&room->host->store->floor, 0), 0);
         *state = room;
         return 0;
 }
 
 static int fallen_setup(void **state) {
         static const char floor[] = "1\nlineage 00000000000000ab\nindex 500\n";
-        Room *room = NEW0(Room, 1);
+        Fixture *room = NEW0(Fixture, 1);
         _cleanup_free_ char *agent = NULL;
         _cleanup_close_ int dir_fd = -1;
 
@@ -93,13 +94,13 @@ static int fallen_setup(void **state) {
         assert_int_equal(write_file_at(dir_fd, "floor", floor, strlen(floor), 0600), 0);
         room->host = host_new_at(room->scratch, true);
         room->socket = scratch_path(room->host->scratch, "socket");
-        room_open(room, CLIENT_READ_WRITE);
+        fixture_open(room, CLIENT_READ_WRITE);
         *state = room;
         return 0;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         room->api = api_free(room->api);
         host_free(room->host);
@@ -114,7 +115,7 @@ static int room_teardown(void **state) {
 /* -- Asking -- */
 
 /* 'head': further lines, each with its end. Returns the status; the answer stays in the room. */
-static unsigned ask(Room *room, ApiDoor door, const char *method, const char *target, const char *head,
+static unsigned ask(Fixture *room, ApiListener door, const char *method, const char *target, const char *head,
                     const char *body) {
         _cleanup_text_ Text t = {};
         unsigned status = 0;
@@ -133,7 +134,7 @@ static unsigned ask(Room *room, ApiDoor door, const char *method, const char *ta
         return status;
 }
 
-static const char *body_of(const Room *room) {
+static const char *body_of(const Fixture *room) {
         const char *end = strstr(room->answer, "\r\n\r\n");
 
         return end ? end + 4 : "";
@@ -150,7 +151,7 @@ static const char *body_of(const Room *room) {
 #define OPTIONS_OF(command) \
         "\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]"
 
-static unsigned put_unit(Room *room, const char *name, const char *body) {
+static unsigned put_unit(Fixture *room, const char *name, const char *body) {
         _cleanup_text_ Text target = {};
 
         text_printf(&target, "/fleet/v1/units/%s", name);
@@ -174,7 +175,7 @@ static void units_are_taken_over_the_socket_only(void **state) {
                 "/v1-alpha/units",
         };
         static const char *const methods[] = { "GET", "PUT", "POST", "DELETE", "PATCH", "HEAD" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(targets); i++)
                 for (size_t m = 0; m < ELEMENTS(methods); m++)
@@ -189,7 +190,7 @@ static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **st
         enum { LISTERS = 200 };
         static const char list[] = "GET /v2/keys/dir HTTP/1.1\r\nHost: localhost\r\n\r\n",
                           get[] = "GET /v2/keys/dir/0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        Room *room = *state;
+        Fixture *room = *state;
         char answer[16];
         int fds[LISTERS + 1];
 
@@ -228,7 +229,7 @@ static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **st
 
 enum { MANY = 2500 };
 
-static void fill(Room *room, const char *dir) {
+static void fill(Fixture *room, const char *dir) {
         unsigned at_once = strlen(dir) > 480 ?
                                    4 :
                                    100; /* each long key is counted beside those that share its beginning */
@@ -245,7 +246,7 @@ static void fill(Room *room, const char *dir) {
         }
 }
 
-static unsigned count_keys(const Room *room) {
+static unsigned count_keys(const Fixture *room) {
         unsigned n = 0;
 
         for (const char *p = room->answer; (p = strstr(p, "\"key\":")); p++)
@@ -303,7 +304,7 @@ static void a_large_answer_is_made_off_the_loop_and_is_whole(void **state) {
                 { "/fleet/v1/kv/list?prefix=/dir&limit=10000&quorum=true", MANY + 1 },
                 { "/fleet/v1/kv/list?prefix=/dir", 1000 }, /* on the loop */
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         fill(room, "/dir");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -323,7 +324,7 @@ static void a_large_answer_is_made_off_the_loop_and_is_whole(void **state) {
 }
 
 static void a_long_key_is_sorted_off_the_loop(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         char dir[601];
 
         memset(dir, 'a', sizeof(dir) - 1);
@@ -341,7 +342,7 @@ static void the_third_large_answer_at_a_time_is_503_and_may_be_asked_again(void 
                                                "/fleet/v1/kv/list?prefix=/dir&limit=2000" };
         Endless reads[KV_LARGE_READS_MAX] = {}, more = {};
         KvLargeRead *handles[KV_LARGE_READS_MAX], *none;
-        Room *room = *state;
+        Fixture *room = *state;
 
         fill(room, "/dir");
         for (unsigned i = 0; i < KV_LARGE_READS_MAX; i++)
@@ -365,7 +366,7 @@ static void the_third_large_answer_at_a_time_is_503_and_may_be_asked_again(void 
 }
 
 static void a_large_read_ends_after_its_time(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         KvLargeRead *handle;
         Endless e = {};
 
@@ -378,7 +379,7 @@ static void a_large_read_ends_after_its_time(void **state) {
 }
 
 static void a_store_closes_while_large_answers_are_made(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         KvLargeRead *handle;
         Endless e = {};
 
@@ -394,7 +395,7 @@ static void a_store_closes_while_large_answers_are_made(void **state) {
         room->socket = scratch_path(room->host->scratch, "socket");
 }
 
-static int connect_and_send(Room *room, const char *request) {
+static int connect_and_send(Fixture *room, const char *request) {
         struct sockaddr_in a = { .sin_family = AF_INET,
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                  .sin_port = htons(atoi(strchr(room->tcp, ':') + 1)) };
@@ -413,8 +414,8 @@ static void leave(int fd) {
         close(fd);
 }
 
-/* Reads that a majority confirms together are no new requests: they share the turn's work by what they move,
- * however few their nodes. */
+/* Reads that a majority confirms together are no new requests: they share the turn's work by what they
+ * move, however few their nodes. */
 static void listings_of_large_values_share_the_work_of_a_turn(void **state) {
         static const char *const requests[] = {
                 "GET /v2/keys/large?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -423,7 +424,7 @@ static void listings_of_large_values_share_the_work_of_a_turn(void **state) {
         enum { VALUE = 200 * 1024, VALUES = 4, CLIENTS = 30 };
         _cleanup_free_ char *value = NEW0(char, sizeof("value=") + VALUE);
         const Turns *turns;
-        Room *room = *state;
+        Fixture *room = *state;
         int fds[CLIENTS];
 
         memset(value, 'v', strlen("value=") + VALUE);
@@ -471,7 +472,7 @@ static void a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_b
         enum { THREADS = 4 }; /* of the pool */
         Endless holds[THREADS] = {};
         Work works[THREADS] = {};
-        Room *room = *state;
+        Fixture *room = *state;
 
         fill(room, "/dir");
         for (unsigned i = 0; i < THREADS; i++) {
@@ -501,7 +502,7 @@ static void a_client_that_leaves_while_its_quorum_read_waits_is_not_answered(voi
                 "GET /v2/keys/a?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n",
                 "GET /fleet/v1/kv/list?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n"
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(requests); i++) {
                 int fd = connect_and_send(room, requests[i]);
@@ -544,7 +545,7 @@ static void beyond_a_limit_each_door_answers_in_its_way(void **state) {
                                    .answer_size = 32 << 20,
                                    .watches = 0 };
         const HttpLimits http = { .line_size = 80, .fields = 5 };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < 3; i++)
                 assert_int_equal(
@@ -578,10 +579,10 @@ static void what_is_no_route_is_no_page_at_either_door(void **state) {
         static const char *const targets[] = { "/v2",       "/v2/",   "/v2/keysx",       "/v2/nope",
                                                "/metrics",  "/fleet", "/fleet/v2/units", "/fleet/v1x",
                                                "/v3/kv/put" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(targets); i++)
-                for (ApiDoor door = API_SOCKET; door <= API_LOOPBACK; door++) {
+                for (ApiListener door = API_SOCKET; door <= API_LOOPBACK; door++) {
                         assert_int_equal(ask(room, door, "GET", targets[i], "", NULL), 404);
                         assert_int_equal(ask(room, door, "PUT", targets[i], "", NULL), 404);
                 }
@@ -593,7 +594,7 @@ static void what_is_no_route_is_no_page_at_either_door(void **state) {
 }
 
 static void the_socket_answers_as_fleets_server(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
         assert_says(room, "Server: fleetd/" PACKAGE_VERSION "\r\n");
@@ -625,7 +626,7 @@ static void a_nul_does_not_end_what_a_client_says(void **state) {
                   400, "mime: invalid media parameter" },
                 { "OPTIONS", "/nope", "", NULL, 200, "Content-Length: 0" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 assert_int_equal(ask(room, API_LOOPBACK, cases[i].method, cases[i].target, cases[i].type,
@@ -637,7 +638,7 @@ static void a_nul_does_not_end_what_a_client_says(void **state) {
 
 static void a_fixed_page_is_as_long_as_its_text(void **state) {
         static const char *const targets[] = { "/version", "/health", "/nope", "/v2/auth/enable" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(targets); i++) {
                 char length[64];
@@ -656,7 +657,7 @@ static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
                                               "http://[::1]:1",
                                               "http://",
                                               "file://" };
-        Room *room = *state;
+        Fixture *room = *state;
         char own[160];
 
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "Host: evil.example\r\n", NULL), 403);
@@ -694,9 +695,9 @@ static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
 
 static void a_read_only_door_takes_no_writes(void **state) {
         static const char *const methods[] = { "PUT", "POST", "DELETE", "PATCH" };
-        Room *room = *state;
+        Fixture *room = *state;
 
-        room_open(room, CLIENT_READ_ONLY);
+        fixture_open(room, CLIENT_READ_ONLY);
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/v2/keys/a", FORM, "value=1"), 201);
         for (size_t i = 0; i < ELEMENTS(methods); i++) {
                 assert_int_equal(ask(room, API_LOOPBACK, methods[i], "/v2/keys/a", FORM, "value=2"), 403);
@@ -707,7 +708,7 @@ static void a_read_only_door_takes_no_writes(void **state) {
 }
 
 static void a_second_listener_on_the_same_door_is_refused_with_a_sentence(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         Error err = {};
 
         assert_int_equal(api_listen(room->api, API_LOOPBACK, room->tcp, &err), -EADDRINUSE);
@@ -725,7 +726,7 @@ static void the_registry_is_not_seen_over_tcp(void **state) {
                                                "/v2/keys/_fleet/",
                                                "/v2/keys/_fleet/unit/a.service/x",
                                                "/v2/keys/_fleet/none/b.service/x" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
         for (size_t i = 0; i < ELEMENTS(targets); i++) {
@@ -752,7 +753,7 @@ static void the_registry_is_not_written_over_tcp(void **state) {
                 { "PUT", "/v2/keys/_fleet/unit/a.service", "ttl=1&refresh=true&prevExist=true" },
                 { "DELETE", "/v2/keys/_fleet/unit/a.service?prevIndex=1", NULL },
         };
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t index;
 
         host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
@@ -774,10 +775,10 @@ static void fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_
         static const char txn[] = "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"value\":\"1\"}]}";
         static const char ours[] =
                 "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/a\",\"value\":\"1\"}]}";
-        Room *room = *state;
+        Fixture *room = *state;
 
         host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
-        for (ApiDoor door = API_SOCKET; door <= API_LOOPBACK; door++) {
+        for (ApiListener door = API_SOCKET; door <= API_LOOPBACK; door++) {
                 assert_int_equal(ask(room, door, "POST", "/fleet/v1/kv/txn", JSON, txn), 200);
                 assert_int_equal(ask(room, door, "PUT", "/fleet/v1/kv/value/a", "", "2"), 200);
                 assert_int_equal(ask(room, door, "GET", "/fleet/v1/kv/value/a", "", NULL), 200);
@@ -801,13 +802,13 @@ static void fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_
                 ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Origin: http://evil\r\n" JSON, txn),
                 403);
         assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "", txn), 415);
-        room_open(room, CLIENT_READ_ONLY);
+        fixture_open(room, CLIENT_READ_ONLY);
         assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, txn), 403);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/value/a", "", NULL), 200);
 }
 
 static void a_body_that_is_not_declared_as_json_is_415(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", "", "{}"), 415);
         assert_says(room, "{\"error\":{\"code\":415,\"message\":\"expected 1 Content-Type, got 0\"}}");
@@ -834,7 +835,7 @@ static void a_broken_body_is_400_with_its_reason(void **state) {
                   "\"section\":\"X-Fleet\",\"name\":\"Global\",\"value\":\"true\"}]}",
                   "Global" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 assert_int_equal(put_unit(room, "a.service", rows[i][0]), 400);
@@ -847,7 +848,7 @@ static void a_bad_name_is_400_and_what_is_no_name_404(void **state) {
         static const char *const names[] = {
                 "a", "a.nothing", "a%2Fb.service", "a.service%00b", "a%0ab.service", "%ff.service", ".service"
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 assert_true(put_unit(room, names[i], "{" OPTIONS_OF("/bin/true") "}") ==
@@ -856,7 +857,7 @@ static void a_bad_name_is_400_and_what_is_no_name_404(void **state) {
 }
 
 /* What says under which conditions a change is made is a request's; an answer has none of it. */
-static void a_unit_that_was_read_can_be_sent_back(Room *room, const char *name, TargetState target) {
+static void a_unit_that_was_read_can_be_sent_back(Fixture *room, const char *name, TargetState target) {
         _cleanup_free_ char *body = NULL;
         char request[64];
 
@@ -871,7 +872,7 @@ static void a_unit_that_was_read_can_be_sent_back(Room *room, const char *name, 
 }
 
 static void a_unit_is_created_replaced_wanted_and_destroyed(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         const Cluster *c = registry_cluster(room->host->registry);
 
         assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"launched\"}"), 409);
@@ -938,7 +939,7 @@ static void text_beyond_a_limit(Text *t, unsigned limit) {
         }
 }
 
-static unsigned put_text(Room *room, const char *name, const char *text, TargetState target) {
+static unsigned put_text(Fixture *room, const char *name, const char *text, TargetState target) {
         ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_text_ Text body = {};
 
@@ -951,7 +952,7 @@ static unsigned put_text(Room *room, const char *name, const char *text, TargetS
 static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(void **state) {
         static const char *const sentences[] = { "names in Alias= and Also=", "Conflicts= has patterns with",
                                                  "too many names and patterns", "the file is too large" };
-        Room *room = *state;
+        Fixture *room = *state;
         const Cluster *c = registry_cluster(room->host->registry);
 
         for (unsigned limit = 0; limit < ELEMENTS(sentences); limit++) {
@@ -989,7 +990,7 @@ static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(voi
 }
 
 static void a_template_is_kept_but_not_launched(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(put_unit(room, "t@.service", "{" OPTIONS_OF("/bin/true") "}"), 201);
         assert_int_equal(put_unit(room, "t@.service", "{\"desiredState\":\"launched\"}"), 400);
@@ -999,7 +1000,7 @@ static void a_template_is_kept_but_not_launched(void **state) {
 
 static void what_a_folder_owns_is_changed_in_the_folder(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/true\n";
-        Room *room = *state;
+        Fixture *room = *state;
         Host *h = room->host;
         UnitChange change = { .has_target = true, .target = TARGET_LAUNCHED };
         _cleanup_free_ char *path = scratch_path(h->scratch, "a.service");
@@ -1024,7 +1025,7 @@ static void what_a_folder_owns_is_changed_in_the_folder(void **state) {
         assert_says(room, "\"owner\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"");
 }
 
-static unsigned patch(Room *room, const char *op, const char *path, const char *value) {
+static unsigned patch(Fixture *room, const char *op, const char *path, const char *value) {
         _cleanup_text_ Text body = {};
 
         text_printf(&body, "[{\"op\":\"%s\",\"path\":\"%s\"%s%s}]", op, path, *value ? ",\"value\":" : "",
@@ -1055,7 +1056,7 @@ static void a_machines_metadata_are_patched(void **state) {
                 { "add", PATH "gpu", "\"a\\u0007b\"", 400, "control character" },
         };
         _cleanup_pairs_ Pairs own = {};
-        Room *room = *state;
+        Fixture *room = *state;
         Machine facts = { .name = (char *) "beta" };
         const ClusterMachine *m;
 
@@ -1131,7 +1132,7 @@ static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
                 { { { B, 129 } }, "machine " B " would have" }, /* one is new */
                 { { { B, 128 }, { C, 128 }, { B, 128 } }, NULL },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_text_ Text body = {};
@@ -1148,7 +1149,7 @@ static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
 /* Where it is asked for, and where it is carried out. */
 static void a_patch_looks_at_each_of_its_operations_once(void **state) {
         _cleanup_text_ Text first = {}, all = {};
-        Room *room = *state;
+        Fixture *room = *state;
 
         add_operations(&first, B, 128, 0);
         text_append_char(&first, ']');
@@ -1165,7 +1166,7 @@ static void a_patch_looks_at_each_of_its_operations_once(void **state) {
 }
 
 /* A host of that letter, "A" for all of them, with metadata, and up. */
-static void publish_machine(Room *room, const char *id, const char *name, const char *metadata) {
+static void publish_machine(Fixture *room, const char *id, const char *name, const char *metadata) {
         Registry *r = room->host->registry;
         _cleanup_pairs_ Pairs own = {};
         Machine facts = { .name = (char *) name };
@@ -1221,7 +1222,7 @@ static void a_batch_is_one_transaction(void **state) {
                   "cannot activate template", 400 },
                 { "[]", "unable to decode body", 400 },
         };
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t index;
 
         assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, two), 204);
@@ -1259,7 +1260,7 @@ static void a_body_of_too_much_is_refused_unread(void **state) {
                 { "PATCH", "/fleet/v1/machines", "[", "{}", "]",
                   "\"unable to decode body: more than 4096 objects and arrays in ", 4096 },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 for (size_t less = 0; less <= 1; less++) {
@@ -1280,7 +1281,7 @@ static void why_names_the_rule_that_excluded_each_machine(void **state) {
         static const char unit[] = "{" OPTIONS_OF("/bin/true") "}";
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *m;
-        Room *room = *state;
+        Fixture *room = *state;
 
         publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "gpu=no");
         publish_machine(room, "cccccccccccccccccccccccccccccccc", "gamma", "gpu=yes");
@@ -1312,7 +1313,7 @@ static void on_adopting_set(void *userdata, const KvResult *result) {
         adopting_status = result->status;
 }
 
-static bool is_unreadable(Room *room, const char *unit) {
+static bool is_unreadable(Fixture *room, const char *unit) {
         const ClusterUnit *u = cluster_any_unit(registry_cluster(room->host->registry), unit);
 
         return u && u->unreadable;
@@ -1329,7 +1330,7 @@ static void a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed
                                    .internal = true,
                                    .key = kv_string("/_fleet/target/b.service"),
                                    .value = kv_string("paused") };
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t number;
 
         publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
@@ -1362,7 +1363,7 @@ static void why_tells_what_has_finished_and_whose_name_is_taken(void **state) {
         static const char alpha[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
                           beta[] = "cccccccccccccccccccccccccccccccc";
         static const char unit[] = "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}";
-        Room *room = *state;
+        Fixture *room = *state;
         Registry *r = room->host->registry;
         _cleanup_json_ JsonValue *root = NULL;
         PresenceChange lost = { .presence = PRESENCE_LOST };
@@ -1427,7 +1428,7 @@ static void a_plan_says_where_units_would_go_and_changes_nothing(void **state) {
         static const char broken[] = "{\"units\":[" UNIT("a.service", "MachineMetadata=gpu") "]}";
         /* clang-format on */
         _cleanup_json_ JsonValue *root = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t index;
 
         publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
@@ -1463,7 +1464,7 @@ static void a_plan_that_compares_too_much_is_refused(void **state) {
                 { 128, 400,
                   "\"the plan compares too much (more than 2000000 steps): ask for fewer units at once\"" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -1497,7 +1498,7 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
         };
         static const char *const names[] = { "a.service", "b.service" };
         _cleanup_text_ Text text = {};
-        Room *room = *state;
+        Fixture *room = *state;
 
         text_append(&text, "[X-Fleet]\n");
         for (size_t i = 0; i < 500; i++)
@@ -1550,7 +1551,7 @@ static void the_discovery_document_names_every_method(void **state) {
                                                "UnitPage", "UnitState",   "UnitStatePage" };
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *v;
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/discovery?alt=json", "", NULL), 200);
         assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
@@ -1575,7 +1576,7 @@ static void a_method_that_a_resource_does_not_know_is_405(void **state) {
                 { "PUT", "/fleet/v1/cluster" },          { "DELETE", "/fleet/v1/machines" },
                 { "POST", "/fleet/v1/events" },          { "GET", "/fleet/v1" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 assert_int_equal(ask(room, API_SOCKET, rows[i][0], rows[i][1], JSON, "{}"), 405);
@@ -1584,7 +1585,7 @@ static void a_method_that_a_resource_does_not_know_is_405(void **state) {
 /* -- Events -- */
 
 /* Reads until 'end' has come. */
-static void read_until(Room *room, int fd, Text *t, const char *end) {
+static void read_until(Fixture *room, int fd, Text *t, const char *end) {
         for (bool is_so = false; !is_so;) {
                 char bytes[4096];
                 ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
@@ -1603,7 +1604,7 @@ static void events_with_details_begin_in_the_past_and_go_on(void **state) {
         struct sockaddr_un a = { .sun_family = AF_UNIX };
         _cleanup_close_ int fd = -1;
         _cleanup_text_ Text t = {};
-        Room *room = *state;
+        Fixture *room = *state;
         Host *h = room->host;
         const char *at;
         char mark[32];
@@ -1611,7 +1612,7 @@ static void events_with_details_begin_in_the_past_and_go_on(void **state) {
         host_machine(h);
         host_unit(h, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_LOADED);
         host_unit(h, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_LAUNCHED);
-        host_order(h, "a.service", ORDER_RUN);
+        host_order(h, "a.service", ASSIGNMENT_RUN);
         snprintf(a.sun_path, sizeof(a.sun_path), "%s", room->socket);
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
@@ -1663,7 +1664,7 @@ static void page_tokens_are_those_of_fleet(void **state) {
                 { "ZAACAA==&nextPageToken=ZAACAA==", 400, "too many values for page token" },
         };
         static const char *const collections[] = { "units", "state", "machines" };
-        Room *room = *state;
+        Fixture *room = *state;
         char target[128];
 
         for (size_t c = 0; c < ELEMENTS(collections); c++)
@@ -1676,7 +1677,7 @@ static void page_tokens_are_those_of_fleet(void **state) {
 }
 
 static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         UnitChange changes[101];
         Unit *units[101];
         char name[32];
@@ -1707,7 +1708,7 @@ static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **stat
         assert_null(strstr(room->answer, "nextPageToken"));
 }
 
-static void twelve_units(Room *room, const char *text) {
+static void twelve_units(Fixture *room, const char *text) {
         char name[32];
 
         for (unsigned i = 0; i < 12; i++) {
@@ -1717,7 +1718,7 @@ static void twelve_units(Room *room, const char *text) {
 }
 
 static void a_page_of_large_units_ends_early_and_the_next_one_begins_there(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         char text[120001];
 
         for (size_t i = 0; i < sizeof(text) - 1; i++)
@@ -1746,7 +1747,7 @@ static void a_page_of_large_units_ends_early_and_the_next_one_begins_there(void 
 
 /* '<' takes six bytes in JSON, and each option bears the name of its section. */
 static void a_page_ends_by_its_size_as_json(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         char angles[1001] = {};
 
         memset(angles, '<', sizeof(angles) - 1);
@@ -1767,7 +1768,7 @@ static void a_page_ends_by_its_size_as_json(void **state) {
 /* Of units that have no machine yet, whose names are long to compare with the patterns of all. */
 static void a_page_ends_where_its_reasons_are_much_work(void **state) {
         char name[256], as[121] = {}, bs[61] = {};
-        Room *room = *state;
+        Fixture *room = *state;
         unsigned n_pages = 0, n = 0;
 
         host_machine(room->host);
@@ -1800,7 +1801,7 @@ static void a_page_ends_where_its_reasons_are_much_work(void **state) {
 
 static void a_host_in_no_cluster_yet_says_so_at_every_path(void **state) {
         static const char *const paths[] = { "/", "/x", "/fleet/v1", "/fleet/v1/cluster" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
                 assert_int_equal(ask(room, API_SOCKET, "GET", paths[i], "", NULL), 503);
@@ -1813,7 +1814,7 @@ static void a_host_in_no_cluster_yet_says_so_at_every_path(void **state) {
 static void a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_nothing_yet(void **state) {
         static const char *const paths[] = { "/v2/keys/", "/v2/keys/a", "/v2/keys/a?wait=true",
                                              "/fleet/v1/kv/list", "/fleet/v1/kv/value/a" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
                 assert_int_equal(ask(room, API_LOOPBACK, "GET", paths[i], "", NULL),
@@ -1827,7 +1828,7 @@ static void a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_n
 }
 
 static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", FORM, "value=1"), 500);
         assert_says(room, "\"errorCode\":300");
@@ -1853,7 +1854,7 @@ static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
 
 /* The leader is still known, and still leads by its own account: another voter has gone. */
 static void health_is_confirmed_by_a_majority(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         RaftServer *other;
         KvState now;
 
@@ -1877,7 +1878,7 @@ static void health_is_confirmed_by_a_majority(void **state) {
 /* -- What etcd's clients ask beside the keys -- */
 
 static void statistics_count_what_users_did_and_not_what_we_did(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         KvCounts now;
 
         host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
@@ -1913,7 +1914,7 @@ static void statistics_count_what_users_did_and_not_what_we_did(void **state) {
 
 static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up(
         void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         Registry *r = room->host->registry;
         ClusterMachine other = { .id = "00000000000000000000000000000002",
                                  .raft_id = 2,
@@ -1953,7 +1954,7 @@ static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked
 }
 
 static void another_hosts_url_is_the_one_it_advertises(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         char own[128];
         KvState now;
         Machine other = { .id = "00000000000000000000000000000002",
@@ -1981,7 +1982,7 @@ static void another_hosts_url_is_the_one_it_advertises(void **state) {
 }
 
 static void members_are_not_changed_here_and_the_reason_is_said(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_text_ Text target = {};
         const char *id;
 
@@ -2013,7 +2014,7 @@ static void members_are_not_changed_here_and_the_reason_is_said(void **state) {
 /* -- What is old -- */
 
 static void without_a_leader_for_three_seconds_answers_are_marked_as_old(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *young = NULL, *missing = NULL;
 
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
@@ -2035,7 +2036,7 @@ static void without_a_leader_for_three_seconds_answers_are_marked_as_old(void **
 }
 
 static void who_follows_a_leader_marks_nothing(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         host_pause(room->host, KV_STALE_MS + 100);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
@@ -2046,7 +2047,7 @@ static void who_follows_a_leader_marks_nothing(void **state) {
 }
 
 static void the_feature_level_is_raised_by_order_and_never_too_far(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
         assert_says(room, "\"level\":1,\"levelKnown\":3");
@@ -2067,7 +2068,7 @@ static void who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order(voi
                                   .internal = true,
                                   .key = kv_string("/_fleet/cluster/adopting"),
                                   .value = kv_string("100000000000") };
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t number;
 
         host_machine(room->host);
@@ -2092,7 +2093,7 @@ static void who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order(voi
 }
 
 static void a_host_that_knows_less_is_named_by_who_would_raise_the_level(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         host_machine(room->host); /* which did not say what it knows: an old one */
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 409);
@@ -2100,7 +2101,7 @@ static void a_host_that_knows_less_is_named_by_who_would_raise_the_level(void **
 }
 
 static void a_host_that_was_further_answers_nothing_from_before(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 500);
         assert_says(room, "{\"errorCode\":300,");
@@ -2112,7 +2113,7 @@ static void a_host_that_was_further_answers_nothing_from_before(void **state) {
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(units_are_taken_over_the_socket_only),
                 in_a_room(health_is_confirmed_by_a_majority),
@@ -2126,7 +2127,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_behind),
                 cmocka_unit_test_setup_teardown(
                         a_client_that_leaves_while_its_quorum_read_waits_is_not_answered, lonely_setup,
-                        room_teardown),
+                        fixture_teardown),
                 in_a_room(beyond_a_limit_each_door_answers_in_its_way),
                 in_a_room(what_is_no_route_is_no_page_at_either_door),
                 in_a_room(the_socket_answers_as_fleets_server),
@@ -2170,25 +2171,25 @@ int main(int argc, char *argv[]) {
                 in_a_room(another_hosts_url_is_the_one_it_advertises),
                 in_a_room(members_are_not_changed_here_and_the_reason_is_said),
                 cmocka_unit_test_setup_teardown(a_host_in_no_cluster_yet_says_so_at_every_path, joining_setup,
-                                                room_teardown),
+                                                fixture_teardown),
                 cmocka_unit_test_setup_teardown(
                         a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_nothing_yet,
-                        joining_setup, room_teardown),
+                        joining_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup,
-                                                room_teardown),
+                                                fixture_teardown),
                 cmocka_unit_test_setup_teardown(without_a_leader_for_three_seconds_answers_are_marked_as_old,
-                                                lonely_setup, room_teardown),
-                cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, room_setup,
-                                                room_teardown),
+                                                lonely_setup, fixture_teardown),
+                cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, fixture_setup,
+                                                fixture_teardown),
                 cmocka_unit_test_setup_teardown(the_feature_level_is_raised_by_order_and_never_too_far,
-                                                room_setup, room_teardown),
+                                                fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(
-                        who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order, room_setup,
-                        room_teardown),
+                        who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order, fixture_setup,
+                        fixture_teardown),
                 cmocka_unit_test_setup_teardown(a_host_that_knows_less_is_named_by_who_would_raise_the_level,
-                                                room_setup, room_teardown),
+                                                fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(a_host_that_was_further_answers_nothing_from_before,
-                                                fallen_setup, room_teardown),
+                                                fallen_setup, fixture_teardown),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

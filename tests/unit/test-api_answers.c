@@ -17,24 +17,24 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "fleetd/api/cluster_v2.h"
-#include "fleetd/metrics.h"
+#include "fleetd/api/metrics.h"
 #include "kvstore/kvstore_internal.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 
-typedef struct Room {
+typedef struct Fixture {
         Host *host;
         Api *api;
         char *socket, tcp[64];
         uint64_t base; /* the index at which the test began */
         char *answer;  /* the last one, whole */
-} Room;
+} Fixture;
 
 static void write_metrics(void *userdata, Text *t) {
         text_append(t, "fleetd_figure 1\n");
 }
 
-static void room_open(Room *room, const ApiLimits *limits) {
+static void fixture_open(Fixture *room, const ApiLimits *limits) {
         ApiOptions options = { .network = room->host->network,
                                .peers = room->host->peers,
                                .store = room->host->store,
@@ -55,31 +55,31 @@ static void room_open(Room *room, const ApiLimits *limits) {
         room->base = kv_index(room->host->store);
 }
 
-static Room *room_new(bool joins) {
-        Room *room = NEW0(Room, 1);
+static Fixture *fixture_new(bool joins) {
+        Fixture *room = NEW0(Fixture, 1);
 
         room->host = host_new(joins);
         room->socket = scratch_path(room->host->scratch, "socket");
-        room_open(room, NULL);
+        fixture_open(room, NULL);
         return room;
 }
 
-static int room_setup(void **state) {
-        *state = room_new(false);
+static int fixture_setup(void **state) {
+        *state = fixture_new(false);
         return 0;
 }
 
 /* No majority answers, and one had confirmed its tree. */
 static int lonely_setup(void **state) {
-        Room *room = room_new(true);
+        Fixture *room = fixture_new(true);
 
-        assert_int_equal(floor_confirm(&room->host->store->floor, 0), 0);
+        assert_int_equal(read_bound_confirm(&room->host->store->floor, 0), 0);
         *state = room;
         return 0;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         room->api = api_free(room->api);
         host_free(room->host);
@@ -96,7 +96,7 @@ static int room_teardown(void **state) {
  * the door, "$C" for the cluster's id, "$I" for this member's,
  * "$T" for the term, "$R" for an index of the log, "$S" for a number, "$D" for the time, "$E100;" for the
  * time 100 seconds from now, "$J" for words of the JSON library. */
-static bool fits(const Room *room, const char *expected, const char *answer) {
+static bool fits(const Fixture *room, const char *expected, const char *answer) {
         KvPosition now;
         KvState state;
         char text[64];
@@ -177,7 +177,7 @@ typedef struct Row {
                 *answer; /* 'head': all fields but the length, the date and the end of the connection */
 } Row;
 
-static void send_row(Room *room, ApiDoor door, const Row *row) {
+static void send_row(Fixture *room, ApiListener door, const Row *row) {
         _cleanup_text_ Text t = {};
 
         text_printf(&t, "%s HTTP/1.1\r\n%s", row->request, row->fields ?: "");
@@ -208,7 +208,7 @@ static void join_chunks(char *body) {
 
 /* Cuts what no row says out of the last answer, and returns its body; 'ret_length' is what it says of its
  * length, -1 for nothing. */
-static char *split(Room *room, int *ret_length) {
+static char *split(Fixture *room, int *ret_length) {
         char *body = strstr(room->answer, "\r\n\r\n"), *from;
 
         *ret_length = -1;
@@ -235,7 +235,7 @@ static char *split(Room *room, int *ret_length) {
         return body + 4;
 }
 
-static void play(Room *room, ApiDoor door, const Row *rows, size_t n) {
+static void play(Fixture *room, ApiListener door, const Row *rows, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 unsigned status = 0;
                 int length, at = 0;
@@ -599,7 +599,8 @@ static void conditions_decide_about_a_write(void **state) {
                   "\"prevNode\":{\"key\":\"/"
                   "a\",\"value\":\"4\",\"modifiedIndex\":@4,\"createdIndex\":@1}}\n" },
                 { "PUT /v2/keys/a?prevIndex=18446744073709551615", FORM, "value=6", 412, REFUSED("@5"),
-                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[18446744073709551615 != "
+                  "{\"errorCode\":101,\"message\":\"Compare "
+                  "failed\",\"cause\":\"[18446744073709551615 != "
                   "@5]\",\"index\":@5}\n" },
                 { "PUT /v2/keys/a?noValueOnSuccess=true", FORM, "value=6", 200, KEYS("@6"),
                   "{\"action\":\"set\"}\n" },
@@ -1540,7 +1541,7 @@ static void on_written(void *userdata, const KvResult *result) {
 }
 
 /* As another host of the cluster writes it. */
-static void write_records(Room *room, const Record *records, size_t n) {
+static void write_records(Fixture *room, const Record *records, size_t n) {
         Registry *r = room->host->registry;
 
         for (size_t i = 0; i < n; i++) {
@@ -1687,7 +1688,7 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "\"v\",\"l\":\"w\"},"
                   "\"presence\":\"away\"}]}" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_records(room, hosts, ELEMENTS(hosts));
         play(room, API_SOCKET, rows, ELEMENTS(rows));
@@ -1776,7 +1777,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"dead\"}]}" },
                 { "GET /fleet/v1/state?nextPageToken=ZAACAA==", NULL, NULL, 200, JSON SERVER, "{}" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_records(room, hosts, ELEMENTS(hosts));
         write_records(room, units, ELEMENTS(units));
@@ -1894,7 +1895,7 @@ static void why_and_plan_tell_each_machines_part(void **state) {
                   "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
         };
 #undef PLANNED
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_records(room, hosts, ELEMENTS(hosts));
         write_records(room, units, ELEMENTS(units));
@@ -1985,7 +1986,7 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                 { "GET /fleet/v1/directory/x", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"\"}}" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_records(room, hosts, ELEMENTS(hosts));
         write_records(room, problems, ELEMENTS(problems));
@@ -2389,7 +2390,7 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "# TYPE fleet_loop_turn_work_max gauge\n"
                 "fleet_loop_turn_work_max{unit=\"nodes\"} 23\n"
                 "fleet_loop_turn_work_max{unit=\"bytes\"} 24\n";
-        Room *room = *state;
+        Fixture *room = *state;
         Loop *loop = room->host->loop;
         _cleanup_text_ Text t = {};
         Turns turns;
@@ -2436,7 +2437,7 @@ typedef struct StreamReader {
         size_t size;
 } StreamReader;
 
-static int connect_to(const Room *room, ApiDoor door) {
+static int connect_to(const Fixture *room, ApiListener door) {
         struct sockaddr_un local = { .sun_family = AF_UNIX };
         struct sockaddr_in tcp = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         int fd = socket(door == API_SOCKET ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
@@ -2449,14 +2450,14 @@ static int connect_to(const Room *room, ApiDoor door) {
         return fd;
 }
 
-static void say(Room *room, int fd, const char *request) {
+static void say(Fixture *room, int fd, const char *request) {
         _cleanup_text_ Text t = {};
 
         text_printf(&t, "%s HTTP/1.1\r\nHost: %s\r\n\r\n", request, room->tcp);
         assert_int_equal(send(fd, t.chars, t.size, MSG_NOSIGNAL), t.size);
 }
 
-static void stream_open(Room *room, StreamReader *s, ApiDoor door, const char *request) {
+static void stream_open(Fixture *room, StreamReader *s, ApiListener door, const char *request) {
         *s = (StreamReader) { .fd = connect_to(room, door) };
         say(room, s->fd, request);
 }
@@ -2472,7 +2473,7 @@ static bool stream_has(StreamReader *s, const char *text) {
 }
 
 /* What has come since, with the bodies of its chunks alone, is that. */
-static void stream_says(Room *room, StreamReader *s, const char *expected) {
+static void stream_says(Fixture *room, StreamReader *s, const char *expected) {
         _cleanup_text_ Text t = {};
         const char *last = strrchr(expected, '\n');
 
@@ -2503,7 +2504,7 @@ static void stream_says(Room *room, StreamReader *s, const char *expected) {
         s->size = 0;
 }
 
-static void stream_begins(Room *room, StreamReader *s, const char *head) {
+static void stream_begins(Fixture *room, StreamReader *s, const char *head) {
         char *end, *date;
 
         HOST_UNTIL(room->host, stream_has(s, "\r\n\r\n"));
@@ -2526,7 +2527,7 @@ static void leave(int fd) {
         close(fd);
 }
 
-static void put(Room *room, const char *target, const char *form) {
+static void put(Fixture *room, const char *target, const char *form) {
         const Row row = { target, FORM, form, 0, NULL, NULL };
 
         send_row(room, API_LOOPBACK, &row);
@@ -2543,12 +2544,12 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
                   "watches\",\"index\":0}\n" },
         };
         ApiLimits limits = api_limits_default;
-        Room *room = *state;
+        Fixture *room = *state;
         StreamReader s;
 
         put(room, "PUT /v2/keys/d/old", "value=0");
         limits.watches = 1;
-        room_open(room, &limits);
+        fixture_open(room, &limits);
         stream_open(room, &s, API_LOOPBACK, "GET /v2/keys/d?wait=true&stream=true&recursive=true");
         stream_begins(room, &s, "HTTP/1.1 200 OK\r\n" KEYS("@0") CHUNKED);
         assert_int_equal(room->api->n_watching, 1);
@@ -2592,7 +2593,7 @@ static void a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten(
                   "list again, and go on after that "
                   "answer's index\"},\"index\":@1,\"oldest\":@51}\n" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
         StreamReader watch, changes;
 
         put(room, "PUT /v2/keys/a", "value=1");
@@ -2620,7 +2621,7 @@ static void a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten(
 }
 
 static void changes_are_told_with_what_was_there_before(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         StreamReader s;
 
         stream_open(room, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?prefix=/d&progress=0");
@@ -2676,7 +2677,7 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
         static const Row rows[] = {
                 { "DELETE /fleet/v1/units/a.service", NULL, NULL, 204, SERVER, "" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
         StreamReader plain, details;
 
         stream_open(room, &plain, API_SOCKET, "GET /fleet/v1/events");
@@ -2762,7 +2763,7 @@ static void release_thread(void *userdata) {
 }
 
 /* Nothing is written to the log before release(). */
-static void hold_log(Room *room, Hold holds[static THREADS]) {
+static void hold_log(Fixture *room, Hold holds[static THREADS]) {
         for (unsigned i = 0; i < THREADS; i++) {
                 holds[i] = (Hold) {
                         .work = { .work = hold_thread, .done = release_thread, .userdata = &holds[i] }
@@ -2772,19 +2773,19 @@ static void hold_log(Room *room, Hold holds[static THREADS]) {
         }
 }
 
-static void release_log(Room *room, Hold holds[static THREADS]) {
+static void release_log(Fixture *room, Hold holds[static THREADS]) {
         for (unsigned i = 0; i < THREADS; i++)
                 assert_int_equal(sem_post(&holds[i].release), 0);
         HOST_UNTIL(room->host, holds[0].ended && holds[1].ended && holds[2].ended && holds[3].ended);
 }
 
-static bool is_pending(const Room *room) {
+static bool is_pending(const Fixture *room) {
         const Request *request = TAILQ_FIRST(&room->api->requests);
 
         return request && request->forget;
 }
 
-static int begin(Room *room, ApiDoor door, const char *request, const char *fields, const char *body) {
+static int begin(Fixture *room, ApiListener door, const char *request, const char *fields, const char *body) {
         int fd = connect_to(room, door);
         _cleanup_text_ Text t = {};
 
@@ -2797,7 +2798,7 @@ static int begin(Room *room, ApiDoor door, const char *request, const char *fiel
 
 static void a_change_goes_on_when_its_client_has_left_or_the_api_is_closed(void **state) {
         static const struct {
-                ApiDoor door;
+                ApiListener door;
                 const char *request, *fields, *body;
         } rows[] = {
                 { API_LOOPBACK, "PUT /v2/keys/a", FORM, "value=1" },
@@ -2819,7 +2820,7 @@ static void a_change_goes_on_when_its_client_has_left_or_the_api_is_closed(void 
                   "\"modifiedIndex\":@3,"
                   "\"createdIndex\":@3}]}}\n" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t base = room->base;
         Hold holds[THREADS];
         KvState now;
@@ -2832,7 +2833,7 @@ static void a_change_goes_on_when_its_client_has_left_or_the_api_is_closed(void 
                         leave(fd);
                         HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
                 } else {
-                        room_open(room, NULL);
+                        fixture_open(room, NULL);
                         close(fd);
                 }
                 release_log(room, holds);
@@ -2844,13 +2845,13 @@ static void a_change_goes_on_when_its_client_has_left_or_the_api_is_closed(void 
 }
 
 static int joining_setup(void **state) {
-        *state = room_new(true);
+        *state = fixture_new(true);
         return 0;
 }
 
 static void a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered(void **state) {
         static const char *const requests[] = { "GET /v2/keys/a", "GET /fleet/v1/kv/list", "HEAD /v2/keys/" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(requests); i++) {
                 int fd = begin(room, API_LOOPBACK, requests[i], "", "");
@@ -2876,11 +2877,11 @@ static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(v
                   "list the directories in it one by one\",\"index\":@1}\n" },
         };
         ApiLimits limits = api_limits_default;
-        Room *room = *state;
+        Fixture *room = *state;
 
         put(room, "PUT /v2/keys/d/a", "value=1");
         limits.answer_nodes = 1;
-        room_open(room, &limits);
+        fixture_open(room, &limits);
         play(room, API_LOOPBACK, fits_in, ELEMENTS(fits_in));
         put(room, "PUT /v2/keys/d/b", "value=1");
         play(room, API_LOOPBACK, refused, ELEMENTS(refused));
@@ -2934,14 +2935,14 @@ static void without_a_leader_reads_say_how_old_they_are(void **state) {
                   "\"recvAppendRequestCnt\":0,"
                   "\"sendAppendRequestCnt\":0}" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->host->store->leaderless_ms = loop_now_ms(room->host->loop) -
                                            KV_STALE_MS; /* as if it had waited */
         play(room, API_LOOPBACK, rows, ELEMENTS(rows));
 }
 
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
@@ -2972,9 +2973,9 @@ int main(void) {
                 in_a_room(a_change_goes_on_when_its_client_has_left_or_the_api_is_closed),
                 cmocka_unit_test_setup_teardown(
                         a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered, joining_setup,
-                        room_teardown),
+                        fixture_teardown),
                 cmocka_unit_test_setup_teardown(without_a_leader_reads_say_how_old_they_are, lonely_setup,
-                                                room_teardown),
+                                                fixture_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

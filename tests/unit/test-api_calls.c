@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
-#include "fleetd/api/call_spec.h"
+#include "fleetd/api/remote_command_spec.h"
 #include "io/loop_uv.h"
-#include "tests/lib/still.h"
+#include "tests/lib/quiet_peer.h"
 #include "units/json.h"
 
 enum {
@@ -88,18 +88,18 @@ static void on_done(void *userdata, KvStatus status, const char *sentence, uint6
                 void *done_ = &status_;                                        \
                 assert_int_equal(call, 0);                                     \
                 for (unsigned i_ = 0; i_ < 100 && status_ == KV_UNKNOWN; i_++) \
-                        still_pass(h, 10);                                     \
+                        quiet_peer_pass(h, 10);                                \
                 assert_int_equal(status_, KV_OK);                              \
         } while (false)
 
-static void have_machine(Still *h, const char *id, const char *name) {
+static void have_machine(QuietPeer *h, const char *id, const char *name) {
         Machine m = { .name = (char *) name, .address = (char *) "10.0.0.1", .version = (char *) "0" };
 
         snprintf(m.id, sizeof(m.id), "%s", id);
         assert_done(h, registry_publish_facts(h->registry, &m, on_done, done_));
 }
 
-static void have_state(Still *h, const char *unit, const char *load) {
+static void have_state(QuietPeer *h, const char *unit, const char *load) {
         StateChange change = {};
 
         snprintf(change.unit, sizeof(change.unit), "%s", unit);
@@ -109,30 +109,30 @@ static void have_state(Still *h, const char *unit, const char *load) {
 }
 
 static int host_setup(void **state) {
-        Still *h = still_new(false);
+        QuietPeer *h = quiet_peer_new(false);
 
         n_children = 0;
         have_machine(h, STILL_ID, "alpha");
         have_machine(h, STILL_OTHER_ID, "beta");
         have_state(h, "web.service", "loaded");
         have_state(h, "own.service", STATE_FOREIGN);
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         *state = h;
         return 0;
 }
 
 static int host_teardown(void **state) {
-        still_free(*state);
+        quiet_peer_free(*state);
         return 0;
 }
 
-static const char *ask(Still *h, const char *method, const char *target) {
+static const char *ask(QuietPeer *h, const char *method, const char *target) {
         char request[512];
 
         if (h->client.open)
-                still_leave(h); /* the one before */
+                quiet_peer_leave(h); /* the one before */
         snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: fleet\r\n\r\n", method, target);
-        return (const char *) still_ask(h, API_SOCKET, request, strlen(request))->bytes;
+        return (const char *) quiet_peer_ask(h, API_SOCKET, request, strlen(request))->bytes;
 }
 
 #define assert_says(text, part)                                            \
@@ -143,31 +143,31 @@ static const char *ask(Still *h, const char *method, const char *target) {
 
 /* -- The other host asks -- */
 
-static void peer_calls(Still *h, uint64_t number, CallKind kind, const char *unit, bool follow) {
+static void peer_calls(QuietPeer *h, uint64_t number, RemoteCommandKind kind, const char *unit, bool follow) {
         _cleanup_writer_ Writer w = {};
-        CallSpec spec = { .kind = kind, .follow = follow };
+        RemoteCommandSpec spec = { .kind = kind, .follow = follow };
 
         snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
-        assert_int_equal(call_spec_check(&spec, NULL), 0);
+        assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
         write_u64(&w, number);
-        call_spec_write(&spec, &w);
-        assert_true(still_say(h, PEER_CALL, w.bytes, w.size));
+        remote_command_spec_write(&spec, &w);
+        assert_true(quiet_peer_say(h, PEER_CALL, w.bytes, w.size));
 }
 
-static void peer_grants(Still *h, uint64_t number, uint64_t bytes) {
+static void peer_grants(QuietPeer *h, uint64_t number, uint64_t bytes) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, number);
         write_u64(&w, bytes);
-        assert_true(still_say(h, PEER_CALL_CREDIT, w.bytes, w.size));
+        assert_true(quiet_peer_say(h, PEER_CALL_CREDIT, w.bytes, w.size));
 }
 
 /* What it is told: the bytes of chunks in 'ret', and the exit status; -1: not yet. */
-static int peer_hears(Still *h, Text *ret) {
+static int peer_hears(QuietPeer *h, Text *ret) {
         int status = -1;
         Frame f;
 
-        while (still_hear(&h->asking, &f)) {
+        while (quiet_peer_hear(&h->asking, &f)) {
                 Reader r = reader_over(f.payload, f.size);
                 const void *bytes;
                 size_t n;
@@ -183,8 +183,8 @@ static int peer_hears(Still *h, Text *ret) {
 
 static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
         static const char *const verbs[] = { "kill", "reload", "reset-failed" };
-        static const CallKind kinds[] = { CALL_KILL, CALL_RELOAD, CALL_RESET_FAILED };
-        Still *h = *state;
+        static const RemoteCommandKind kinds[] = { CALL_KILL, CALL_RELOAD, CALL_RESET_FAILED };
+        QuietPeer *h = *state;
         char target[100];
 
         for (size_t i = 0; i < ELEMENTS(verbs); i++) {
@@ -210,7 +210,7 @@ static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
 
 /* The administrator has taken the unit over, and no leader could be told of it. */
 static void what_has_become_the_hosts_is_not_touched_before_the_cluster_knows(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
 
         h->foreign = "web.service";
         assert_says(ask(h, "POST", "/fleet/v1/kill/web.service?machine=" STILL_ID), "HTTP/1.1 409");
@@ -220,7 +220,7 @@ static void what_has_become_the_hosts_is_not_touched_before_the_cluster_knows(vo
 
 static void journals_leave_commands_their_places(void **state) {
         _cleanup_text_ Text said = {};
-        Still *h = *state;
+        QuietPeer *h = *state;
 
         for (unsigned i = 0; i < JOURNALS; i++)
                 peer_calls(h, i, CALL_JOURNAL, "web.service", true);
@@ -249,7 +249,7 @@ static void journals_leave_commands_their_places(void **state) {
 
 static void a_child_waits_for_credit_of_the_host_that_asks(void **state) {
         _cleanup_text_ Text said = {};
-        Still *h = *state;
+        QuietPeer *h = *state;
         size_t sent = 0;
 
         peer_calls(h, 7, CALL_JOURNAL, "web.service", false);
@@ -270,7 +270,7 @@ static void a_child_waits_for_credit_of_the_host_that_asks(void **state) {
 
 static void an_older_host_that_gives_no_credit_gets_all(void **state) {
         _cleanup_text_ Text said = {};
-        Still *h = *state;
+        QuietPeer *h = *state;
 
         peer_calls(h, 7, CALL_JOURNAL, "web.service", false);
         for (size_t sent = 0; sent < 4 * WINDOW; sent += PIECE)
@@ -283,11 +283,11 @@ static void an_older_host_that_gives_no_credit_gets_all(void **state) {
 /* -- This host asks -- */
 
 /* The question that was sent, and the credit behind it. */
-static uint64_t asked(Still *h, uint64_t *ret_credit) {
+static uint64_t asked(QuietPeer *h, uint64_t *ret_credit) {
         uint64_t number = 0;
         Frame f;
 
-        while (still_hear(&h->asked, &f)) {
+        while (quiet_peer_hear(&h->asked, &f)) {
                 Reader r = reader_over(f.payload, f.size);
 
                 if (f.type == PEER_CALL)
@@ -302,7 +302,7 @@ static uint64_t asked(Still *h, uint64_t *ret_credit) {
         return number;
 }
 
-static void peer_answers(Still *h, uint64_t number, size_t size) {
+static void peer_answers(QuietPeer *h, uint64_t number, size_t size) {
         _cleanup_writer_ Writer w = {};
         _cleanup_free_ char *bytes = malloc(size + 1);
 
@@ -310,18 +310,18 @@ static void peer_answers(Still *h, uint64_t number, size_t size) {
         memset(bytes, '#', size);
         write_u64(&w, number);
         write_blob(&w, bytes, size);
-        (void) still_say(h, PEER_CALL_CHUNK, w.bytes, w.size);
+        (void) quiet_peer_say(h, PEER_CALL_CHUNK, w.bytes, w.size);
 }
 
-static void peer_ends(Still *h, uint64_t number, unsigned status) {
+static void peer_ends(QuietPeer *h, uint64_t number, unsigned status) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, number);
         write_u32(&w, status);
-        (void) still_say(h, PEER_CALL_END, w.bytes, w.size);
+        (void) quiet_peer_say(h, PEER_CALL_END, w.bytes, w.size);
 }
 
-static size_t client_has(const Still *h) {
+static size_t client_has(const QuietPeer *h) {
         size_t n = 0;
 
         for (size_t i = 0; i < h->client.said.size; i++)
@@ -329,20 +329,20 @@ static size_t client_has(const Still *h) {
         return n;
 }
 
-static bool client_hears(const Still *h, const char *what) {
+static bool client_hears(const QuietPeer *h, const char *what) {
         return memmem(h->client.said.bytes, h->client.said.size, what, strlen(what));
 }
 
-static void client_reads(Still *h, bool reads) {
+static void client_reads(QuietPeer *h, bool reads) {
         h->client.base.held = reads ? 0 : 1 << 30;
         if (!reads)
                 return;
         h->client.base.events->on_drain(h->client.base.userdata);
-        still_run(h);
+        quiet_peer_run(h);
 }
 
 static void a_slow_reader_of_another_hosts_journal_loses_nothing(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         uint64_t credit = 0, number;
         size_t sent = 0;
 
@@ -378,14 +378,14 @@ static void a_slow_reader_of_another_hosts_journal_loses_nothing(void **state) {
 }
 
 static void a_slow_reader_gets_what_came_before_the_other_host_was_lost(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         uint64_t credit = 0, number;
 
         (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID);
         number = asked(h, &credit);
         client_reads(h, false);
         peer_answers(h, number, PIECE);
-        assert_true(still_meet(h)); /* what was there before ends */
+        assert_true(quiet_peer_meet(h)); /* what was there before ends */
         assert_int_equal(client_has(h), 0);
         client_reads(h, true);
         assert_int_equal(client_has(h), PIECE);
@@ -394,7 +394,7 @@ static void a_slow_reader_gets_what_came_before_the_other_host_was_lost(void **s
 }
 
 static void an_older_host_that_knows_no_credit_is_held_to_a_bound(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         uint64_t credit = 0, number;
         size_t sent = 0;
 
@@ -412,7 +412,7 @@ static void an_older_host_that_knows_no_credit_is_held_to_a_bound(void **state) 
 
 /* -- A client of this host -- */
 
-static void have_unit(Still *h, const char *name) {
+static void have_unit(QuietPeer *h, const char *name) {
         static const char text[] = "[Service]\nExecStart=/bin/true\n";
         Unit *unit = NULL;
         UnitChange change = {};
@@ -452,7 +452,7 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
                 { "GET", WEB "&lines=100001", ERROR("400", "lines: expected a number up to 100000") },
                 { "GET", WEB "&follow=x", ERROR("400", "follow: expected true or false") },
         };
-        Still *h = *state;
+        QuietPeer *h = *state;
 
         have_unit(h, "idle.service");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -471,7 +471,7 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
                 assert_int_equal(n_children, i + 2);
         }
 
-        still_part(h);
+        quiet_peer_part(h);
         assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID), "HTTP/1.1 503");
         assert_says((const char *) h->client.said.bytes, "\"web.service is on beta, which cannot be reached "
                                                          "from here (Transport endpoint is not connected)\"");
@@ -500,7 +500,7 @@ static void what_a_client_asks_for_is_what_is_run(void **state) {
                 { "POST", "reset-failed/web.service?machine=" STILL_ID,
                   "systemctl --no-pager reset-failed -- web.service " },
         };
-        Still *h = *state;
+        QuietPeer *h = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char target[200];
@@ -509,24 +509,24 @@ static void what_a_client_asks_for_is_what_is_run(void **state) {
                 assert_says(ask(h, rows[i].method, target), "HTTP/1.1 200");
                 assert_int_equal(n_children, i + 1);
                 assert_string_equal(children[i].line, rows[i].line);
-                still_leave(h);
+                quiet_peer_leave(h);
                 assert_true(children[i].killed);
         }
 }
 
 static void a_slow_client_holds_up_the_child_and_gets_all(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
 
         assert_says(ask(h, "GET", WEB), "HTTP/1.1 200");
         assert_says((const char *) h->client.said.bytes, "Content-Type: application/x-ndjson\r\n");
         children[0].events->on_output(children[0].userdata, "a\"b", 3);
-        still_run(h);
+        quiet_peer_run(h);
         assert_true(client_hears(h, "{\"machine\":\"" STILL_ID "\",\"data\":\"a\\\"b\"}\n"));
         assert_false(children[0].paused);
 
         client_reads(h, false);
         children[0].events->on_output(children[0].userdata, "held", 4);
-        still_run(h);
+        quiet_peer_run(h);
         assert_true(children[0].paused);
         assert_false(client_hears(h, "held"));
         client_reads(h, true);
@@ -535,7 +535,7 @@ static void a_slow_client_holds_up_the_child_and_gets_all(void **state) {
 
         children[0].events->on_output(children[0].userdata, "more", 4);
         children[0].events->on_exit(children[0].userdata, 7);
-        still_run(h);
+        quiet_peer_run(h);
         assert_true(client_hears(h, "\"more\"}\n"));
         assert_true(client_hears(h, "{\"exit\":7}\n"));
         assert_false(children[0].killed); /* it has ended by itself */
@@ -545,23 +545,23 @@ static void a_slow_client_holds_up_the_child_and_gets_all(void **state) {
 static void a_host_that_cancels_or_is_lost_ends_its_own_calls_alone(void **state) {
         _cleanup_writer_ Writer cancel = {};
         _cleanup_text_ Text said = {};
-        Still *h = *state;
+        QuietPeer *h = *state;
 
         peer_calls(h, 5, CALL_JOURNAL, "web.service", true);
         peer_calls(h, 6, CALL_STATUS, "web.service", false);
         assert_says(ask(h, "GET", WEB), "HTTP/1.1 200");
         assert_int_equal(n_children, 3);
         write_u64(&cancel, 5);
-        assert_true(still_say(h, PEER_CALL_CANCEL, cancel.bytes, cancel.size));
+        assert_true(quiet_peer_say(h, PEER_CALL_CANCEL, cancel.bytes, cancel.size));
         assert_true(children[0].killed);
         assert_false(children[1].killed || children[2].killed);
-        still_part(h);
+        quiet_peer_part(h);
         assert_true(children[1].killed);
         assert_false(children[2].killed);
 
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         write_u8(&cancel, 99); /* a question in a form that is not known */
-        assert_true(still_say(h, PEER_CALL, cancel.bytes, cancel.size));
+        assert_true(quiet_peer_say(h, PEER_CALL, cancel.bytes, cancel.size));
         assert_int_equal(peer_hears(h, &said), 1);
         assert_string_equal(said.chars,
                             "the other host does not understand the question: another version?\n");

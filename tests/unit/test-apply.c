@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 #include "tests/lib/model.h"
 #include "tests/lib/scratch.h"
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 #include "kvstore/budget.h"
 #include "tests/lib/scratch.h"
 

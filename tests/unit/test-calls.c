@@ -13,17 +13,17 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "fleetd/agent/notes.h"
+#include "fleetd/agent/records.h"
 #include "fleetd/directory/directory.h"
 #include "fleetd/settings.h"
-#include "fleetd/systemd/unit_dir.h"
-#include "kvstore/raft/folder.h"
+#include "fleetd/systemd/runtime_dir.h"
+#include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
 #include "tests/lib/calls.h"
 #include "tests/lib/host.h"
 #include "tests/lib/manual_loop.h"
 #include "tests/lib/scratch.h"
-#include "tests/lib/trio.h"
+#include "tests/lib/three_hosts.h"
 
 /* A scenario works in 'folder', which stays between its runs. It returns 0 or a negative errno, and fails the
  * test where a promise is broken; a run that nothing disturbs returns 0. */
@@ -191,35 +191,35 @@ static int settings(const char *folder, unsigned run) {
 
 static int notes(const char *folder, unsigned run) {
         _cleanup_unit_ Unit *unit = NULL;
-        Notes n;
+        AssignmentRecords n;
         int r;
 
         assert_int_equal(unit_read("a.service", "[Service]\nExecStart=/bin/x\n", 27, &unit, NULL), 0);
-        r = notes_open(&n, folder, NULL);
+        r = records_open(&n, folder, NULL);
         if (r == 0) {
-                r = notes_put(&n, unit, ORDER_RUN, run + 1, run + 1, NULL);
-                r = r ?: notes_save(&n);
+                r = records_put(&n, unit, ASSIGNMENT_RUN, run + 1, run + 1, NULL);
+                r = r ?: records_save(&n);
         }
-        notes_close(&n);
+        records_close(&n);
         return r;
 }
 
 static int unit_dir(const char *folder, unsigned run) {
-        const UnitDirEntry *entry = NULL;
-        UnitDir d;
-        int r = unit_dir_open(&d, folder, "/nowhere", "/nowhere", NULL);
+        const RuntimeDirEntry *entry = NULL;
+        RuntimeDir d;
+        int r = runtime_dir_open(&d, folder, "/nowhere", "/nowhere", NULL);
 
         if (r == 0)
-                r = unit_dir_write(&d, "b.service", "[Service]\nExecStart=/bin/x\n", 27);
+                r = runtime_dir_write(&d, "b.service", "[Service]\nExecStart=/bin/x\n", 27);
         if (r == 0) {
-                assert_int_equal(unit_dir_get(&d, "b.service", &entry), 0);
+                assert_int_equal(runtime_dir_get(&d, "b.service", &entry), 0);
                 assert_true(entry || is_there(folder, "b.service"));
         }
         if (r == 0)
-                r = unit_dir_remove(&d, "b.service");
+                r = runtime_dir_remove(&d, "b.service");
         if (r == 0)
                 assert_false(is_there(folder, "b.service"));
-        unit_dir_close(&d);
+        runtime_dir_close(&d);
         return r;
 }
 
@@ -326,9 +326,9 @@ static int tree_life(const char *folder, unsigned run) {
         Tree *tree = NULL;
         TreeTxn *txn = NULL;
         TreeMeta meta;
-        Folder f;
-        int r = folder_open(&f, path, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
-                            1024 * 1024, &tree, NULL);
+        DataDir f;
+        int r = data_dir_open(&f, path, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                              "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 1024 * 1024, &tree, NULL);
 
         r = r ?: tree_begin_write(tree, &txn);
         r = r     ?:
@@ -344,17 +344,17 @@ static int tree_life(const char *folder, unsigned run) {
         if (r == 0)
                 r = tree_commit(TAKE_PTR(txn));
         tree_abort(txn);
-        r = r ?: folder_write_identity(&f, 1, 2);
-        r = r ?: folder_copy(&f, tree, &copy, NULL);
+        r = r ?: data_dir_write_identity(&f, 1, 2);
+        r = r ?: data_dir_copy(&f, tree, &copy, NULL);
         if (r == 0) {
                 assert_int_equal(copy.meta.applied, run + 1);
-                folder_adopt(&f, &copy);
+                data_dir_adopt(&f, &copy);
         }
         checkpoint_done(&copy);
         tree_close(tree);
         if (r == 0)
-                folder_closed(&f);
-        folder_done(&f);
+                data_dir_closed(&f);
+        data_dir_done(&f);
         return r;
 }
 
@@ -368,9 +368,9 @@ static int set_aside(const char *folder, unsigned run) {
         char kept[64], here[64], aside[64];
         bool is_marked = false;
         Tree *tree = NULL;
-        Folder f;
-        int r = folder_open(&f, path, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
-                            1024 * 1024, &tree, NULL);
+        DataDir f;
+        int r = data_dir_open(&f, path, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                              "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 1024 * 1024, &tree, NULL);
 
         snprintf(kept, sizeof(kept), "live/kept-%u", run);
         snprintf(here, sizeof(here), "tree/live/kept-%u", run);
@@ -380,13 +380,13 @@ static int set_aside(const char *folder, unsigned run) {
                 r = write_file_at(f.fd, kept, "", 0, 0600);
                 is_marked = r == 0;
         }
-        r = r ?: folder_set_aside(&f, &tree, NULL);
+        r = r ?: data_dir_set_aside(&f, &tree, NULL);
         if (is_marked)
                 assert_true(is_there(folder, aside) || is_there(folder, here));
         if (r == 0)
                 assert_true(is_there(folder, aside) && tree);
         tree_close(tree);
-        folder_done(&f);
+        data_dir_done(&f);
         return r;
 }
 
@@ -398,35 +398,35 @@ static void a_tree_is_set_aside_or_stays_where_it_was(void **state) {
 
 static char last_key[32]; /* acknowledged; it lives as long as the folder */
 
-static int put_in(TrioHost *h, unsigned run, unsigned i) {
+static int put_in(ThreeHostsHost *h, unsigned run, unsigned i) {
         char key[32], value[512];
 
         snprintf(key, sizeof(key), "/r%u-%u", run, i);
-        if (trio_put(h, key, "v") != KV_OK)
+        if (three_hosts_put(h, key, "v") != KV_OK)
                 return h->failed < 0 ? h->failed : -EIO;
-        assert_string_equal(trio_get(h, key, value), "v");
+        assert_string_equal(three_hosts_get(h, key, value), "v");
         memcpy(last_key, key, sizeof(last_key));
         return 0;
 }
 
 static int store_life(const char *folder, unsigned run) {
         char value[512];
-        Trio t;
+        ThreeHosts t;
         int r;
 
         if (run == 0)
                 last_key[0] = 0;
-        trio_new(&t, folder, false);
+        three_hosts_new(&t, folder, false);
         t.checkpoint_entries = 8;
         t.log_file_size = 4096;
-        r = trio_open(&t, 0, false, NULL);
-        if (r == 0 && !trio_until_for(&t, 2000, trio_is_led, &t.hosts[0]))
+        r = three_hosts_open(&t, 0, false, NULL);
+        if (r == 0 && !three_hosts_until_for(&t, 2000, three_hosts_is_led, &t.hosts[0]))
                 r = t.hosts[0].failed < 0 ? t.hosts[0].failed : -EIO;
         if (r == 0 && last_key[0])
-                assert_string_equal(trio_get(&t.hosts[0], last_key, value), "v");
+                assert_string_equal(three_hosts_get(&t.hosts[0], last_key, value), "v");
         for (unsigned i = 0; i < 3 && r == 0; i++)
                 r = put_in(&t.hosts[0], run, i);
-        trio_free(&t);
+        three_hosts_free(&t);
         return r;
 }
 
@@ -436,10 +436,10 @@ static void a_store_has_what_it_acknowledged_whatever_failed(void **state) {
 
 /* -- Sessions: two hosts that find each other again -- */
 
-static Trio pair;
+static ThreeHosts pair;
 
 static bool follows(void *userdata) {
-        return trio_is_led(&pair.hosts[1]);
+        return three_hosts_is_led(&pair.hosts[1]);
 }
 
 static int talk(const char *folder, unsigned run) {
@@ -447,8 +447,8 @@ static int talk(const char *folder, unsigned run) {
 
         (void) folder;
         snprintf(key, sizeof(key), "/t%u", run);
-        assert_true(trio_until(&pair, follows, NULL));
-        return trio_put(&pair.hosts[1], key, "v") == KV_OK ? 0 : -EIO;
+        assert_true(three_hosts_until(&pair, follows, NULL));
+        return three_hosts_put(&pair.hosts[1], key, "v") == KV_OK ? 0 : -EIO;
 }
 
 /* The follower's doors and sessions are opened anew each time. */
@@ -456,25 +456,25 @@ static int meet(const char *folder, unsigned run) {
         int r;
 
         (void) folder;
-        trio_close(&pair, 1);
-        r = trio_open(&pair, 1, false, NULL);
-        if (r == 0 && !trio_until_for(&pair, 10000, follows, NULL))
+        three_hosts_close(&pair, 1);
+        r = three_hosts_open(&pair, 1, false, NULL);
+        if (r == 0 && !three_hosts_until_for(&pair, 10000, follows, NULL))
                 r = -ETIMEDOUT;
         if (r < 0)
-                trio_close(&pair, 1);
+                three_hosts_close(&pair, 1);
         return r;
 }
 
 static void sessions_are_made_again_and_writes_go_on(void **state) {
         char *scratch = scratch_new();
 
-        trio_new(&pair, scratch, true);
-        assert_int_equal(trio_open(&pair, 0, false, NULL), 0);
-        assert_true(trio_until(&pair, trio_is_led, &pair.hosts[0]));
-        trio_let_in(&pair, 0, 1, false);
+        three_hosts_new(&pair, scratch, true);
+        assert_int_equal(three_hosts_open(&pair, 0, false, NULL), 0);
+        assert_true(three_hosts_until(&pair, three_hosts_is_led, &pair.hosts[0]));
+        three_hosts_let_in(&pair, 0, 1, false);
         disturb("a follower writes", talk, 2, NETWORK);
         disturb("a follower comes back", meet, 9, NETWORK);
-        trio_free(&pair);
+        three_hosts_free(&pair);
         scratch_free(scratch);
 }
 

@@ -7,9 +7,10 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "tests/lib/picture.h"
+#include "base/sizes.h"
+#include "tests/lib/cluster_view.h"
 
-static size_t listed(const Picture *p, ClusterList list) {
+static size_t listed(const ClusterView *p, ClusterList list) {
         size_t n = 0;
 
         for (const ClusterUnit *u = p->cluster.lists[list]; u; u = u->lists[list].next)
@@ -18,101 +19,101 @@ static size_t listed(const Picture *p, ClusterList list) {
 }
 
 static void a_picture_holds_what_its_keys_say(void **state) {
-        Picture p = {};
-        char id[33];
+        ClusterView p = {};
+        char id[MACHINE_ID_SIZE];
         ClusterUnit *u;
         ClusterMachine *m;
 
-        picture_machine(&p, "A", "zone=a", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "a.service", ORDER_RUN);
-        picture_state(&p, "A", "a.service", "active");
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "a.service", "active");
 
         u = cluster_unit(&p.cluster, "a.service");
-        m = cluster_machine(&p.cluster, picture_id(id, "A"));
+        m = cluster_machine(&p.cluster, cluster_view_id(id, "A"));
         assert_non_null(u);
         assert_int_equal(u->target, TARGET_LAUNCHED);
         assert_string_equal(cluster_machine_name(m), "A");
         assert_string_equal(pairs_get(&m->facts->metadata, "zone"), "a");
         assert_int_equal(cluster_load(m), 1);
-        assert_ptr_equal(u->orders, cluster_order(&p.cluster, id, "a.service"));
+        assert_ptr_equal(u->assignments, cluster_assignment(&p.cluster, id, "a.service"));
         assert_ptr_equal(u->states, cluster_state(&p.cluster, id, "a.service"));
         assert_string_equal(u->states->state.active, "active");
         assert_int_equal(p.cluster.index, p.index);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void metadata_that_was_set_stands_over_the_machines_own(void **state) {
-        Picture p = {};
-        char id[33], gpu[128], zone[128];
+        ClusterView p = {};
+        char id[MACHINE_ID_SIZE], gpu[128], zone[128];
         ClusterMachine *m;
 
-        snprintf(gpu, sizeof(gpu), "/_fleet/machine/%s/metadata/gpu", picture_id(id, "A"));
+        snprintf(gpu, sizeof(gpu), "/_fleet/machine/%s/metadata/gpu", cluster_view_id(id, "A"));
         snprintf(zone, sizeof(zone), "/_fleet/machine/%s/metadata/zone", id);
-        picture_put(&p, gpu, "yes");
+        cluster_view_put(&p, gpu, "yes");
         m = cluster_machine(&p.cluster, id);
         assert_non_null(m);
         assert_string_equal(pairs_get(&m->metadata, "gpu"), "yes");
 
-        picture_machine(&p, "A", "zone=a,gpu=no", PRESENCE_UP);
+        cluster_view_machine(&p, "A", "zone=a,gpu=no", PRESENCE_UP);
         assert_string_equal(pairs_get(&m->metadata, "zone"), "a");
         assert_string_equal(pairs_get(&m->metadata, "gpu"), "yes");
         assert_string_equal(pairs_get(&m->facts->metadata, "gpu"), "no");
-        picture_put(&p, zone, "");
+        cluster_view_put(&p, zone, "");
         assert_null(pairs_get(&m->metadata, "zone"));
-        picture_remove(&p, zone);
-        picture_remove(&p, gpu);
+        cluster_view_remove(&p, zone);
+        cluster_view_remove(&p, gpu);
         assert_string_equal(pairs_get(&m->metadata, "zone"), "a");
         assert_string_equal(pairs_get(&m->metadata, "gpu"), "no");
-        picture_free(&p);
+        cluster_view_free(&p);
 
-        picture_put(&p, gpu, "yes");
-        picture_remove(&p, gpu);
+        cluster_view_put(&p, gpu, "yes");
+        cluster_view_remove(&p, gpu);
         assert_null(cluster_machine(&p.cluster, id));
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void an_entry_ends_with_its_last_key(void **state) {
-        Picture p = {};
-        char id[33], key[128];
+        ClusterView p = {};
+        char id[MACHINE_ID_SIZE], key[128];
 
-        picture_order(&p, "A", "a.service", ORDER_RUN);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_null(cluster_unit(&p.cluster, "a.service"));
         assert_non_null(cluster_any_unit(&p.cluster, "a.service"));
-        snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", picture_id(id, "A"));
-        picture_remove(&p, key);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", cluster_view_id(id, "A"));
+        cluster_view_remove(&p, key);
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
         assert_null(cluster_machine(&p.cluster, id));
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void removing_a_directory_removes_all_below_it(void **state) {
-        Picture p = {};
-        char id[33], dir[64];
+        ClusterView p = {};
+        char id[MACHINE_ID_SIZE], dir[64];
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_machine(&p, "B", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "a.service", ORDER_RUN);
-        picture_order(&p, "B", "a.service", ORDER_RUN);
-        snprintf(dir, sizeof(dir), "/_fleet/machine/%s", picture_id(id, "A"));
-        picture_remove(&p, dir);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
+        snprintf(dir, sizeof(dir), "/_fleet/machine/%s", cluster_view_id(id, "A"));
+        cluster_view_remove(&p, dir);
 
         assert_null(cluster_machine(&p.cluster, id));
-        assert_non_null(cluster_order(&p.cluster, picture_id(id, "B"), "a.service"));
-        assert_null(cluster_unit(&p.cluster, "a.service")->orders->next);
-        picture_remove(&p, "/_fleet");
+        assert_non_null(cluster_assignment(&p.cluster, cluster_view_id(id, "B"), "a.service"));
+        assert_null(cluster_unit(&p.cluster, "a.service")->assignments->next);
+        cluster_view_remove(&p, "/_fleet");
         assert_null(p.cluster.units);
         assert_null(p.cluster.machines);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) {
         static const char key[] = "/_fleet/target/a.service";
-        Picture p = {};
+        ClusterView p = {};
         Error err = {};
 
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), "running", 7, 9, 9, &err), -EBADMSG);
         assert_string_equal(err.message, "/_fleet/target/a.service: not a target state: 'running'");
         assert_int_equal(cluster_unit(&p.cluster, "a.service")->target, TARGET_INACTIVE);
@@ -124,112 +125,112 @@ static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) 
         assert_true(cluster_unit_exists(cluster_any_unit(&p.cluster, "a.service")));
 
         /* The next value that can be read ends it, as does the removal of the key. */
-        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         assert_false(cluster_is_unreadable(&p.cluster, key, strlen(key)));
         assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
-        picture_destroy(&p, "a.service");
+        cluster_view_destroy(&p, "a.service");
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* An unknown presence is not a loss, an unknown order not the absence of one, and unknown facts are not none.
  */
 static void what_a_machine_cannot_be_read_of_is_not_absent(void **state) {
         static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-        Picture p = { .cluster.adopting = true, .cluster.lineage = 7 };
+        ClusterView p = { .cluster.adopting = true, .cluster.lineage = 7 };
         const ClusterMachine *m;
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unreadable(&p, LAYOUT_PRESENCE, NULL, "A");
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unreadable(&p, LAYOUT_PRESENCE, NULL, "A");
         m = cluster_machine(&p.cluster, id);
         assert_int_equal(m->presence, PRESENCE_AWAY);
         assert_int_equal(m->presence_index, p.index);
         assert_string_equal(m->presence_reason, CLUSTER_UNREADABLE);
         assert_true(cluster_machine_is_unreadable(m));
-        picture_presence(&p, "A", PRESENCE_UP);
+        cluster_view_presence(&p, "A", PRESENCE_UP);
         assert_false(cluster_machine_is_unreadable(m));
 
         assert_true(cluster_awaits(&p.cluster, m));
-        picture_unreadable(&p, LAYOUT_FACTS, NULL, "A");
+        cluster_view_unreadable(&p, LAYOUT_FACTS, NULL, "A");
         assert_null(m->facts);
         assert_true(cluster_awaits(&p.cluster, m));
 
-        picture_unreadable(&p, LAYOUT_ORDER, "a.service", "A");
-        assert_null(cluster_order(&p.cluster, id, "a.service"));
+        cluster_view_unreadable(&p, LAYOUT_ASSIGNMENT, "a.service", "A");
+        assert_null(cluster_assignment(&p.cluster, id, "a.service"));
         assert_int_equal(cluster_load(m), 1);
         assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
 
-        picture_unreadable(&p, LAYOUT_METADATA, "zone", "A");
-        picture_unreadable(&p, LAYOUT_MEMBER, NULL, "A");
-        picture_unreadable(&p, LAYOUT_PROBLEM, "a.service", "A");
-        picture_unreadable(&p, LAYOUT_STATE, "a.service", "A");
-        picture_remove(&p, "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
-        picture_remove(&p, "/_fleet/state/a.service");
-        picture_remove(&p, "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "A");
+        cluster_view_unreadable(&p, LAYOUT_MEMBER, NULL, "A");
+        cluster_view_unreadable(&p, LAYOUT_PROBLEM, "a.service", "A");
+        cluster_view_unreadable(&p, LAYOUT_STATE, "a.service", "A");
+        cluster_view_remove(&p, "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        cluster_view_remove(&p, "/_fleet/state/a.service");
+        cluster_view_remove(&p, "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
         assert_null(cluster_machine(&p.cluster, id));
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_unit_waits_until_a_machine_that_is_up_has_it(void **state) {
-        Picture p = {};
-        char id[33], key[128];
+        ClusterView p = {};
+        char id[MACHINE_ID_SIZE], key[128];
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_INACTIVE);
-        picture_unit(&p, "g.service", "Global=true\nConflicts=x.service", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_INACTIVE);
+        cluster_view_unit(&p, "g.service", "Global=true\nConflicts=x.service", TARGET_LAUNCHED);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
         assert_int_equal(listed(&p, CLUSTER_GLOBAL), 1);
         assert_int_equal(listed(&p, CLUSTER_RELATED), 1);
 
-        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
-        picture_order(&p, "A", "a.service", ORDER_RUN);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
-        picture_presence(&p, "A", PRESENCE_UP);
+        cluster_view_presence(&p, "A", PRESENCE_UP);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
-        picture_order(&p, "A", "a.service", ORDER_STOP);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_STOP);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
-        snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", picture_id(id, "A"));
-        picture_remove(&p, key);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", cluster_view_id(id, "A"));
+        cluster_view_remove(&p, key);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
-        picture_destroy(&p, "a.service");
+        cluster_view_destroy(&p, "a.service");
         assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void current_states_follow_order_and_report(void **state) {
-        Picture p = {};
+        ClusterView p = {};
         const ClusterMachine *m;
         ClusterUnit *u;
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_machine(&p, "B", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         u = cluster_unit(&p.cluster, "a.service");
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
         assert_null(m);
 
-        picture_order(&p, "A", "a.service", ORDER_RUN);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
         assert_string_equal(cluster_machine_name(m), "A");
-        picture_state(&p, "A", "a.service", "failed");
+        cluster_view_state(&p, "A", "a.service", "failed");
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LAUNCHED);
-        picture_order(&p, "A", "a.service", ORDER_LOAD);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_LOAD);
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LOADED);
 
         /* Lost, and being replaced on B. */
-        picture_order(&p, "A", "a.service", ORDER_RUN);
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
         p.cluster.now_ms = 5;
-        picture_order(&p, "B", "a.service", ORDER_RUN);
-        picture_state(&p, "B", "a.service", "active");
+        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "B", "a.service", "active");
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LAUNCHED);
         assert_string_equal(cluster_machine_name(m), "B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* Any keys in any order: counts and lists never drift from what a picture built anew of the same keys says.
@@ -237,43 +238,43 @@ static void current_states_follow_order_and_report(void **state) {
 static void counts_and_lists_never_drift(void **state) {
         static const char *const units[] = { "a.service", "b.service", "c.service" };
         static const char *const machines[] = { "A", "B", "C" };
-        Picture p = {};
+        ClusterView p = {};
         Random random;
 
         random_seed(&random, 7);
         for (unsigned i = 0; i < 5000; i++) {
                 const char *unit = units[random_below(&random, 3)],
                            *machine = machines[random_below(&random, 3)];
-                char id[33], key[128];
+                char id[MACHINE_ID_SIZE], key[128];
 
-                picture_id(id, machine);
+                cluster_view_id(id, machine);
                 switch (random_below(&random, 8)) {
                 case 0:
-                        picture_unit(&p, unit, random_below(&random, 2) ? "Global=true" : "Conflicts=x*",
-                                     random_below(&random, 3));
+                        cluster_view_unit(&p, unit, random_below(&random, 2) ? "Global=true" : "Conflicts=x*",
+                                          random_below(&random, 3));
                         break;
                 case 1:
-                        picture_destroy(&p, unit);
+                        cluster_view_destroy(&p, unit);
                         break;
                 case 2:
-                        picture_order(&p, machine, unit, random_below(&random, _ORDER_MAX));
+                        cluster_view_order(&p, machine, unit, random_below(&random, _ASSIGNMENT_MAX));
                         break;
                 case 3:
                         snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/%s", id, unit);
-                        picture_remove(&p, key);
+                        cluster_view_remove(&p, key);
                         break;
                 case 4:
-                        picture_state(&p, machine, unit, random_below(&random, 2) ? "active" : NULL);
+                        cluster_view_state(&p, machine, unit, random_below(&random, 2) ? "active" : NULL);
                         break;
                 case 5:
-                        picture_presence(&p, machine, random_below(&random, _PRESENCE_MAX));
+                        cluster_view_presence(&p, machine, random_below(&random, _PRESENCE_MAX));
                         break;
                 case 6:
-                        picture_machine(&p, machine, "", PRESENCE_UP);
+                        cluster_view_machine(&p, machine, "", PRESENCE_UP);
                         break;
                 case 7:
                         snprintf(key, sizeof(key), "/_fleet/machine/%s", id);
-                        picture_remove(&p, key);
+                        cluster_view_remove(&p, key);
                         break;
                 }
 
@@ -282,11 +283,11 @@ static void counts_and_lists_never_drift(void **state) {
                 for (ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
                         bool placed = false;
 
-                        for (ClusterOrder *o = u->orders; o; o = o->next) {
+                        for (ClusterAssignment *o = u->assignments; o; o = o->next) {
                                 assert_ptr_equal(o->of, u);
                                 assert_true(!o->next || strcmp(o->machine->id, o->next->machine->id) < 0);
                                 placed = placed ||
-                                         (o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP);
+                                         (o->kind != ASSIGNMENT_STOP && o->machine->presence == PRESENCE_UP);
                         }
                         if (!u->unit)
                                 continue;
@@ -300,12 +301,12 @@ static void counts_and_lists_never_drift(void **state) {
                 for (ClusterMachine *m = p.cluster.machines; m; m = m->hh.next) {
                         size_t active = 0;
 
-                        for (ClusterOrder *o = m->orders; o; o = o->hh.next)
-                                active += o->order != ORDER_STOP;
+                        for (ClusterAssignment *o = m->assignments; o; o = o->hh.next)
+                                active += o->kind != ASSIGNMENT_STOP;
                         assert_int_equal(cluster_load(m), active);
                 }
         }
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_removal_passes_the_units_of_its_pattern_alone(void **state) {
@@ -378,7 +379,7 @@ static void long_comparisons_are_more_work(void **state) {
 
 /* 3 texts of 1000 rules each, and 2000 options in a text that has none. */
 static void a_view_with_large_texts_goes_in_parts(void **state) {
-        Picture p = {};
+        ClusterView p = {};
         unsigned parts = 1;
 
         for (unsigned i = 0; i < 4; i++) {
@@ -388,12 +389,12 @@ static void a_view_with_large_texts_goes_in_parts(void **state) {
                 snprintf(name, sizeof(name), "u%u.service", i);
                 for (unsigned k = 0; k < 1000; k++)
                         text_printf(&t, i < 3 ? "Conflicts=*%u-%u\n" : "X-A%u=%u\nX-B=1\n", k, i);
-                picture_unit(&p, name, t.chars, TARGET_LAUNCHED);
+                cluster_view_unit(&p, name, t.chars, TARGET_LAUNCHED);
         }
         for (; !cluster_drain(&p.cluster, 100); parts++)
                 ;
         assert_in_range(parts, 33, 40);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_member_is_read_whole_or_not_at_all(void **state) {
@@ -413,7 +414,7 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
         };
         char peer[65] = "", client[CLUSTER_URL_SIZE + 1] = "", json[600];
         const ClusterMachine *m;
-        Picture p = {};
+        ClusterView p = {};
         Error err = {};
 
         memset(peer, 'p', 63);
@@ -423,7 +424,7 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
                          "{\"raftId\":7,\"start\":3,\"level\":2,\"nonce\":\"%s\",\"peer\":\"%s\",\"client\":"
                          "\"%s\"}",
                          nonce16, peer, client);
-                picture_put(&p, key, json);
+                cluster_view_put(&p, key, json);
                 m = cluster_machine(&p.cluster, id);
                 assert_false(cluster_machine_lacks(m, LAYOUT_MEMBER));
                 assert_int_equal(m->raft_id, 7);
@@ -446,12 +447,12 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
         client[CLUSTER_URL_SIZE - 1] = 'c';
         snprintf(json, sizeof(json), "{\"raftId\":7,\"client\":\"%s\"}", client);
-        picture_put(&p, key, json);
+        cluster_view_put(&p, key, json);
         m = cluster_machine(&p.cluster, id);
         assert_int_equal(m->raft_id, 7);
         assert_string_equal(m->client, "");
         assert_string_equal(m->peer, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) {
@@ -459,7 +460,7 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
         static const char lineage[] = "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/reported";
         static const char *const wrong[] = { "", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeg" };
         char value[METADATA_VALUE_MAX + 2] = "";
-        Picture p = {};
+        ClusterView p = {};
 
         memset(value, 'v', METADATA_VALUE_MAX);
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), value, METADATA_VALUE_MAX, 1, 1, NULL), 0);
@@ -477,13 +478,13 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
                 assert_int_equal(cluster_put(&p.cluster, lineage, strlen(lineage), wrong[i], strlen(wrong[i]),
                                              6, 6, NULL),
                                  -EBADMSG);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 /* Whether the view knows of the key, by what it says. */
-static bool has(const Picture *p, LayoutKind kind) {
+static bool has(const ClusterView *p, LayoutKind kind) {
         const ClusterMachine *m = cluster_machine(&p->cluster, A);
         const ClusterUnit *u = cluster_any_unit(&p->cluster, "a.service");
 
@@ -504,8 +505,9 @@ static bool has(const Picture *p, LayoutKind kind) {
                 return m && m->reported == 0xabc;
         case LAYOUT_MEMBER:
                 return m && m->raft_id == 3 && streq(m->peer, "p") && streq(m->client, "c");
-        case LAYOUT_ORDER:
-                return cluster_order(&p->cluster, A, "a.service") && u && u->orders && cluster_load(m) == 1;
+        case LAYOUT_ASSIGNMENT:
+                return cluster_assignment(&p->cluster, A, "a.service") && u && u->assignments &&
+                       cluster_load(m) == 1;
         case LAYOUT_PROBLEM:
                 return cluster_problem(&p->cluster, A, "a.service");
         case LAYOUT_STATE:
@@ -536,7 +538,7 @@ static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
                   "/_fleet/machine/" A },
                 { LAYOUT_MEMBER, "/_fleet/cluster/member/" A,
                   "{\"raftId\":3,\"peer\":\"p\",\"client\":\"c\"}", "/_fleet/cluster/member" },
-                { LAYOUT_ORDER, "/_fleet/machine/" A "/unit/a.service", "{\"order\":\"run\"}",
+                { LAYOUT_ASSIGNMENT, "/_fleet/machine/" A "/unit/a.service", "{\"order\":\"run\"}",
                   "/_fleet/machine/" A "/unit" },
                 { LAYOUT_PROBLEM, "/_fleet/machine/" A "/problem/a.service", "{\"kind\":\"held\"}",
                   "/_fleet/machine/" A "/problem" },
@@ -550,16 +552,16 @@ static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
         for (size_t i = 0; i < ELEMENTS(rows) * 2; i++) {
                 const char *gone = i % 2 ? rows[i / 2].dir : rows[i / 2].key;
                 size_t size = strlen(gone);
-                Picture p = {};
+                ClusterView p = {};
 
-                picture_remove(&p, gone); /* nothing is there */
+                cluster_view_remove(&p, gone); /* nothing is there */
                 for (size_t k = 0; k < ELEMENTS(rows); k++)
-                        picture_put(&p, rows[k].key, rows[k].value);
+                        cluster_view_put(&p, rows[k].key, rows[k].value);
                 for (size_t k = 0; k < ELEMENTS(rows); k++)
                         if (!has(&p, rows[k].kind))
                                 fail_msg("%s has not come", rows[k].key);
                 assert_int_equal(p.cluster.index, p.index);
-                picture_remove(&p, gone);
+                cluster_view_remove(&p, gone);
                 for (size_t k = 0; k < ELEMENTS(rows); k++) {
                         bool below = strncmp(rows[k].key, gone, size) == 0 &&
                                      (rows[k].key[size] == 0 || rows[k].key[size] == '/');
@@ -567,12 +569,12 @@ static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
                         if (has(&p, rows[k].kind) == below)
                                 fail_msg("%s, when %s goes", rows[k].key, gone);
                 }
-                picture_remove(&p, "/_fleetx");
-                picture_remove(&p, "/_fleet");
+                cluster_view_remove(&p, "/_fleetx");
+                cluster_view_remove(&p, "/_fleet");
                 assert_null(p.cluster.units);
                 assert_null(p.cluster.machines);
                 assert_false(p.cluster.adopting);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 

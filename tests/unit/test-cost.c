@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 #include "kvstore/budget.h"
 #include "kvstore/events.h"
-#include "kvstore/results.h"
+#include "kvstore/apply/dedup.h"
 #include "tests/lib/scratch.h"
 
 enum { ORIGIN = 7, LARGE = KV_VALUE_MAX, LATE_MS = 10000 };

@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/directory/directory.h"
-#include "fleetd/directory/unit_folder.h"
+#include "fleetd/directory/scan.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
@@ -21,13 +21,13 @@
 
 enum { QUIET_MS = 500 };
 
-typedef struct Room {
+typedef struct Fixture {
         Host *host;
         char *folder, *records;
         Directory *directory;
-} Room;
+} Fixture;
 
-static void watch(Room *room) {
+static void watch(Fixture *room) {
         DirectoryOptions options = { .path = room->folder,
                                      .record_dir = room->records,
                                      .machine_id = room->host->id };
@@ -38,8 +38,8 @@ static void watch(Room *room) {
                 fail_msg("%s", err.message);
 }
 
-static int room_setup(void **state) {
-        Room *room = NEW0(Room, 1);
+static int fixture_setup(void **state) {
+        Fixture *room = NEW0(Fixture, 1);
 
         room->host = host_new(false);
         room->folder = scratch_path(room->host->scratch, "folder");
@@ -50,8 +50,8 @@ static int room_setup(void **state) {
         return 0;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         directory_free(room->directory);
         host_free(room->host);
@@ -63,13 +63,13 @@ static int room_teardown(void **state) {
 
 /* -- Files and units -- */
 
-static void write_unit(Room *room, const char *name, const char *text) {
+static void write_unit(Fixture *room, const char *name, const char *text) {
         _cleanup_free_ char *path = scratch_path(room->folder, name);
 
         scratch_write(path, text);
 }
 
-static void remove_unit(Room *room, const char *name) {
+static void remove_unit(Fixture *room, const char *name) {
         _cleanup_free_ char *path = scratch_path(room->folder, name);
 
         assert_int_equal(unlink(path), 0);
@@ -81,29 +81,29 @@ static bool file_says(const char *path, const char *part) {
         return read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, part);
 }
 
-static bool says(Room *room, const char *name, const char *part) {
+static bool says(Fixture *room, const char *name, const char *part) {
         _cleanup_free_ char *path = scratch_path(room->folder, name);
 
         return file_says(path, part);
 }
 
-static bool is_there(Room *room, const char *name) {
+static bool is_there(Fixture *room, const char *name) {
         _cleanup_free_ char *path = scratch_path(room->folder, name);
 
         return access(path, F_OK) == 0;
 }
 
-static const ClusterUnit *unit(Room *room, const char *name) {
+static const ClusterUnit *unit(Fixture *room, const char *name) {
         return cluster_unit(registry_cluster(room->host->registry), name);
 }
 
-static bool runs(Room *room, const char *name, const char *command) {
+static bool runs(Fixture *room, const char *name, const char *command) {
         const ClusterUnit *u = unit(room, name);
 
         return u && strstr(u->unit->text, command);
 }
 
-static const Problem *problem(Room *room, const char *name) {
+static const Problem *problem(Fixture *room, const char *name) {
         const ClusterProblem *p = cluster_problem(registry_cluster(room->host->registry), room->host->id,
                                                   name);
 
@@ -111,7 +111,7 @@ static const Problem *problem(Room *room, const char *name) {
 }
 
 /* What fleetctl directory confirm and take-over write. */
-static void confirm(Room *room, const char *name) {
+static void confirm(Fixture *room, const char *name) {
         Problem said = *problem(room, name);
 
         said.confirmed = true;
@@ -129,7 +129,7 @@ static void confirm(Room *room, const char *name) {
 #define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
 
 static void a_name_of_any_length_becomes_a_unit_or_a_problem(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         char name[UNIT_NAME_MAX + 1] = "";
 
         memset(name, 'n', UNIT_NAME_MAX);
@@ -144,7 +144,7 @@ static void a_name_of_any_length_becomes_a_unit_or_a_problem(void **state) {
 }
 
 static void a_dropped_file_becomes_a_unit_that_is_wanted(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_unit(room, "web.service", ONE);
         UNTIL(room, unit(room, "web.service"));
@@ -155,7 +155,7 @@ static void a_dropped_file_becomes_a_unit_that_is_wanted(void **state) {
 }
 
 static void a_template_is_kept_but_not_started(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_unit(room, "web@.service", ONE);
         UNTIL(room, unit(room, "web@.service"));
@@ -163,7 +163,7 @@ static void a_template_is_kept_but_not_started(void **state) {
 }
 
 static void an_edit_is_an_update_that_keeps_what_people_want(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_unit(room, "web.service", ONE);
         UNTIL(room, unit(room, "web.service"));
@@ -180,7 +180,7 @@ static void an_edit_is_an_update_that_keeps_what_people_want(void **state) {
 }
 
 static void a_removed_file_takes_its_unit_along(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_unit(room, "web.service", ONE);
         write_unit(room, "job.service", TWO);
@@ -191,7 +191,7 @@ static void a_removed_file_takes_its_unit_along(void **state) {
 }
 
 static void a_broken_file_says_why_beside_it_and_changes_nothing(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_unit(room, "web.service", ONE);
         UNTIL(room, unit(room, "web.service"));
@@ -207,7 +207,7 @@ static void a_broken_file_says_why_beside_it_and_changes_nothing(void **state) {
 }
 
 static void the_trace_of_a_broken_file_goes_with_it(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_unit(room, "web.service", "nonsense");
         UNTIL(room, is_there(room, "web.service.error"));
@@ -218,7 +218,7 @@ static void the_trace_of_a_broken_file_goes_with_it(void **state) {
 
 static void what_is_no_plain_unit_file_is_not_taken(void **state) {
         _cleanup_free_ char *link = NULL, *folder = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         link = scratch_path(room->folder, "link.service");
         folder = scratch_path(room->folder, "folder.service");
@@ -236,7 +236,7 @@ static void what_is_no_plain_unit_file_is_not_taken(void **state) {
 }
 
 static void somebody_elses_unit_is_kept_and_said(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         host_unit(room->host, "web.service", ONE, TARGET_INACTIVE);
         write_unit(room, "web.service", TWO);
@@ -247,7 +247,7 @@ static void somebody_elses_unit_is_kept_and_said(void **state) {
 }
 
 static void a_unit_destroyed_elsewhere_comes_back_from_its_file(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t index;
 
         write_unit(room, "web.service", ONE);
@@ -262,7 +262,7 @@ static void a_unit_destroyed_elsewhere_comes_back_from_its_file(void **state) {
 }
 
 static void a_file_removed_while_the_daemon_was_away_takes_its_unit_along(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_unit(room, "web.service", ONE);
         write_unit(room, "job.service", TWO);
@@ -278,7 +278,7 @@ static void a_file_removed_while_the_daemon_was_away_takes_its_unit_along(void *
  */
 static void a_unit_that_was_removed_is_no_longer_on_the_record(void **state) {
         _cleanup_free_ char *record = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         record = scratch_path(room->records, "directory");
         write_unit(room, "web.service", ONE);
@@ -293,7 +293,7 @@ static void a_unit_that_was_removed_is_no_longer_on_the_record(void **state) {
 
 static void another_folder_in_its_place_removes_nothing(void **state) {
         _cleanup_free_ char *aside = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         aside = scratch_path(room->host->scratch, "aside");
         write_unit(room, "web.service", ONE);
@@ -308,7 +308,7 @@ static void another_folder_in_its_place_removes_nothing(void **state) {
 
 static void many_files_that_vanish_at_once_are_not_believed(void **state) {
         static const char *const names[] = { "a.service", "b.service", "c.service", "d.service" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 write_unit(room, names[i], ONE);
@@ -337,7 +337,7 @@ static void many_files_that_vanish_at_once_are_not_believed(void **state) {
 
 static void another_folder_in_its_place_is_watched_and_what_it_lacks_is_held(void **state) {
         _cleanup_free_ char *aside = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         aside = scratch_path(room->host->scratch, "aside");
         write_unit(room, "web.service", ONE);
@@ -357,7 +357,7 @@ static void another_folder_in_its_place_is_watched_and_what_it_lacks_is_held(voi
 }
 
 static void a_name_that_is_taken_is_told_and_taken_over_when_people_say_so(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         host_unit(room->host, "web.service", ONE, TARGET_LOADED);
         write_unit(room, "web.service", TWO);
@@ -372,7 +372,7 @@ static void a_name_that_is_taken_is_told_and_taken_over_when_people_say_so(void 
 }
 
 static void a_refused_file_is_told_to_the_cluster_until_it_is_mended(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_unit(room, "web.service", "[Service]\nno option\n");
         UNTIL(room, problem(room, "web.service"));
@@ -382,7 +382,7 @@ static void a_refused_file_is_told_to_the_cluster_until_it_is_mended(void **stat
         UNTIL(room, unit(room, "web.service") && !problem(room, "web.service"));
 }
 
-static size_t problems(Room *room) {
+static size_t problems(Fixture *room) {
         const ClusterMachine *m = cluster_machine(registry_cluster(room->host->registry), room->host->id);
 
         return m ? HASH_COUNT(m->problems) : 0;
@@ -390,7 +390,7 @@ static size_t problems(Room *room) {
 
 static void the_cluster_is_told_of_so_many_problems_and_of_others_as_these_end(void **state) {
         enum { PROBLEMS_MAX = 1000, BEYOND = 3 };
-        Room *room = *state;
+        Fixture *room = *state;
         char name[32];
 
         room->directory = directory_free(room->directory);
@@ -415,7 +415,7 @@ static void the_cluster_is_told_of_so_many_problems_and_of_others_as_these_end(v
 
 static void a_file_is_not_read_while_it_is_written(void **state) {
         _cleanup_free_ char *path = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
         FILE *file;
 
         write_unit(room, "first.service", ONE);
@@ -436,7 +436,7 @@ static void a_file_is_not_read_while_it_is_written(void **state) {
 
 static void drop_ins_are_part_of_their_unit_and_watched(void **state) {
         _cleanup_free_ char *of_unit = NULL, *of_template = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         of_unit = scratch_path(room->folder, "web@1.service.d");
         of_template = scratch_path(room->folder, "web@.service.d");
@@ -465,7 +465,7 @@ static void drop_ins_are_part_of_their_unit_and_watched(void **state) {
 
 static void a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it(void **state) {
         _cleanup_free_ char *of_type = NULL, *of_prefix = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         of_type = scratch_path(room->folder, "service.d");
         of_prefix = scratch_path(room->folder, "web-.service.d");
@@ -496,7 +496,7 @@ static void a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it(void **sta
 static void a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text(void **state) {
         _cleanup_text_ Text large = {}, other = {};
         _cleanup_unit_ Unit *stored = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         text_append(&large, ONE "[Install]\n");
         for (int i = 0; i < 257; i++)
@@ -533,7 +533,7 @@ static void a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text(voi
 static void a_unit_whose_owner_left_is_adopted(void **state) {
         static const char other[] = "0123456789abcdef0123456789abcdef";
         _cleanup_unit_ Unit *theirs = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(unit_parse("web.service", ONE, strlen(ONE), &theirs, NULL), 0);
         assert_int_equal(unit_set_owner(theirs, other, "/etc/fleet/units/web.service"), 0);
@@ -549,7 +549,7 @@ static void a_unit_whose_owner_left_is_adopted(void **state) {
 }
 
 static void a_folder_that_comes_later_is_watched_then(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->directory = directory_free(room->directory);
         assert_int_equal(rmdir(room->folder), 0);
@@ -563,7 +563,7 @@ static void a_folder_that_comes_later_is_watched_then(void **state) {
 }
 
 static void a_folder_that_is_never_quiet_is_looked_at_all_the_same(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         write_unit(room, "first.service", ONE);
         UNTIL(room, unit(room, "first.service"));
@@ -574,7 +574,7 @@ static void a_folder_that_is_never_quiet_is_looked_at_all_the_same(void **state)
 
 static void a_broken_record_removes_nothing(void **state) {
         _cleanup_free_ char *record = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
 
         record = scratch_path(room->records, "directory");
         write_unit(room, "web.service", ONE);
@@ -605,29 +605,31 @@ static uint64_t wall_ms(void) {
 }
 
 /* A scan of all of it; returns how many files were read, and how many steps it took. */
-static size_t scan(Room *room, UnitFolder *folder, uint64_t now_ms, unsigned *ret_steps) {
+static size_t scan(Fixture *room, DirectoryFolder *folder, uint64_t now_ms, unsigned *ret_steps) {
         _cleanup_close_ int fd = open(room->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        UnitScan s = { .path = room->folder, .machine_id = room->host->id, .is_unfinished = is_finished };
+        DirectoryScan s = { .path = room->folder,
+                            .machine_id = room->host->id,
+                            .is_unfinished = is_finished };
         size_t n_read;
         int r;
 
-        assert_int_equal(unit_scan_begin(&s, fd), 0);
+        assert_int_equal(directory_scan_begin(&s, fd), 0);
         *ret_steps = 0;
         do {
                 ++*ret_steps;
-                r = unit_scan_step(&s, folder, now_ms);
+                r = directory_scan_step(&s, folder, now_ms);
                 if (s.work > 2000)
                         fail_msg("%zu in one step", s.work);
         } while (r > 0);
         assert_int_equal(r, 0);
         n_read = s.n_read;
-        unit_scan_done(&s);
+        directory_scan_done(&s);
         return n_read;
 }
 
 static void a_scan_reads_what_has_changed_and_nothing_else(void **state) {
-        _cleanup_unit_folder_ UnitFolder folder = {};
-        Room *room = *state;
+        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        Fixture *room = *state;
         unsigned steps = 0;
         struct stat st;
         char name[32];
@@ -647,7 +649,7 @@ static void a_scan_reads_what_has_changed_and_nothing_else(void **state) {
         write_unit(room, "u007.service", "[Service]\nExecStart=/bin/another\n");
         assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
         assert_non_null(strstr(folder.files[7].unit->text, "another"));
-        unit_folder_touch(&folder, "u008.service");
+        directory_folder_touch(&folder, "u008.service");
         assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
         assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
 
@@ -689,11 +691,11 @@ static void a_scan_reads_what_has_changed_and_nothing_else(void **state) {
         remove_unit(room, "u000.service");
         assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
         assert_int_equal(folder.n, MANY - 1);
-        assert_null(unit_folder_find(&folder, "u000.service"));
+        assert_null(directory_folder_find(&folder, "u000.service"));
 }
 
 static void a_change_elsewhere_in_the_cluster_does_not_read_the_folder(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t scans;
 
         write_unit(room, "web.service", ONE);
@@ -718,7 +720,7 @@ static void a_change_elsewhere_in_the_cluster_does_not_read_the_folder(void **st
 
 /* Events are what makes it quick, after an hour as in the first second. */
 static void a_second_burst_of_changes_is_taken_as_quickly_as_the_first(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t begin_ms;
 
         for (unsigned burst = 0; burst < 3; burst++) {
@@ -755,7 +757,7 @@ static void a_change_is_told_when_it_was_made_and_once(void **state) {
                                  .internal = true,
                                  .recursive = true,
                                  .key = kv_string("/_fleet/unit/web.service") };
-        Room *room = *state;
+        Fixture *room = *state;
 
         notices = 0;
         log_set_sink(count_notices, NULL);
@@ -772,7 +774,7 @@ static void a_change_is_told_when_it_was_made_and_once(void **state) {
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_name_of_any_length_becomes_a_unit_or_a_problem),
                 in_a_room(a_dropped_file_becomes_a_unit_that_is_wanted),

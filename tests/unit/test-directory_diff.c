@@ -7,32 +7,33 @@
 #include <cmocka.h>
 
 #include "fleetd/directory/diff.h"
-#include "tests/lib/picture.h"
-#include "units/records.h"
+#include "base/sizes.h"
+#include "tests/lib/cluster_view.h"
+#include "units/stored_json.h"
 
 enum { FILES_MAX = 16 };
 
-typedef struct Folder {
-        Picture picture;
+typedef struct DataDir {
+        ClusterView picture;
         DirectoryFile files[FILES_MAX];
         size_t n;
-        DirectoryRecord *record;
+        SeenFiles *record;
         DirectoryDiff diff;
-        char id[33];
+        char id[MACHINE_ID_SIZE];
         bool crowded; /* more files than are read */
-} Folder;
+} DataDir;
 
 static int folder_setup(void **state) {
-        Folder *f = calloc(1, sizeof(*f));
+        DataDir *f = calloc(1, sizeof(*f));
 
-        picture_machine(&f->picture, "A", "", PRESENCE_UP);
-        picture_machine(&f->picture, "B", "", PRESENCE_UP);
-        picture_id(f->id, "A");
+        cluster_view_machine(&f->picture, "A", "", PRESENCE_UP);
+        cluster_view_machine(&f->picture, "B", "", PRESENCE_UP);
+        cluster_view_id(f->id, "A");
         *state = f;
         return 0;
 }
 
-static void folder_empty(Folder *f) {
+static void folder_empty(DataDir *f) {
         for (size_t i = 0; i < f->n; i++) {
                 unit_free(f->files[i].unit);
                 free(f->files[i].fault);
@@ -42,8 +43,8 @@ static void folder_empty(Folder *f) {
 }
 
 static int folder_teardown(void **state) {
-        Folder *f = *state;
-        DirectoryRecord *r, *next;
+        DataDir *f = *state;
+        SeenFiles *r, *next;
 
         folder_empty(f);
         directory_diff_done(&f->diff);
@@ -51,7 +52,7 @@ static int folder_teardown(void **state) {
                 HASH_DEL(f->record, r);
                 free(r);
         }
-        picture_free(&f->picture);
+        cluster_view_free(&f->picture);
         free(f);
         return 0;
 }
@@ -61,7 +62,7 @@ static void text_of(char ret[static 256], const char *command) {
 }
 
 /* 'command' NULL: what lies there is no unit. */
-static void file(Folder *f, const char *name, const char *command) {
+static void file(DataDir *f, const char *name, const char *command) {
         DirectoryFile *file = &f->files[f->n++];
         char text[256];
 
@@ -75,29 +76,29 @@ static void file(Folder *f, const char *name, const char *command) {
 }
 
 /* A unit of the cluster; 'owner' names a machine, or NULL. */
-static void unit(Folder *f, const char *name, const char *command, const char *owner) {
+static void unit(DataDir *f, const char *name, const char *command, const char *owner) {
         _cleanup_unit_ Unit *u = NULL;
         _cleanup_text_ Text t = {};
-        char text[256], key[300], id[33];
+        char text[256], key[300], id[MACHINE_ID_SIZE];
 
         text_of(text, command);
         assert_int_equal(unit_parse(name, text, strlen(text), &u, NULL), 0);
         if (owner)
-                assert_int_equal(unit_set_owner(u, picture_id(id, owner), "/etc/fleet/units/x"), 0);
-        unit_record_write(&t, u);
+                assert_int_equal(unit_set_owner(u, cluster_view_id(id, owner), "/etc/fleet/units/x"), 0);
+        stored_unit_write(&t, u);
         snprintf(key, sizeof(key), "/_fleet/unit/%s", name);
-        picture_put(&f->picture, key, t.chars);
+        cluster_view_put(&f->picture, key, t.chars);
 }
 
-static void seen(Folder *f, const char *name) {
-        DirectoryRecord *r = calloc(1, sizeof(*r));
+static void seen(DataDir *f, const char *name) {
+        SeenFiles *r = calloc(1, sizeof(*r));
 
         snprintf(r->name, sizeof(r->name), "%s", name);
         HASH_ADD_STR(f->record, name, r);
 }
 
 /* What this host, A, has told of a unit, and people perhaps have said to it. */
-static void told(Folder *f, const char *name, ProblemKind kind, bool confirmed) {
+static void told(DataDir *f, const char *name, ProblemKind kind, bool confirmed) {
         const ClusterUnit *u = cluster_unit(&f->picture.cluster, name);
         Problem problem = {
                 .kind = kind, .text = (char *) "a sentence", .unit_index = u->index, .confirmed = confirmed
@@ -105,13 +106,13 @@ static void told(Folder *f, const char *name, ProblemKind kind, bool confirmed) 
         _cleanup_text_ Text t = {};
         char key[300];
 
-        problem_record_write(&t, &problem);
+        stored_problem_write(&t, &problem);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/problem/%s", f->id, name);
-        picture_put(&f->picture, key, t.chars);
+        cluster_view_put(&f->picture, key, t.chars);
 }
 
 /* "submit a.service; remove b.service", and "; held 3". 'same': the folder is that of the record. */
-static void assert_diff(Folder *f, bool same, const char *expected) {
+static void assert_diff(DataDir *f, bool same, const char *expected) {
         static const char *const words[_DIRECTORY_TASK_MAX] = {
                 [DIRECTORY_SUBMIT] = "submit",       [DIRECTORY_UPDATE] = "update",
                 [DIRECTORY_REMOVE] = "remove",       [DIRECTORY_ADOPT] = "adopt",
@@ -140,7 +141,7 @@ static void assert_diff(Folder *f, bool same, const char *expected) {
 }
 
 static void a_new_file_is_submitted(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         file(f, "a.service", "/bin/a");
         assert_diff(f, true, "submit a.service");
@@ -148,7 +149,7 @@ static void a_new_file_is_submitted(void **state) {
 }
 
 static void a_changed_file_is_an_update_of_the_version_that_was_seen(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/old", "A");
         file(f, "a.service", "/bin/new");
@@ -157,7 +158,7 @@ static void a_changed_file_is_an_update_of_the_version_that_was_seen(void **stat
 }
 
 static void an_unchanged_file_is_nothing(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "A");
         file(f, "a.service", "/bin/a");
@@ -166,7 +167,7 @@ static void an_unchanged_file_is_nothing(void **state) {
 }
 
 static void a_broken_file_changes_nothing(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "A");
         file(f, "a.service", NULL);
@@ -177,13 +178,13 @@ static void a_broken_file_changes_nothing(void **state) {
 
 /* A unit that an older version has stored may be beyond a limit of this one. */
 static void a_file_that_may_not_be_submitted_is_refused_unless_the_cluster_has_its_text(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "b.service", "/bin/b", "A");
         unit(f, "c.service", "/bin/c", NULL);
         unit(f, "d.service", "/bin/old", "A");
         unit(f, "e.service", "/bin/old", "B");
-        picture_unreadable(&f->picture, LAYOUT_UNIT, "f.service", NULL);
+        cluster_view_unreadable(&f->picture, LAYOUT_UNIT, "f.service", NULL);
         file(f, "a.service", "/bin/a");
         file(f, "b.service", "/bin/b");
         file(f, "c.service", "/bin/c");
@@ -207,10 +208,10 @@ static void a_file_that_may_not_be_submitted_is_refused_unless_the_cluster_has_i
 }
 
 static void a_unit_beyond_a_limit_whose_owner_left_is_adopted_by_the_same_text(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "B");
-        picture_presence(&f->picture, "B", PRESENCE_LEFT);
+        cluster_view_presence(&f->picture, "B", PRESENCE_LEFT);
         file(f, "a.service", "/bin/a");
         f->files[0].fault = strdup("too much of something");
         assert_diff(f, true, "adopt a.service");
@@ -219,10 +220,10 @@ static void a_unit_beyond_a_limit_whose_owner_left_is_adopted_by_the_same_text(v
 
 /* It is neither submitted, as if there were none, nor is its owner guessed at. */
 static void a_unit_that_cannot_be_read_is_left_alone_and_said(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
-        picture_unreadable(&f->picture, LAYOUT_UNIT, "a.service", NULL);
-        picture_unreadable(&f->picture, LAYOUT_UNIT, "b.service", NULL);
+        cluster_view_unreadable(&f->picture, LAYOUT_UNIT, "a.service", NULL);
+        cluster_view_unreadable(&f->picture, LAYOUT_UNIT, "b.service", NULL);
         seen(f, "b.service");
         file(f, "a.service", "/bin/a");
         file(f, "c.service", "/bin/c");
@@ -232,7 +233,7 @@ static void a_unit_that_cannot_be_read_is_left_alone_and_said(void **state) {
 }
 
 static void what_somebody_else_has_by_that_name_is_kept_and_said(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/other", NULL);
         unit(f, "b.service", "/bin/other", "B");
@@ -247,7 +248,7 @@ static void what_somebody_else_has_by_that_name_is_kept_and_said(void **state) {
 }
 
 static void the_same_unit_of_somebody_else_is_no_quarrel(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "B");
         file(f, "a.service", "/bin/a");
@@ -256,7 +257,7 @@ static void the_same_unit_of_somebody_else_is_no_quarrel(void **state) {
 }
 
 static void a_file_that_was_here_and_is_gone_removes_its_unit(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "A");
         seen(f, "a.service");
@@ -265,7 +266,7 @@ static void a_file_that_was_here_and_is_gone_removes_its_unit(void **state) {
 }
 
 static void absence_is_no_removal_where_the_file_was_never_seen_or_the_folder_is_another(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "A");
         assert_diff(f, true, "held 1");
@@ -277,7 +278,7 @@ static void absence_is_no_removal_where_the_file_was_never_seen_or_the_folder_is
 }
 
 static void a_unit_that_changed_hands_is_not_removed(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "B");
         unit(f, "b.service", "/bin/a", NULL);
@@ -289,7 +290,7 @@ static void a_unit_that_changed_hands_is_not_removed(void **state) {
 
 static void many_files_that_vanish_at_once_remove_nothing(void **state) {
         char name[32];
-        Folder *f = *state;
+        DataDir *f = *state;
 
         for (unsigned i = 0; i < 9; i++) {
                 snprintf(name, sizeof(name), "u%u.service", i);
@@ -304,7 +305,7 @@ static void many_files_that_vanish_at_once_remove_nothing(void **state) {
 }
 
 static void what_is_held_stays_so_until_the_file_is_back_or_people_confirm(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         for (unsigned i = 0; i < 3; i++) {
                 char name[32];
@@ -329,7 +330,7 @@ static void what_is_held_stays_so_until_the_file_is_back_or_people_confirm(void 
 }
 
 static void what_people_hand_over_takes_the_place_of_the_other(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/other", "B");
         unit(f, "b.service", "/bin/other", NULL);
@@ -344,7 +345,7 @@ static void what_people_hand_over_takes_the_place_of_the_other(void **state) {
 }
 
 static void what_people_said_of_another_version_does_not_count(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/other", "B");
         told(f, "a.service", PROBLEM_TAKEN, true);
@@ -355,29 +356,29 @@ static void what_people_said_of_another_version_does_not_count(void **state) {
 }
 
 static void the_same_unit_of_an_owner_that_is_gone_is_adopted(void **state) {
-        Folder *f = *state;
-        char id[33];
+        DataDir *f = *state;
+        char id[MACHINE_ID_SIZE];
 
         unit(f, "a.service", "/bin/a", "B");
         unit(f, "b.service", "/bin/other", "B");
         file(f, "a.service", "/bin/a");
         file(f, "b.service", "/bin/b");
-        picture_presence(&f->picture, "B", PRESENCE_LOST);
-        f->picture.cluster.now_ms = cluster_machine(&f->picture.cluster, picture_id(id, "B"))->since_ms +
+        cluster_view_presence(&f->picture, "B", PRESENCE_LOST);
+        f->picture.cluster.now_ms = cluster_machine(&f->picture.cluster, cluster_view_id(id, "B"))->since_ms +
                                     599999;
         assert_diff(f, true, "");
         f->picture.cluster.now_ms++;
         assert_diff(f, true, "adopt a.service");
         f->picture.cluster.now_ms = 0;
         assert_diff(f, true, "");
-        picture_presence(&f->picture, "B", PRESENCE_LEFT);
+        cluster_view_presence(&f->picture, "B", PRESENCE_LEFT);
         assert_diff(f, true, "adopt a.service");
         assert_int_equal(f->files[1].kind, PROBLEM_TAKEN);
 }
 
 static void few_files_of_many_that_vanish_are_removals(void **state) {
         char name[32];
-        Folder *f = *state;
+        DataDir *f = *state;
 
         for (unsigned i = 0; i < 10; i++) {
                 snprintf(name, sizeof(name), "u%u.service", i);
@@ -390,7 +391,7 @@ static void few_files_of_many_that_vanish_are_removals(void **state) {
 }
 
 static void two_of_two_are_removed(void **state) {
-        Folder *f = *state;
+        DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "A");
         unit(f, "b.service", "/bin/a", "A");

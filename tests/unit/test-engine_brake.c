@@ -7,119 +7,120 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/sizes.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/plans.h"
 
 static void many_that_vanish_together_move_late_and_one_by_one(void **state) {
         const char *moved = "a.service";
-        Picture p;
+        ClusterView p;
         EnginePlan plan = {};
 
         six_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         run_on(&p, "B", "b.service");
         run_on(&p, "C", "c.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         p.cluster.now_ms += 100;
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         p.cluster.now_ms += 100;
-        picture_presence(&p, "C", PRESENCE_LOST);
+        cluster_view_presence(&p, "C", PRESENCE_LOST);
         plans(&p, "");
         assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
         assert_int_equal(plan.again_ms, 30000);
         engine_plan_done(&plan);
 
         /* People still get what they ask for. */
-        picture_unit(&p, "new.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
         plans(&p, "run new.service D");
-        picture_obey(&p);
+        cluster_view_obey(&p);
 
         p.cluster.now_ms += 29999;
         plans(&p, "");
         p.cluster.now_ms += 1;
         plans(&p, "run a.service E");
         plans(&p, "");
-        picture_state(&p, "E", "a.service", "active");
+        cluster_view_state(&p, "E", "a.service", "active");
         /* It is the next one's turn, though what happened is about the first one's unit alone. */
         assert_int_equal(engine_plan(&p.cluster, &moved, 1, 30000, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[1].unit, "b.service");
         engine_plan_done(&plan);
         plans(&p, "stop a.service A; run b.service F");
-        picture_state(&p, "F", "b.service", "failed"); /* it does not hold up the next */
+        cluster_view_state(&p, "F", "b.service", "failed"); /* it does not hold up the next */
         plans(&p, "run c.service D");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void two_of_six_are_not_too_many(void **state) {
-        Picture p;
+        ClusterView p;
 
         six_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         run_on(&p, "B", "b.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run a.service C; run b.service D");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void many_that_vanish_one_after_the_other_are_no_storm(void **state) {
-        Picture p;
+        ClusterView p;
 
         six_machines(&p);
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
         run_on(&p, "C", "c.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         p.cluster.now_ms += 61000;
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         p.cluster.now_ms += 61000;
-        picture_presence(&p, "C", PRESENCE_LOST);
+        cluster_view_presence(&p, "C", PRESENCE_LOST);
         plans(&p, "run c.service D");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_host_that_returns_ends_the_storm(void **state) {
-        Picture p;
+        ClusterView p;
 
         six_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
-        picture_presence(&p, "B", PRESENCE_LOST);
-        picture_presence(&p, "C", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "C", PRESENCE_LOST);
         plans(&p, "");
-        picture_presence(&p, "B", PRESENCE_UP);
+        cluster_view_presence(&p, "B", PRESENCE_UP);
         plans(&p, "run a.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* By the time of their loss, and those of one moment by id, in whatever order they became known. */
 static void hosts_that_vanish_together_are_let_go_in_the_order_of_their_loss(void **state) {
         const char *other = "a.service", *own = "b.service";
-        Picture p = { .cluster.now_ms = 1000000 };
+        ClusterView p = { .cluster.now_ms = 1000000 };
         EnginePlan plan = {};
         uint64_t freed;
-        char id[33];
+        char id[MACHINE_ID_SIZE];
 
         for (char c = 'F'; c >= 'A'; c--)
-                picture_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b2.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+                cluster_view_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b2.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         run_on(&p, "B", "b.service");
         run_on(&p, "B", "b2.service");
         run_on(&p, "C", "c.service");
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         p.cluster.now_ms += 100;
-        picture_presence(&p, "C", PRESENCE_LOST);
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "C", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "");
 
         /* The host whose turn it is is looked at in any plan, once. */
@@ -129,7 +130,7 @@ static void hosts_that_vanish_together_are_let_go_in_the_order_of_their_loss(voi
         assert_string_equal(plan.changes[0].unit, "b.service");
         assert_string_equal(plan.changes[1].unit, "b2.service");
         freed = plan.freed;
-        assert_int_equal(freed, cluster_machine(&p.cluster, picture_id(id, "B"))->presence_index);
+        assert_int_equal(freed, cluster_machine(&p.cluster, cluster_view_id(id, "B"))->presence_index);
         engine_plan_done(&plan);
         assert_int_equal(engine_plan_within(&p.cluster, &other, 1, 30000,
                                             &(EnginePlanLimits) { .freed = freed }, &plan),
@@ -144,15 +145,15 @@ static void hosts_that_vanish_together_are_let_go_in_the_order_of_their_loss(voi
         engine_plan_done(&plan);
 
         plans(&p, "run b.service D; run b2.service E");
-        picture_state(&p, "D", "b.service", "active");
-        picture_state(&p, "E", "b2.service", "active");
+        cluster_view_state(&p, "D", "b.service", "active");
+        cluster_view_state(&p, "E", "b2.service", "active");
         plans(&p, "run a.service F; stop b.service B; stop b2.service B");
-        picture_state(&p, "F", "a.service", "active");
+        cluster_view_state(&p, "F", "a.service", "active");
         plans(&p, "stop a.service A; run c.service D");
-        picture_state(&p, "D", "c.service", "active");
+        cluster_view_state(&p, "D", "c.service", "active");
         plans(&p, "stop c.service C");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* A machine that has left, or was never heard, is none of the five. */
@@ -163,124 +164,124 @@ static void two_of_five_within_a_minute_are_too_many(void **state) {
         } rows[] = { { 60000, "" }, { 60001, "run b.service C" } };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                char key[128], id[33];
-                Picture p;
+                char key[128], id[MACHINE_ID_SIZE];
+                ClusterView p;
 
                 two_machines(&p);
                 for (char c = 'C'; c <= 'E'; c++)
-                        picture_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
-                picture_machine(&p, "F", "", PRESENCE_LEFT);
-                snprintf(key, sizeof(key), "/_fleet/machine/%s/facts", picture_id(id, "A1"));
-                picture_put(&p, key, "{\"name\":\"A1\"}");
-                picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+                        cluster_view_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
+                cluster_view_machine(&p, "F", "", PRESENCE_LEFT);
+                snprintf(key, sizeof(key), "/_fleet/machine/%s/facts", cluster_view_id(id, "A1"));
+                cluster_view_put(&p, key, "{\"name\":\"A1\"}");
+                cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
                 run_on(&p, "B", "b.service");
-                picture_presence(&p, "A", PRESENCE_LOST);
+                cluster_view_presence(&p, "A", PRESENCE_LOST);
                 p.cluster.now_ms += rows[i].apart_ms;
-                picture_presence(&p, "B", PRESENCE_LOST);
+                cluster_view_presence(&p, "B", PRESENCE_LOST);
                 plans(&p, rows[i].plan);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
 /* Three within each minute: also those of the last one are held. Behind the last of a storm, one alone is
  * not. */
 static void a_storm_ends_with_the_last_minute_that_has_too_many(void **state) {
-        Picture p;
+        ClusterView p;
 
         six_machines(&p);
-        picture_unit(&p, "d.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "d.service", "", TARGET_LAUNCHED);
         run_on(&p, "D", "d.service");
         for (char c = 'A'; c <= 'D'; c++) {
                 p.cluster.now_ms += 30000;
-                picture_presence(&p, (char[]) { c, 0 }, PRESENCE_LOST);
+                cluster_view_presence(&p, (char[]) { c, 0 }, PRESENCE_LOST);
         }
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 
         six_machines(&p);
-        picture_unit(&p, "d.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "d.service", "", TARGET_LAUNCHED);
         run_on(&p, "D", "d.service");
         for (char c = 'A'; c <= 'C'; c++) {
                 p.cluster.now_ms += 100;
-                picture_presence(&p, (char[]) { c, 0 }, PRESENCE_LOST);
+                cluster_view_presence(&p, (char[]) { c, 0 }, PRESENCE_LOST);
         }
         p.cluster.now_ms += 60100;
-        picture_presence(&p, "D", PRESENCE_LOST);
+        cluster_view_presence(&p, "D", PRESENCE_LOST);
         plans(&p, "run d.service E");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
-static void lay_nothing(Picture *p) {}
+static void lay_nothing(ClusterView *p) {}
 
-static void lay_wanted(Picture *p) {
-        picture_unit(p, "x.service", "", TARGET_LAUNCHED);
+static void lay_wanted(ClusterView *p) {
+        cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
         run_on(p, "A", "x.service");
 }
 
-static void lay_unreadable(Picture *p) {
+static void lay_unreadable(ClusterView *p) {
         lay_wanted(p);
-        picture_unreadable(p, LAYOUT_STATE, "x.service", "D");
+        cluster_view_unreadable(p, LAYOUT_STATE, "x.service", "D");
 }
 
-static void lay_unwanted(Picture *p) {
-        picture_unit(p, "x.service", "", TARGET_INACTIVE);
-        picture_order(p, "A", "x.service", ORDER_RUN);
+static void lay_unwanted(ClusterView *p) {
+        cluster_view_unit(p, "x.service", "", TARGET_INACTIVE);
+        cluster_view_order(p, "A", "x.service", ASSIGNMENT_RUN);
 }
 
-static void lay_global(Picture *p) {
-        picture_unit(p, "x.service", "Global=true", TARGET_LAUNCHED);
+static void lay_global(ClusterView *p) {
+        cluster_view_unit(p, "x.service", "Global=true", TARGET_LAUNCHED);
         run_on(p, "D", "x.service");
         run_on(p, "E", "x.service");
         p->cluster.now_ms += 1000;
         run_on(p, "A", "x.service");
 }
 
-static void lay_finished(Picture *p) {
-        picture_unit(p, "x.service", "", TARGET_LAUNCHED);
-        picture_order(p, "A", "x.service", ORDER_RUN);
-        picture_done(p, "A", "x.service");
+static void lay_finished(ClusterView *p) {
+        cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
+        cluster_view_order(p, "A", "x.service", ASSIGNMENT_RUN);
+        cluster_view_done(p, "A", "x.service");
 }
 
-static void lay_stopping(Picture *p) {
-        picture_unit(p, "x.service", "", TARGET_LAUNCHED);
-        picture_order(p, "A", "x.service", ORDER_STOP);
+static void lay_stopping(ClusterView *p) {
+        cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
+        cluster_view_order(p, "A", "x.service", ASSIGNMENT_STOP);
 }
 
-static void lay_for_a_alone(Picture *p) {
-        picture_unit(p, "x.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+static void lay_for_a_alone(ClusterView *p) {
+        cluster_view_unit(p, "x.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
         run_on(p, "A", "x.service");
 }
 
-static void lay_also_on_one_that_is_away(Picture *p) {
-        picture_unit(p, "x.service", "", TARGET_LAUNCHED);
-        picture_order(p, "D", "x.service", ORDER_RUN);
-        picture_presence(p, "D", PRESENCE_AWAY);
+static void lay_also_on_one_that_is_away(ClusterView *p) {
+        cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
+        cluster_view_order(p, "D", "x.service", ASSIGNMENT_RUN);
+        cluster_view_presence(p, "D", PRESENCE_AWAY);
         p->cluster.now_ms += 1000;
         run_on(p, "A", "x.service");
 }
 
-static void lay_also_finished_elsewhere(Picture *p) {
-        picture_unit(p, "x.service", "", TARGET_LAUNCHED);
-        picture_order(p, "D", "x.service", ORDER_RUN);
-        picture_done(p, "D", "x.service");
+static void lay_also_finished_elsewhere(ClusterView *p) {
+        cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
+        cluster_view_order(p, "D", "x.service", ASSIGNMENT_RUN);
+        cluster_view_done(p, "D", "x.service");
         p->cluster.now_ms += 1000;
         run_on(p, "A", "x.service");
 }
 
-static void lay_on_two(Picture *p) {
+static void lay_on_two(ClusterView *p) {
         lay_wanted(p);
         run_on(p, "B", "x.service");
 }
 
-static void lay_moved_in_the_same_moment(Picture *p) {
+static void lay_moved_in_the_same_moment(ClusterView *p) {
         lay_wanted(p);
         run_on(p, "D", "x.service");
 }
 
 /* It was on its way from D, where it may not be, to A. */
-static void lay_on_its_way(Picture *p) {
-        picture_machine(p, "E", "zone=a", PRESENCE_UP);
-        picture_unit(p, "x.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+static void lay_on_its_way(ClusterView *p) {
+        cluster_view_machine(p, "E", "zone=a", PRESENCE_UP);
+        cluster_view_unit(p, "x.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         run_on(p, "D", "x.service");
         p->cluster.now_ms += 1000;
         run_on(p, "A", "x.service");
@@ -290,7 +291,7 @@ static void lay_on_its_way(Picture *p) {
  * first is through. */
 static void a_host_is_through_when_nothing_is_left_to_be_moved_from_it(void **state) {
         static const struct {
-                void (*lay)(Picture *p);
+                void (*lay)(ClusterView *p);
                 const char *lost;  /* in this order, */
                 uint64_t apart_ms; /* so far apart */
                 const char *plan;
@@ -312,21 +313,21 @@ static void a_host_is_through_when_nothing_is_left_to_be_moved_from_it(void **st
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                Picture p;
+                ClusterView p;
 
                 six_machines(&p);
                 rows[i].lay(&p);
-                picture_unit(&p, "y.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "y.service", "", TARGET_LAUNCHED);
                 run_on(&p, (char[]) { rows[i].lost[1], 0 }, "y.service");
                 for (unsigned k = 0; k < 3; k++) {
                         p.cluster.now_ms += rows[i].apart_ms;
-                        picture_presence(&p, (char[]) { rows[i].lost[k], 0 }, PRESENCE_LOST);
+                        cluster_view_presence(&p, (char[]) { rows[i].lost[k], 0 }, PRESENCE_LOST);
                 }
                 if (rows[i].lay == lay_on_its_way) /* up since later than that */
-                        picture_presence(&p, "D", PRESENCE_UP);
+                        cluster_view_presence(&p, "D", PRESENCE_UP);
                 p.cluster.now_ms += 30000;
                 plans(&p, rows[i].plan);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 

@@ -13,7 +13,7 @@
 #include "fleetd/scheduler/rules.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/alloc.h"
-#include "tests/lib/picture.h"
+#include "tests/lib/cluster_view.h"
 
 static void survive(const char *name, int (*scenario)(void *userdata), void *userdata) {
         assert_true(alloc_fail_each(name, scenario, userdata, 1) > 0);
@@ -21,65 +21,65 @@ static void survive(const char *name, int (*scenario)(void *userdata), void *use
 
 /* Pictures in which no machine is refused to a unit that looks for one: each allocation is one that the plan
  * needs. */
-static Picture calm, held, alone;
+static ClusterView calm, held, alone;
 
 static void make_calm_pictures(void) {
-        calm = (Picture) { .cluster.now_ms = 1000000 };
+        calm = (ClusterView) { .cluster.now_ms = 1000000 };
         for (char c = 'A'; c <= 'C'; c++)
-                picture_machine(&calm, (char[]) { c, 0 }, "", PRESENCE_UP);
-        picture_unit(&calm, "all.service", "Global=true", TARGET_LAUNCHED);
-        picture_unit(&calm, "edited.service", "", TARGET_LAUNCHED);
-        picture_order(&calm, "A", "edited.service", ORDER_RUN);
-        picture_text(&calm, "edited.service", "", "/bin/false");
-        picture_unit(&calm, "ended.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
-        picture_order(&calm, "A", "ended.service", ORDER_RUN);
-        picture_done(&calm, "A", "ended.service");
-        picture_unit(&calm, "moved.service", "", TARGET_LAUNCHED);
-        picture_order(&calm, "A", "moved.service", ORDER_RUN);
+                cluster_view_machine(&calm, (char[]) { c, 0 }, "", PRESENCE_UP);
+        cluster_view_unit(&calm, "all.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&calm, "edited.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&calm, "A", "edited.service", ASSIGNMENT_RUN);
+        cluster_view_text(&calm, "edited.service", "", "/bin/false");
+        cluster_view_unit(&calm, "ended.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        cluster_view_order(&calm, "A", "ended.service", ASSIGNMENT_RUN);
+        cluster_view_done(&calm, "A", "ended.service");
+        cluster_view_unit(&calm, "moved.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&calm, "A", "moved.service", ASSIGNMENT_RUN);
         calm.cluster.now_ms++;
-        picture_order(&calm, "B", "ended.service", ORDER_RUN);
-        picture_order(&calm, "B", "moved.service", ORDER_RUN);
-        picture_state(&calm, "B", "moved.service", "active");
-        picture_state(&calm, "C", "moved.service", "active");
-        picture_unit(&calm, "new-1.service", "", TARGET_LAUNCHED);
-        picture_unit(&calm, "new-2.service", "", TARGET_LAUNCHED);
-        picture_unit(&calm, "old.service", "", TARGET_INACTIVE);
-        picture_order(&calm, "A", "old.service", ORDER_RUN);
-        picture_order(&calm, "B", "old.service", ORDER_RUN);
-        picture_unit(&calm, "stray.service", "", TARGET_INACTIVE);
-        picture_state(&calm, "A", "stray.service", "active");
-        picture_state(&calm, "B", "stray.service", "active");
+        cluster_view_order(&calm, "B", "ended.service", ASSIGNMENT_RUN);
+        cluster_view_order(&calm, "B", "moved.service", ASSIGNMENT_RUN);
+        cluster_view_state(&calm, "B", "moved.service", "active");
+        cluster_view_state(&calm, "C", "moved.service", "active");
+        cluster_view_unit(&calm, "new-1.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&calm, "new-2.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&calm, "old.service", "", TARGET_INACTIVE);
+        cluster_view_order(&calm, "A", "old.service", ASSIGNMENT_RUN);
+        cluster_view_order(&calm, "B", "old.service", ASSIGNMENT_RUN);
+        cluster_view_unit(&calm, "stray.service", "", TARGET_INACTIVE);
+        cluster_view_state(&calm, "A", "stray.service", "active");
+        cluster_view_state(&calm, "B", "stray.service", "active");
 
         /* Two hosts that the brake lets go, and one that is away. */
-        held = (Picture) { .cluster.now_ms = 1000000 };
-        picture_machine(&held, "A", "", PRESENCE_LOST);
-        picture_machine(&held, "B", "", PRESENCE_LOST);
-        picture_machine(&held, "C", "", PRESENCE_UP);
-        picture_machine(&held, "D", "", PRESENCE_UP);
-        picture_machine(&held, "F", "", PRESENCE_AWAY);
-        picture_unit(&held, "old-1.service", "", TARGET_INACTIVE);
-        picture_order(&held, "A", "old-1.service", ORDER_RUN);
-        picture_unit(&held, "old-2.service", "", TARGET_INACTIVE);
-        picture_order(&held, "B", "old-2.service", ORDER_RUN);
-        picture_unit(&held, "waits.service", "MachineID=ffffffff", TARGET_LAUNCHED);
-        picture_order(&held, "C", "waits.service", ORDER_RUN);
+        held = (ClusterView) { .cluster.now_ms = 1000000 };
+        cluster_view_machine(&held, "A", "", PRESENCE_LOST);
+        cluster_view_machine(&held, "B", "", PRESENCE_LOST);
+        cluster_view_machine(&held, "C", "", PRESENCE_UP);
+        cluster_view_machine(&held, "D", "", PRESENCE_UP);
+        cluster_view_machine(&held, "F", "", PRESENCE_AWAY);
+        cluster_view_unit(&held, "old-1.service", "", TARGET_INACTIVE);
+        cluster_view_order(&held, "A", "old-1.service", ASSIGNMENT_RUN);
+        cluster_view_unit(&held, "old-2.service", "", TARGET_INACTIVE);
+        cluster_view_order(&held, "B", "old-2.service", ASSIGNMENT_RUN);
+        cluster_view_unit(&held, "waits.service", "MachineID=ffffffff", TARGET_LAUNCHED);
+        cluster_view_order(&held, "C", "waits.service", ASSIGNMENT_RUN);
         held.cluster.now_ms++;
-        picture_order(&held, "F", "waits.service", ORDER_RUN);
+        cluster_view_order(&held, "F", "waits.service", ASSIGNMENT_RUN);
         held.cluster.now_ms++;
-        picture_order(&held, "D", "waits.service", ORDER_RUN);
+        cluster_view_order(&held, "D", "waits.service", ASSIGNMENT_RUN);
         held.cluster.now_ms += 30000;
 
-        alone = (Picture) { .cluster.now_ms = 1000000 };
-        picture_machine(&alone, "A", "", PRESENCE_UP);
-        picture_unit(&alone, "follower.service", "MachineOf=new.service", TARGET_LAUNCHED);
-        picture_unit(&alone, "new.service", "", TARGET_LAUNCHED);
-        picture_unit(&alone, "replacing.service", "Replaces=new.service", TARGET_LAUNCHED);
-        picture_order(&alone, "A", "replacing.service", ORDER_RUN);
+        alone = (ClusterView) { .cluster.now_ms = 1000000 };
+        cluster_view_machine(&alone, "A", "", PRESENCE_UP);
+        cluster_view_unit(&alone, "follower.service", "MachineOf=new.service", TARGET_LAUNCHED);
+        cluster_view_unit(&alone, "new.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&alone, "replacing.service", "Replaces=new.service", TARGET_LAUNCHED);
+        cluster_view_order(&alone, "A", "replacing.service", ASSIGNMENT_RUN);
 }
 
 typedef struct Strict {
         const char *name;
-        Picture *picture;
+        ClusterView *picture;
         const char *unit;   /* NULL: all */
         size_t work_max, n; /* changes; 0: not known yet */
 } Strict;
@@ -105,10 +105,10 @@ static int judge(void *userdata) {
         int r = scheduler_view_new(&held.cluster, &view);
 
         r = r     ?:
-                    engine_judge(
-                            view, &held.cluster,
-                            cluster_order(&held.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "old-1.service"),
-                            30000, &verdict, &why);
+                    engine_judge(view, &held.cluster,
+                                 cluster_assignment(&held.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                                    "old-1.service"),
+                                 30000, &verdict, &why);
         assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         if (r == 0)
                 assert_int_equal(verdict, ENGINE_GONE);
@@ -125,7 +125,7 @@ static int count_unit(void *userdata, const char *unit) {
 static int mark_changes(void *userdata) {
         static const RegistryChange changes[] = {
                 { .kind = CHANGED_TARGET, .unit = "edited.service" },
-                { .kind = CHANGED_ORDER,
+                { .kind = CHANGED_ASSIGNMENT,
                   .unit = "moved.service",
                   .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
                 { .kind = CHANGED_MACHINE, .machine = "cccccccccccccccccccccccccccccccc" },
@@ -147,26 +147,26 @@ static int mark_changes(void *userdata) {
 }
 
 /* Of two in conflict one moves, so refusals are told. */
-static Picture crowded;
+static ClusterView crowded;
 
 static void make_crowded_picture(void) {
         char name[32];
 
-        crowded = (Picture) { .cluster.now_ms = 100000 };
-        picture_machine(&crowded, "A", "a=b", PRESENCE_UP);
-        picture_machine(&crowded, "B", "a=c", PRESENCE_UP);
-        picture_machine(&crowded, "C", "", PRESENCE_LOST);
+        crowded = (ClusterView) { .cluster.now_ms = 100000 };
+        cluster_view_machine(&crowded, "A", "a=b", PRESENCE_UP);
+        cluster_view_machine(&crowded, "B", "a=c", PRESENCE_UP);
+        cluster_view_machine(&crowded, "C", "", PRESENCE_LOST);
         for (unsigned i = 0; i < 4; i++) {
                 snprintf(name, sizeof(name), "web@%u.service", i);
-                picture_unit(&crowded, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
-                             TARGET_LAUNCHED);
+                cluster_view_unit(&crowded, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
+                                  TARGET_LAUNCHED);
         }
-        picture_unit(&crowded, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
-        picture_order(&crowded, "C", "web@1.service", ORDER_RUN);
-        picture_unit(&crowded, "x.service", "Conflicts=y.service", TARGET_LAUNCHED);
-        picture_unit(&crowded, "y.service", "", TARGET_LAUNCHED);
-        picture_order(&crowded, "A", "x.service", ORDER_RUN);
-        picture_order(&crowded, "A", "y.service", ORDER_RUN);
+        cluster_view_unit(&crowded, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
+        cluster_view_order(&crowded, "C", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_unit(&crowded, "x.service", "Conflicts=y.service", TARGET_LAUNCHED);
+        cluster_view_unit(&crowded, "y.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&crowded, "A", "x.service", ASSIGNMENT_RUN);
+        cluster_view_order(&crowded, "A", "y.service", ASSIGNMENT_RUN);
 }
 
 static int plan_crowded(void *userdata) {
@@ -214,10 +214,10 @@ static void plans_are_complete_or_say_that_memory_is_short(void **state) {
         survive("an order is judged", judge, NULL);
         survive("changes are marked", mark_changes, NULL);
         survive("a machine is picked", decide, NULL);
-        picture_free(&calm);
-        picture_free(&held);
-        picture_free(&alone);
-        picture_free(&crowded);
+        cluster_view_free(&calm);
+        cluster_view_free(&held);
+        cluster_view_free(&alone);
+        cluster_view_free(&crowded);
 }
 
 int main(void) {

@@ -7,20 +7,21 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/sizes.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/plans.h"
 
 /* -- What an order says -- */
 
 /* The only change that is planned now; it is applied. */
-static OrderChange planned(Picture *p) {
+static AssignmentChange planned(ClusterView *p) {
         EnginePlan plan = {};
-        OrderChange c;
+        AssignmentChange c;
 
         assert_int_equal(engine_plan(&p->cluster, NULL, 0, 30000, &plan), 0);
         assert_int_equal(plan.n, 1);
         c = plan.changes[0];
-        picture_apply(p, &plan);
+        cluster_view_apply(p, &plan);
         engine_plan_done(&plan);
         return c;
 }
@@ -28,81 +29,81 @@ static OrderChange planned(Picture *p) {
 /* In place it keeps its age, and holds whatever became of the machine. */
 static void an_order_says_since_when_it_counts_and_for_which_presence(void **state) {
         uint64_t presence;
-        OrderChange c;
-        char id[33];
-        Picture p;
+        AssignmentChange c;
+        char id[MACHINE_ID_SIZE];
+        ClusterView p;
 
         two_machines(&p);
-        presence = cluster_machine(&p.cluster, picture_id(id, "A"))->presence_index;
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        presence = cluster_machine(&p.cluster, cluster_view_id(id, "A"))->presence_index;
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         c = planned(&p);
         assert_int_equal(c.since_ms, 1000000);
         assert_int_equal(c.presence_index, presence);
 
         p.cluster.now_ms += 1000;
-        picture_text(&p, "a.service", "", "/bin/false");
+        cluster_view_text(&p, "a.service", "", "/bin/false");
         c = planned(&p);
         assert_int_equal(c.since_ms, 1000000);
         assert_int_equal(c.presence_index, 0);
 
         p.cluster.now_ms += 1000;
-        picture_target(&p, "a.service", TARGET_INACTIVE);
+        cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         c = planned(&p);
         assert_int_equal(c.since_ms, 1002000);
         assert_int_equal(c.presence_index, 0);
 
         p.cluster.now_ms += 1000;
-        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         c = planned(&p);
         assert_int_equal(c.since_ms, 1003000);
         assert_int_equal(c.presence_index, presence);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void an_order_says_why(void **state) {
-        OrderChange c;
-        Picture p;
+        AssignmentChange c;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        picture_presence(&p, "A", PRESENCE_LEFT);
+        cluster_view_presence(&p, "A", PRESENCE_LEFT);
         c = planned(&p);
         assert_string_equal(c.reason, "A has left; B is the only machine that qualifies");
-        picture_presence(&p, "A", PRESENCE_UP);
+        cluster_view_presence(&p, "A", PRESENCE_UP);
         c = planned(&p);
         assert_string_equal(c.reason, "it runs on A now");
-        picture_free(&p);
+        cluster_view_free(&p);
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "a.service", ORDER_RUN);
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         c = planned(&p);
         assert_string_equal(c.reason, "A is lost; B is the only machine that qualifies");
-        picture_presence(&p, "A", PRESENCE_UP);
+        cluster_view_presence(&p, "A", PRESENCE_UP);
         c = planned(&p);
         assert_string_equal(c.reason, "A is back");
-        picture_free(&p);
+        cluster_view_free(&p);
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        picture_unit(&p, "a.service", "MachineMetadata=rack=2\n", TARGET_LAUNCHED);
-        picture_machine(&p, "B", "rack=2", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "MachineMetadata=rack=2\n", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "B", "rack=2", PRESENCE_UP);
         c = planned(&p);
         assert_string_equal(c.reason, "A does not fit any more; B is the only machine that qualifies");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
-static EngineVerdict verdict(const Picture *p, Error *why) {
+static EngineVerdict verdict(const ClusterView *p, Error *why) {
         EngineVerdict v = ENGINE_STAYS;
         SchedulerView *view;
 
         assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
         assert_int_equal(
                 engine_judge(view, &p->cluster,
-                             cluster_order(&p->cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"),
+                             cluster_assignment(&p->cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"),
                              30000, &v, why),
                 0);
         scheduler_view_free(view);
@@ -111,93 +112,93 @@ static EngineVerdict verdict(const Picture *p, Error *why) {
 
 static void an_order_is_judged_as_the_plans_are_made(void **state) {
         Error why = {};
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
         for (char c = 'C'; c <= 'F'; c++)
-                picture_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                cluster_view_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         assert_int_equal(verdict(&p, &why), ENGINE_STAYS);
-        picture_presence(&p, "A", PRESENCE_AWAY);
+        cluster_view_presence(&p, "A", PRESENCE_AWAY);
         assert_int_equal(verdict(&p, &why), ENGINE_STAYS);
-        picture_presence(&p, "A", PRESENCE_LEFT);
+        cluster_view_presence(&p, "A", PRESENCE_LEFT);
         assert_int_equal(verdict(&p, &why), ENGINE_GONE);
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(verdict(&p, &why), ENGINE_GONE);
-        picture_presence(&p, "B", PRESENCE_LOST);
-        picture_presence(&p, "C", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "C", PRESENCE_LOST);
         assert_int_equal(verdict(&p, &why), ENGINE_BRAKED);
-        picture_done(&p, "A", "a.service");
+        cluster_view_done(&p, "A", "a.service");
         assert_int_equal(verdict(&p, &why), ENGINE_FINISHED);
 
-        picture_presence(&p, "A", PRESENCE_UP);
-        picture_state(&p, "A", "a.service", "active");
-        picture_text(&p, "a.service", "MachineMetadata=zone=a", "/bin/true");
+        cluster_view_presence(&p, "A", PRESENCE_UP);
+        cluster_view_state(&p, "A", "a.service", "active");
+        cluster_view_text(&p, "a.service", "MachineMetadata=zone=a", "/bin/true");
         assert_int_equal(verdict(&p, &why), ENGINE_UNFIT);
         assert_string_equal(why.message, "MachineMetadata=zone=a, and it has no zone");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* -- Several places at once -- */
 
 static void of_two_places_the_newer_one_ends_unless_it_runs(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "B", "a.service");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run a.service A");
-        picture_state(&p, "A", "a.service", "activating");
-        picture_presence(&p, "B", PRESENCE_UP);
+        cluster_view_state(&p, "A", "a.service", "activating");
+        cluster_view_presence(&p, "B", PRESENCE_UP);
         plans(&p, "stop a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 
         /* The newer one was given later, though its key is older. */
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run a.service B");
-        picture_state(&p, "B", "a.service", "active");
+        cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
-        picture_presence(&p, "A", PRESENCE_UP);
+        cluster_view_presence(&p, "A", PRESENCE_UP);
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run a.service A");
-        picture_presence(&p, "B", PRESENCE_UP);
+        cluster_view_presence(&p, "B", PRESENCE_UP);
         plans(&p, "stop a.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 
         /* Of the same moment: the one whose key is newer. */
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "B", "a.service", ORDER_RUN);
-        picture_order(&p, "A", "a.service", ORDER_RUN);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
         plans(&p, "stop a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void all_former_places_end_when_the_newest_runs(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
         for (char c = 'C'; c <= 'F'; c++)
-                picture_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                cluster_view_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run a.service B");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run a.service C");
-        picture_state(&p, "C", "a.service", "active");
+        cluster_view_state(&p, "C", "a.service", "active");
         plans(&p, "stop a.service A; stop a.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* Eight are looked at in one plan. */
@@ -205,12 +206,12 @@ static void of_ten_places_one_is_left(void **state) {
         static const char *const machines[] = { "A", "B", "C", "D", "E", "F", "A1", "B1", "C1", "D1" };
         const ClusterUnit *u;
         unsigned n = 0;
-        Picture p = { .cluster.now_ms = 1000000 };
+        ClusterView p = { .cluster.now_ms = 1000000 };
 
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         for (size_t i = 0; i < ELEMENTS(machines); i++) {
-                picture_machine(&p, machines[i], "", PRESENCE_UP);
-                picture_order(&p, machines[i], "a.service", ORDER_RUN);
+                cluster_view_machine(&p, machines[i], "", PRESENCE_UP);
+                cluster_view_order(&p, machines[i], "a.service", ASSIGNMENT_RUN);
         }
         for (unsigned i = 0; i < 3; i++) {
                 EnginePlan plan = {};
@@ -218,179 +219,179 @@ static void of_ten_places_one_is_left(void **state) {
                 assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
                 if (i == 0)
                         assert_int_equal(plan.n, 7);
-                picture_apply(&p, &plan);
+                cluster_view_apply(&p, &plan);
                 engine_plan_done(&plan);
         }
         u = cluster_unit(&p.cluster, "a.service");
-        for (const ClusterOrder *o = u->orders; o; o = o->next)
-                n += o->order == ORDER_RUN;
+        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+                n += o->kind == ASSIGNMENT_RUN;
         assert_int_equal(n, 1);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* A unit for A alone, ordered of A at a moment between two others, where it may not be. */
-static void held_on_a(Picture *p, bool on_b, bool on_c) {
+static void held_on_a(ClusterView *p, bool on_b, bool on_c) {
         two_machines(p);
-        picture_machine(p, "C", "", PRESENCE_UP);
-        picture_unit(p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        cluster_view_machine(p, "C", "", PRESENCE_UP);
+        cluster_view_unit(p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
         if (on_b)
-                picture_order(p, "B", "a.service", ORDER_RUN);
+                cluster_view_order(p, "B", "a.service", ASSIGNMENT_RUN);
         p->cluster.now_ms += 1000;
-        picture_order(p, "A", "a.service", ORDER_RUN);
+        cluster_view_order(p, "A", "a.service", ASSIGNMENT_RUN);
         p->cluster.now_ms += 1000;
         if (on_c)
-                picture_order(p, "C", "a.service", ORDER_RUN);
+                cluster_view_order(p, "C", "a.service", ASSIGNMENT_RUN);
 }
 
 static void a_held_unit_keeps_its_place_and_one_other_until_it_is_known_to_run(void **state) {
-        Picture p;
+        ClusterView p;
 
         held_on_a(&p, false, false);
-        picture_presence(&p, "A", PRESENCE_AWAY);
+        cluster_view_presence(&p, "A", PRESENCE_AWAY);
         plans(&p, "");
-        picture_text(&p, "a.service", "MachineID=aaaaaaaa", "/bin/false");
+        cluster_view_text(&p, "a.service", "MachineID=aaaaaaaa", "/bin/false");
         plans(&p, "run a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 
         held_on_a(&p, false, true);
-        picture_presence(&p, "A", PRESENCE_AWAY);
+        cluster_view_presence(&p, "A", PRESENCE_AWAY);
         plans(&p, "");
-        picture_state(&p, "A", "a.service", "active");
+        cluster_view_state(&p, "A", "a.service", "active");
         plans(&p, "stop a.service C");
-        picture_free(&p);
+        cluster_view_free(&p);
 
         held_on_a(&p, false, true);
-        picture_done(&p, "A", "a.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_done(&p, "A", "a.service");
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "stop a.service C");
-        picture_free(&p);
+        cluster_view_free(&p);
 
         held_on_a(&p, true, true);
-        picture_presence(&p, "A", PRESENCE_AWAY);
+        cluster_view_presence(&p, "A", PRESENCE_AWAY);
         plans(&p, "stop a.service B");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* Of two in conflict the later one would yield. */
 static void a_machine_that_is_away_or_cannot_be_read_is_not_judged(void **state) {
         for (unsigned i = 0; i < 2; i++) {
-                Picture p;
+                ClusterView p;
 
                 two_machines(&p);
-                picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-                picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
                 run_on(&p, "A", "b.service");
                 p.cluster.now_ms += 1000;
                 run_on(&p, "A", "a.service");
-                picture_text(&p, "b.service", "Conflicts=a.service", "/bin/true");
+                cluster_view_text(&p, "b.service", "Conflicts=a.service", "/bin/true");
                 if (i == 0)
-                        picture_presence(&p, "A", PRESENCE_AWAY);
+                        cluster_view_presence(&p, "A", PRESENCE_AWAY);
                 else
-                        picture_unreadable(&p, LAYOUT_METADATA, "zone", "A");
+                        cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "A");
                 plans(&p, "run b.service A");
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
 static void a_move_goes_on_while_the_former_host_is_away(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_machine(&p, "A", "zone=a", PRESENCE_UP);
-        picture_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         p.cluster.now_ms += 1000;
-        picture_machine(&p, "B", "zone=a", PRESENCE_UP);
-        picture_machine(&p, "A", "zone=b", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
+        cluster_view_machine(&p, "A", "zone=b", PRESENCE_UP);
         plans(&p, "run a.service B");
-        picture_state(&p, "B", "a.service", "activating");
-        picture_presence(&p, "A", PRESENCE_AWAY);
+        cluster_view_state(&p, "B", "a.service", "activating");
+        cluster_view_presence(&p, "A", PRESENCE_AWAY);
         plans(&p, "");
-        picture_state(&p, "B", "a.service", "active");
+        cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* -- Units that are replaced, and units that count as up -- */
 
 static void a_unit_that_would_be_replaced_everywhere_stays_where_it_is(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "k1.service", "Replaces=a.service", TARGET_LAUNCHED);
-        picture_unit(&p, "k2.service", "Replaces=a.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "k1.service", "Replaces=a.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "k2.service", "Replaces=a.service", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         run_on(&p, "A", "k1.service");
         run_on(&p, "B", "k2.service");
         plans(&p, "");
-        picture_text(&p, "a.service", "", "/bin/false");
+        cluster_view_text(&p, "a.service", "", "/bin/false");
         plans(&p, "run a.service A");
         plans(&p, "");
 
         /* From where it may not be it goes there, too. */
-        picture_text(&p, "a.service", "MachineMetadata=zone=b", "/bin/false");
-        picture_machine(&p, "B", "zone=b", PRESENCE_UP);
+        cluster_view_text(&p, "a.service", "MachineMetadata=zone=b", "/bin/false");
+        cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
         plans(&p, "run a.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_replacing_unit_is_placed_before_the_one_that_it_replaces(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service B; run k.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_global_unit_that_finishes_gets_its_next_text_everywhere(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
-        picture_obey(&p);
-        picture_text(&p, "g.service", "Global=true", "/bin/false");
+        cluster_view_obey(&p);
+        cluster_view_text(&p, "g.service", "Global=true", "/bin/false");
         plans(&p, "run g.service A");
-        picture_done(&p, "A", "g.service");
+        cluster_view_done(&p, "A", "g.service");
         plans(&p, "run g.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_loaded_unit_has_moved_once_systemd_has_it(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LOADED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LOADED);
         plans(&p, "load a.service A");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         p.cluster.now_ms += 1000;
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "load a.service B");
-        picture_put(&p, "/_fleet/state/a.service/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
-                    "{\"load\":\"not-found\",\"active\":\"inactive\"}");
+        cluster_view_put(&p, "/_fleet/state/a.service/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+                         "{\"load\":\"not-found\",\"active\":\"inactive\"}");
         plans(&p, "");
-        picture_state(&p, "B", "a.service", "inactive");
+        cluster_view_state(&p, "B", "a.service", "inactive");
         plans(&p, "stop a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* Same moment, same transaction. */
 static void of_two_that_came_in_one_plan_the_one_with_the_greater_name_yields(void **state) {
-        Picture p = { .cluster.now_ms = 1000000 };
+        ClusterView p = { .cluster.now_ms = 1000000 };
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run b.service A");
-        picture_obey(&p);
-        picture_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
+        cluster_view_obey(&p);
+        cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
         plans(&p, "run a.service A; stop b.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 int main(void) {

@@ -7,394 +7,395 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/sizes.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "fleetd/engine/adopt.h"
+#include "fleetd/engine/adoption.h"
 #include "tests/lib/plans.h"
 
-static void assert_plan(Picture *p, const char *expected) {
-        _cleanup_free_ char *plan = picture_plan(p, true);
+static void assert_plan(ClusterView *p, const char *expected) {
+        _cleanup_free_ char *plan = cluster_view_plan(p, true);
 
         assert_string_equal(plan, expected);
 }
 
 /* Lost and back again, a second for each. */
-static void flap(Picture *p, const char *machine) {
+static void flap(ClusterView *p, const char *machine) {
         p->cluster.now_ms += 1000;
-        picture_presence(p, machine, PRESENCE_LOST);
+        cluster_view_presence(p, machine, PRESENCE_LOST);
         p->cluster.now_ms += 1000;
-        picture_presence(p, machine, PRESENCE_UP);
+        cluster_view_presence(p, machine, PRESENCE_UP);
 }
 
 /* -- fleet's decision vectors -- */
 
 static void a_launched_unit_gets_the_smallest_of_the_least_loaded(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void three_units_spread_over_two_machines(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run b.service B; run c.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void an_inactive_unit_is_stopped_where_it_is(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        picture_target(&p, "a.service", TARGET_INACTIVE);
+        cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service A");
         plans(&p, "");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_placed_unit_stays_even_if_another_machine_is_empty(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
         for (char c = 'a'; c <= 'e'; c++) {
                 const char name[] = { c, '.', 's', 'e', 'r', 'v', 'i', 'c', 'e', 0 };
 
-                picture_unit(&p, name, "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
                 run_on(&p, "A", name);
         }
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void of_two_that_conflict_exactly_one_moves(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         run_on(&p, "A", "b.service");
-        picture_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
+        cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
         plans(&p, "run a.service A; stop b.service A; run b.service B");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void three_that_exclude_each_other_fill_two_machines(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a@1.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
-        picture_unit(&p, "a@2.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
-        picture_unit(&p, "a@3.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a@1.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a@2.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a@3.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
         plans(&p, "run a@1.service A; run a@2.service B");
         plans(&p, "");
 
         /* The third gets the place of one that goes, when that has stopped. */
-        picture_obey(&p);
-        picture_target(&p, "a@1.service", TARGET_INACTIVE);
+        cluster_view_obey(&p);
+        cluster_view_target(&p, "a@1.service", TARGET_INACTIVE);
         plans(&p, "stop a@1.service A");
         plans(&p, "");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "run a@3.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_follower_goes_where_its_peer_goes(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
-        picture_unit(&p, "z.service", "", TARGET_INACTIVE);
+        cluster_view_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "z.service", "", TARGET_INACTIVE);
         plans(&p, "");
-        picture_target(&p, "z.service", TARGET_LAUNCHED);
+        cluster_view_target(&p, "z.service", TARGET_LAUNCHED);
         plans(&p, "run b.service A; run z.service A");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
 
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run b.service B; run z.service B");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "stop b.service A; stop z.service A");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_follower_goes_where_a_global_peer_is(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_machine(&p, "B", "disk=ssd", PRESENCE_UP);
-        picture_unit(&p, "g.service", "Global=true\nMachineMetadata=disk=ssd", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "MachineOf=g.service", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "B", "disk=ssd", PRESENCE_UP);
+        cluster_view_unit(&p, "g.service", "Global=true\nMachineMetadata=disk=ssd", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "MachineOf=g.service", TARGET_LAUNCHED);
         plans(&p, "run b.service B; run g.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_follower_stops_with_its_peer(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run b.service A");
-        picture_obey(&p);
-        picture_target(&p, "a.service", TARGET_INACTIVE);
+        cluster_view_obey(&p);
+        cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service A; stop b.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void peers_of_each_other_wait_for_ever(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "MachineOf=b.service", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "MachineOf=b.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void an_inactive_global_unit_is_neither_load_nor_conflict(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "g.service", "Global=true\nConflicts=a.service", TARGET_INACTIVE);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "g.service", "Global=true\nConflicts=a.service", TARGET_INACTIVE);
         plans(&p, "run a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_short_machine_id_is_enough(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
         plans(&p, "run a.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void the_replaced_unit_moves_if_it_can(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         run_on(&p, "A", "k.service");
         plans(&p, "run a.service B");
         plans(&p, "");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "stop a.service A");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 
         /* With nowhere to go, both stay, without end and without flapping. */
-        p = (Picture) {};
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
+        p = (ClusterView) {};
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
         run_on(&p, "A", "k.service");
         plans(&p, "run a.service A");
         plans(&p, "");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* -- Targets and texts -- */
 
 static void loaded_is_not_started(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LOADED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LOADED);
         plans(&p, "load a.service A");
-        picture_obey(&p);
-        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        cluster_view_obey(&p);
+        cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_target(&p, "a.service", TARGET_LOADED);
+        cluster_view_target(&p, "a.service", TARGET_LOADED);
         plans(&p, "load a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_destroyed_unit_is_stopped_everywhere(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run g.service A; run g.service B");
-        picture_obey(&p);
-        picture_destroy(&p, "a.service");
-        picture_destroy(&p, "g.service");
+        cluster_view_obey(&p);
+        cluster_view_destroy(&p, "a.service");
+        cluster_view_destroy(&p, "g.service");
         plans(&p, "stop a.service A; stop g.service A; stop g.service B");
         plans(&p, "");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void an_edited_unit_is_ordered_anew_in_place(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        picture_text(&p, "a.service", "", "/bin/false");
+        cluster_view_text(&p, "a.service", "", "/bin/false");
         plans(&p, "run a.service A");
         plans(&p, "");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
 
         /* The same text written again: the order follows, so that it always names what is meant; nothing else
          * does. */
-        picture_text(&p, "a.service", "", "/bin/false");
+        cluster_view_text(&p, "a.service", "", "/bin/false");
         plans(&p, "run a.service A");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void an_edited_global_unit_changes_on_one_machine_at_a_time(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_machine(&p, "C", "", PRESENCE_UP);
-        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "C", "", PRESENCE_UP);
+        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B; run g.service C");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
 
-        picture_text(&p, "g.service", "Global=true", "/bin/false");
+        cluster_view_text(&p, "g.service", "Global=true", "/bin/false");
         plans(&p, "run g.service A");
         plans(&p, "");
-        picture_state(&p, "A", "g.service", "failed");
+        cluster_view_state(&p, "A", "g.service", "failed");
         plans(&p, "");
-        picture_state(&p, "A", "g.service", "active");
+        cluster_view_state(&p, "A", "g.service", "active");
         plans(&p, "run g.service B");
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run g.service C");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_presence(&p, "B", PRESENCE_UP);
-        picture_obey(&p);
+        cluster_view_presence(&p, "B", PRESENCE_UP);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_unit_put_right_after_a_bad_edit_goes_on(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
-        picture_obey(&p);
-        picture_text(&p, "g.service", "Global=true", "/bin/false");
+        cluster_view_obey(&p);
+        cluster_view_text(&p, "g.service", "Global=true", "/bin/false");
         plans(&p, "run g.service A");
-        picture_state(&p, "A", "g.service", "failed");
-        picture_text(&p, "g.service", "Global=true", "/bin/cat");
+        cluster_view_state(&p, "A", "g.service", "failed");
+        cluster_view_text(&p, "g.service", "Global=true", "/bin/cat");
         plans(&p, "run g.service A");
-        picture_obey(&p);
-        picture_state(&p, "A", "g.service", "active");
+        cluster_view_obey(&p);
+        cluster_view_state(&p, "A", "g.service", "active");
         plans(&p, "run g.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_global_unit_comes_with_a_machine_and_goes_with_its_metadata(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "g.service", "Global=true\nMachineMetadata=zone=a", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "g.service", "Global=true\nMachineMetadata=zone=a", TARGET_LAUNCHED);
         plans(&p, "");
-        picture_machine(&p, "B", "zone=a", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
         plans(&p, "run g.service B");
-        picture_obey(&p);
-        picture_machine(&p, "B", "zone=b", PRESENCE_UP);
+        cluster_view_obey(&p);
+        cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
         plans(&p, "stop g.service B");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void metadata_that_change_move_a_unit_gently(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_machine(&p, "A", "zone=a", PRESENCE_UP);
-        picture_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        picture_obey(&p);
-        picture_machine(&p, "B", "zone=a", PRESENCE_UP);
-        picture_machine(&p, "A", "zone=b", PRESENCE_UP);
+        cluster_view_obey(&p);
+        cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
+        cluster_view_machine(&p, "A", "zone=b", PRESENCE_UP);
         plans(&p, "run a.service B");
         plans(&p, "");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "stop a.service A");
-        picture_obey(&p);
+        cluster_view_obey(&p);
 
         /* And where it fits nowhere any more, it may not run. */
-        picture_machine(&p, "B", "zone=c", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "zone=c", PRESENCE_UP);
         plans(&p, "stop a.service B");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void what_is_wanted_again_before_it_stopped_stays_there(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "B", "a.service");
-        picture_target(&p, "a.service", TARGET_INACTIVE);
+        cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service B");
-        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service B");
 
         /* On a machine that is away it may still run: it is not started a second time. */
-        picture_target(&p, "a.service", TARGET_INACTIVE);
+        cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service B");
-        picture_presence(&p, "B", PRESENCE_AWAY);
-        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        cluster_view_presence(&p, "B", PRESENCE_AWAY);
+        cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "");
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* -- Rule 20: who keeps getting lost -- */
 
 static void who_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while(void **state) {
         EnginePlan plan = {};
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         run_on(&p, "A", "g.service");
         run_on(&p, "B", "g.service");
         flap(&p, "A");
-        picture_unit(&p, "b.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
         plans(&p, "run b.service A"); /* once is no habit */
 
         flap(&p, "A");
-        picture_unit(&p, "c.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
-        picture_unit(&p, "d.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "c.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "d.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run d.service B; run h.service B");
         assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
         assert_int_equal(plan.again_ms, 30000);
@@ -406,309 +407,309 @@ static void who_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while(
         engine_plan_done(&plan);
         p.cluster.now_ms++;
         plans(&p, "run c.service A; run h.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void what_is_there_without_an_order_may_go_on_where_nothing_new_comes(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
         flap(&p, "A");
         flap(&p, "A");
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_state(&p, "A", "a.service", "active");
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_state(&p, "A", "a.service", "active");
         plans(&p, "run a.service A");
-        picture_target(&p, "a.service", TARGET_INACTIVE);
+        cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service A");
-        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* -- Rule 27 and its neighbours -- */
 
 static void a_lost_machines_units_move_and_the_old_orders_end_when_the_new_ones_run(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         run_on(&p, "B", "b.service");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "A", PRESENCE_AWAY);
+        cluster_view_presence(&p, "A", PRESENCE_AWAY);
         plans(&p, "");
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run a.service B");
         plans(&p, "");
-        picture_state(&p, "B", "a.service", "activating");
+        cluster_view_state(&p, "B", "a.service", "activating");
         plans(&p, "");
-        picture_state(&p, "B", "a.service", "active");
+        cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
         plans(&p, "");
 
         /* Back at last, it obeys. */
-        picture_presence(&p, "A", PRESENCE_UP);
+        cluster_view_presence(&p, "A", PRESENCE_UP);
         plans(&p, "");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_machine_that_returns_first_keeps_its_units(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run a.service B");
-        picture_state(&p, "B", "a.service", "activating");
-        picture_presence(&p, "A", PRESENCE_UP);
+        cluster_view_state(&p, "B", "a.service", "activating");
+        cluster_view_presence(&p, "A", PRESENCE_UP);
         plans(&p, "stop a.service B");
         plans(&p, "");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_replacement_taken_back_before_it_stopped_counts_as_running(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run a.service B");
-        picture_state(&p, "B", "a.service", "activating");
-        picture_presence(&p, "A", PRESENCE_UP);
+        cluster_view_state(&p, "B", "a.service", "activating");
+        cluster_view_presence(&p, "A", PRESENCE_UP);
         plans(&p, "stop a.service B");
-        picture_state(&p, "B", "a.service", "active");
+        cluster_view_state(&p, "B", "a.service", "active");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run a.service B");
         plans(&p, "stop a.service A");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_replacement_that_is_lost_too_is_replaced(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
         for (char c = 'C'; c <= 'F'; c++)
-                picture_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                cluster_view_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run a.service B");
         p.cluster.now_ms += 5000;
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run a.service C");
         plans(&p, "");
 
         /* The one in the middle comes back, with nothing running: the last one goes, the first is unheard of.
          */
-        picture_presence(&p, "B", PRESENCE_UP);
+        cluster_view_presence(&p, "B", PRESENCE_UP);
         plans(&p, "stop a.service C");
-        picture_state(&p, "B", "a.service", "active");
+        cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void who_has_left_is_replaced_at_once(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        picture_presence(&p, "A", PRESENCE_LEFT);
+        cluster_view_presence(&p, "A", PRESENCE_LEFT);
         plans(&p, "run a.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void with_nowhere_to_go_the_order_stays(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void what_has_finished_is_not_run_elsewhere(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "job.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "job.service", ORDER_RUN);
-        picture_done(&p, "A", "job.service");
+        cluster_view_unit(&p, "job.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "job.service", ASSIGNMENT_RUN);
+        cluster_view_done(&p, "A", "job.service");
         plans(&p, "");
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "");
-        picture_presence(&p, "A", PRESENCE_LEFT);
+        cluster_view_presence(&p, "A", PRESENCE_LEFT);
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void what_has_failed_stays_failed(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "a.service", ORDER_RUN);
-        picture_state(&p, "A", "a.service", "failed");
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "a.service", "failed");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void what_runs_without_an_order_gets_one_or_the_other(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_state(&p, "B", "a.service", "active");
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "run a.service B");
-        picture_obey(&p);
-        picture_state(&p, "A", "a.service", "active");
+        cluster_view_obey(&p);
+        cluster_view_state(&p, "A", "a.service", "active");
         plans(&p, "stop a.service A");
-        picture_obey(&p);
+        cluster_view_obey(&p);
 
-        picture_unit(&p, "b.service", "", TARGET_INACTIVE);
-        picture_state(&p, "A", "b.service", "active");
-        picture_state(&p, "B", "b.service", "active");
+        cluster_view_unit(&p, "b.service", "", TARGET_INACTIVE);
+        cluster_view_state(&p, "A", "b.service", "active");
+        cluster_view_state(&p, "B", "b.service", "active");
         plans(&p, "stop b.service A; stop b.service B");
 
         /* Unknown is not removed. */
-        picture_state(&p, "A", "unknown.service", "active");
+        cluster_view_state(&p, "A", "unknown.service", "active");
         plans(&p, "");
 
         /* That it has failed on a machine is no reason to run it there. */
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
-        picture_state(&p, "B", "c.service", "failed");
+        cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        cluster_view_state(&p, "B", "c.service", "failed");
         plans(&p, "run c.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void what_runs_elsewhere_than_ordered_stays_there(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "a.service", ORDER_RUN);
-        picture_state(&p, "A", "a.service", "inactive");
-        picture_state(&p, "B", "a.service", "active");
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "a.service", "inactive");
+        cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "run a.service B");
         plans(&p, "stop a.service A");
         plans(&p, "");
-        picture_unit(&p, "d.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "d.service", ORDER_RUN);
-        picture_state(&p, "A", "d.service", "inactive");
-        picture_state(&p, "B", "d.service", "failed");
+        cluster_view_unit(&p, "d.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "d.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "d.service", "inactive");
+        cluster_view_state(&p, "B", "d.service", "failed");
         plans(&p, "");
-        picture_destroy(&p, "d.service");
+        cluster_view_destroy(&p, "d.service");
         plans(&p, "stop d.service A");
 
         /* What runs where it was ordered stays; the other goes. */
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "b.service", ORDER_RUN);
-        picture_state(&p, "A", "b.service", "active");
-        picture_state(&p, "B", "b.service", "active");
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "b.service", "active");
+        cluster_view_state(&p, "B", "b.service", "active");
         plans(&p, "stop b.service B");
 
         /* A host that was lost has left what it said behind. */
-        picture_obey(&p);
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "c.service", ORDER_RUN);
-        picture_state(&p, "A", "c.service", "active");
-        picture_state(&p, "B", "c.service", "active");
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_obey(&p);
+        cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "c.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "c.service", "active");
+        cluster_view_state(&p, "B", "c.service", "active");
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run b.service B; run c.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_told(void **state) {
         const ClusterMachine *missing;
-        char key[128], id[33];
+        char key[128], id[MACHINE_ID_SIZE];
         uint64_t again_ms;
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
         p.cluster.lineage = 0xab;
         p.cluster.now_ms = 1000;
         assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
 
-        picture_put(&p, "/_fleet/cluster/adopting", "0");
+        cluster_view_put(&p, "/_fleet/cluster/adopting", "0");
         assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-        picture_put(&p, "/_fleet/cluster/adopting", "1000");
+        cluster_view_put(&p, "/_fleet/cluster/adopting", "1000");
         assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-        assert_string_equal(missing->id, picture_id(id, "A"));
+        assert_string_equal(missing->id, cluster_view_id(id, "A"));
         assert_int_equal(again_ms, ADOPTION_MS);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", id);
-        picture_put(&p, key, "00000000000000aa"); /* of another lineage */
+        cluster_view_put(&p, key, "00000000000000aa"); /* of another lineage */
         assert_string_equal((engine_awaits_reports(&p.cluster, &missing, &again_ms), missing->id), id);
-        picture_put(&p, key, "00000000000000ab");
+        cluster_view_put(&p, key, "00000000000000ab");
         assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-        assert_string_equal(missing->id, picture_id(id, "B"));
+        assert_string_equal(missing->id, cluster_view_id(id, "B"));
 
         p.cluster.now_ms += ADOPTION_MS - 1;
         assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
         assert_int_equal(again_ms, 1);
         p.cluster.now_ms++;
         assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-        picture_put(&p, "/_fleet/cluster/adopting", "rubbish");
+        cluster_view_put(&p, "/_fleet/cluster/adopting", "rubbish");
         assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-        picture_put(&p, "/_fleet/cluster/adopting", "0");
+        cluster_view_put(&p, "/_fleet/cluster/adopting", "0");
         assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
 
-        picture_put(&p, "/_fleet/cluster/adopting", "999999999");
-        snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", picture_id(id, "B"));
-        picture_put(&p, key, "00000000000000ab");
+        cluster_view_put(&p, "/_fleet/cluster/adopting", "999999999");
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", cluster_view_id(id, "B"));
+        cluster_view_put(&p, key, "00000000000000ab");
         assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-        picture_remove(&p, key);
+        cluster_view_remove(&p, key);
         assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-        picture_remove(&p, "/_fleet/cluster/adopting");
+        cluster_view_remove(&p, "/_fleet/cluster/adopting");
         assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_name_that_is_taken_on_one_machine_runs_on_another(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        picture_foreign(&p, "A", "a.service");
+        cluster_view_foreign(&p, "A", "a.service");
         plans(&p, "run a.service B");
         plans(&p, "");
-        picture_state(&p, "B", "a.service", "active");
+        cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
-        picture_obey(&p);
+        cluster_view_obey(&p);
         plans(&p, "");
 
         /* Taken everywhere it waits, without going round, until it is free somewhere. */
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run b.service A");
-        picture_foreign(&p, "A", "b.service");
+        cluster_view_foreign(&p, "A", "b.service");
         plans(&p, "run b.service B");
-        picture_foreign(&p, "B", "b.service");
+        cluster_view_foreign(&p, "B", "b.service");
         plans(&p, "");
-        picture_state(&p, "A", "b.service", "active");
+        cluster_view_state(&p, "A", "b.service", "active");
         plans(&p, "stop b.service B");
-        picture_obey(&p);
+        cluster_view_obey(&p);
 
-        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
-        picture_foreign(&p, "A", "g.service");
-        picture_state(&p, "B", "g.service", "active");
+        cluster_view_foreign(&p, "A", "g.service");
+        cluster_view_state(&p, "B", "g.service", "active");
         plans(&p, "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* -- Properties -- */
@@ -781,16 +782,16 @@ static void forget_names(Chance *c) {
 
 static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state) {
         Chance c = {};
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
-        picture_machine(&p, "A", "zone=a", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         plans(&p, "run a.service A");
-        picture_foreign(&p, "A", "a.service");
+        cluster_view_foreign(&p, "A", "a.service");
         plans(&p, "");
 
-        picture_machine(&p, "B", "zone=a", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
         assert_int_equal(concerned(&p.cluster,
                                    &(RegistryChange) { .kind = CHANGED_MACHINE,
                                                        .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
@@ -800,34 +801,37 @@ static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state)
         assert_string_equal(c.names[0], "a.service");
         forget_names(&c);
         plans(&p, "run a.service B");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* A host of a later version writes one of the keys. What it was about there is still there, or it would be a
  * removal. */
-static bool become_unreadable(Picture *p, Chance *c, const char *unit, const char *machine,
+static bool become_unreadable(ClusterView *p, Chance *c, const char *unit, const char *machine,
                               RegistryChange *ret) {
         static const struct {
                 LayoutKind key;
                 int change;
         } kinds[] = {
-                { LAYOUT_UNIT, CHANGED_UNIT },     { LAYOUT_TARGET, CHANGED_TARGET },
-                { LAYOUT_ORDER, CHANGED_ORDER },   { LAYOUT_STATE, CHANGED_STATE },
-                { LAYOUT_FACTS, CHANGED_MACHINE }, { LAYOUT_PRESENCE, CHANGED_PRESENCE },
+                { LAYOUT_UNIT, CHANGED_UNIT },
+                { LAYOUT_TARGET, CHANGED_TARGET },
+                { LAYOUT_ASSIGNMENT, CHANGED_ASSIGNMENT },
+                { LAYOUT_STATE, CHANGED_STATE },
+                { LAYOUT_FACTS, CHANGED_MACHINE },
+                { LAYOUT_PRESENCE, CHANGED_PRESENCE },
         };
         size_t kind = random_below(&c->random, ELEMENTS(kinds));
         bool of_machine = kinds[kind].key != LAYOUT_UNIT && kinds[kind].key != LAYOUT_TARGET;
         bool of_unit = kinds[kind].key != LAYOUT_FACTS && kinds[kind].key != LAYOUT_PRESENCE;
-        char id[33];
+        char id[MACHINE_ID_SIZE];
 
-        picture_id(id, machine);
+        cluster_view_id(id, machine);
         if (of_machine && !cluster_machine(&p->cluster, id))
                 return false;
-        if (of_unit && of_machine && !cluster_order(&p->cluster, id, unit))
+        if (of_unit && of_machine && !cluster_assignment(&p->cluster, id, unit))
                 return false;
         if (of_unit && !of_machine && !cluster_unit(&p->cluster, unit))
                 return false;
-        picture_unreadable(p, kinds[kind].key, of_unit ? unit : NULL, of_machine ? machine : NULL);
+        cluster_view_unreadable(p, kinds[kind].key, of_unit ? unit : NULL, of_machine ? machine : NULL);
         *ret = (RegistryChange) { .kind = kinds[kind].change,
                                   .unit = of_unit ? unit : NULL,
                                   .machine = of_machine ? machine : NULL };
@@ -835,22 +839,22 @@ static bool become_unreadable(Picture *p, Chance *c, const char *unit, const cha
 }
 
 /* Something happens; what the registry would tell is told. */
-static void happen(Picture *p, Chance *c) {
+static void happen(ClusterView *p, Chance *c) {
         const char *unit = ANY(c, all_units), *machine = ANY(c, all_machines);
-        char id[33];
+        char id[MACHINE_ID_SIZE];
         RegistryChange change = { .unit = unit };
 
-        picture_id(id, machine);
+        cluster_view_id(id, machine);
         switch (random_below(&c->random, 10)) {
         case 0:
         case 1: {
                 bool is_new = !cluster_unit(&p->cluster, unit);
 
-                picture_text(p, unit, ANY(c, all_options),
-                             random_below(&c->random, 2) ? "/bin/true" : "/bin/false");
+                cluster_view_text(p, unit, ANY(c, all_options),
+                                  random_below(&c->random, 2) ? "/bin/true" : "/bin/false");
                 change.kind = CHANGED_UNIT;
                 if (is_new) {
-                        picture_target(p, unit, TARGET_LAUNCHED);
+                        cluster_view_target(p, unit, TARGET_LAUNCHED);
                         assert_int_equal(concerned(&p->cluster, &change, add_name, c), 0);
                         change.kind = CHANGED_TARGET;
                 }
@@ -859,18 +863,18 @@ static void happen(Picture *p, Chance *c) {
         case 2:
                 if (!cluster_unit(&p->cluster, unit))
                         return;
-                picture_target(p, unit, random_below(&c->random, _TARGET_MAX));
+                cluster_view_target(p, unit, random_below(&c->random, _TARGET_MAX));
                 change.kind = CHANGED_TARGET;
                 break;
         case 3:
-                picture_destroy(p, unit);
+                cluster_view_destroy(p, unit);
                 change.kind = CHANGED_UNIT;
                 break;
         case 4:
-                picture_machine(p, machine, ANY(c, all_metadata),
-                                cluster_machine(&p->cluster, id) ?
-                                        cluster_machine(&p->cluster, id)->presence :
-                                        PRESENCE_UP);
+                cluster_view_machine(p, machine, ANY(c, all_metadata),
+                                     cluster_machine(&p->cluster, id) ?
+                                             cluster_machine(&p->cluster, id)->presence :
+                                             PRESENCE_UP);
                 change = (RegistryChange) { .kind = CHANGED_MACHINE, .machine = id };
                 assert_int_equal(concerned(&p->cluster, &change, add_name, c), 0);
                 change.kind = CHANGED_PRESENCE;
@@ -879,9 +883,9 @@ static void happen(Picture *p, Chance *c) {
         case 6:
                 if (!cluster_machine(&p->cluster, id))
                         return;
-                picture_presence(p, machine,
-                                 random_below(&c->random, 2) ? PRESENCE_UP :
-                                                               random_below(&c->random, _PRESENCE_MAX));
+                cluster_view_presence(p, machine,
+                                      random_below(&c->random, 2) ? PRESENCE_UP :
+                                                                    random_below(&c->random, _PRESENCE_MAX));
                 change = (RegistryChange) { .kind = CHANGED_PRESENCE, .machine = id };
                 break;
         case 7:
@@ -890,26 +894,26 @@ static void happen(Picture *p, Chance *c) {
                 change.machine = change.machine ? id : NULL;
                 break;
         default: {
-                ClusterOrder *o = cluster_order(&p->cluster, id, unit);
+                ClusterAssignment *o = cluster_assignment(&p->cluster, id, unit);
                 char key[LAYOUT_KEY_MAX];
 
                 if (!o || o->machine->presence != PRESENCE_UP)
                         return;
                 change.machine = id;
-                if (o->order == ORDER_STOP) {
+                if (o->kind == ASSIGNMENT_STOP) {
                         if (cluster_state(&p->cluster, id, unit))
-                                picture_state(p, machine, unit, NULL);
-                        picture_remove(p, layout_key(key, LAYOUT_ORDER, unit, id));
-                        change.kind = CHANGED_ORDER;
+                                cluster_view_state(p, machine, unit, NULL);
+                        cluster_view_remove(p, layout_key(key, LAYOUT_ASSIGNMENT, unit, id));
+                        change.kind = CHANGED_ASSIGNMENT;
                         change.removed = true;
                         break;
                 }
                 static const char *const actives[] = { "active", "active", "active", "activating", "failed" };
 
                 if (random_below(&c->random, 10) == 0)
-                        picture_foreign(p, machine, unit);
+                        cluster_view_foreign(p, machine, unit);
                 else
-                        picture_state(p, machine, unit, ANY(c, actives));
+                        cluster_view_state(p, machine, unit, ANY(c, actives));
                 change.kind = CHANGED_STATE;
                 break;
         }
@@ -918,7 +922,7 @@ static void happen(Picture *p, Chance *c) {
 }
 
 static int by_change(const void *a, const void *b) {
-        const OrderChange *c = a, *d = b;
+        const AssignmentChange *c = a, *d = b;
         int r = strcmp(c->unit, d->unit);
 
         return r != 0 ? r : strcmp(c->machine, d->machine);
@@ -930,26 +934,26 @@ static void assert_same(EnginePlan *a, EnginePlan *b, unsigned step) {
         if (b->n > 0)
                 qsort(b->changes, b->n, sizeof(*b->changes), by_change);
         for (size_t i = 0; i < a->n || i < b->n; i++) {
-                const OrderChange *c = i < a->n ? &a->changes[i] : NULL,
-                                  *d = i < b->n ? &b->changes[i] : NULL;
+                const AssignmentChange *c = i < a->n ? &a->changes[i] : NULL,
+                                       *d = i < b->n ? &b->changes[i] : NULL;
 
-                if (!c || !d || by_change(c, d) != 0 || c->order != d->order || !streq(c->reason, d->reason))
+                if (!c || !d || by_change(c, d) != 0 || c->kind != d->kind || !streq(c->reason, d->reason))
                         fail_msg("step %u: full: %s %s %.2s (%s), incremental: %s %s %.2s (%s)", step,
-                                 c ? order_kind_to_string(c->order) : "-", c ? c->unit : "",
+                                 c ? assignment_kind_to_string(c->kind) : "-", c ? c->unit : "",
                                  c ? c->machine : "", c ? c->reason : "",
-                                 d ? order_kind_to_string(d->order) : "-", d ? d->unit : "",
+                                 d ? assignment_kind_to_string(d->kind) : "-", d ? d->unit : "",
                                  d ? d->machine : "", d ? d->reason : "");
         }
 }
 
 /* No plan places a unit where a rule excludes it, or an ordinary one where it is already under way elsewhere.
  */
-static void assert_lawful(const Picture *p, const EnginePlan *plan) {
+static void assert_lawful(const ClusterView *p, const EnginePlan *plan) {
         for (size_t i = 0; i < plan->n; i++) {
-                const OrderChange *c = &plan->changes[i];
+                const AssignmentChange *c = &plan->changes[i];
                 const ClusterUnit *u = cluster_unit(&p->cluster, c->unit);
                 const ClusterMachine *m = cluster_machine(&p->cluster, c->machine);
-                const ClusterOrder *was = cluster_order(&p->cluster, c->machine, c->unit);
+                const ClusterAssignment *was = cluster_assignment(&p->cluster, c->machine, c->unit);
                 const Placement *wants;
 
                 assert_non_null(m);
@@ -958,28 +962,28 @@ static void assert_lawful(const Picture *p, const EnginePlan *plan) {
                 for (size_t k = 0; k < i; k++)
                         assert_false(streq(plan->changes[k].unit, c->unit) &&
                                      streq(plan->changes[k].machine, c->machine));
-                if (c->order == ORDER_STOP) {
+                if (c->kind == ASSIGNMENT_STOP) {
                         /* A unit that is wanted and running is stopped only if it runs elsewhere, or may not
                          * be there. */
                         continue;
                 }
                 assert_non_null(u);
                 assert_true(u->target != TARGET_INACTIVE);
-                if (was && was->order != ORDER_STOP)
+                if (was && was->kind != ASSIGNMENT_STOP)
                         continue; /* in place */
                 wants = &u->unit->placement;
                 assert_int_equal(m->presence, PRESENCE_UP);
                 assert_false(cluster_machine_is_unreadable(m));
                 assert_true(placement_machine_id_fits(wants, m->id));
                 assert_true(placement_metadata_fits(wants, &m->facts->metadata, NULL));
-                for (const ClusterOrder *o = m->orders; o; o = o->hh.next)
+                for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next)
                         if (o->of != u && o->of->unit && !was)
                                 assert_false(placement_conflict(wants, u->name, &o->of->unit->placement,
                                                                 o->unit, NULL));
                 if (wants->global)
                         continue;
-                for (const ClusterOrder *o = u->orders; o; o = o->next)
-                        if (o->order != ORDER_STOP && o->machine != m &&
+                for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+                        if (o->kind != ASSIGNMENT_STOP && o->machine != m &&
                             o->machine->presence == PRESENCE_UP) {
                                 SchedulerView *view;
                                 bool stays;
@@ -1003,13 +1007,13 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
         unsigned planned = 0, steps = 0;
 
         for (unsigned seed = 1; seed <= 60; seed++) {
-                Picture p = { .cluster.now_ms = 1000000 };
+                ClusterView p = { .cluster.now_ms = 1000000 };
                 uint64_t due_ms = UINT64_MAX; /* when time alone may change the plan */
                 Chance c = {};
 
                 random_seed(&c.random, seed);
                 for (unsigned i = 0; i < 4; i++)
-                        picture_machine(&p, all_machines[i], ANY(&c, all_metadata), PRESENCE_UP);
+                        cluster_view_machine(&p, all_machines[i], ANY(&c, all_metadata), PRESENCE_UP);
                 for (unsigned i = 0; i < 300; i++) {
                         EnginePlan full = {}, part = {};
 
@@ -1034,11 +1038,11 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                         assert_lawful(&p, &full);
                         forget_names(&c);
 
-                        picture_apply(&p, &full);
+                        cluster_view_apply(&p, &full);
                         for (size_t k = 0; k < full.n; k++)
                                 assert_int_equal(
                                         concerned(&p.cluster,
-                                                  &(RegistryChange) { .kind = CHANGED_ORDER,
+                                                  &(RegistryChange) { .kind = CHANGED_ASSIGNMENT,
                                                                       .unit = full.changes[k].unit,
                                                                       .machine = full.changes[k].machine },
                                                   add_name, &c),
@@ -1050,59 +1054,59 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                         engine_plan_done(&part);
                 }
                 forget_names(&c);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
         assert_true(planned > steps / 4); /* it was about something */
 }
 
 /* Each key about a unit that nobody here can read: it stays as it is, and what comes after it is planned. */
 static void an_unreadable_unit_is_left_alone_and_others_proceed(void **state) {
-        static const LayoutKind kinds[] = { LAYOUT_UNIT, LAYOUT_TARGET, LAYOUT_ORDER, LAYOUT_STATE };
+        static const LayoutKind kinds[] = { LAYOUT_UNIT, LAYOUT_TARGET, LAYOUT_ASSIGNMENT, LAYOUT_STATE };
 
         for (size_t i = 0; i < ELEMENTS(kinds); i++) {
-                bool of_machine = kinds[i] == LAYOUT_ORDER || kinds[i] == LAYOUT_STATE;
-                Picture p;
+                bool of_machine = kinds[i] == LAYOUT_ASSIGNMENT || kinds[i] == LAYOUT_STATE;
+                ClusterView p;
 
                 two_machines(&p);
-                picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
                 run_on(&p, "A", "a.service");
-                picture_unreadable(&p, kinds[i], "a.service", of_machine ? "A" : NULL);
+                cluster_view_unreadable(&p, kinds[i], "a.service", of_machine ? "A" : NULL);
                 assert_plan(&p, "");
 
-                picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
                 assert_plan(&p, "run b.service B");
 
                 /* It holds its place: for the load, and against who may not be beside it. */
-                picture_unit(&p, "c.service", "Conflicts=a.service", TARGET_LAUNCHED);
-                picture_presence(&p, "B", PRESENCE_AWAY);
+                cluster_view_unit(&p, "c.service", "Conflicts=a.service", TARGET_LAUNCHED);
+                cluster_view_presence(&p, "B", PRESENCE_AWAY);
                 assert_plan(&p, "");
-                picture_presence(&p, "B", PRESENCE_UP);
+                cluster_view_presence(&p, "B", PRESENCE_UP);
                 assert_plan(&p, "run c.service B");
 
                 /* Nor does it go elsewhere when its machine is lost. */
                 p.cluster.now_ms += 60000;
-                picture_presence(&p, "A", PRESENCE_LOST);
+                cluster_view_presence(&p, "A", PRESENCE_LOST);
                 assert_plan(&p, "");
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
 static void an_unreadable_order_is_not_given_a_second_time(void **state) {
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unreadable(&p, LAYOUT_ORDER, "a.service", "A");
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unreadable(&p, LAYOUT_ASSIGNMENT, "a.service", "A");
         assert_plan(&p, "");
         assert_int_equal(cluster_load(cluster_machine(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")), 1);
-        assert_null(cluster_order(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"));
+        assert_null(cluster_assignment(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"));
 
-        picture_order(&p, "A", "a.service", ORDER_RUN);
-        picture_state(&p, "A", "a.service", "active");
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_state(&p, "A", "a.service", "active");
         assert_plan(&p, "");
-        picture_target(&p, "a.service", TARGET_INACTIVE);
+        cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         assert_plan(&p, "stop a.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void an_unreadable_machine_keeps_what_it_has_and_gets_nothing(void **state) {
@@ -1112,24 +1116,24 @@ static void an_unreadable_machine_keeps_what_it_has_and_gets_nothing(void **stat
         } keys[] = { { LAYOUT_PRESENCE, NULL }, { LAYOUT_FACTS, NULL }, { LAYOUT_METADATA, "zone" } };
 
         for (size_t i = 0; i < ELEMENTS(keys); i++) {
-                Picture p;
+                ClusterView p;
 
                 two_machines(&p);
-                picture_machine(&p, "A", "zone=a", PRESENCE_UP);
-                picture_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
-                picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+                cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+                cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
                 run_on(&p, "A", "a.service");
                 run_on(&p, "A", "g.service");
                 run_on(&p, "B", "g.service");
                 p.cluster.now_ms += 60000;
-                picture_unreadable(&p, keys[i].kind, keys[i].name, "A");
+                cluster_view_unreadable(&p, keys[i].kind, keys[i].name, "A");
                 assert_plan(&p, "");
 
-                picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-                picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
-                picture_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
                 assert_plan(&p, "run b.service B; run c.service B; run h.service B");
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
@@ -1137,33 +1141,33 @@ static void an_unreadable_machine_keeps_what_it_has_and_gets_nothing(void **stat
 static void whom_a_decision_frees_is_part_of_the_same_plan(void **state) {
         const char *named = "d.service";
         EnginePlan plan = {};
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_machine(&p, "A", "zone=a", PRESENCE_UP);
-        picture_machine(&p, "B", "zone=b", PRESENCE_UP);
-        picture_unit(&p, "d.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
+        cluster_view_unit(&p, "d.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         run_on(&p, "B", "d.service");
         p.cluster.now_ms += 1000;
-        picture_order(&p, "A", "d.service", ORDER_RUN);
-        picture_unit(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "d.service", ASSIGNMENT_RUN);
+        cluster_view_unit(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", TARGET_LAUNCHED);
         run_on(&p, "B", "h.service");
-        picture_text(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", "/bin/false");
-        picture_state(&p, "A", "d.service", "active");
+        cluster_view_text(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", "/bin/false");
+        cluster_view_state(&p, "A", "d.service", "active");
 
         assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[0].unit, "d.service");
-        assert_int_equal(plan.changes[0].order, ORDER_STOP);
+        assert_int_equal(plan.changes[0].kind, ASSIGNMENT_STOP);
         assert_string_equal(plan.changes[1].unit, "h.service");
         assert_string_equal(plan.changes[1].reason, "its unit file has changed");
         engine_plan_done(&plan);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* Plans 'names' as the engine does, some at a time, writes each plan, and goes on with what was left. Returns
  * the most work that one plan took. */
-static size_t plan_in_parts(Picture *p, const char *const *names, size_t n_names, size_t work_max,
+static size_t plan_in_parts(ClusterView *p, const char *const *names, size_t n_names, size_t work_max,
                             unsigned *ret_plans) {
         enum { SLICE = 250 };
         _cleanup_names_ Names queue = {};
@@ -1188,7 +1192,7 @@ static size_t plan_in_parts(Picture *p, const char *const *names, size_t n_names
                 most = MAX(most, plan.work);
                 assert_lawful(p, &plan);
                 ++*ret_plans;
-                picture_apply(p, &plan);
+                cluster_view_apply(p, &plan);
                 engine_plan_done(&plan);
         }
         return most;
@@ -1207,91 +1211,91 @@ static void all_units_that_a_decision_concerns_are_part_of_the_same_plan(void **
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 EnginePlan plan = {};
-                Picture p;
+                ClusterView p;
 
                 two_machines(&p);
-                picture_machine(&p, "A", "zone=a", PRESENCE_UP);
-                picture_machine(&p, "B", "zone=b", PRESENCE_UP);
-                picture_unit(&p, "d.service", rows[i].own, TARGET_LAUNCHED);
+                cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
+                cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
+                cluster_view_unit(&p, "d.service", rows[i].own, TARGET_LAUNCHED);
                 run_on(&p, "B", "d.service");
                 p.cluster.now_ms += 1000;
-                picture_order(&p, "A", "d.service", ORDER_RUN);
+                cluster_view_order(&p, "A", "d.service", ASSIGNMENT_RUN);
                 for (size_t k = 0; k < ELEMENTS(others); k++) {
-                        picture_unit(&p, others[k], rows[i].others, TARGET_LAUNCHED);
+                        cluster_view_unit(&p, others[k], rows[i].others, TARGET_LAUNCHED);
                         run_on(&p, "B", others[k]);
                 }
                 for (size_t k = 0; k < ELEMENTS(others); k++)
-                        picture_text(&p, others[k], rows[i].others, "/bin/false");
-                picture_state(&p, "A", "d.service", "active");
+                        cluster_view_text(&p, others[k], rows[i].others, "/bin/false");
+                cluster_view_state(&p, "A", "d.service", "active");
 
                 assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
                 assert_int_equal(plan.n, 3);
-                assert_int_equal(plan.changes[0].order, ORDER_STOP);
+                assert_int_equal(plan.changes[0].kind, ASSIGNMENT_STOP);
                 assert_string_equal(plan.changes[1].unit, "h.service");
                 assert_string_equal(plan.changes[2].unit, "i.service");
                 engine_plan_done(&plan);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
 static void followers_are_part_of_the_plan_that_places_their_unit(void **state) {
         const char *named = "z.service";
         EnginePlan plan = {};
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
-        picture_unit(&p, "c.service", "MachineOf=z.service", TARGET_LAUNCHED);
-        picture_unit(&p, "z.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "c.service", "MachineOf=z.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "z.service", "", TARGET_LAUNCHED);
         assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
         assert_int_equal(plan.n, 3);
         assert_string_equal(plan.changes[1].unit, "b.service");
         assert_string_equal(plan.changes[2].unit, "c.service");
         engine_plan_done(&plan);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* As a name, not as a pattern: a star names no other unit, and a backslash is one. */
 static void a_name_in_machine_of_is_no_pattern(void **state) {
         const char *named = "a\\x2db.service";
         EnginePlan plan = {};
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "b.service", "MachineOf=a\\x2db.service", TARGET_LAUNCHED);
-        picture_unit(&p, "c.service", "MachineOf=*", TARGET_LAUNCHED);
-        picture_unit(&p, named, "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "MachineOf=a\\x2db.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "c.service", "MachineOf=*", TARGET_LAUNCHED);
+        cluster_view_unit(&p, named, "", TARGET_LAUNCHED);
         assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[1].unit, "b.service");
         engine_plan_done(&plan);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
-static void chain(Picture *p) {
+static void chain(ClusterView *p) {
         two_machines(p);
-        picture_unit(p, "a.service", "MachineOf=b.service", TARGET_LAUNCHED);
-        picture_unit(p, "b.service", "MachineOf=c.service", TARGET_LAUNCHED);
-        picture_unit(p, "c.service", "MachineOf=d.service", TARGET_LAUNCHED);
-        picture_unit(p, "d.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(p, "a.service", "MachineOf=b.service", TARGET_LAUNCHED);
+        cluster_view_unit(p, "b.service", "MachineOf=c.service", TARGET_LAUNCHED);
+        cluster_view_unit(p, "c.service", "MachineOf=d.service", TARGET_LAUNCHED);
+        cluster_view_unit(p, "d.service", "", TARGET_LAUNCHED);
 }
 
 static void a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends(void **state) {
         static const char *const names[] = { "a.service", "b.service", "c.service", "d.service" };
-        Picture p;
+        ClusterView p;
 
         chain(&p);
         plans(&p, "run a.service A; run b.service A; run c.service A; run d.service A");
-        picture_free(&p);
+        cluster_view_free(&p);
         for (size_t work_max = 1; work_max <= 40; work_max++) {
                 unsigned n_plans;
 
                 chain(&p);
                 (void) plan_in_parts(&p, names, ELEMENTS(names), work_max, &n_plans);
                 for (size_t i = 0; i < ELEMENTS(names); i++)
-                        if (!cluster_unit(&p.cluster, names[i])->orders)
+                        if (!cluster_unit(&p.cluster, names[i])->assignments)
                                 fail_msg("with %zu steps in one plan %s was left out", work_max, names[i]);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
@@ -1302,13 +1306,13 @@ static void a_plan_ends_with_the_unit_that_makes_its_work_enough(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 EnginePlan plan = {};
-                Picture p;
+                ClusterView p;
 
                 two_machines(&p);
-                picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-                picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-                picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
-                picture_unreadable(&p, LAYOUT_TARGET, "c.service", NULL);
+                cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
+                cluster_view_unreadable(&p, LAYOUT_TARGET, "c.service", NULL);
                 assert_int_equal(engine_plan_within(&p.cluster, NULL, 0, 30000,
                                                     &(EnginePlanLimits) { .work_max = rows[i].work_max },
                                                     &plan),
@@ -1319,24 +1323,24 @@ static void a_plan_ends_with_the_unit_that_makes_its_work_enough(void **state) {
                 if (plan.rest.n > 0)
                         assert_string_equal(plan.rest.items[0], "b.service");
                 engine_plan_done(&plan);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
 static void plans_come_to_rest(void **state) {
         for (unsigned seed = 1; seed <= 60; seed++) {
-                Picture p = { .cluster.now_ms = 1000000 };
+                ClusterView p = { .cluster.now_ms = 1000000 };
                 Chance c = {};
 
                 random_seed(&c.random, seed);
                 for (unsigned i = 0; i < 4; i++)
-                        picture_machine(&p, all_machines[i], ANY(&c, all_metadata), PRESENCE_UP);
+                        cluster_view_machine(&p, all_machines[i], ANY(&c, all_metadata), PRESENCE_UP);
                 for (unsigned i = 0; i < 100; i++) {
                         unsigned plans;
 
                         happen(&p, &c);
                         if (seed % 2 == 0)
-                                free(picture_plan(&p, true));
+                                free(cluster_view_plan(&p, true));
                         else
                                 (void) plan_in_parts(&p, all_units, ELEMENTS(all_units),
                                                      1 + random_below(&c.random, 20), &plans);
@@ -1349,14 +1353,14 @@ static void plans_come_to_rest(void **state) {
 
                 for (unsigned i = 0; i < 200 && !rests; i++) {
                         uint64_t before = p.index;
-                        _cleanup_free_ char *plan = picture_plan(&p, true);
+                        _cleanup_free_ char *plan = cluster_view_plan(&p, true);
 
-                        picture_obey(&p);
+                        cluster_view_obey(&p);
                         p.cluster.now_ms += 31000;
                         rests = !*plan && p.index <= before + 1;
                 }
                 if (!rests)
-                        fail_msg("seed %u does not come to rest: %s", seed, picture_plan(&p, false));
+                        fail_msg("seed %u does not come to rest: %s", seed, cluster_view_plan(&p, false));
 
                 /* And what is launched and fits somewhere has an order on a machine that is up, exactly one
                  * if it is ordinary. */
@@ -1365,11 +1369,11 @@ static void plans_come_to_rest(void **state) {
                         SchedulerView *view;
                         unsigned n = 0, held = 0;
 
-                        for (ClusterOrder *o = u->orders; o; o = o->next) {
+                        for (ClusterAssignment *o = u->assignments; o; o = o->next) {
                                 bool is_held = o->machine->presence == PRESENCE_AWAY ||
                                                cluster_machine_is_unreadable(o->machine);
 
-                                n += o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP &&
+                                n += o->kind != ASSIGNMENT_STOP && o->machine->presence == PRESENCE_UP &&
                                      !is_held;
                                 held += is_held;
                         }
@@ -1383,7 +1387,7 @@ static void plans_come_to_rest(void **state) {
                         assert_int_equal(scheduler_pick(view, u, &m, NULL), -ENOENT);
                         scheduler_view_free(view);
                 }
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
@@ -1399,19 +1403,19 @@ static void number_option(char ret[static 128], const char *option, unsigned num
                 snprintf(ret, 128, "%s", option);
 }
 
-static void crowd(Picture *p, const char *option, const char *new_option, char (*names)[32],
+static void crowd(ClusterView *p, const char *option, const char *new_option, char (*names)[32],
                   const char **ret_new) {
         static const char *const machines[] = { "A", "B", "C", "D", "E" };
 
-        *p = (Picture) { .cluster.now_ms = 1000000 };
+        *p = (ClusterView) { .cluster.now_ms = 1000000 };
         for (unsigned i = 0; i < CROWD_MACHINES; i++)
-                picture_machine(p, machines[i], "", PRESENCE_UP);
+                cluster_view_machine(p, machines[i], "", PRESENCE_UP);
         for (unsigned i = 0; i < CROWD + CROWD_NEW; i++) {
                 char options[128];
 
                 snprintf(names[i], sizeof(*names), "u%05u.service", i);
                 number_option(options, i < CROWD ? option : new_option, i);
-                picture_unit(p, names[i], options, TARGET_LAUNCHED);
+                cluster_view_unit(p, names[i], options, TARGET_LAUNCHED);
                 if (i < CROWD)
                         run_on(p, machines[i % CROWD_MACHINES], names[i]);
                 else
@@ -1438,7 +1442,7 @@ static void a_plan_of_thousands_of_units_with_rules_is_made_in_short_parts(void 
                 const char *fresh[CROWD_NEW];
                 unsigned plans = 0;
                 size_t most;
-                Picture p;
+                ClusterView p;
 
                 crowd(&p, rows[i].option, rows[i].new_option, names, fresh);
                 most = plan_in_parts(&p, fresh, CROWD_NEW, CROWD_WORK, &plans);
@@ -1448,9 +1452,10 @@ static void a_plan_of_thousands_of_units_with_rules_is_made_in_short_parts(void 
                 if (plans > CROWD_NEW)
                         fail_msg("%s: %u plans", rows[i].option, plans);
                 for (unsigned k = 0; k < CROWD_NEW; k++)
-                        assert_int_equal(cluster_unit(&p.cluster, fresh[k])->orders != NULL, rows[i].placed);
+                        assert_int_equal(cluster_unit(&p.cluster, fresh[k])->assignments != NULL,
+                                         rows[i].placed);
                 free(names);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
@@ -1464,17 +1469,17 @@ static bool has_name(const Chance *c, const char *name) {
 /* An order concerns the units beside it whose rules look at others; all of them, when its own unit has rules.
  */
 static void an_order_concerns_those_beside_it_that_have_rules(void **state) {
-        RegistryChange change = { .kind = CHANGED_ORDER,
+        RegistryChange change = { .kind = CHANGED_ASSIGNMENT,
                                   .unit = "a.service",
                                   .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
         Chance c = {};
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "Conflicts=x.service", TARGET_LAUNCHED);
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "d.service", "Replaces=y.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "Conflicts=x.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "d.service", "Replaces=y.service", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         run_on(&p, "A", "b.service");
         run_on(&p, "A", "c.service");
@@ -1494,7 +1499,7 @@ static void an_order_concerns_those_beside_it_that_have_rules(void **state) {
         assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
         assert_true(has_name(&c, "b.service") && !has_name(&c, "a.service"));
         forget_names(&c);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static int add_until(void *userdata, const char *unit) {
@@ -1507,12 +1512,12 @@ static int add_until(void *userdata, const char *unit) {
 static void marks_that_could_not_be_turned_into_units_stay(void **state) {
         EngineMarks marks = {};
         Chance c = {};
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         assert_int_equal(engine_marks_add(&marks, &p.cluster,
                                           &(RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" }),
                          0);
@@ -1526,11 +1531,11 @@ static void marks_that_could_not_be_turned_into_units_stay(void **state) {
         assert_false(engine_marks_any(&marks));
         assert_int_equal(c.n, 4);
         forget_names(&c);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* The units that several changes concern, with one plan behind them. */
-static void concern(const Picture *p, const RegistryChange *changes, size_t n, Chance *c) {
+static void concern(const ClusterView *p, const RegistryChange *changes, size_t n, Chance *c) {
         EngineMarks marks = {};
 
         forget_names(c);
@@ -1543,7 +1548,7 @@ static void concern(const Picture *p, const RegistryChange *changes, size_t n, C
 /* None of the units waits for a place: those that are not up are not wanted. */
 static void several_changes_concern_the_sum_of_their_units(void **state) {
         static const RegistryChange everything = { .kind = CHANGED_ALL },
-                                    order = { .kind = CHANGED_ORDER,
+                                    order = { .kind = CHANGED_ASSIGNMENT,
                                               .unit = "a.service",
                                               .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
                                     machine = { .kind = CHANGED_MACHINE,
@@ -1551,15 +1556,15 @@ static void several_changes_concern_the_sum_of_their_units(void **state) {
                                     presence = { .kind = CHANGED_PRESENCE,
                                                  .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
         Chance c = {};
-        Picture p;
+        ClusterView p;
 
         two_machines(&p);
-        picture_machine(&p, "C", "", PRESENCE_UP);
-        picture_machine(&p, "D", "", PRESENCE_LOST);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_INACTIVE);
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "d.service", "", TARGET_INACTIVE);
+        cluster_view_machine(&p, "C", "", PRESENCE_UP);
+        cluster_view_machine(&p, "D", "", PRESENCE_LOST);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_INACTIVE);
+        cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "d.service", "", TARGET_INACTIVE);
         run_on(&p, "A", "a.service");
         run_on(&p, "A", "b.service");
         run_on(&p, "C", "c.service");
@@ -1575,38 +1580,38 @@ static void several_changes_concern_the_sum_of_their_units(void **state) {
         assert_true(has_name(&c, "b.service"));
 
         /* One host more or less may begin or end the brake for all that are lost, and for no others. */
-        picture_presence(&p, "A", PRESENCE_LOST);
+        cluster_view_presence(&p, "A", PRESENCE_LOST);
         concern(&p, &order, 1, &c);
         assert_false(has_name(&c, "b.service"));
         concern(&p, (RegistryChange[]) { order, presence }, 2, &c);
         assert_true(has_name(&c, "b.service") && has_name(&c, "d.service") && !has_name(&c, "c.service"));
         forget_names(&c);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void one_machine_lost_moves_only_its_own_units(void **state) {
-        Picture p = { .cluster.now_ms = 1000000 };
+        ClusterView p = { .cluster.now_ms = 1000000 };
         EnginePlan plan = {};
-        char id[33], name[32];
+        char id[MACHINE_ID_SIZE], name[32];
 
         six_machines(&p);
         for (unsigned i = 0; i < 60; i++) {
                 snprintf(name, sizeof(name), "u%02u.service", i);
-                picture_unit(&p, name, "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
         }
-        free(picture_plan(&p, true));
-        picture_obey(&p);
-        picture_presence(&p, "C", PRESENCE_LOST);
-        picture_id(id, "C");
+        free(cluster_view_plan(&p, true));
+        cluster_view_obey(&p);
+        cluster_view_presence(&p, "C", PRESENCE_LOST);
+        cluster_view_id(id, "C");
         assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
         assert_int_equal(plan.n, 10);
         for (size_t i = 0; i < plan.n; i++) {
-                assert_non_null(cluster_order(&p.cluster, id, plan.changes[i].unit));
+                assert_non_null(cluster_assignment(&p.cluster, id, plan.changes[i].unit));
                 assert_string_not_equal(plan.changes[i].machine, id);
-                assert_int_equal(plan.changes[i].order, ORDER_RUN);
+                assert_int_equal(plan.changes[i].kind, ASSIGNMENT_RUN);
         }
         engine_plan_done(&plan);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* The rest is ordinary units, or one machine of a global one. */
@@ -1614,17 +1619,17 @@ static void a_large_plan_comes_in_parts(void **state) {
         for (unsigned with_global = 0; with_global < 2; with_global++) {
                 unsigned n_units = with_global ? ENGINE_PLAN_MAX - 1 : ENGINE_PLAN_MAX + 200;
                 size_t total = 0, n_plans = 0;
-                Picture p;
+                ClusterView p;
 
                 two_machines(&p);
                 for (unsigned i = 0; i < n_units; i++) {
                         char name[32];
 
                         snprintf(name, sizeof(name), "u%05u.service", i);
-                        picture_unit(&p, name, "", TARGET_LAUNCHED);
+                        cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
                 }
                 if (with_global)
-                        picture_unit(&p, "z.service", "Global=true", TARGET_LAUNCHED);
+                        cluster_view_unit(&p, "z.service", "Global=true", TARGET_LAUNCHED);
                 for (bool more = true; more;) {
                         EnginePlan plan = {};
 
@@ -1635,14 +1640,14 @@ static void a_large_plan_comes_in_parts(void **state) {
                                 assert_string_equal(plan.rest.items[0],
                                                     with_global ? "z.service" : "u10000.service");
                         }
-                        picture_apply(&p, &plan);
+                        cluster_view_apply(&p, &plan);
                         total += plan.n;
                         more = plan.more;
                         engine_plan_done(&plan);
                 }
                 assert_int_equal(total, with_global ? n_units + 2 : n_units);
                 plans(&p, "");
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 

@@ -11,19 +11,20 @@
 #include <cmocka.h>
 
 #include "fleetd/agent/facts.h"
+#include "base/sizes.h"
 #include "tests/lib/host.h"
 #include "tests/lib/leader.h"
 #include "tests/sim/world.h"
 
 enum { RETRY_MS = 1000 };
 
-typedef struct Room {
+typedef struct Fixture {
         Host *host;
         World *world;
         WorldLoop *loop;
         Facts *facts;
         Machine machine;
-} Room;
+} Fixture;
 
 static struct {
         int error; /* of each one */
@@ -88,8 +89,8 @@ void __wrap_freeifaddrs(struct ifaddrs *all) {
                 __real_freeifaddrs(all);
 }
 
-static int room_setup(void **state) {
-        Room *room = NEW0(Room, 1);
+static int fixture_setup(void **state) {
+        Fixture *room = NEW0(Fixture, 1);
 
         leader = (Leader) {};
         memset(&publishing, 0, sizeof(publishing));
@@ -105,8 +106,8 @@ static int room_setup(void **state) {
         return 0;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         leader.gone = false;
         facts_free(room->facts);
@@ -117,30 +118,30 @@ static int room_teardown(void **state) {
         return 0;
 }
 
-static void open_facts(Room *room) {
+static void open_facts(Fixture *room) {
         assert_int_equal(
                 facts_new(&room->facts, world_loop(room->loop), room->host->registry, &room->machine), 0);
 }
 
-static void run_ms(Room *room, uint64_t ms) {
+static void run_ms(Fixture *room, uint64_t ms) {
         world_run(room->world, world_now_ms(room->world) + ms);
 }
 
 /* The store has answered, and that was processed. */
-static void settle(Room *room) {
+static void settle(Fixture *room) {
         for (unsigned i = 0; i < 5; i++) {
                 run_ms(room, 1);
                 host_pause(room->host, 10);
         }
 }
 
-static const Machine *known(Room *room) {
+static const Machine *known(Fixture *room) {
         const ClusterMachine *m = cluster_machine(registry_cluster(room->host->registry), room->host->id);
 
         return m ? m->facts : NULL;
 }
 
-static void until_known_as(Room *room, const char *name) {
+static void until_known_as(Fixture *room, const char *name) {
         room->host->deadline_ms = 0;
         while (!known(room) || !known(room)->name || !streq(known(room)->name, name)) {
                 run_ms(room, 1);
@@ -150,7 +151,7 @@ static void until_known_as(Room *room, const char *name) {
 }
 
 static void facts_are_published_until_they_are_known_and_not_again(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         KvState store;
 
         leader.gone = true;
@@ -186,7 +187,7 @@ static void facts_are_published_until_they_are_known_and_not_again(void **state)
 }
 
 static void what_changes_is_published_at_once_or_after_the_answer_that_is_to_come(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         open_facts(room);
         until_known_as(room, "beta");
@@ -218,7 +219,7 @@ static void what_changes_is_published_at_once_or_after_the_answer_that_is_to_com
 }
 
 static void a_publication_for_another_machine_costs_nothing(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         Machine other = { .id = "cccccccccccccccccccccccccccccccc",
                           .name = (char *) "other",
                           .address = (char *) "10.0.0.3",
@@ -241,14 +242,14 @@ static void only_changes_of_this_machine_are_looked_at(void **state) {
                 const char *machine; /* "": this one */
                 bool expected;
         } rows[] = {
-                { CHANGED_ALL, NULL, true },      { CHANGED_MACHINE, NULL, true },
-                { CHANGED_MACHINE, "", true },    { CHANGED_MACHINE, "cccc", false },
-                { CHANGED_UNIT, NULL, false },    { CHANGED_TARGET, NULL, false },
-                { CHANGED_ORDER, "", false },     { CHANGED_STATE, "", false },
-                { CHANGED_PRESENCE, "", false },  { CHANGED_PROBLEM, NULL, false },
+                { CHANGED_ALL, NULL, true },       { CHANGED_MACHINE, NULL, true },
+                { CHANGED_MACHINE, "", true },     { CHANGED_MACHINE, "cccc", false },
+                { CHANGED_UNIT, NULL, false },     { CHANGED_TARGET, NULL, false },
+                { CHANGED_ASSIGNMENT, "", false }, { CHANGED_STATE, "", false },
+                { CHANGED_PRESENCE, "", false },   { CHANGED_PROBLEM, NULL, false },
                 { CHANGED_CLUSTER, NULL, false },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         open_facts(room);
         until_known_as(room, "beta");
@@ -295,7 +296,7 @@ static void the_address_that_lists_show_is_the_first_that_can_be_reached(void **
 
 /* An answer, a pass and a pause are to come. */
 static void facts_that_are_freed_hear_no_more(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         open_facts(room);
         run_ms(room, 1);
@@ -321,7 +322,7 @@ static void facts_that_are_freed_hear_no_more(void **state) {
 
 /* The first one of this machine, if it has any. */
 static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **state) {
-        char address[64] = "", each[64];
+        char address[ADDRESS_SIZE] = "", each[64];
         struct ifaddrs *all;
         bool any = false, found = false;
         int r = facts_primary_address(address, sizeof(address));
@@ -343,7 +344,7 @@ static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **sta
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(facts_are_published_until_they_are_known_and_not_again),
                 in_a_room(what_changes_is_published_at_once_or_after_the_answer_that_is_to_come),

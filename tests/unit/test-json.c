@@ -6,8 +6,8 @@
 #include <cmocka.h>
 #include <errno.h>
 
-#include "units/entities.h"
-#include "units/records.h"
+#include "units/api_json.h"
+#include "units/stored_json.h"
 
 static size_t n_compared;
 
@@ -29,14 +29,14 @@ static void a_unit_record_keeps_text_owner_and_path(void **state) {
         _cleanup_text_ Text t = {}, bare = {};
 
         assert_int_equal(unit_parse("a.service", text, strlen(text), &unit, NULL), 0);
-        unit_record_write(&bare, unit);
+        stored_unit_write(&bare, unit);
         assert_true(starts_with(bare.chars, "{\"hash\":\""));
         assert_null(strstr(bare.chars, "owner"));
 
         assert_int_equal(
                 unit_set_owner(unit, "11111111111111111111111111111111", "/etc/fleet/units/a.service"), 0);
-        unit_record_write(&t, unit);
-        assert_int_equal(unit_record_read("a.service", t.chars, t.size, &again, NULL), 0);
+        stored_unit_write(&t, unit);
+        assert_int_equal(stored_unit_read("a.service", t.chars, t.size, &again, NULL), 0);
         assert_string_equal(again->text, text);
         assert_string_equal(again->hash, unit->hash);
         assert_string_equal(again->owner, "11111111111111111111111111111111");
@@ -53,16 +53,16 @@ static void facts_are_read_back_and_unknown_members_skipped(void **state) {
         _cleanup_text_ Text t = {};
 
         assert_int_equal(
-                facts_record_read("11111111111111111111111111111111", json, strlen(json), &machine, NULL), 0);
+                stored_facts_read("11111111111111111111111111111111", json, strlen(json), &machine, NULL), 0);
         assert_string_equal(machine.name, "alpha");
         assert_int_equal(machine.raft_id, 3);
         assert_true(machine.quadlet);
         assert_string_equal(pairs_get(&machine.metadata, "zone"), "a");
-        facts_record_write(&t, &machine);
+        stored_facts_write(&t, &machine);
         assert_text(&t, json);
 
         assert_int_equal(
-                facts_record_read("22222222222222222222222222222222", newer, strlen(newer), &other, NULL), 0);
+                stored_facts_read("22222222222222222222222222222222", newer, strlen(newer), &other, NULL), 0);
         assert_string_equal(other.name, "alpha");
         assert_null(other.address);
         assert_false(other.quadlet);
@@ -81,36 +81,36 @@ static void orders_presences_and_states_are_read_back(void **state) {
         _cleanup_text_ Text t = {};
         static const char problem_json[] =
                 "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"its file is gone\",\"unit\":7}";
-        _cleanup_order_ Order order = {};
+        _cleanup_assignment_ Assignment order = {};
         _cleanup_problem_ Problem problem = {};
         PresenceRecord presence;
 
-        assert_int_equal(order_record_read(order_json, strlen(order_json), &order, NULL), 0);
-        assert_int_equal(order.kind, ORDER_RUN);
+        assert_int_equal(stored_assignment_read(order_json, strlen(order_json), &order, NULL), 0);
+        assert_int_equal(order.kind, ASSIGNMENT_RUN);
         assert_int_equal(order.unit_index, 1712);
-        order_record_write(&t, &order);
+        stored_assignment_write(&t, &order);
         assert_text(&t, order_json);
 
         text_clear(&t);
-        assert_int_equal(presence_record_read(presence_json, strlen(presence_json), &presence, NULL), 0);
+        assert_int_equal(stored_presence_read(presence_json, strlen(presence_json), &presence, NULL), 0);
         assert_int_equal(presence.presence, PRESENCE_AWAY);
         assert_string_equal(presence.reason, "");
-        presence_record_write(&t, presence);
+        stored_presence_write(&t, presence);
         assert_text(&t, presence_json);
 
         text_clear(&t);
-        assert_int_equal(state_record_read(state_json, strlen(state_json), &unit_state, NULL), 0);
+        assert_int_equal(stored_state_read(state_json, strlen(state_json), &unit_state, NULL), 0);
         assert_true(unit_state.done);
-        state_record_write(&t, &unit_state);
+        stored_state_write(&t, &unit_state);
         assert_text(&t, state_json);
 
         text_clear(&t);
-        assert_int_equal(problem_record_read(problem_json, strlen(problem_json), &problem, NULL), 0);
+        assert_int_equal(stored_problem_read(problem_json, strlen(problem_json), &problem, NULL), 0);
         assert_int_equal(problem.kind, PROBLEM_HELD);
         assert_true(problem.confirmed);
-        problem_record_write(&t, &problem);
+        stored_problem_write(&t, &problem);
         assert_text(&t, problem_json);
-        assert_int_equal(problem_record_read("{\"kind\":\"lost\"}", 15, &problem, NULL), -EBADMSG);
+        assert_int_equal(stored_problem_read("{\"kind\":\"lost\"}", 15, &problem, NULL), -EBADMSG);
 }
 
 static void records_that_mean_nothing_are_refused_with_a_sentence(void **state) {
@@ -132,10 +132,10 @@ static void records_that_mean_nothing_are_refused_with_a_sentence(void **state) 
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                Order order = {};
+                Assignment order = {};
                 Error err = {};
 
-                assert_int_equal(order_record_read(rows[i].json, strlen(rows[i].json), &order, &err),
+                assert_int_equal(stored_assignment_read(rows[i].json, strlen(rows[i].json), &order, &err),
                                  -EBADMSG);
                 assert_string_equal(err.message, rows[i].sentence);
         }
@@ -648,39 +648,39 @@ static void arrays_in_one_another_have_a_limit(void **state) {
 /* -- Members of the wrong kind -- */
 
 static int read_order(const char *json, size_t size, Error *err) {
-        _cleanup_order_ Order order = {};
+        _cleanup_assignment_ Assignment order = {};
 
-        return order_record_read(json, size, &order, err);
+        return stored_assignment_read(json, size, &order, err);
 }
 
 static int read_presence(const char *json, size_t size, Error *err) {
         PresenceRecord presence;
 
-        return presence_record_read(json, size, &presence, err);
+        return stored_presence_read(json, size, &presence, err);
 }
 
 static int read_problem(const char *json, size_t size, Error *err) {
         _cleanup_problem_ Problem problem = {};
 
-        return problem_record_read(json, size, &problem, err);
+        return stored_problem_read(json, size, &problem, err);
 }
 
 static int read_state_record(const char *json, size_t size, Error *err) {
         _cleanup_unit_state_ UnitState state = {};
 
-        return state_record_read(json, size, &state, err);
+        return stored_state_read(json, size, &state, err);
 }
 
 static int read_facts(const char *json, size_t size, Error *err) {
         _cleanup_machine_ Machine machine = {};
 
-        return facts_record_read("00000000000000000000000000000001", json, size, &machine, err);
+        return stored_facts_read("00000000000000000000000000000001", json, size, &machine, err);
 }
 
 static int read_unit_record(const char *json, size_t size, Error *err) {
         _cleanup_unit_ Unit *unit = NULL;
 
-        return unit_record_read("a.service", json, size, &unit, err);
+        return stored_unit_read("a.service", json, size, &unit, err);
 }
 
 static int read_api_unit(const char *json, size_t size, Error *err) {

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "base/sizes.h"
 #include "io/loop_uv.h"
 #include "kvstore/kvstore.h"
 #include "kvstore/kvstore_internal.h"
@@ -29,9 +30,9 @@ typedef struct World World;
 typedef struct Host {
         World *world;
         unsigned number;
-        char address[64];
+        char address[ADDRESS_SIZE];
         char *raft_path, *tree_path;
-        char boot_id[33], hardware_id[33];
+        char boot_id[BOOT_ID_SIZE], hardware_id[HARDWARE_ID_SIZE];
         uint64_t quota; /* 0: the world's */
         Disk *disk;
         Peers *peers;
@@ -94,8 +95,8 @@ static unsigned n_to_itself; /* messages of a replica */
 
 int __real_raft_core_log_fits(const RaftCoreStart *start);
 int __wrap_raft_core_log_fits(const RaftCoreStart *start);
-int __real_folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err);
-int __wrap_folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err);
+int __real_data_dir_copy(const DataDir *folder, Tree *tree, Checkpoint *ret, Error *err);
+int __wrap_data_dir_copy(const DataDir *folder, Tree *tree, Checkpoint *ret, Error *err);
 uint64_t __real_raft_core_timeout_ms(const RaftCore *core);
 uint64_t __wrap_raft_core_timeout_ms(const RaftCore *core);
 void __real_replica_send_message(Replica *p, uint64_t to, const RaftMessage *message);
@@ -108,12 +109,12 @@ int __wrap_raft_core_log_fits(const RaftCoreStart *start) {
         return unfit ? 0 : __real_raft_core_log_fits(start);
 }
 
-int __wrap_folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err) {
+int __wrap_data_dir_copy(const DataDir *folder, Tree *tree, Checkpoint *ret, Error *err) {
         bool corrupt = copy_is_corrupt;
 
         copy_is_corrupt = false;
         return corrupt ? error_set(err, -EUCLEAN, "its copy is corrupt") :
-                         __real_folder_copy(folder, tree, ret, err);
+                         __real_data_dir_copy(folder, tree, ret, err);
 }
 
 uint64_t __wrap_raft_core_timeout_ms(const RaftCore *core) {
@@ -812,7 +813,7 @@ static void a_checkpoint_is_due_by_entries_of_an_eighth_of_the_tree_or_by_bytes(
                 for (size_t i = 0; i < ELEMENTS(cases); i++) {
                         p->entries_since = cases[i].entries;
                         p->bytes_since = cases[i].bytes;
-                        replica_settle(p);
+                        replica_flush_notifications(p);
                         if (p->copying != cases[i].is_due)
                                 fail_msg("case %zu", i);
                         run_until(*state, copies_nothing, h);
@@ -918,7 +919,7 @@ static void entries_that_are_applied_again_come_in_slices_of_256(void **state) {
         slices.applied = raft_core_applied_index(p->core);
         slices.most = 0;
         p->options.events.committed = commit_slice;
-        folder_distrust(&p->folder);
+        data_dir_distrust(&p->folder);
         replica_fail(p, -EIO, "this test");
         run_until(*state, is_whole_again, h);
         assert_int_equal(slices.most, 256);
@@ -934,7 +935,7 @@ static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void 
         assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
         count_turns(h);
         no_ticks = true;
-        folder_distrust(&h->store->replica->folder);
+        data_dir_distrust(&h->store->replica->folder);
         replica_fail(h->store->replica, -EIO, "this test");
         run_until(*state, is_whole_again, h);
         assert_int_equal(synced(h), KV_OK);
@@ -1241,7 +1242,7 @@ static void log_and_hello_say_whose_they_are(void **state) {
         snprintf(h->hardware_id, sizeof(h->hardware_id), "0123456789abcdeffedcba9876543210");
         for (uint64_t start = 1; start <= 2; start++) {
                 const RaftLogMeta *meta;
-                const PeerHello *hello;
+                const PeerHandshake *hello;
                 KvState s;
 
                 reopen_host(h, false);
@@ -1500,7 +1501,7 @@ static void a_log_that_lacks_what_was_acknowledged_is_not_begun_again_from(void 
         put_ok(h, "/a", "1");
         assert_int_equal(read_file_at(AT_FDCWD, file, 8 * 1024 * 1024, &earlier, &earlier_size), 0);
         put_many(h, 5);
-        folder_distrust(&h->store->replica->folder);
+        data_dir_distrust(&h->store->replica->folder);
         replica_fail(h->store->replica, -EIO, "this test");
         run_until(*state, log_is_closed, h);
         assert_int_equal(read_file_at(AT_FDCWD, file, 8 * 1024 * 1024, &later, &later_size), 0);
@@ -1537,7 +1538,7 @@ static bool is_promoted(void *userdata) {
         int r;
 
         for (size_t i = 0; i < s.n_members; i++)
-                if (s.members[i].raft_id == p->raft_id && s.members[i].seat == KV_SEAT_VOTER)
+                if (s.members[i].raft_id == p->raft_id && s.members[i].seat == KV_MEMBER_VOTER)
                         return true;
         r = kv_member_promote(p->leader->store, p->raft_id);
         assert_true(r == 0 || r == -EAGAIN || r == -EBUSY);
@@ -1891,7 +1892,7 @@ static void a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running
         put_ok(h, "/after", "1");
         resets = h->resets;
         h->failed = 0;
-        folder_distrust(&h->store->replica->folder);
+        data_dir_distrust(&h->store->replica->folder);
         replica_fail(h->store->replica, -EIO, "this test");
         run_until(world, is_whole_again, h);
         assert_int_equal(h->resets, resets);
@@ -2476,7 +2477,7 @@ static void a_follower_whose_log_lacks_what_was_acknowledged_gives_up_its_id(voi
         assert_int_equal(read_file_at(AT_FDCWD, file, 8 * 1024 * 1024, &earlier, &size), 0);
         put_many(a, 5);
         run_until(world, is_caught_up, &(Pair) { a, b, 2 });
-        folder_distrust(&b->store->replica->folder);
+        data_dir_distrust(&b->store->replica->folder);
         replica_fail(b->store->replica, -EIO, "this test");
         run_until(world, log_is_closed, b);
         write_back(file, earlier, size);

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "kvstore/events.h"
-#include "kvstore/results.h"
+#include "kvstore/apply/dedup.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
 
@@ -173,20 +173,20 @@ static int store_answers(Tree *tree, unsigned fail_at, bool *ret_failed) {
                 .prev = { .key = cmd.key, .value = { old, sizeof(old) }, .created = 6, .modified = 6 }
         };
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(results_freep) Results *results = NULL;
-        KeptResult kept;
+        _cleanup_(dedup_freep) Dedup *results = NULL;
+        CachedResult kept;
         int r;
 
         assert_int_equal(tree_begin_write(tree, &txn), 0);
-        assert_int_equal(results_new(&results, txn, 1, 1, 1000), 0);
+        assert_int_equal(dedup_new(&results, txn, 1, 1, 1000), 0);
         for (uint64_t number = 1; number <= N; number++) {
                 KvBatchItem item = { .origin = 5, .number = number, .floor = 1, .deadline_ms = 5000 };
 
-                assert_int_equal(results_judge(results, &item, &kept), RESULTS_FRESH);
-                assert_int_equal(results_keep(results, &item, &cmd, &said), 0);
+                assert_int_equal(dedup_judge(results, &item, &kept), DEDUP_FRESH);
+                assert_int_equal(dedup_keep(results, &item, &cmd, &said), 0);
         }
         alloc_fail_at(fail_at);
-        r = results_store(results);
+        r = dedup_store(results);
         *ret_failed = alloc_has_failed();
         alloc_fail_at(0);
         return r;

@@ -7,12 +7,13 @@
 #include <cmocka.h>
 
 #include "fleetd/membership/liveness.h"
+#include "base/sizes.h"
 #include "tests/lib/alloc.h"
-#include "tests/lib/picture.h"
+#include "tests/lib/cluster_view.h"
 
 /* One host under watch, and what is seen of it. */
 typedef struct Watch {
-        Picture picture;
+        ClusterView picture;
         Liveness *liveness;
         LivenessSign sign;
 } Watch;
@@ -30,13 +31,13 @@ static LivenessSign sign_of(void *userdata, const char *machine_id) {
 
 static void begin(Watch *w, Presence presence) {
         *w = (Watch) { .sign = healthy };
-        picture_machine(&w->picture, "A", "", presence);
+        cluster_view_machine(&w->picture, "A", "", presence);
         assert_int_equal(liveness_new(&w->liveness, NULL), 0);
 }
 
 static void end(Watch *w) {
         liveness_free(w->liveness);
-        picture_free(&w->picture);
+        cluster_view_free(&w->picture);
 }
 
 /* One tick; what it says goes into the picture. NULL: nothing. */
@@ -57,9 +58,9 @@ static const char *tick(Watch *w, bool late) {
                 snprintf(said, sizeof(said), "%s: %s", presence_to_string(changes[0].presence),
                          changes[0].reason);
                 snprintf(record.reason, sizeof(record.reason), "%s", changes[0].reason);
-                presence_record_write(&t, record);
+                stored_presence_write(&t, record);
                 snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", changes[0].machine);
-                picture_put(&w->picture, key, t.chars);
+                cluster_view_put(&w->picture, key, t.chars);
         }
         free(changes);
         w->picture.cluster.now_ms += LIVENESS_TICK_MS;
@@ -104,11 +105,11 @@ static void a_host_that_beats_stays_up(void **state) {
 
 static void a_new_host_is_up_with_its_first_beat_and_unmentioned_before(void **state) {
         Watch w = {};
-        char key[128], id[33];
+        char key[128], id[MACHINE_ID_SIZE];
 
         assert_int_equal(liveness_new(&w.liveness, NULL), 0);
-        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "A"));
-        picture_put(&w.picture, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
+        cluster_view_put(&w.picture, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
         assert_quiet(&w, silent, 20);
         assert_says(&w, healthy, 1, "up: it is heard");
         end(&w);
@@ -155,10 +156,10 @@ static void a_presence_that_cannot_be_read_is_not_written_over(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        picture_unreadable(&w.picture, LAYOUT_PRESENCE, NULL, "A");
+        cluster_view_unreadable(&w.picture, LAYOUT_PRESENCE, NULL, "A");
         assert_quiet(&w, healthy, 10);
         assert_quiet(&w, silent, 200);
-        picture_presence(&w.picture, "A", PRESENCE_LOST);
+        cluster_view_presence(&w.picture, "A", PRESENCE_LOST);
         assert_says(&w, healthy, 1, "up: it is heard");
         end(&w);
 }
@@ -237,7 +238,7 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
         size_t n;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
-                picture_machine(&w.picture, names[i], "", PRESENCE_UP);
+                cluster_view_machine(&w.picture, names[i], "", PRESENCE_UP);
         assert_int_equal(liveness_new(&w.liveness, NULL), 0);
         for (unsigned i = 1; i <= 6; i++) {
                 assert_int_equal(
@@ -251,26 +252,26 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
 }
 
 static void a_machine_that_leaves_the_picture_is_forgotten(void **state) {
-        char id[33], key[LAYOUT_KEY_MAX];
+        char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
         Watch w;
 
         begin(&w, PRESENCE_UP);
         assert_quiet(&w, silent, 5);
-        picture_remove(&w.picture, layout_key(key, LAYOUT_PRESENCE, NULL, picture_id(id, "A")));
-        picture_remove(&w.picture, layout_key(key, LAYOUT_FACTS, NULL, id));
+        cluster_view_remove(&w.picture, layout_key(key, LAYOUT_PRESENCE, NULL, cluster_view_id(id, "A")));
+        cluster_view_remove(&w.picture, layout_key(key, LAYOUT_FACTS, NULL, id));
         assert_null(cluster_machine(&w.picture.cluster, id));
         assert_quiet(&w, silent, 1);
-        picture_machine(&w.picture, "A", "", PRESENCE_UP);
+        cluster_view_machine(&w.picture, "A", "", PRESENCE_UP);
         assert_says(&w, silent, 6, "lost: it is silent, and so is its kernel");
         end(&w);
 }
 
 static void a_presence_of_the_first_index_is_one(void **state) {
         Watch w = { .sign = healthy };
-        char id[33];
+        char id[MACHINE_ID_SIZE];
 
-        picture_presence(&w.picture, "A", PRESENCE_UP);
-        assert_int_equal(cluster_machine(&w.picture.cluster, picture_id(id, "A"))->presence_index, 1);
+        cluster_view_presence(&w.picture, "A", PRESENCE_UP);
+        assert_int_equal(cluster_machine(&w.picture.cluster, cluster_view_id(id, "A"))->presence_index, 1);
         assert_int_equal(liveness_new(&w.liveness, NULL), 0);
         assert_quiet(&w, healthy, 3);
         end(&w);
@@ -400,10 +401,10 @@ static int watch_twice(void *userdata) {
 static void without_memory_nothing_is_said_of_hosts(void **state) {
         Watch w = { .sign = healthy };
 
-        picture_machine(&w.picture, "A", "", PRESENCE_UP);
-        picture_machine(&w.picture, "B", "", PRESENCE_UP);
+        cluster_view_machine(&w.picture, "A", "", PRESENCE_UP);
+        cluster_view_machine(&w.picture, "B", "", PRESENCE_UP);
         assert_true(alloc_fail_each("liveness", watch_twice, &w, 1) >= 6);
-        picture_free(&w.picture);
+        cluster_view_free(&w.picture);
 }
 
 int main(void) {

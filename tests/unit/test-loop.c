@@ -42,16 +42,16 @@ static void test_wake_at(Loop *loop, uint64_t due_ms) {
 
 static const LoopOps test_ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
 
-typedef struct Note {
+typedef struct AssignmentRecord {
         TestLoop *t;
         char name;
         Timer timer;
         Deferred deferred;
         int again; /* what it does when it runs: rearm or defer itself so often */
-} Note;
+} AssignmentRecord;
 
 static void note_fire(void *userdata) {
-        Note *n = userdata;
+        AssignmentRecord *n = userdata;
         size_t used = strlen(n->t->transcript);
 
         n->t->transcript[used] = n->name;
@@ -60,7 +60,7 @@ static void note_fire(void *userdata) {
 }
 
 static void note_run(void *userdata) {
-        Note *n = userdata;
+        AssignmentRecord *n = userdata;
         size_t used = strlen(n->t->transcript);
 
         n->t->transcript[used] = n->name;
@@ -68,8 +68,8 @@ static void note_run(void *userdata) {
                 loop_defer(&n->t->base, &n->deferred);
 }
 
-static void note_init(Note *n, TestLoop *t, char name) {
-        *n = (Note) { .t = t, .name = name };
+static void note_init(AssignmentRecord *n, TestLoop *t, char name) {
+        *n = (AssignmentRecord) { .t = t, .name = name };
         n->timer = (Timer) { .fire = note_fire, .userdata = n };
         n->deferred = (Deferred) { .run = note_run, .userdata = n };
 }
@@ -93,7 +93,7 @@ static int without_test_loop(void **state) {
 
 static void timers_fire_by_due_time_and_equal_ones_in_the_order_of_starting(void **state) {
         TestLoop *t = *state;
-        Note a, b, c, d;
+        AssignmentRecord a, b, c, d;
 
         note_init(&a, t, 'a');
         note_init(&b, t, 'b');
@@ -116,7 +116,7 @@ static void timers_fire_by_due_time_and_equal_ones_in_the_order_of_starting(void
 
 static void a_stopped_timer_does_not_fire_and_a_restarted_one_fires_once_at_its_new_time(void **state) {
         TestLoop *t = *state;
-        Note a, b;
+        AssignmentRecord a, b;
 
         note_init(&a, t, 'a');
         note_init(&b, t, 'b');
@@ -152,7 +152,7 @@ static void a_timer_moves_to_another_loop_and_a_delay_without_end_is_one(void **
                 { 0, UINT64_MAX - 1001, UINT64_MAX - 1 },
         };
         TestLoop *t = *state, other = { .now_ms = 5000 };
-        Note a;
+        AssignmentRecord a;
 
         note_init(&a, t, 'a');
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -185,7 +185,7 @@ static void a_turn_has_room_up_to_its_work_and_nodes_count_as_bytes(void **state
 static void a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops(void **state) {
         enum { N = 500 };
         TestLoop *t = *state;
-        Note *notes = NEW0(Note, N);
+        AssignmentRecord *notes = NEW0(AssignmentRecord, N);
         uint64_t last = 0;
 
         for (int i = 0; i < N; i++) {
@@ -193,7 +193,7 @@ static void a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops
                 notes[i].timer.fire = note_fire;
         }
         for (int i = 0; i < 5000; i++) {
-                Note *n = &notes[random_below(loop_random(&t->base), N)];
+                AssignmentRecord *n = &notes[random_below(loop_random(&t->base), N)];
 
                 if (random_below(loop_random(&t->base), 3) == 0)
                         timer_stop(&n->timer);
@@ -213,7 +213,7 @@ static void a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops
 
 static void deferred_calls_run_once_before_timers_and_what_timers_defer_after_them(void **state) {
         TestLoop *t = *state;
-        Note a, b, gone;
+        AssignmentRecord a, b, gone;
 
         note_init(&a, t, 'a');
         note_init(&b, t, 'b');
@@ -231,7 +231,7 @@ static void deferred_calls_run_once_before_timers_and_what_timers_defer_after_th
 
 static void who_defers_itself_for_ever_does_not_starve_timers(void **state) {
         TestLoop *t = *state;
-        Note greedy, timer;
+        AssignmentRecord greedy, timer;
 
         note_init(&greedy, t, 'g');
         note_init(&timer, t, 't');
@@ -246,7 +246,7 @@ static void who_defers_itself_for_ever_does_not_starve_timers(void **state) {
 
 static void the_budget_bounds_a_turn_and_says_that_more_is_due(void **state) {
         TestLoop *t = *state;
-        Note notes[4];
+        AssignmentRecord notes[4];
 
         for (int i = 0; i < 4; i++) {
                 note_init(&notes[i], t, 'a' + i);
@@ -489,7 +489,7 @@ static const uint64_t MS = 1000 * 1000;
 
 static void what_was_freed_in_small_pieces_is_told_once_for_each_mebibyte(void **state) {
         TestLoop *t = *state;
-        Note a;
+        AssignmentRecord a;
 
         loop_freed(&t->base, LOOP_FREED_MAX); /* without a receiver */
         note_init(&a, t, 'a');

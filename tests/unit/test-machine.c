@@ -145,8 +145,8 @@ static void an_id_is_32_hex_digits(void **state) {
 static void states_have_names_both_ways(void **state) {
         for (TargetState s = 0; s < _TARGET_MAX; s++)
                 assert_int_equal(target_state_from_string(target_state_to_string(s)), s);
-        for (OrderKind k = 0; k < _ORDER_MAX; k++)
-                assert_int_equal(order_kind_from_string(order_kind_to_string(k)), k);
+        for (AssignmentKind k = 0; k < _ASSIGNMENT_MAX; k++)
+                assert_int_equal(assignment_kind_from_string(assignment_kind_to_string(k)), k);
         for (Presence p = 0; p < _PRESENCE_MAX; p++)
                 assert_int_equal(presence_from_string(presence_to_string(p)), p);
 
@@ -159,15 +159,15 @@ static void states_have_names_both_ways(void **state) {
         assert_null(problem_kind_to_string(_PROBLEM_MAX));
         assert_int_equal(problem_kind_from_string("lost"), _PROBLEM_INVALID);
         assert_string_equal(target_state_to_string(TARGET_INACTIVE), "inactive");
-        assert_string_equal(order_kind_to_string(ORDER_STOP), "stop");
+        assert_string_equal(assignment_kind_to_string(ASSIGNMENT_STOP), "stop");
         assert_string_equal(presence_to_string(PRESENCE_LEFT), "left");
-        assert_null(order_kind_to_string(_ORDER_MAX));
+        assert_null(assignment_kind_to_string(_ASSIGNMENT_MAX));
         assert_null(target_state_to_string(_TARGET_MAX));
         assert_string_equal(target_state_to_string(TARGET_LAUNCHED), "launched");
-        assert_string_equal(order_kind_to_string(ORDER_LOAD), "load");
+        assert_string_equal(assignment_kind_to_string(ASSIGNMENT_LOAD), "load");
         assert_string_equal(presence_to_string(PRESENCE_AWAY), "away");
         assert_int_equal(target_state_from_string("Launched"), _TARGET_INVALID);
-        assert_int_equal(order_kind_from_string(""), _ORDER_INVALID);
+        assert_int_equal(assignment_kind_from_string(""), _ASSIGNMENT_INVALID);
         assert_null(target_state_to_string(_TARGET_INVALID));
         assert_null(presence_to_string(_PRESENCE_MAX));
 }

@@ -13,10 +13,10 @@
 
 enum { JOIN_VERSION = 1 }; /* of the request to join */
 
-typedef struct Room {
+typedef struct Fixture {
         Host *host;
         Membership *membership;
-} Room;
+} Fixture;
 
 void (*state_seen)(KvState *state);
 
@@ -80,8 +80,8 @@ void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
         __real_loop_defer(loop, deferred);
 }
 
-static int room_setup(void **state) {
-        Room *room = NEW0(Room, 1);
+static int fixture_setup(void **state) {
+        Fixture *room = NEW0(Fixture, 1);
         MembershipOptions options;
         Names nobody = {};
 
@@ -102,8 +102,8 @@ static int room_setup(void **state) {
         return 0;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         membership_free(room->membership);
         host_free(room->host);
@@ -111,14 +111,14 @@ static int room_teardown(void **state) {
         return 0;
 }
 
-static bool says(Room *room, const char *reason) {
+static bool says(Fixture *room, const char *reason) {
         const ClusterMachine *m = cluster_machine(registry_cluster(room->host->registry), room->host->id);
 
         return m && m->presence == PRESENCE_UP && streq(m->presence_reason, reason);
 }
 
 static void a_leader_whose_own_replica_suffers_says_so_in_its_presence_until_it_is_over(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         state_seen = trees_differ;
         HOST_UNTIL(room->host, says(room, MACHINE_TROUBLE "trees differ"));
@@ -132,7 +132,7 @@ static void addresses_of_hosts_are_read_again_after_what_may_change_them_and_onl
         static const bool may_change_them[CHANGED_CLUSTER + 1] = {
                 [CHANGED_ALL] = true, [CHANGED_MACHINE] = true, [CHANGED_CLUSTER] = true
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (unsigned kind = 0; kind < ELEMENTS(may_change_them); kind++) {
                 n_deferred = 0;
@@ -161,7 +161,7 @@ static void a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer(void
         PeersOptions options = { .self = { .machine_id = "cccccccccccccccccccccccccccccccc",
                                            .boot_id = "dddddddddddddddddddddddddddddddd",
                                            .nonce = 2 } };
-        Room *room = *state;
+        Fixture *room = *state;
         Loop *loop = room->host->loop;
         _cleanup_writer_ Writer w = {};
         PeerAddress leader = {};
@@ -187,7 +187,7 @@ static void a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer(void
         HOST_UNTIL(room->host, !joining);
 }
 
-#define in_a_room(test) cmocka_unit_test_setup_teardown(test, room_setup, room_teardown)
+#define in_a_room(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {

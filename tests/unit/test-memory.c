@@ -16,30 +16,30 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "fleetd/agent/notes.h"
+#include "fleetd/agent/records.h"
 #include "fleetd/directory/diff.h"
-#include "fleetd/directory/unit_folder.h"
+#include "fleetd/directory/scan.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "fleetd/settings.h"
-#include "fleetd/systemd/unit_dir.h"
+#include "fleetd/systemd/runtime_dir.h"
 #include "io/http.h"
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 #include "io/disk.h"
 #include "kvstore/raft/core.h"
 #include "kvstore/propose.h"
-#include "kvstore/raft/folder.h"
+#include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
-#include "kvstore/tree.h"
+#include "kvstore/tree/tree.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/manual_loop.h"
-#include "tests/lib/picture.h"
+#include "tests/lib/cluster_view.h"
 #include "tests/lib/scratch.h"
 #include "tests/unit/memory.h"
 #include "units/drop_ins.h"
-#include "units/entities.h"
-#include "units/records.h"
+#include "units/api_json.h"
+#include "units/stored_json.h"
 
 static unsigned n_points, n_scenarios;
 
@@ -100,9 +100,9 @@ static int unit_as_record(void *userdata) {
 
         r = r ?: unit_set_owner(unit, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "/etc/fleet/units/web.service");
         if (r == 0)
-                unit_record_write(&t, unit);
+                stored_unit_write(&t, unit);
         r = r ?: t.error;
-        return r ?: unit_record_read("web.service", t.chars, t.size, &again, NULL);
+        return r ?: stored_unit_read("web.service", t.chars, t.size, &again, NULL);
 }
 
 static int facts(void *userdata) {
@@ -111,37 +111,37 @@ static int facts(void *userdata) {
                                    "\"metadata\":{\"a\":\"b\",\"c\":\"d\"}}";
         _cleanup_machine_ Machine m = {}, copy = {};
         _cleanup_text_ Text t = {};
-        int r = facts_record_read("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", json, strlen(json), &m, NULL);
+        int r = stored_facts_read("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", json, strlen(json), &m, NULL);
 
         r = r ?: machine_copy(&m, &copy);
         if (r == 0)
-                facts_record_write(&t, &copy);
+                stored_facts_write(&t, &copy);
         return r ?: t.error;
 }
 
 static int small_records(void *userdata) {
-        Order order = { .kind = ORDER_RUN,
-                        .unit_index = 7,
-                        .reason = (char *) "the fewest units",
-                        .term = 3,
-                        .since_ms = 5 };
+        Assignment order = { .kind = ASSIGNMENT_RUN,
+                             .unit_index = 7,
+                             .reason = (char *) "the fewest units",
+                             .term = 3,
+                             .since_ms = 5 };
         UnitState state = { .load = (char *) "loaded",
                             .active = (char *) "active",
                             .sub = (char *) "running" };
         _cleanup_text_ Text t = {}, u = {}, p = {};
-        _cleanup_order_ Order again = {};
+        _cleanup_assignment_ Assignment again = {};
         PresenceRecord presence;
         _cleanup_unit_state_ UnitState other = {};
         int r;
 
-        order_record_write(&t, &order);
-        state_record_write(&u, &state);
-        presence_record_write(
+        stored_assignment_write(&t, &order);
+        stored_state_write(&u, &state);
+        stored_presence_write(
                 &p, (PresenceRecord) { .presence = PRESENCE_UP, .since_ms = 9, .reason = "it is there" });
         r = t.error ?: u.error ?: p.error;
-        r = r ?: order_record_read(t.chars, t.size, &again, NULL);
-        r = r ?: state_record_read(u.chars, u.size, &other, NULL);
-        return r ?: presence_record_read(p.chars, p.size, &presence, NULL);
+        r = r ?: stored_assignment_read(t.chars, t.size, &again, NULL);
+        r = r ?: stored_state_read(u.chars, u.size, &other, NULL);
+        return r ?: stored_presence_read(p.chars, p.size, &presence, NULL);
 }
 
 static int problems(void *userdata) {
@@ -151,7 +151,7 @@ static int problems(void *userdata) {
         _cleanup_text_ Text t = {};
         int r;
 
-        problem_record_write(&t, &problem);
+        stored_problem_write(&t, &problem);
         r = t.error ?: cluster_put(&cluster, key, strlen(key), t.chars, t.size, 1, 2, NULL);
         r = r ?: cluster_put(&cluster, key, strlen(key), t.chars, t.size, 1, 3, NULL);
         return r ?: cluster_remove(&cluster, key, strlen(key));
@@ -230,24 +230,24 @@ static void units_and_records_say_that_memory_is_short(void **state) {
 
 /* -- Pictures and plans -- */
 
-static Picture picture;
+static ClusterView picture;
 
 static void make_picture(void) {
         char name[32];
 
-        picture = (Picture) { .cluster.now_ms = 100000 };
-        picture_machine(&picture, "A", "a=b", PRESENCE_UP);
-        picture_machine(&picture, "B", "a=c", PRESENCE_UP);
-        picture_machine(&picture, "C", "", PRESENCE_LOST);
+        picture = (ClusterView) { .cluster.now_ms = 100000 };
+        cluster_view_machine(&picture, "A", "a=b", PRESENCE_UP);
+        cluster_view_machine(&picture, "B", "a=c", PRESENCE_UP);
+        cluster_view_machine(&picture, "C", "", PRESENCE_LOST);
         for (unsigned i = 0; i < 8; i++) {
                 snprintf(name, sizeof(name), "web@%u.service", i);
-                picture_unit(&picture, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
-                             TARGET_LAUNCHED);
+                cluster_view_unit(&picture, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
+                                  TARGET_LAUNCHED);
         }
-        picture_unit(&picture, "all.service", "Global=true", TARGET_LAUNCHED);
-        picture_unit(&picture, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
-        picture_order(&picture, "C", "web@1.service", ORDER_RUN);
-        picture_order(&picture, "A", "gone.service", ORDER_RUN);
+        cluster_view_unit(&picture, "all.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&picture, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
+        cluster_view_order(&picture, "C", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_order(&picture, "A", "gone.service", ASSIGNMENT_RUN);
 }
 
 static int plan_all(void *userdata) {
@@ -379,7 +379,7 @@ static void pictures_and_plans_say_that_memory_is_short(void **state) {
         survive("keys become a picture", put_keys, NULL, 1);
         survive("a tick of liveness", tick, NULL, 1);
         survive("files against units", diff, NULL, 1);
-        picture_free(&picture);
+        cluster_view_free(&picture);
 }
 
 /* -- Files of the host -- */
@@ -413,26 +413,26 @@ static int settings(void *userdata) {
 
 static int notes(void *userdata) {
         _cleanup_unit_ Unit *unit = NULL;
-        Notes n;
+        AssignmentRecords n;
         int r = unit_read("a.service", "[Service]\nExecStart=/bin/x\n", 27, &unit, NULL);
 
         if (r < 0)
                 return r;
-        r = notes_open(&n, sub, NULL);
-        r = r ?: notes_put(&n, unit, ORDER_RUN, 1, 2, NULL);
+        r = records_open(&n, sub, NULL);
+        r = r ?: records_put(&n, unit, ASSIGNMENT_RUN, 1, 2, NULL);
         n.dirty = true;
-        r = r ?: notes_save(&n);
-        notes_close(&n);
+        r = r ?: records_save(&n);
+        records_close(&n);
         return r;
 }
 
 static int unit_dir(void *userdata) {
-        UnitDir d;
-        int r = unit_dir_open(&d, sub, "/nowhere", "/nowhere", NULL);
+        RuntimeDir d;
+        int r = runtime_dir_open(&d, sub, "/nowhere", "/nowhere", NULL);
 
-        r = r ?: unit_dir_write(&d, "b.service", "[Service]\nExecStart=/bin/x\n", 27);
-        r = r ?: unit_dir_remove(&d, "b.service");
-        unit_dir_close(&d);
+        r = r ?: runtime_dir_write(&d, "b.service", "[Service]\nExecStart=/bin/x\n", 27);
+        r = r ?: runtime_dir_remove(&d, "b.service");
+        runtime_dir_close(&d);
         return r;
 }
 
@@ -442,9 +442,10 @@ static bool is_finished(void *userdata, const char *name) {
 
 /* What is wrong with the memory is not said of a file, and no unit comes without its owner. */
 static int watched_folder(void *userdata) {
-        _cleanup_unit_folder_ UnitFolder files = {};
+        _cleanup_unit_folder_ DirectoryFolder files = {};
         _cleanup_close_ int fd = open(userdata, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int r = unit_folder_read(fd, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", is_finished, NULL, &files);
+        int r = directory_folder_read(fd, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", is_finished, NULL,
+                                      &files);
 
         if (r < 0)
                 return r;
@@ -580,26 +581,26 @@ static int copy_tree(void *userdata) {
 static int install_tree(void *userdata) {
         Checkpoint incoming = { .fd = -1 };
         Tree *live = NULL;
-        Folder f = { .fd = -1 };
+        DataDir f = { .fd = -1 };
         int fd, r;
 
-        r = folder_open(&f, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
-                        0, &live, NULL);
+        r = data_dir_open(&f, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                          "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 0, &live, NULL);
         if (r == 0) {
                 _cleanup_free_ char *bytes = NULL;
                 size_t size;
 
                 r = read_file_at(AT_FDCWD, large_text, 4 * 1024 * 1024, &bytes, &size);
-                fd = r < 0 ? r : folder_incoming_open(&f);
+                fd = r < 0 ? r : data_dir_incoming_open(&f);
                 r = fd < 0 ? fd : pwrite_all(fd, bytes, size, 0);
                 if (fd >= 0)
                         close(fd);
         }
-        r = r ?: folder_incoming_finish(&f, &incoming, NULL);
-        r = r ?: folder_install(&f, &incoming, true, &live, NULL);
+        r = r ?: data_dir_incoming_finish(&f, &incoming, NULL);
+        r = r ?: data_dir_install(&f, &incoming, true, &live, NULL);
         checkpoint_done(&incoming);
         tree_close(live);
-        folder_done(&f);
+        data_dir_done(&f);
         return r;
 }
 

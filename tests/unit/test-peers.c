@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "io/loop_uv.h"
-#include "kvstore/session/peers_internal.h"
+#include "peers/peers_internal.h"
 #include "tests/lib/side_by_side.h"
 
 enum {
@@ -42,7 +42,7 @@ typedef struct Lab {
 typedef struct Member {
         Lab *lab;
         Peers *peers;
-        PeerHello hello;
+        PeerHandshake hello;
         const char *unwelcome; /* machine id that admit() refuses */
         PeerObserver observer;
         unsigned n_changes, n_ended, n_asked, n_answered, n_admits;
@@ -157,7 +157,7 @@ static void free_address(char ret[64]) {
 
 /* -- Hosts -- */
 
-static int member_admit(void *userdata, const PeerHello *hello, Error *err) {
+static int member_admit(void *userdata, const PeerHandshake *hello, Error *err) {
         Member *m = userdata;
 
         m->n_admits++;
@@ -200,8 +200,8 @@ static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, con
         assert_true(peer_is_dialed(s));
 }
 
-static PeerHello hello_of(const char *machine_id, const char *name, uint64_t nonce) {
-        PeerHello hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
+static PeerHandshake hello_of(const char *machine_id, const char *name, uint64_t nonce) {
+        PeerHandshake hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
 
         memcpy(hello.machine_id, machine_id, sizeof(hello.machine_id));
         snprintf(hello.boot_id, sizeof(hello.boot_id), "%032x", 1);
@@ -209,7 +209,7 @@ static PeerHello hello_of(const char *machine_id, const char *name, uint64_t non
         return hello;
 }
 
-static void member_open(Member *m, Lab *lab, PeerHello hello, const TlsKey *key) {
+static void member_open(Member *m, Lab *lab, PeerHandshake hello, const TlsKey *key) {
         PeersOptions options = {
                 .key = key, .admit = member_admit, .on_change = member_on_change, .userdata = m
         };
@@ -369,11 +369,11 @@ static void bare_say(Bare *b, PeerFrame type, const void *payload, size_t size) 
         assert_int_equal(stream_write(b->stream, payload, size), 0);
 }
 
-static void bare_say_hello(Bare *b, PeerHello hello) {
+static void bare_say_hello(Bare *b, PeerHandshake hello) {
         _cleanup_writer_ Writer w = {};
 
-        hello_write(&w, &hello);
-        bare_say(b, PEER_HELLO, w.bytes, w.size);
+        handshake_write(&w, &hello);
+        bare_say(b, PEER_HANDSHAKE, w.bytes, w.size);
 }
 
 static bool bare_heard(const Bare *b, PeerFrame type) {
@@ -460,7 +460,7 @@ static void an_address_that_is_our_own_is_remembered_and_the_list_is_sorted(void
         Lab *lab = *state;
         Member a = {}, b = {}, c = {};
         PeerAddress known[3] = {};
-        PeerHello hidden;
+        PeerHandshake hidden;
 
         start(&c, lab, ID_C, "c", 3);
         start(&b, lab, ID_B, "b", 2);
@@ -487,7 +487,7 @@ static void an_address_that_is_our_own_is_remembered_and_the_list_is_sorted(void
 static void a_raft_id_given_later_is_said_on_open_sessions(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
-        PeerHello joined;
+        PeerHandshake joined;
 
         start(&a, lab, ID_A, "a", 1);
         start(&b, lab, ID_B, "b", 2);
@@ -558,7 +558,7 @@ static void a_host_without_sessions_is_forgotten_after_ten_minutes(void **state)
 static void a_host_that_starts_anew_is_found_again(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
-        PeerHello again;
+        PeerHandshake again;
 
         start(&a, lab, ID_A, "a", 1);
         start(&b, lab, ID_B, "b", 2);
@@ -620,7 +620,7 @@ static void a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes(void 
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&old, lab, &a);
         bare_say_hello(&old, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&old, PEER_HELLO));
+        UNTIL(lab, bare_heard(&old, PEER_HANDSHAKE));
         bare_say(&old, PEER_TERM_CHECK, "old", 3);
         UNTIL(lab, a.n_asked == 1);
         bare_say(&old, PEER_TERM_CHECK, "half", 3);
@@ -628,7 +628,7 @@ static void a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes(void 
 
         bare_connect(&new, lab, &a);
         bare_say_hello(&new, hello_of(ID_B, "b", 2));
-        UNTIL(lab, old.closed && bare_heard(&new, PEER_HELLO));
+        UNTIL(lab, old.closed && bare_heard(&new, PEER_HANDSHAKE));
         assert_int_equal(a.n_ended, 1);
         bare_say(&new, PEER_TERM_CHECK, "new", 3);
         UNTIL(lab, streq(a.last_payload, "new"));
@@ -656,7 +656,7 @@ static void without_memory_for_a_verdict_the_second_start_is_hung_up_on_at_once(
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&first, lab, &a);
         bare_say_hello(&first, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&first, PEER_HELLO));
+        UNTIL(lab, bare_heard(&first, PEER_HANDSHAKE));
         bare_connect(&silent, lab,
                      &a); /* says no hello, and is hung up on for that before any later one is */
 
@@ -706,7 +706,7 @@ static void a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered(voi
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&hung, lab, &a);
         bare_say_hello(&hung, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&hung, PEER_HELLO));
+        UNTIL(lab, bare_heard(&hung, PEER_HANDSHAKE));
 
         start(&b, lab, ID_B, "b", 3);
         from_ms = loop_now_ms(lab->loop);
@@ -721,7 +721,7 @@ static void a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered(voi
         stop(&a, "");
 }
 
-static void refused_with(Lab *lab, PeerHello hello, const char *unwelcome, const char *words) {
+static void refused_with(Lab *lab, PeerHandshake hello, const char *unwelcome, const char *words) {
         Member a = { .unwelcome = unwelcome }, b = {};
 
         start(&a, lab, ID_A, "a", 1);
@@ -735,7 +735,7 @@ static void refused_with(Lab *lab, PeerHello hello, const char *unwelcome, const
 
 static void each_refusal_says_why_to_the_other_side(void **state) {
         Lab *lab = *state;
-        PeerHello hello = hello_of(ID_B, "b", 2);
+        PeerHandshake hello = hello_of(ID_B, "b", 2);
 
         hello.cluster_id = 0xc2;
         refused_with(lab, hello, NULL,
@@ -770,7 +770,7 @@ static void a_refused_host_comes_again_in_growing_pauses_and_is_let_in_when_it_m
 static void a_host_of_no_cluster_may_come_in_to_join(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
-        PeerHello fresh = hello_of(ID_B, "b", 2);
+        PeerHandshake fresh = hello_of(ID_B, "b", 2);
 
         fresh.cluster_id = fresh.lineage = 0;
         start(&a, lab, ID_A, "a", 1);
@@ -851,7 +851,7 @@ static void an_oversized_frame_ends_its_session_alone(void **state) {
         know_one(&c, &a);
         bare_connect(&b, lab, &a);
         bare_say_hello(&b, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&b, PEER_HELLO) && has_dialed(&c, &a));
+        UNTIL(lab, bare_heard(&b, PEER_HANDSHAKE) && has_dialed(&c, &a));
         frame_head(head, PEER_TERM_CHECK, PEER_FRAME_MAX + 1);
         assert_int_equal(stream_write(b.stream, head, sizeof(head)), 0);
         UNTIL(lab, b.closed);
@@ -976,13 +976,13 @@ static void beats_pass_what_people_ask_and_that_passes_a_flood_of_states(void **
         for (unsigned i = 0; i < N; i++)
                 assert_int_equal(peers_send(a.peers, ID_B, PEER_PROPOSE_LATER, flood, SIZE), 0);
         assert_int_equal(peers_send(a.peers, ID_B, PEER_PROPOSE, "user", 4), 0);
-        assert_int_equal(peers_send(a.peers, ID_B, PEER_BEAT, NULL, 0), 0);
+        assert_int_equal(peers_send(a.peers, ID_B, PEER_HEARTBEAT, NULL, 0), 0);
         UNTIL(lab, arrivals.n == N + 2);
 
         /* What the kernel had taken by then was on its way. */
         assert_int_equal(arrivals.types[0], PEER_PROPOSE_LATER);
-        assert_in_range(place_of(&arrivals, PEER_BEAT), 1, N * 3 / 4);
-        assert_int_equal(place_of(&arrivals, PEER_PROPOSE), place_of(&arrivals, PEER_BEAT) + 1);
+        assert_in_range(place_of(&arrivals, PEER_HEARTBEAT), 1, N * 3 / 4);
+        assert_int_equal(place_of(&arrivals, PEER_PROPOSE), place_of(&arrivals, PEER_HEARTBEAT) + 1);
         stop(&a, "");
         stop(&b, "");
 }
@@ -998,9 +998,9 @@ static void what_waits_in_its_lane_still_leaves_before_the_goodbye(void **state)
         start(&b, lab, ID_B, "beta", 2);
         know_one(&a, &b);
         UNTIL(lab, peers_dialed(a.peers, ID_B));
-        peers_handle(b.peers, PEER_BULK, note_arrival, &arrivals);
+        peers_handle(b.peers, PEER_SNAPSHOT, note_arrival, &arrivals);
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(peers_send(a.peers, ID_B, PEER_BULK, bytes, SIZE), 0);
+                assert_int_equal(peers_send(a.peers, ID_B, PEER_SNAPSHOT, bytes, SIZE), 0);
         stop(&a, "stop");
         UNTIL(lab, arrivals.n == N);
         stop(&b, "");
@@ -1017,15 +1017,15 @@ static void those_who_say_no_hello_are_few_and_do_not_stay(void **state) {
         from_ms = loop_now_ms(lab->loop);
         for (unsigned i = 0; i < CROWD; i++)
                 bare_dial(crowd + i, lab, &a);
-        UNTIL(lab, all_connected(crowd, CROWD) && count_open(crowd, CROWD) == PEER_GREETINGS_MAX);
+        UNTIL(lab, all_connected(crowd, CROWD) && count_open(crowd, CROWD) == PEER_HANDSHAKES_MAX);
 
         /* One who has something to say displaces the oldest. */
         start(&b, lab, ID_B, "b", 2);
         know_one(&b, &a);
         UNTIL(lab, has_dialed(&b, &a));
-        assert_true(count_open(crowd, CROWD) >= PEER_GREETINGS_MAX - 2);
+        assert_true(count_open(crowd, CROWD) >= PEER_HANDSHAKES_MAX - 2);
         UNTIL(lab, count_open(crowd, CROWD) == 0);
-        assert_true(loop_now_ms(lab->loop) - from_ms >= SESSION_HELLO_MS - 100);
+        assert_true(loop_now_ms(lab->loop) - from_ms >= SESSION_HANDSHAKE_MS - 100);
         assert_true(has_dialed(&b, &a));
         stop(&b, "");
         stop(&a, "");
@@ -1034,23 +1034,23 @@ static void those_who_say_no_hello_are_few_and_do_not_stay(void **state) {
 static void who_is_judged_has_said_its_hello_and_takes_no_place_of_those_who_have_not(void **state) {
         Lab *lab = *state;
         Member a = {};
-        Bare first, second, crowd[PEER_GREETINGS_MAX];
+        Bare first, second, crowd[PEER_HANDSHAKES_MAX];
 
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&first, lab, &a);
         bare_say_hello(&first, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&first, PEER_HELLO));
+        UNTIL(lab, bare_heard(&first, PEER_HANDSHAKE));
         bare_connect(&second, lab, &a);
         bare_say_hello(&second, hello_of(ID_B, "b", 3));
         UNTIL(lab, bare_heard(&first, PEER_PING));
 
-        for (unsigned i = 0; i < PEER_GREETINGS_MAX; i++)
+        for (unsigned i = 0; i < PEER_HANDSHAKES_MAX; i++)
                 bare_dial(crowd + i, lab, &a);
-        UNTIL(lab, all_connected(crowd, PEER_GREETINGS_MAX));
-        UNTIL(lab, bare_heard(&second, PEER_HELLO)); /* the first one did not answer */
-        assert_int_equal(count_open(crowd, PEER_GREETINGS_MAX), PEER_GREETINGS_MAX);
+        UNTIL(lab, all_connected(crowd, PEER_HANDSHAKES_MAX));
+        UNTIL(lab, bare_heard(&second, PEER_HANDSHAKE)); /* the first one did not answer */
+        assert_int_equal(count_open(crowd, PEER_HANDSHAKES_MAX), PEER_HANDSHAKES_MAX);
 
-        for (unsigned i = 0; i < PEER_GREETINGS_MAX; i++)
+        for (unsigned i = 0; i < PEER_HANDSHAKES_MAX; i++)
                 bare_close(crowd + i);
         bare_close(&second);
         UNTIL(lab, first.closed);
@@ -1058,24 +1058,24 @@ static void who_is_judged_has_said_its_hello_and_takes_no_place_of_those_who_hav
 }
 
 static void what_is_written_is_read_back_and_what_is_cut_is_not(void **state) {
-        PeerHello hello = hello_of(ID_B, "web\x1b[1m", 9), back;
+        PeerHandshake hello = hello_of(ID_B, "web\x1b[1m", 9), back;
         _cleanup_writer_ Writer w = {};
         char sentence[FRAME_REFUSED_MAX];
         Refusal cause;
         Error err = {};
         Frame frame;
 
-        hello_write(&w, &hello);
-        assert_int_equal(hello_read(w.bytes, w.size, &back, &err), 0);
+        handshake_write(&w, &hello);
+        assert_int_equal(handshake_read(w.bytes, w.size, &back, &err), 0);
         assert_string_equal(back.name, "web?[1m"); /* it cannot drive a terminal */
         assert_int_equal(back.nonce, 9);
         for (size_t size = 0; size < w.size; size++)
-                assert_int_equal(hello_read(w.bytes, size, &back, &err), -EBADMSG);
+                assert_int_equal(handshake_read(w.bytes, size, &back, &err), -EBADMSG);
         write_u64(&w, 1); /* of a newer daemon */
-        assert_int_equal(hello_read(w.bytes, w.size, &back, &err), 0);
+        assert_int_equal(handshake_read(w.bytes, w.size, &back, &err), 0);
         w.bytes[4] = 9;
         w.bytes[6] = 8;
-        assert_int_equal(hello_read(w.bytes, w.size, &back, &err), -EPROTONOSUPPORT);
+        assert_int_equal(handshake_read(w.bytes, w.size, &back, &err), -EPROTONOSUPPORT);
         assert_non_null(strstr(err.message, "8 to 9"));
 
         w.size = 0;

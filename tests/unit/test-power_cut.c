@@ -15,15 +15,15 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "fleetd/agent/notes.h"
+#include "fleetd/agent/records.h"
 #include "tests/lib/power.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/tree_file.h"
-#include "tests/lib/trio.h"
+#include "tests/lib/three_hosts.h"
 
 typedef struct Look {
-        Trio trio;
-        Notes notes;
+        ThreeHosts trio;
+        AssignmentRecords notes;
         unsigned wrong;
         bool quiet;
 } Look;
@@ -43,14 +43,14 @@ static void wrong(Look *l, const char *format, ...) {
 
 /* -- What is done until the power is cut -- */
 
-static void must_open(Trio *t, unsigned number) {
+static void must_open(ThreeHosts *t, unsigned number) {
         Error err = {};
 
-        if (trio_open(t, number, false, &err) < 0)
+        if (three_hosts_open(t, number, false, &err) < 0)
                 fail_msg("host %u does not open: %s", number, err.message);
 }
 
-static void put_many(TrioHost *h, const char *prefix, unsigned n) {
+static void put_many(ThreeHostsHost *h, const char *prefix, unsigned n) {
         char key[64], value[400];
 
         for (unsigned i = 0; i < n; i++) {
@@ -59,7 +59,7 @@ static void put_many(TrioHost *h, const char *prefix, unsigned n) {
                 memset(value, 'x', sizeof(value) - 1);
                 value[sizeof(value) - 1] = 0;
                 memcpy(value, key, strlen(key));
-                if (trio_put(h, key, value) == KV_OK)
+                if (three_hosts_put(h, key, value) == KV_OK)
                         power_promise(key);
         }
 }
@@ -68,26 +68,26 @@ static void note_orders(const char *folder, unsigned from, unsigned n) {
         _cleanup_free_ char *path = scratch_path(folder, "agent");
         char promise[32];
         Unit *unit = NULL;
-        Notes notes;
+        AssignmentRecords notes;
 
         assert_int_equal(unit_read("a.service", "[Service]\nExecStart=/bin/x\n", 27, &unit, NULL), 0);
-        assert_int_equal(notes_open(&notes, path, NULL), 0);
+        assert_int_equal(records_open(&notes, path, NULL), 0);
         for (unsigned i = from; i < from + n; i++) {
-                assert_int_equal(notes_put(&notes, unit, ORDER_RUN, 1, i, NULL), 0);
-                assert_int_equal(notes_save(&notes), 0);
+                assert_int_equal(records_put(&notes, unit, ASSIGNMENT_RUN, 1, i, NULL), 0);
+                assert_int_equal(records_save(&notes), 0);
                 snprintf(promise, sizeof(promise), "note %u", i);
                 power_promise(promise);
         }
-        notes_close(&notes);
+        records_close(&notes);
         unit_free(unit);
 }
 
 /* One host founds, writes, makes checkpoints, cuts its log; is started again, and again after the machine
  * was. */
 static void live_alone(const char *folder) {
-        Trio t;
+        ThreeHosts t;
 
-        trio_new(&t, folder, false);
+        three_hosts_new(&t, folder, false);
         t.checkpoint_entries = 8;
         t.log_file_size = 4096;
         for (unsigned life = 0; life < 3; life++) {
@@ -95,71 +95,71 @@ static void live_alone(const char *folder) {
 
                 t.boot = life < 2 ? 1 : 2;
                 must_open(&t, 0);
-                assert_true(trio_until(&t, trio_is_led, &t.hosts[0]));
+                assert_true(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
                 put_many(&t.hosts[0], prefixes[life], 24);
                 note_orders(folder, 1 + life * 4, 4);
-                trio_close(&t, 0);
+                three_hosts_close(&t, 0);
         }
-        trio_free(&t);
+        three_hosts_free(&t);
 }
 
 /* Its file of the keys is mostly free at a start, and a smaller one takes its place. */
 static void live_with_a_file_that_shrinks(const char *folder) {
-        Trio t;
+        ThreeHosts t;
 
-        trio_new(&t, folder, false);
+        three_hosts_new(&t, folder, false);
         t.checkpoint_entries = 8;
         t.log_file_size = 4096;
         must_open(&t, 0);
-        assert_true(trio_until(&t, trio_is_led, &t.hosts[0]));
+        assert_true(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         put_many(&t.hosts[0], "first", 12);
-        trio_close(&t, 0);
+        three_hosts_close(&t, 0);
         tree_file_swell(t.hosts[0].tree_path, 24, false);
         must_open(&t, 0);
-        assert_true(trio_until(&t, trio_is_led, &t.hosts[0]));
+        assert_true(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         put_many(&t.hosts[0], "second", 12);
-        trio_free(&t);
+        three_hosts_free(&t);
 }
 
 static bool was_reset(void *host) {
-        return ((TrioHost *) host)->resets > 0;
+        return ((ThreeHostsHost *) host)->resets > 0;
 }
 
 /* A standby falls behind, and is given the tree. */
 static void live_with_a_standby(const char *folder) {
-        Trio t;
+        ThreeHosts t;
 
-        trio_new(&t, folder, true);
+        three_hosts_new(&t, folder, true);
         t.checkpoint_entries = 10;
         t.log_file_size = 4096;
         must_open(&t, 0);
-        assert_true(trio_until(&t, trio_is_led, &t.hosts[0]));
+        assert_true(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         put_many(&t.hosts[0], "early", 5);
-        trio_let_in(&t, 0, 1, false);
+        three_hosts_let_in(&t, 0, 1, false);
         put_many(&t.hosts[1], "follower", 5);
-        trio_close(&t, 1);
-        trio_cut_log(&t.hosts[0], put_many);
+        three_hosts_close(&t, 1);
+        three_hosts_cut_log(&t.hosts[0], put_many);
         must_open(&t, 1);
-        assert_true(trio_until(&t, was_reset, &t.hosts[1]));
-        assert_int_equal(trio_sync(&t.hosts[1]), KV_OK);
+        assert_true(three_hosts_until(&t, was_reset, &t.hosts[1]));
+        assert_int_equal(three_hosts_sync(&t.hosts[1]), KV_OK);
         put_many(&t.hosts[1], "late", 5);
-        trio_free(&t);
+        three_hosts_free(&t);
 }
 
 /* Both vote, so that neither forgets what the other counts on. */
 static void live_as_two_voters(const char *folder) {
-        Trio t;
+        ThreeHosts t;
 
-        trio_new(&t, folder, true);
+        three_hosts_new(&t, folder, true);
         t.checkpoint_entries = 8;
         t.log_file_size = 4096;
         must_open(&t, 0);
-        assert_true(trio_until(&t, trio_is_led, &t.hosts[0]));
+        assert_true(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         put_many(&t.hosts[0], "early", 3);
-        trio_let_in(&t, 0, 1, true);
+        three_hosts_let_in(&t, 0, 1, true);
         put_many(&t.hosts[0], "leader", 20);
         put_many(&t.hosts[1], "follower", 20);
-        trio_free(&t);
+        three_hosts_free(&t);
 }
 
 /* -- What is there afterwards -- */
@@ -170,11 +170,11 @@ static void look_at_promise(void *userdata, const char *promise) {
         uint64_t index;
 
         if (sscanf(promise, "note %" SCNu64, &index) == 1) {
-                const Note *note = notes_get(&l->notes, "a.service");
+                const AssignmentRecord *note = records_get(&l->notes, "a.service");
 
                 if (!note || note->index < index)
                         wrong(l, "the note of order %" PRIu64 " is missing", index);
-        } else if (!starts_with(trio_get(&l->trio.hosts[0], promise, value), promise)) {
+        } else if (!starts_with(three_hosts_get(&l->trio.hosts[0], promise, value), promise)) {
                 wrong(l, "%s was acknowledged, and is missing", promise);
         }
 }
@@ -187,7 +187,7 @@ static bool folder_is_there(const char *path) {
 
 static bool open_host(Look *l, unsigned number, bool join) {
         Error err = {};
-        int r = trio_open(&l->trio, number, join, &err);
+        int r = three_hosts_open(&l->trio, number, join, &err);
 
         if (r < 0)
                 wrong(l, "host %u does not open: %s", number, error_text(&err, r));
@@ -195,18 +195,18 @@ static bool open_host(Look *l, unsigned number, bool join) {
 }
 
 static void look_at_stores(Look *l, const Power *p, bool both) {
-        TrioHost *first = &l->trio.hosts[0];
+        ThreeHostsHost *first = &l->trio.hosts[0];
         TreeTxn *txn;
         Error err = {};
 
         if (!open_host(l, 0, false) ||
             (both && folder_is_there(l->trio.hosts[1].raft_path) && !open_host(l, 1, true)))
                 return;
-        if (!trio_until_for(&l->trio, l->quiet ? 500 : TRIO_PATIENCE_MS, trio_is_led, first)) {
+        if (!three_hosts_until_for(&l->trio, l->quiet ? 500 : TRIO_PATIENCE_MS, three_hosts_is_led, first)) {
                 wrong(l, "nobody leads: %s", first->failure);
                 return;
         }
-        if (trio_sync(first) != KV_OK) {
+        if (three_hosts_sync(first) != KV_OK) {
                 wrong(l, "nobody knows how far it is");
                 return;
         }
@@ -223,7 +223,7 @@ static void look_at_stores(Look *l, const Power *p, bool both) {
         if (tree_check(txn, &err) < 0)
                 wrong(l, "the tree is not whole: %s", err.message);
         tree_abort(txn);
-        if (trio_put(first, "/after", "1") != KV_OK)
+        if (three_hosts_put(first, "/after", "1") != KV_OK)
                 wrong(l, "nothing can be written");
 }
 
@@ -231,14 +231,14 @@ static void look_at_image(Look *l, const Power *p, const char *folder, bool both
         _cleanup_free_ char *agent = scratch_path(folder, "agent"),
                             *bad = scratch_path(agent, "assignment.bad");
 
-        trio_new(&l->trio, folder, both);
+        three_hosts_new(&l->trio, folder, both);
         l->trio.boot = 9;
-        assert_int_equal(notes_open(&l->notes, agent, NULL), 0);
+        assert_int_equal(records_open(&l->notes, agent, NULL), 0);
         if (folder_is_there(bad))
                 wrong(l, "the notes are torn");
         look_at_stores(l, p, both);
-        notes_close(&l->notes);
-        trio_free(&l->trio);
+        records_close(&l->notes);
+        three_hosts_free(&l->trio);
 }
 
 /* -- Cutting -- */
@@ -325,19 +325,19 @@ static void a_start_syncs_the_folders_whose_names_it_finds(void **state) {
         char *scratch = scratch_new();
         _cleanup_free_ char *folder = scratch_path(scratch, "folder");
         Power *p;
-        Trio t;
+        ThreeHosts t;
 
         assert_int_equal(mkdir(folder, 0700), 0);
         power_begin(folder);
-        trio_new(&t, folder, false);
+        three_hosts_new(&t, folder, false);
         must_open(&t, 0);
-        assert_true(trio_until(&t, trio_is_led, &t.hosts[0]));
-        trio_close(&t, 0);
+        assert_true(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
+        three_hosts_close(&t, 0);
         power_promise("the first daemon has ended");
         must_open(&t, 0);
         power_promise("the second one has begun");
-        trio_close(&t, 0);
-        trio_free(&t);
+        three_hosts_close(&t, 0);
+        three_hosts_free(&t);
         p = power_end();
         for (size_t i = 0; i < ELEMENTS(folders); i++)
                 if (!power_synced_between(p, folders[i], "the first daemon has ended",

@@ -3,7 +3,7 @@
  * more than a line to set up stand with their rooms:
  *
  *   tree against a model             test-tree, test-apply       hub against a scan of all     test-hub
- *   answers kept against a model     test-results                commands, changed bytes       test-command
+ *   answers kept against a model     test-dedup                commands, changed bytes       test-command
  *   log against a model, torn        test-raft_log               picture, in any order         test-cluster
  *   plan in part is plan of all      test-engine_plan            least loaded is picked        test-scheduler
  *   seats come to rest               test-voters                 print and parse of units      test-unit_file
@@ -17,13 +17,14 @@
 #include <cmocka.h>
 
 #include "base/base64.h"
+#include "base/sizes.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/parse.h"
-#include "fleetd/api/call_spec.h"
+#include "fleetd/api/remote_command_spec.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "kvstore/tree_format.h"
-#include "tests/lib/picture.h"
+#include "kvstore/tree/format.h"
+#include "tests/lib/cluster_view.h"
 #include "units/json.h"
 
 static Random chance;
@@ -302,9 +303,9 @@ static void what_another_host_is_asked_arrives_as_it_was_sent(void **state) {
                                                                                            "all" };
 
         for (unsigned i = times(10000); i > 0; i--) {
-                CallSpec again, spec = { .kind = below(_CALL_MAX),
-                                         .follow = below(2),
-                                         .lines = below(CALL_LINES_MAX + 1) };
+                RemoteCommandSpec again, spec = { .kind = below(_CALL_MAX),
+                                                  .follow = below(2),
+                                                  .lines = below(CALL_LINES_MAX + 1) };
                 _cleanup_writer_ Writer w = {};
                 char word[64];
                 Reader r;
@@ -316,11 +317,11 @@ static void what_another_host_is_asked_arrives_as_it_was_sent(void **state) {
                 any_word(spec.properties, sizeof(spec.properties) - 1, "ABCxyz,");
                 snprintf(spec.signal, sizeof(spec.signal), "SIG%s", any_word(word, 10, "HUPTERM12+"));
                 snprintf(spec.whom, sizeof(spec.whom), "%s", whom[below(3)]);
-                assert_int_equal(call_spec_check(&spec, NULL), 0);
+                assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
 
-                call_spec_write(&spec, &w);
+                remote_command_spec_write(&spec, &w);
                 r = reader_over(w.bytes, w.size);
-                assert_int_equal(call_spec_read(&r, &again), 0);
+                assert_int_equal(remote_command_spec_read(&r, &again), 0);
                 assert_true(spec.kind == again.kind && spec.follow == again.follow &&
                             spec.lines == again.lines);
                 assert_true(streq(spec.unit, again.unit) && streq(spec.output, again.output) &&
@@ -330,7 +331,7 @@ static void what_another_host_is_asked_arrives_as_it_was_sent(void **state) {
 
                 /* One byte less is no question. */
                 r = reader_over(w.bytes, w.size - 1);
-                assert_int_equal(call_spec_read(&r, &again), -EBADMSG);
+                assert_int_equal(remote_command_spec_read(&r, &again), -EBADMSG);
         }
 }
 
@@ -343,34 +344,34 @@ static void a_further_rule_never_lets_a_unit_run_where_it_could_not(void **state
         unsigned compared = 0, lost = 0;
 
         for (unsigned i = times(10000) / 12; i > 0; i--) {
-                Picture p = {};
+                ClusterView p = {};
                 char less[200] = "", more[200];
                 SchedulerView *view;
 
-                picture_machine(&p, "A", below(2) ? "a=b" : "", PRESENCE_UP);
-                picture_machine(&p, "B", below(2) ? "a=b,c=d" : "c=d", PRESENCE_UP);
-                picture_machine(&p, "C", "", below(4) ? PRESENCE_UP : PRESENCE_LOST);
+                cluster_view_machine(&p, "A", below(2) ? "a=b" : "", PRESENCE_UP);
+                cluster_view_machine(&p, "B", below(2) ? "a=b,c=d" : "c=d", PRESENCE_UP);
+                cluster_view_machine(&p, "C", "", below(4) ? PRESENCE_UP : PRESENCE_LOST);
                 for (unsigned k = 1; k <= 3; k++) {
                         char name[16];
 
                         snprintf(name, sizeof(name), "%c%u.service", below(2) ? 'w' : 'u', k);
-                        picture_unit(&p, name, below(3) == 0 ? "Conflicts=x*" : "", TARGET_LAUNCHED);
-                        picture_order(&p, machines[below(3)], name, ORDER_RUN);
+                        cluster_view_unit(&p, name, below(3) == 0 ? "Conflicts=x*" : "", TARGET_LAUNCHED);
+                        cluster_view_order(&p, machines[below(3)], name, ASSIGNMENT_RUN);
                 }
-                picture_unit(&p, "peer.service", "", TARGET_LAUNCHED);
-                picture_order(&p, machines[below(3)], "peer.service", ORDER_RUN);
+                cluster_view_unit(&p, "peer.service", "", TARGET_LAUNCHED);
+                cluster_view_order(&p, machines[below(3)], "peer.service", ASSIGNMENT_RUN);
                 for (uint64_t k = below(3); k > 0; k--)
                         strncat(less, rules[below(ELEMENTS(rules))], sizeof(less) - strlen(less) - 1);
                 snprintf(more, sizeof(more), "%s%s", less, rules[below(ELEMENTS(rules))]);
-                picture_unit(&p, "x-less.service", less, TARGET_LAUNCHED);
-                picture_unit(&p, "x-more.service", more, TARGET_LAUNCHED);
+                cluster_view_unit(&p, "x-less.service", less, TARGET_LAUNCHED);
+                cluster_view_unit(&p, "x-more.service", more, TARGET_LAUNCHED);
 
                 assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
                 for (size_t m = 0; m < ELEMENTS(machines); m++)
                         for (unsigned k = 0; k < 4; k++) {
-                                char id[33];
-                                const ClusterMachine *machine = cluster_machine(&p.cluster,
-                                                                                picture_id(id, machines[m]));
+                                char id[MACHINE_ID_SIZE];
+                                const ClusterMachine *machine = cluster_machine(
+                                        &p.cluster, cluster_view_id(id, machines[m]));
                                 bool staying = k & 1;
                                 bool fits = scheduler_fits(view, cluster_unit(&p.cluster, "x-less.service"),
                                                            machine, staying, NULL);
@@ -384,7 +385,7 @@ static void a_further_rule_never_lets_a_unit_run_where_it_could_not(void **state
                                 lost += fits && !fits_still;
                         }
                 scheduler_view_free(view);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
         assert_true(compared > 9000 && lost > 500);
 }

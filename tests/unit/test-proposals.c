@@ -11,8 +11,8 @@
 #include "base/log.h"
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/propose_internal.h"
-#include "kvstore/session/session.h"
-#include "tests/lib/still.h"
+#include "peers/session.h"
+#include "tests/lib/quiet_peer.h"
 
 enum { LARGE = 200 * 1024, LIFE_MS = 10000, SHARE_MS = 30 /* after which the next heavy command may go */ };
 
@@ -29,21 +29,21 @@ typedef struct Item {
         const KvCommand *cmd; /* NULL: asks what became of it */
 } Item;
 
-static uint64_t term_of(const Still *h) {
+static uint64_t term_of(const QuietPeer *h) {
         KvState state;
 
         kv_state(h->store, &state);
         return state.term;
 }
 
-static uint64_t entries_of(const Still *h) {
+static uint64_t entries_of(const QuietPeer *h) {
         KvState state;
 
         kv_state(h->store, &state);
         return state.raft_index;
 }
 
-static uint64_t kept_by(Still *h) {
+static uint64_t kept_by(QuietPeer *h) {
         TreeMeta meta;
         TreeTxn *txn;
 
@@ -53,7 +53,7 @@ static uint64_t kept_by(Still *h) {
         return meta.results.bytes;
 }
 
-static bool exists(Still *h, const char *key) {
+static bool exists(QuietPeer *h, const char *key) {
         TreeTxn *txn;
         KvNode node;
         int r;
@@ -64,16 +64,16 @@ static bool exists(Still *h, const char *key) {
         return r == 0;
 }
 
-static void meet(Still *h) {
+static void meet(QuietPeer *h) {
         if (!h->asking.open)
-                assert_true(still_meet(h));
+                assert_true(quiet_peer_meet(h));
 }
 
-static Said hear(Still *h) {
+static Said hear(QuietPeer *h) {
         Said said = {};
         Frame frame;
 
-        while (still_hear(&h->asking, &frame)) {
+        while (quiet_peer_hear(&h->asking, &frame)) {
                 Reader r = reader_over(frame.payload, frame.size);
                 _cleanup_free_ char *cause = NULL;
                 unsigned what;
@@ -96,7 +96,7 @@ static Said hear(Still *h) {
 }
 
 /* Without items: what time it is. */
-static Said say(Still *h, uint64_t origin, uint64_t floor, bool again, const Item *items, size_t n,
+static Said say(QuietPeer *h, uint64_t origin, uint64_t floor, bool again, const Item *items, size_t n,
                 uint64_t deadline_ms) {
         _cleanup_writer_ Writer w = {};
         KvState state;
@@ -122,15 +122,15 @@ static Said say(Still *h, uint64_t origin, uint64_t floor, bool again, const Ite
                 write_blob(&w, cmd.bytes, cmd.size);
         }
         assert_int_equal(w.error, 0);
-        assert_true(still_say(h, PEER_PROPOSE, w.bytes, w.size));
+        assert_true(quiet_peer_say(h, PEER_PROPOSE, w.bytes, w.size));
         return hear(h);
 }
 
-static uint64_t deadline(Still *h) {
+static uint64_t deadline(QuietPeer *h) {
         return say(h, 1, 1, false, NULL, 0, 0).now_ms + LIFE_MS;
 }
 
-static Said propose(Still *h, uint64_t origin, uint64_t number, uint64_t floor, const char *key) {
+static Said propose(QuietPeer *h, uint64_t origin, uint64_t number, uint64_t floor, const char *key) {
         KvCommand cmd = { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") };
 
         return say(h, origin, floor, false, &(Item) { number, &cmd }, 1, deadline(h));
@@ -138,7 +138,7 @@ static Said propose(Still *h, uint64_t origin, uint64_t number, uint64_t floor, 
 
 /* Numbers 1 to n of 'origin', of which it takes none back; each answer brings the large value that stood
  * there. Ends at the first that is refused, whose number is returned; 0: none was. */
-static uint64_t keep_large(Still *h, uint64_t origin, uint64_t n, Said *ret) {
+static uint64_t keep_large(QuietPeer *h, uint64_t origin, uint64_t n, Said *ret) {
         static char value[LARGE];
         KvCommand cmd = { .op = KV_SET, .key = kv_string("/large"), .value = { value, sizeof(value) } };
 
@@ -148,32 +148,32 @@ static uint64_t keep_large(Still *h, uint64_t origin, uint64_t n, Said *ret) {
                 if (ret->n[PROPOSED_BUSY] > 0)
                         return number;
                 assert_int_equal(ret->n[PROPOSED_ACCEPTED], 1);
-                still_pass(h, SHARE_MS);
+                quiet_peer_pass(h, SHARE_MS);
         }
         return 0;
 }
 
 static int host(void **state) {
-        *state = still_new(false);
+        *state = quiet_peer_new(false);
         return 0;
 }
 
 static int host_end(void **state) {
-        still_free(*state);
+        quiet_peer_free(*state);
         return 0;
 }
 
 /* -- Tests -- */
 
 static void when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_before_the_log(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         uint64_t full, entries;
         Said said;
 
         full = keep_large(h, 99, 1000, &said);
-        assert_in_range(full, RESULTS_MAX / LARGE, RESULTS_MAX / LARGE + 2 + PROPOSE_WINDOW);
+        assert_in_range(full, DEDUP_MAX / LARGE, DEDUP_MAX / LARGE + 2 + PROPOSE_WINDOW);
         assert_string_equal(said.cause, PROPOSALS_FULL);
-        assert_true(kept_by(h) >= RESULTS_MAX && kept_by(h) < RESULTS_MAX + 2 * LARGE);
+        assert_true(kept_by(h) >= DEDUP_MAX && kept_by(h) < DEDUP_MAX + 2 * LARGE);
 
         /* However often it is asked, and whoever asks that has taken nothing back. */
         entries = entries_of(h);
@@ -187,7 +187,7 @@ static void when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_be
 }
 
 static void who_takes_his_answers_is_served_and_makes_room_for_all(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         uint64_t full;
         Said said;
 
@@ -203,18 +203,18 @@ static void who_takes_his_answers_is_served_and_makes_room_for_all(void **state)
 }
 
 static void room_returns_when_the_deadlines_are_passed(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         Said said;
 
         assert_true(keep_large(h, 99, 1000, &said) > 0);
-        still_pass(h, LIFE_MS / 2);
+        quiet_peer_pass(h, LIFE_MS / 2);
         said = propose(h, 100, 1, 1, "/too-early");
         assert_int_equal(said.n[PROPOSED_BUSY], 1);
         /* Nobody writes meanwhile: who asks and is refused brings the entry that lets time pass. */
-        still_pass(h, LIFE_MS / 2 + RESULTS_SWEEP_MS);
+        quiet_peer_pass(h, LIFE_MS / 2 + DEDUP_SWEEP_MS);
         for (unsigned i = 0; i < 3 && kept_by(h) >= LARGE; i++) {
                 (void) propose(h, 100, 1, 1, "/refused");
-                still_pass(h, RESULTS_SWEEP_MS);
+                quiet_peer_pass(h, DEDUP_SWEEP_MS);
         }
         assert_true(kept_by(h) < LARGE);
         assert_int_equal(propose(h, 100, 2, 1, "/in-time").n[PROPOSED_ACCEPTED], 1);
@@ -225,7 +225,7 @@ static void room_returns_when_the_deadlines_are_passed(void **state) {
 /* All at once they would not go into a frame, and nobody would hear of any. */
 static void answers_that_fit_into_no_frame_come_in_several(void **state) {
         enum { N = 70 };
-        Still *h = *state;
+        QuietPeer *h = *state;
         unsigned rounds = 0, n = 0;
         Item items[N];
         Said said;
@@ -244,7 +244,7 @@ static void answers_that_fit_into_no_frame_come_in_several(void **state) {
 }
 
 static void a_frame_that_asks_a_thousand_times_for_one_answer_gets_no_thousand(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         Item items[FRAME_COMMANDS_MAX];
         Said said;
 
@@ -260,7 +260,7 @@ static void a_frame_that_asks_a_thousand_times_for_one_answer_gets_no_thousand(v
 static void what_is_past_its_deadline_without_an_answer_is_said_to_be(void **state) {
         const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
         const Item questions[] = { { 1, NULL }, { 2, NULL } };
-        Still *h = *state;
+        QuietPeer *h = *state;
         uint64_t deadline_ms = deadline(h);
         Said said;
 
@@ -269,7 +269,7 @@ static void what_is_past_its_deadline_without_an_answer_is_said_to_be(void **sta
         assert_int_equal(said.n[PROPOSED_DONE], 1);
         assert_int_equal(said.n[PROPOSED_PAST], 0);
 
-        still_pass(h, LIFE_MS + 1);
+        quiet_peer_pass(h, LIFE_MS + 1);
         meet(h);
         said = say(h, 99, 1, true, questions, 2, deadline_ms);
         assert_int_equal(said.n[PROPOSED_DONE], 1);
@@ -289,7 +289,7 @@ static void on_done(void *userdata, const KvResult *result) {
 
 static void a_late_copy_of_an_earlier_deadline_says_nothing_of_the_later_one(void **state) {
         const KvCommand cmd = { .op = KV_SET, .key = kv_string("/late"), .value = kv_string("1") };
-        Still *h = *state;
+        QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
         KvStatus status = _KV_STATUS_MAX;
         uint64_t number;
@@ -310,14 +310,14 @@ static void a_late_copy_of_an_earlier_deadline_says_nothing_of_the_later_one(voi
         proposals_result(p, number, &(KvResult) { .status = KV_LATE, .now_ms = 5001 });
         assert_int_equal(x->state, PROPOSAL_QUEUED);
         assert_int_equal(x->copies, 0);
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(status, KV_OK);
         assert_true(exists(h, "/late"));
 }
 
 /* -- Cost -- */
 
-static Cost costliest(Still *h) {
+static Cost costliest(QuietPeer *h) {
         KvCounts counts;
 
         kv_counts(h->store, &counts);
@@ -327,7 +327,7 @@ static Cost costliest(Still *h) {
 static char large[LARGE];
 
 /* "/k0" and so on, each with a large value. */
-static void lay_large(Still *h, unsigned n) {
+static void lay_large(QuietPeer *h, unsigned n) {
         memset(large, 'x', sizeof(large));
         for (unsigned i = 0; i < n; i++) {
                 char key[16];
@@ -338,14 +338,14 @@ static void lay_large(Still *h, unsigned n) {
                 assert_int_equal(say(h, 50, 1 + i, false, &(Item) { 1 + i, &cmd }, 1, deadline(h))
                                          .n[PROPOSED_ACCEPTED],
                                  1);
-                still_pass(h, SHARE_MS);
+                quiet_peer_pass(h, SHARE_MS);
                 assert_true(exists(h, key));
         }
-        still_pass(h, 3 * BUDGET_ON_WAY_MS);
+        quiet_peer_pass(h, 3 * BUDGET_ON_WAY_MS);
 }
 
 static void a_command_that_costs_too_much_is_refused_before_the_log(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         KvCommand writes[500], txn = { .op = KV_TXN, .writes = writes, .n_writes = ELEMENTS(writes) };
         uint64_t entries;
         Said said;
@@ -373,7 +373,7 @@ static void a_command_that_costs_too_much_is_refused_before_the_log(void **state
 /* No feature level is needed for it. */
 static void what_would_cost_an_entry_too_much_goes_into_several(void **state) {
         enum { N = 40 };
-        Still *h = *state;
+        QuietPeer *h = *state;
         KvCommand sets[N];
         char keys[N][8];
         Item items[N];
@@ -391,7 +391,7 @@ static void what_would_cost_an_entry_too_much_goes_into_several(void **state) {
         entries = entries_of(h);
         said = say(h, 99, 1, false, items, N, deadline(h));
         assert_int_equal(said.n[PROPOSED_ACCEPTED], N);
-        still_pass(h, BUDGET_WAIT_MS);
+        quiet_peer_pass(h, BUDGET_WAIT_MS);
         assert_true(entries_of(h) >= entries + 3);
         for (unsigned i = 0; i < N; i++) {
                 TreeTxn *txn;
@@ -407,7 +407,7 @@ static void what_would_cost_an_entry_too_much_goes_into_several(void **state) {
 
 static void heavy_commands_take_their_share_and_no_more_and_others_pass(void **state) {
         enum { N = 400 };
-        Still *h = *state;
+        QuietPeer *h = *state;
         KvCommand set = { .op = KV_SET, .key = kv_string("/k0"), .value = kv_string("1") };
         KvCommand heavy[N];
         char keys[N][8];
@@ -443,7 +443,7 @@ static void heavy_commands_take_their_share_and_no_more_and_others_pass(void **s
         assert_true(exists(h, "/small"));
         assert_int_equal(h->now_ms, began);
 
-        still_pass(h, 2 * BUDGET_WAIT_MS);
+        quiet_peer_pass(h, 2 * BUDGET_WAIT_MS);
         kv_counts(h->store, &after);
         assert_true(after.cost.total - before.cost.total <=
                     COST_ENTRY_MAX / (BUDGET_SHARE * COST_ENTRY_MS) * (BUDGET_WAIT_MS + 200) +
@@ -456,7 +456,7 @@ static void heavy_commands_take_their_share_and_no_more_and_others_pass(void **s
 /* A command may not be known to cost much before others are applied. */
 static void what_is_on_its_way_counts(void **state) {
         enum { N = 200 };
-        Still *h = *state;
+        QuietPeer *h = *state;
         KvCommand commands[N];
         Item items[N];
         Said said;
@@ -473,7 +473,7 @@ static void what_is_on_its_way_counts(void **state) {
         commands[0] = (KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = { large, sizeof(large) } };
         said = say(h, 99, 1, false, items, N, deadline(h));
         assert_int_equal(said.n[PROPOSED_ACCEPTED] + said.n[PROPOSED_REFUSED], N);
-        still_pass(h, 2 * BUDGET_WAIT_MS);
+        quiet_peer_pass(h, 2 * BUDGET_WAIT_MS);
         assert_true(costliest(h).total <= COST_ENTRY_MAX);
 }
 
@@ -490,7 +490,7 @@ static void on_told(void *userdata, const KvResult *result) {
 }
 
 /* In the log, and not applied. */
-static uint64_t propose_ours(Still *h, const KvCommand *cmd, Told *told) {
+static uint64_t propose_ours(QuietPeer *h, const KvCommand *cmd, Told *told) {
         uint64_t number;
 
         assert_int_equal(kv_propose(h->store, cmd, on_told, told, &number), 0);
@@ -505,7 +505,7 @@ static uint64_t propose_ours(Still *h, const KvCommand *cmd, Told *told) {
 static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
         static const KvStatus statuses[] = { KV_LATE, KV_DEFERRED };
         KvCommand create = { .op = KV_CREATE, .key = kv_string("/once"), .value = kv_string("1") };
-        Still *h = *state;
+        QuietPeer *h = *state;
 
         for (size_t i = 0; i < ELEMENTS(statuses); i++) {
                 KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
@@ -516,7 +516,7 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
                 proposals_result(h->store->proposals, number,
                                  &(KvResult) { .status = statuses[i], .now_ms = UINT64_MAX });
                 assert_int_equal(told.n, 0);
-                still_run(h);
+                quiet_peer_run(h);
                 assert_int_equal(told.n, 1);
                 assert_int_equal(told.status, KV_OK);
                 assert_int_equal(entries_of(h), entries + 2);
@@ -526,7 +526,7 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
         uint64_t number = propose_ours(h, &create, &told);
 
         proposals_result(h->store->proposals, number, &(KvResult) { .status = KV_DEFERRED });
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(told.n, 1);
         assert_int_equal(told.status, KV_OK);
 }
@@ -539,13 +539,13 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
                 .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1
         };
         uint64_t numbers[N], most = 0;
-        Still *h = *state;
+        QuietPeer *h = *state;
         Told told = {}, first = {};
         bool more = true;
 
         (void) propose_ours(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("1") },
                             &first);
-        still_run(h);
+        quiet_peer_run(h);
         for (size_t i = 0; i < CHECKS; i++)
                 checks[i] = (KvCheck) { .key = kv_string("/k"), .kind = KV_CHECK_EXISTS };
         for (size_t i = 0; i < N; i++)
@@ -563,7 +563,7 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
                 (void) turns_end_work(&h->loop.turns);
         }
         assert_in_range(most, CHECKS * TURN_NODE, TURN_WORK_MAX + CHECKS * (TURN_NODE + 64));
-        still_pass(h, 2 * BUDGET_WAIT_MS);
+        quiet_peer_pass(h, 2 * BUDGET_WAIT_MS);
         assert_int_equal(told.n, N);
         assert_int_equal(told.status, KV_OK);
 }
@@ -575,7 +575,7 @@ static void what_another_host_proposes_is_estimated_in_several_turns(void **stat
         KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") }, txn = {
                 .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1
         };
-        Still *h = *state;
+        QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
         uint64_t deadline_ms;
         Item items[N];
@@ -597,14 +597,14 @@ static void what_another_host_proposes_is_estimated_in_several_turns(void **stat
                         TURN_WORK_MAX + 3 * ONE); /* and one for the frame and for each pump */
         assert_int_equal(p->n_foreign, N);
         p->budget.heavy_index = 0;
-        still_pass(h, 2 * BUDGET_WAIT_MS);
+        quiet_peer_pass(h, 2 * BUDGET_WAIT_MS);
         assert_int_equal(p->n_foreign, 0);
         said = say(h, 99, 1, true, &(Item) { N, NULL }, 1, deadline_ms);
         assert_int_equal(said.n[PROPOSED_DONE], 1);
 }
 
 static void what_is_refused_in_a_later_turn_is_said_to_the_host_that_proposed_it(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         KvCommand writes[500], txn = { .op = KV_TXN, .writes = writes, .n_writes = ELEMENTS(writes) };
         uint64_t deadline_ms, entries;
         Said said;
@@ -631,7 +631,7 @@ static void what_is_refused_in_a_later_turn_is_said_to_the_host_that_proposed_it
 static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(void **state) {
         KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
                   other = { .op = KV_SET, .key = kv_string("/b") };
-        Still *h = *state;
+        QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
         Told told = {}, later = {};
         uint64_t number, second;
@@ -643,7 +643,7 @@ static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(voi
         assert_int_equal(p->queue.first->number, number);
         assert_int_equal(p->queue.first->cost, COST_HEAVY / 2);
         assert_int_equal(p->queue.last->number, second);
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(told.status, KV_OK);
         assert_int_equal(later.status, KV_OK);
 }
@@ -651,7 +651,7 @@ static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(voi
 static void small_commands_do_not_wait_for_large_ones_until_those_have_waited_long(void **state) {
         KvCommand wide = { .op = KV_SET, .key = kv_string("/k0"), .value = { large, PROPOSE_SMALL_MAX } };
         KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") }, ours = wide;
-        Still *h = *state;
+        QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
         Told told[5] = {};
         uint64_t number;
@@ -666,13 +666,13 @@ static void small_commands_do_not_wait_for_large_ones_until_those_have_waited_lo
         h->now_ms += LATER_MS;
         assert_int_equal(kv_propose(h->store, &light, on_told, &told[4], &number), 0);
         assert_int_equal(p->queue.last->number, number);
-        still_run(h);
+        quiet_peer_run(h);
         for (size_t i = 0; i < ELEMENTS(told); i++)
                 assert_int_equal(told[i].status, KV_OK);
 }
 
 static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         KvCommand heavy = { .op = KV_SET, .key = kv_string("/k0"), .value = { large, sizeof(large) } };
         KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
         Told told[2] = {};
@@ -682,12 +682,12 @@ static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) 
         h->store->proposals->budget.heavy_index = UINT64_MAX; /* of an entry that is not applied */
         assert_int_equal(kv_propose(h->store, &heavy, on_told, &told[0], NULL), 0);
         assert_int_equal(kv_propose(h->store, &light, on_told, &told[1], NULL), 0);
-        still_pass(h, BUDGET_WAIT_MS);
+        quiet_peer_pass(h, BUDGET_WAIT_MS);
         assert_int_equal(told[0].n, 0);
         assert_int_equal(told[1].n, 1);
         assert_int_equal(told[1].status, KV_OK);
         entries = entries_of(h);
-        still_pass(h, 2 * BUDGET_WAIT_MS);
+        quiet_peer_pass(h, 2 * BUDGET_WAIT_MS);
         assert_int_equal(told[0].n, 1);
         assert_int_equal(told[0].status, KV_BUSY);
         assert_int_equal(entries_of(h), entries); /* nothing is left for one */
@@ -696,7 +696,7 @@ static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) 
 /* Its verdict is given once: the cost of a command of which nothing is known but that it is too costly. It
  * waits as long as it has to: only apply can refuse it. */
 static void a_command_that_may_have_happened_is_estimated_once(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
         KvCommand writes[500], txn = { .op = KV_TXN, .writes = writes, .n_writes = ELEMENTS(writes) };
         KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
@@ -730,20 +730,20 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         x->cost = 0;
         x->deadline_ms = deadline_ms;
         p->budget.heavy_index = UINT64_MAX;
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(told.n, 0);
         assert_int_equal(x->state, PROPOSAL_QUEUED);
         assert_int_equal(x->cost, COST_COMMAND_MAX);
         x->cost--; /* an estimate would not find this */
-        still_pass(h, HEAVY_WAIT_MS + 1);
+        quiet_peer_pass(h, HEAVY_WAIT_MS + 1);
         assert_int_equal(kv_propose(h->store, &light, on_told, &other, NULL), 0);
-        still_run(h);
+        quiet_peer_run(h);
         assert_int_equal(other.n, 1);
         assert_int_equal(told.n, 0);
         assert_int_equal(x->state, PROPOSAL_QUEUED);
         assert_int_equal(x->cost, COST_COMMAND_MAX - 1);
         p->budget.heavy_index = 0;
-        still_pass(h, BUDGET_WAIT_MS);
+        quiet_peer_pass(h, BUDGET_WAIT_MS);
         assert_int_equal(told.n, 1);
         assert_int_equal(told.status, KV_TOO_LARGE);
 }
@@ -757,10 +757,10 @@ static size_t unsent_of(const Stream *s) {
 /* The queue is full of one large frame: the kernel takes it piece by piece, and its memory is given back at
  * the end. */
 static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_is_cut(void **state) {
-        Still *h = *state;
+        QuietPeer *h = *state;
         static StreamOps ops;
 
-        assert_true(still_meet(h));
+        assert_true(quiet_peer_meet(h));
         ops = *h->asked.base.ops;
         ops.queued = unsent_of;
         h->asked.base.ops = &ops;
@@ -768,27 +768,28 @@ static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_i
         assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1), -ENOBUFS);
         for (unsigned i = 0; i < 3; i++) {
                 unsent -= i == 2 ? PEER_QUEUE_MAX - 100 : 1;
-                still_pass(h, SESSION_STALL_MS);
+                quiet_peer_pass(h, SESSION_STALL_MS);
                 assert_true(h->asked.open && !h->asked.closing);
                 assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1),
                                  -ENOBUFS); /* it is still held */
         }
-        still_pass(h, SESSION_STALL_MS);
+        quiet_peer_pass(h, SESSION_STALL_MS);
         assert_false(h->asked.open);
 }
 
 /* An answer of the leader's is given only when this host has recorded how far it is ahead of its own tree. */
 static void what_cannot_be_recorded_is_not_acknowledged(void **state) {
         static const int errors[] = { 0, -ENOTDIR };
-        Still *h = *state;
+        QuietPeer *h = *state;
         const ProposalsOptions *options = &h->store->proposals->options;
-        Floor before = h->store->floor;
+        ReadBound before = h->store->floor;
 
         for (size_t i = 0; i < ELEMENTS(errors); i++) {
-                h->store->floor = (Floor) { .dir_fd = errors[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1,
-                                            .met = true };
-                assert_int_equal(options->ahead(options->userdata, 3 * FLOOR_STEP + i), errors[i]);
-                assert_int_equal(h->store->promised, 3 * FLOOR_STEP + i);
+                h->store->floor = (ReadBound) { .dir_fd = errors[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) :
+                                                                      -1,
+                                                .met = true };
+                assert_int_equal(options->ahead(options->userdata, 3 * READ_BOUND_STEP + i), errors[i]);
+                assert_int_equal(h->store->promised, 3 * READ_BOUND_STEP + i);
                 closep(&h->store->floor.dir_fd);
         }
         h->store->floor = before;

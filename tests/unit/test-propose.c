@@ -126,13 +126,13 @@ int __wrap_replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *
         return 0;
 }
 
-uint64_t __wrap_replica_door_leader(const Replica *p);
-uint64_t __wrap_replica_door_leader(const Replica *p) {
+uint64_t __wrap_replica_known_leader(const Replica *p);
+uint64_t __wrap_replica_known_leader(const Replica *p) {
         return fake.leader;
 }
 
-uint64_t __wrap_replica_door_term(const Replica *p);
-uint64_t __wrap_replica_door_term(const Replica *p) {
+uint64_t __wrap_replica_known_term(const Replica *p);
+uint64_t __wrap_replica_known_term(const Replica *p) {
         return fake.term;
 }
 
@@ -656,8 +656,8 @@ static void the_end_says_what_has_not_happened_and_what_may_have(void **state) {
         assert_false(proposals_waits(world.p, ORIGIN + 1, 3));
         assert_false(proposals_waits(world.p, ORIGIN, 4));
         assert_int_equal(proposals_waiting(world.p), 1);
-        proposals_forget(world.p, 3);
-        proposals_forget(world.p, 3);
+        proposals_cancel(world.p, 3);
+        proposals_cancel(world.p, 3);
         assert_false(proposals_waits(world.p, ORIGIN, 3));
         fake_assert_said("");
         end();
@@ -809,11 +809,11 @@ static void heavy_commands_follow_each_other_in_their_own_time(void **state) {
 
 static void with_too_many_answers_kept_ours_are_refused_unless_they_may_have_happened(void **state) {
         begin(true);
-        world.kept = RESULTS_MAX - 1;
+        world.kept = DEDUP_MAX - 1;
         (void) add("a", (KvCommand) {});
         fake_assert_said("log 1: 1@110000\n");
         proposals_settled(world.p, 0, 1);
-        world.kept = RESULTS_MAX;
+        world.kept = DEDUP_MAX;
         (void) add("b", (KvCommand) {});
         fake_assert_said("log 2:\nanswer b: busy " PROPOSALS_FULL "\n"); /* an empty entry lets time pass */
         proposals_settled(world.p, 0, 2);
@@ -822,7 +822,7 @@ static void with_too_many_answers_kept_ours_are_refused_unless_they_may_have_hap
         (void) add("again", (KvCommand) {});
         get(5)->copies = 1;
         fake_assert_said("log 3: 4@0 5@0\nanswer c: busy " PROPOSALS_FULL "\n");
-        fake_pass(RESULTS_SWEEP_MS - 1);
+        fake_pass(DEDUP_SWEEP_MS - 1);
         (void) add("d", (KvCommand) {});
         fake_assert_said("answer d: busy " PROPOSALS_FULL "\n"); /* 3 is not applied */
         proposals_settled(world.p, 0, 3);

@@ -9,11 +9,11 @@
 #include "tests/lib/host.h"
 #include "tests/lib/side_by_side.h"
 
-typedef struct Room {
+typedef struct Fixture {
         Host *host;
         Publisher *publisher;
         unsigned idle;
-} Room;
+} Fixture;
 
 /* The last delay of the publisher's timer. */
 static const void *timed;
@@ -29,11 +29,11 @@ int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
 }
 
 static void on_idle(void *userdata) {
-        ((Room *) userdata)->idle++;
+        ((Fixture *) userdata)->idle++;
 }
 
-static int room_setup(void **state) {
-        Room *room = NEW0(Room, 1);
+static int fixture_setup(void **state) {
+        Fixture *room = NEW0(Fixture, 1);
 
         room->host = host_new(false);
         assert_int_equal(
@@ -42,8 +42,8 @@ static int room_setup(void **state) {
         return 0;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         publisher_free(room->publisher);
         host_free(room->host);
@@ -51,7 +51,7 @@ static int room_teardown(void **state) {
         return 0;
 }
 
-static void publish(Room *room, const char *unit, const char *sub) {
+static void publish(Fixture *room, const char *unit, const char *sub) {
         StateChange change = {};
 
         snprintf(change.unit, sizeof(change.unit), "%s", unit);
@@ -60,7 +60,7 @@ static void publish(Room *room, const char *unit, const char *sub) {
         unit_state_done(&change.state);
 }
 
-static bool has(Room *room, const char *unit, const char *sub) {
+static bool has(Fixture *room, const char *unit, const char *sub) {
         const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
 
         return s && streq(s->state.sub, sub);
@@ -68,7 +68,7 @@ static bool has(Room *room, const char *unit, const char *sub) {
 
 /* Of some publications one goes through quickly on a slow machine, too. */
 static void a_success_costs_no_pause(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         bool quick = false;
 
         for (unsigned i = 0; !quick && i < 8; i++) {
@@ -84,7 +84,7 @@ static void a_success_costs_no_pause(void **state) {
 }
 
 static void a_state_goes_out_at_once_and_says_when_the_next_may(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_true(publisher_ready(room->publisher));
         publish(room, "web.service", "running");
@@ -101,7 +101,7 @@ static void a_state_goes_out_at_once_and_says_when_the_next_may(void **state) {
 
 /* Something else may call in the gap: then nobody else would end it. */
 static void who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         publish(room, "web.service", "running");
         HOST_UNTIL(room->host, has(room, "web.service", "running") && publisher_ready(room->publisher));
@@ -120,7 +120,7 @@ static void the_earliest_of_several_times_counts_and_a_past_one_is_now(void **st
         static const struct {
                 int due_ms, expected_ms; /* from now on */
         } rows[] = { { 900, 900 }, { 901, 900 }, { 899, 899 }, { 1, 1 }, { 0, 0 }, { -1, 0 } };
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t now_ms;
 
         HOST_UNTIL(room->host, loop_now_ms(room->host->loop) > 1);
@@ -134,7 +134,7 @@ static void the_earliest_of_several_times_counts_and_a_past_one_is_now(void **st
 }
 
 static void at_most_five_transactions_go_out_in_a_second(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t begun_ms = loop_now_ms(room->host->loop);
         char unit[32];
 
@@ -148,7 +148,7 @@ static void at_most_five_transactions_go_out_in_a_second(void **state) {
 }
 
 static void a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t begun_ms = loop_now_ms(room->host->loop), last_ms = 0;
         unsigned sent = 0;
         char sub[32];
@@ -171,7 +171,7 @@ static void a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held(void
 }
 
 static void what_an_order_brings_about_is_told_at_once(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         publish(room, "web.service", "running");
         assert_false(publisher_allows(room->publisher, "web.service"));
@@ -186,7 +186,7 @@ static void what_an_order_brings_about_is_told_at_once(void **state) {
 }
 
 static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
-        Room *room = NEW0(Room, 1);
+        Fixture *room = NEW0(Fixture, 1);
         uint64_t begun_ms;
 
         room->host = host_new(true);
@@ -202,11 +202,11 @@ static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
         assert_int_equal(registry_counts(room->host->registry)->failed, 1);
         assert_true(publisher_ready(room->publisher));
         *state = room;
-        (void) room_teardown(state);
+        (void) fixture_teardown(state);
 }
 
 static void who_goes_while_a_state_is_on_its_way_hears_no_more(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         unsigned idle;
 
         publish(room, "web.service", "running");
@@ -217,7 +217,7 @@ static void who_goes_while_a_state_is_on_its_way_hears_no_more(void **state) {
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_success_costs_no_pause),
                 in_a_room(a_state_goes_out_at_once_and_says_when_the_next_may),

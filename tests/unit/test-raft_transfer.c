@@ -17,7 +17,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "kvstore/raft/compare.h"
+#include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/transfer.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_replica.h"
@@ -68,8 +68,8 @@ void __wrap_replica_checkpoint(Replica *p) {
         say("checkpoint");
 }
 
-void __wrap_replica_exchange(Replica *p);
-void __wrap_replica_exchange(Replica *p) {
+void __wrap_replica_replace_tree(Replica *p);
+void __wrap_replica_replace_tree(Replica *p) {
         say("exchange");
 }
 
@@ -93,13 +93,13 @@ int __wrap_raft_core_match_index(const RaftCore *core, uint64_t id, uint64_t *re
         return world.match_error;
 }
 
-bool __wrap_compare_may_send(const Compare *c);
-bool __wrap_compare_may_send(const Compare *c) {
+bool __wrap_consistency_may_send(const ConsistencyCheck *c);
+bool __wrap_consistency_may_send(const ConsistencyCheck *c) {
         return !world.may_not_send;
 }
 
-bool __wrap_compare_differs(const Compare *c);
-bool __wrap_compare_differs(const Compare *c) {
+bool __wrap_consistency_differs(const ConsistencyCheck *c);
+bool __wrap_consistency_differs(const ConsistencyCheck *c) {
         return world.differs;
 }
 
@@ -112,15 +112,15 @@ int __wrap_loop_work(Loop *loop, Work *work) {
         return 0;
 }
 
-int __wrap_folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total) {
+int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
         *ret_free = world.room;
         *ret_total = world.total;
         return world.room_error;
 }
 
-int __wrap_folder_incoming_open(const Folder *folder);
-int __wrap_folder_incoming_open(const Folder *folder) {
+int __wrap_data_dir_incoming_open(const DataDir *folder);
+int __wrap_data_dir_incoming_open(const DataDir *folder) {
         char path[64];
         int fd;
 
@@ -139,8 +139,8 @@ int __wrap_folder_incoming_open(const Folder *folder) {
         return fd;
 }
 
-int __wrap_folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err);
-int __wrap_folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err) {
+int __wrap_data_dir_incoming_finish(const DataDir *folder, Checkpoint *ret, Error *err);
+int __wrap_data_dir_incoming_finish(const DataDir *folder, Checkpoint *ret, Error *err) {
         if (world.finish_error < 0 && world.finish_text && !world.finish_text[0])
                 return world.finish_error;
         if (world.finish_error < 0)
@@ -153,8 +153,8 @@ int __wrap_folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *
         return 0;
 }
 
-void __wrap_folder_incoming_discard(const Folder *folder);
-void __wrap_folder_incoming_discard(const Folder *folder) {
+void __wrap_data_dir_incoming_discard(const DataDir *folder);
+void __wrap_data_dir_incoming_discard(const DataDir *folder) {
         say("discard");
 }
 
@@ -187,14 +187,14 @@ static int on_frame(PeerFrame type, bool answer, uint64_t to, const Writer *w) {
         uint32_t crc;
 
         if (answer) {
-                assert_int_equal(type, PEER_BULK_ACK);
+                assert_int_equal(type, PEER_SNAPSHOT_ACK);
                 number = read_u64(&r);
                 offset = read_u64(&r);
                 say("session %" PRIu64 ": ack %" PRIu64 " %" PRIu64 " %u", to, number, offset, read_u8(&r));
                 assert_int_equal(reader_end(&r), 0);
                 return 0;
         }
-        assert_int_equal(type, PEER_BULK);
+        assert_int_equal(type, PEER_SNAPSHOT);
         assert_int_equal(read_u64(&r), to);
         term = read_u64(&r);
         number = read_u64(&r);
@@ -239,7 +239,7 @@ static void begin(void) {
         memset(&world, 0, sizeof(world));
         fake_begin("VVVVVV");
         fake.on_frame = on_frame;
-        fake.replica.folder = (Folder) { .fd = -1, .path = (char *) "/tree", .checkpoint = { .fd = -1 } };
+        fake.replica.folder = (DataDir) { .fd = -1, .path = (char *) "/tree", .checkpoint = { .fd = -1 } };
         world.n_descriptors = n_descriptors();
         world.room = world.total = UINT64_MAX;
         log_set_sink(on_log, NULL);
@@ -761,7 +761,7 @@ static bool hear(uint64_t session, Chunk c) {
         write_u64(&w, c.offset);
         write_u32(&w, crc32c(0, bytes, c.size) ^ c.damaged);
         write_raw(&w, bytes, c.size);
-        return transfers_on_bulk(t, (PeerSession *) (uintptr_t) session, w.bytes, w.size);
+        return transfers_on_snapshot(t, (PeerSession *) (uintptr_t) session, w.bytes, w.size);
 }
 
 static void run_work(void) {
@@ -882,12 +882,12 @@ static void frames_that_cannot_be_are_no_sign_of_a_leader(void **state) {
         }
 
         begin();
-        assert_false(transfers_on_bulk(t, NULL, "1234567", 7)); /* no sender */
-        assert_false(transfers_on_bulk(t, NULL,
-                                       "\1\0\0\0\0\0\0\0"
-                                       "\x10\0\0\0\0\0\0\0"
-                                       "\x10",
-                                       17));
+        assert_false(transfers_on_snapshot(t, NULL, "1234567", 7)); /* no sender */
+        assert_false(transfers_on_snapshot(t, NULL,
+                                           "\1\0\0\0\0\0\0\0"
+                                           "\x10\0\0\0\0\0\0\0"
+                                           "\x10",
+                                           17));
         fake_assert_said("");
 
         assert_true(hear(9, (Chunk) { 5, 4, 0, 0, 5 })); /* an empty tree */

@@ -327,12 +327,12 @@ static void several_changes_are_all_or_nothing(void **state) {
         assert_int_equal(answer(w, registry_change_units(w->registry, changes, 0, on_done, w)), KV_OK);
 }
 
-static OrderChange order_for(World *w, const char *name, OrderKind kind) {
-        ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, name);
-        OrderChange c = { .order = kind,
-                          .unit_index = unit(w, name) ? unit(w, name)->index : 0,
-                          .expected_index = o ? o->index : 0,
-                          .reason = "why not" };
+static AssignmentChange order_for(World *w, const char *name, AssignmentKind kind) {
+        ClusterAssignment *o = cluster_assignment(registry_cluster(w->registry), self, name);
+        AssignmentChange c = { .kind = kind,
+                               .unit_index = unit(w, name) ? unit(w, name)->index : 0,
+                               .expected_index = o ? o->index : 0,
+                               .reason = "why not" };
 
         memcpy(c.machine, self, sizeof(c.machine));
         snprintf(c.unit, sizeof(c.unit), "%s", name);
@@ -341,38 +341,38 @@ static OrderChange order_for(World *w, const char *name, OrderKind kind) {
 
 static void an_order_holds_only_for_what_it_was_planned_on(void **state) {
         World *w = *state;
-        OrderChange c;
+        AssignmentChange c;
 
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
                          KV_OK);
-        c = order_for(w, "a.service", ORDER_RUN);
-        assert_int_equal(answer(w, registry_order(w->registry, term(w) + 1, &c, 1, on_done, w)),
+        c = order_for(w, "a.service", ASSIGNMENT_RUN);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w) + 1, &c, 1, on_done, w)),
                          KV_TERM_CHANGED);
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/false\n", false, 0), KV_OK);
-        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)),
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)),
                          KV_COMPARE_FAILED);
 
-        c = order_for(w, "a.service", ORDER_RUN);
-        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
-        assert_string_equal(unit(w, "a.service")->orders->reason, "why not");
-        assert_int_equal(unit(w, "a.service")->orders->term, term(w));
-        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_EXISTS);
+        c = order_for(w, "a.service", ASSIGNMENT_RUN);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_string_equal(unit(w, "a.service")->assignments->reason, "why not");
+        assert_int_equal(unit(w, "a.service")->assignments->term, term(w));
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_EXISTS);
 
-        c = order_for(w, "a.service", ORDER_STOP);
-        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
-        assert_int_equal(unit(w, "a.service")->orders->order, ORDER_STOP);
-        assert_true(unit(w, "a.service")->orders->created < unit(w, "a.service")->orders->index);
+        c = order_for(w, "a.service", ASSIGNMENT_STOP);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(unit(w, "a.service")->assignments->kind, ASSIGNMENT_STOP);
+        assert_true(unit(w, "a.service")->assignments->created < unit(w, "a.service")->assignments->index);
 }
 
 static void an_obeyed_order_goes_with_its_state(void **state) {
         World *w = *state;
         StateChange s = { .unit = "a.service" };
-        OrderChange c;
+        AssignmentChange c;
 
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
                          KV_OK);
-        c = order_for(w, "a.service", ORDER_STOP);
-        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        c = order_for(w, "a.service", ASSIGNMENT_STOP);
+        assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
         assert_int_equal(unit_state_init(&s.state, "loaded", "active", "running",
                                          unit(w, "a.service")->unit->hash, 1, false),
                          0);
@@ -383,9 +383,9 @@ static void an_obeyed_order_goes_with_its_state(void **state) {
         s.remove = s.obeyed = true;
         s.order_index = 999;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_COMPARE_FAILED);
-        s.order_index = unit(w, "a.service")->orders->index;
+        s.order_index = unit(w, "a.service")->assignments->index;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
-        assert_null(unit(w, "a.service")->orders);
+        assert_null(unit(w, "a.service")->assignments);
         assert_null(unit(w, "a.service")->states);
 
         /* Removing a state that is not there is no error. */
@@ -483,21 +483,21 @@ static void start_engine(World *w) {
 }
 
 static bool runs_on_self(World *w) {
-        ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, "a.service");
+        ClusterAssignment *o = cluster_assignment(registry_cluster(w->registry), self, "a.service");
 
-        return o && o->order == ORDER_RUN;
+        return o && o->kind == ASSIGNMENT_RUN;
 }
 
 static bool runs_on_other(World *w) {
-        ClusterOrder *o = cluster_order(registry_cluster(w->registry), other, "a.service");
+        ClusterAssignment *o = cluster_assignment(registry_cluster(w->registry), other, "a.service");
 
-        return o && o->order == ORDER_RUN;
+        return o && o->kind == ASSIGNMENT_RUN;
 }
 
 static bool stops_on_self(World *w) {
-        ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, "a.service");
+        ClusterAssignment *o = cluster_assignment(registry_cluster(w->registry), self, "a.service");
 
-        return o && o->order == ORDER_STOP;
+        return o && o->kind == ASSIGNMENT_STOP;
 }
 
 static bool two_orders_are_counted(World *w) {
@@ -516,8 +516,9 @@ static void the_engine_orders_what_is_wanted(void **state) {
                          KV_OK);
         machine(w, self);
         run_until(w, runs_on_self);
-        assert_string_equal(unit(w, "a.service")->orders->reason, "m is the only machine that qualifies");
-        assert_int_equal(unit(w, "a.service")->orders->term, term(w));
+        assert_string_equal(unit(w, "a.service")->assignments->reason,
+                            "m is the only machine that qualifies");
+        assert_int_equal(unit(w, "a.service")->assignments->term, term(w));
 
         assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
         run_until(w, stops_on_self);
@@ -548,9 +549,9 @@ static void the_engine_moves_what_a_lost_machine_had(void **state) {
 }
 
 static bool runs_on_spare(World *w) {
-        ClusterOrder *o = cluster_order(registry_cluster(w->registry), spare, "a.service");
+        ClusterAssignment *o = cluster_assignment(registry_cluster(w->registry), spare, "a.service");
 
-        return o && o->order == ORDER_RUN;
+        return o && o->kind == ASSIGNMENT_RUN;
 }
 
 static bool has_planned(World *w) {
@@ -696,9 +697,9 @@ static void units_with_many_rules_are_forgotten_in_several_turns(void **state) {
 }
 
 static bool another_one_runs(World *w) {
-        ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, "c.service");
+        ClusterAssignment *o = cluster_assignment(registry_cluster(w->registry), self, "c.service");
 
-        return o && o->order == ORDER_RUN;
+        return o && o->kind == ASSIGNMENT_RUN;
 }
 
 /* An order that is rejected, and another one. The cluster view does not show why: below the unit's key is

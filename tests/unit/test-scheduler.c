@@ -6,21 +6,22 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/sizes.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "tests/lib/picture.h"
+#include "tests/lib/cluster_view.h"
 
-static const ClusterUnit *unit(const Picture *p, const char *name) {
+static const ClusterUnit *unit(const ClusterView *p, const char *name) {
         return cluster_unit(&p->cluster, name);
 }
 
-static const ClusterMachine *machine(const Picture *p, const char *name) {
-        char id[33];
+static const ClusterMachine *machine(const ClusterView *p, const char *name) {
+        char id[MACHINE_ID_SIZE];
 
-        return cluster_machine(&p->cluster, picture_id(id, name));
+        return cluster_machine(&p->cluster, cluster_view_id(id, name));
 }
 
 /* "" if it fits. */
-static const char *refusal(const Picture *p, const char *name, const char *on, bool staying) {
+static const char *refusal(const ClusterView *p, const char *name, const char *on, bool staying) {
         static Error err;
         SchedulerView *view;
         bool fits;
@@ -33,7 +34,7 @@ static const char *refusal(const Picture *p, const char *name, const char *on, b
         return err.message;
 }
 
-static const char *pick(const Picture *p, const char *name, Error *err) {
+static const char *pick(const ClusterView *p, const char *name, Error *err) {
         const ClusterMachine *m = NULL;
         SchedulerView *view;
         int r;
@@ -48,18 +49,18 @@ static const char *pick(const Picture *p, const char *name, Error *err) {
 
 /* The first six sentences; four machines by name with each. */
 static void of_many_reasons_the_first_ones_are_told(void **state) {
-        Picture p = {};
+        ClusterView p = {};
         Error why;
 
-        picture_unit(&p, "new.service", "Conflicts=c*", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "new.service", "Conflicts=c*", TARGET_LAUNCHED);
         for (unsigned i = 0; i < 8; i++) {
                 char machine[16], name[32];
 
                 snprintf(machine, sizeof(machine), "A%u", i);
                 snprintf(name, sizeof(name), "c%u.service", i);
-                picture_machine(&p, machine, "", PRESENCE_UP);
-                picture_unit(&p, name, "", TARGET_LAUNCHED);
-                picture_order(&p, machine, name, ORDER_RUN);
+                cluster_view_machine(&p, machine, "", PRESENCE_UP);
+                cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
+                cluster_view_order(&p, machine, name, ASSIGNMENT_RUN);
         }
         assert_null(pick(&p, "new.service", &why));
         for (unsigned i = 0; i < 8; i++) {
@@ -68,22 +69,22 @@ static void of_many_reasons_the_first_ones_are_told(void **state) {
                 snprintf(part, sizeof(part), "and c%u.service", i);
                 assert_int_equal(strstr(why.message, part) != NULL, i < 6);
         }
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void each_rule_says_no_in_a_sentence(void **state) {
-        Picture p = {};
+        ClusterView p = {};
 
-        picture_machine(&p, "A", "zone=c", PRESENCE_UP);
-        picture_machine(&p, "B", "", PRESENCE_UP);
-        picture_machine(&p, "C", "", PRESENCE_AWAY);
-        picture_machine(&p, "D", "", PRESENCE_LOST);
-        picture_machine(&p, "E", "", PRESENCE_LEFT);
-        picture_presence(&p, "F", PRESENCE_UP);
-        picture_unit(&p, "web@1.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "web@1.service", ORDER_RUN);
+        cluster_view_machine(&p, "A", "zone=c", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_machine(&p, "C", "", PRESENCE_AWAY);
+        cluster_view_machine(&p, "D", "", PRESENCE_LOST);
+        cluster_view_machine(&p, "E", "", PRESENCE_LEFT);
+        cluster_view_presence(&p, "F", PRESENCE_UP);
+        cluster_view_unit(&p, "web@1.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "web@1.service", ASSIGNMENT_RUN);
 
-        picture_unit(&p, "web@2.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "web@2.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "web@2.service", "A", false),
                             "Conflicts=web@*.service, and web@1.service runs there");
         assert_string_equal(refusal(&p, "web@2.service", "B", false), "");
@@ -92,59 +93,59 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         assert_string_equal(refusal(&p, "web@2.service", "E", false), "it has left");
         assert_string_equal(refusal(&p, "web@2.service", "F", false), "it has not said yet what it is");
 
-        picture_unit(&p, "z.service", "MachineMetadata=zone=a\nMachineMetadata=zone=b", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "z.service", "MachineMetadata=zone=a\nMachineMetadata=zone=b", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "z.service", "A", false),
                             "MachineMetadata=zone=a|b, and it has zone=c");
         assert_string_equal(refusal(&p, "z.service", "B", false),
                             "MachineMetadata=zone=a|b, and it has no zone");
 
-        picture_unit(&p, "m.service", "MachineOf=web@1.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "m.service", "MachineOf=web@1.service", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "m.service", "A", false), "");
         assert_string_equal(refusal(&p, "m.service", "B", false),
                             "MachineOf=web@1.service, and web@1.service is not there");
 
-        picture_unit(&p, "n.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "n.service", ORDER_RUN);
-        picture_foreign(&p, "A", "n.service");
+        cluster_view_unit(&p, "n.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "n.service", ASSIGNMENT_RUN);
+        cluster_view_foreign(&p, "A", "n.service");
         assert_string_equal(refusal(&p, "n.service", "A", true), "it has a unit of that name from elsewhere");
         assert_string_equal(refusal(&p, "n.service", "B", false), "");
 
-        picture_unit(&p, "web.container", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "web.container", "", TARGET_LAUNCHED);
         assert_string_equal(
                 refusal(&p, "web.container", "B", false),
                 ".container files need podman 5.3 or later, and its systemd has no podman-system-generator");
         assert_string_equal(refusal(&p, "web.container", "B", true), "");
-        picture_put(&p, "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/facts",
-                    "{\"name\":\"B\",\"quadlet\":true}");
+        cluster_view_put(&p, "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/facts",
+                         "{\"name\":\"B\",\"quadlet\":true}");
         assert_string_equal(refusal(&p, "web.container", "B", false), "");
 
-        picture_unit(&p, "i.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "i.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "i.service", "B", false), "");
         assert_string_equal(refusal(&p, "i.service", "A", false),
                             "MachineID=bbbbbbbb, and its id is aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
 
         /* Units stay on a machine that nobody has heard of, or whose metadata cannot be read. */
         assert_string_equal(refusal(&p, "z.service", "F", true), "");
-        picture_unreadable(&p, LAYOUT_METADATA, "zone", "B");
+        cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "B");
         assert_string_equal(refusal(&p, "z.service", "B", true), "");
         assert_string_equal(refusal(&p, "z.service", "B", false), CLUSTER_UNREADABLE);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
-static void lose(Picture *p, uint64_t after_ms) {
+static void lose(ClusterView *p, uint64_t after_ms) {
         p->cluster.now_ms += after_ms;
-        picture_presence(p, "A", PRESENCE_LOST);
+        cluster_view_presence(p, "A", PRESENCE_LOST);
         p->cluster.now_ms += 1000;
-        picture_presence(p, "A", PRESENCE_UP);
+        cluster_view_presence(p, "A", PRESENCE_UP);
 }
 
 static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
-        Picture p = { .cluster.now_ms = 1000000 };
-        char id[33];
+        ClusterView p = { .cluster.now_ms = 1000000 };
+        char id[MACHINE_ID_SIZE];
         const ClusterMachine *m;
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         lose(&p, 0);
         assert_string_equal(refusal(&p, "a.service", "A", false), "");
         lose(&p, 598000);
@@ -154,8 +155,8 @@ static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
 
         /* To be away is not to be lost. */
         p.cluster.now_ms += 10000;
-        picture_presence(&p, "A", PRESENCE_AWAY);
-        picture_presence(&p, "A", PRESENCE_UP);
+        cluster_view_presence(&p, "A", PRESENCE_AWAY);
+        cluster_view_presence(&p, "A", PRESENCE_UP);
         assert_string_equal(refusal(&p, "a.service", "A", false),
                             "it was lost 2 times in short order; nothing new for 20 s");
         p.cluster.now_ms += 20000;
@@ -186,209 +187,209 @@ static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
                             "it was lost 14 times in short order; nothing new for 60 min");
 
         /* Ten minutes without trouble, the rest not counted, and all is forgotten. */
-        m = cluster_machine(&p.cluster, picture_id(id, "A"));
+        m = cluster_machine(&p.cluster, cluster_view_id(id, "A"));
         lose(&p, m->quiet_ms - p.cluster.now_ms + 600001);
         assert_int_equal(m->losses, 1);
         assert_string_equal(refusal(&p, "a.service", "A", false), "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_conflict_counts_in_both_directions(void **state) {
-        Picture p = {};
+        ClusterView p = {};
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "a.service", ORDER_RUN);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", false),
                             "a.service runs there and has Conflicts=b.service");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void what_is_still_stopping_keeps_newcomers_away_but_evicts_nobody(void **state) {
-        Picture p = {};
+        ClusterView p = {};
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "a.service", ORDER_STOP);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_STOP);
         assert_string_equal(refusal(&p, "b.service", "A", false),
                             "a.service runs there and has Conflicts=b.service");
-        picture_order(&p, "A", "b.service", ORDER_RUN);
+        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void of_two_in_conflict_exactly_the_later_one_yields(void **state) {
-        Picture p = {};
+        ClusterView p = {};
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "Conflicts=*", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "Conflicts=*", TARGET_LAUNCHED);
-        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
-        picture_order(&p, "A", "b.service", ORDER_RUN);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "Conflicts=*", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b.service", "Conflicts=*", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         p.cluster.now_ms = 7;
-        picture_order(&p, "A", "a.service", ORDER_RUN);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         assert_string_equal(refusal(&p, "a.service", "A", true), "Conflicts=*, and b.service runs there");
 
         /* A global one goes whenever it came. */
-        picture_destroy(&p, "a.service");
+        cluster_view_destroy(&p, "a.service");
         p.cluster.now_ms = 9;
-        picture_order(&p, "A", "b.service", ORDER_RUN);
-        picture_order(&p, "A", "g.service", ORDER_RUN);
+        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_order(&p, "A", "g.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         assert_string_equal(refusal(&p, "g.service", "A", true), "b.service runs there and has Conflicts=*");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void the_least_loaded_then_the_smallest_is_picked(void **state) {
-        Picture p = {};
+        ClusterView p = {};
         Error err;
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_machine(&p, "B", "", PRESENCE_UP);
-        picture_machine(&p, "C", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "new.service", "", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_machine(&p, "C", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
         assert_string_equal(pick(&p, "new.service", &err), "A");
         assert_string_equal(err.message, "A had the fewest units (0) of 3 machines that qualify");
-        picture_order(&p, "A", "a.service", ORDER_RUN);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(pick(&p, "new.service", &err), "B");
-        picture_presence(&p, "B", PRESENCE_LOST);
+        cluster_view_presence(&p, "B", PRESENCE_LOST);
         assert_string_equal(pick(&p, "new.service", &err), "C");
         assert_string_equal(err.message, "C had the fewest units (0) of 2 machines that qualify");
-        picture_presence(&p, "C", PRESENCE_LOST);
+        cluster_view_presence(&p, "C", PRESENCE_LOST);
         assert_string_equal(pick(&p, "new.service", &err), "A");
         assert_string_equal(err.message, "A is the only machine that qualifies");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_unit_that_fits_nowhere_is_told_why_of_all(void **state) {
-        Picture p = {};
+        ClusterView p = {};
         Error err;
 
-        picture_unit(&p, "a.service", "MachineMetadata=ssd=true", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "MachineMetadata=ssd=true", TARGET_LAUNCHED);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "there is no machine");
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_machine(&p, "B", "", PRESENCE_UP);
-        picture_machine(&p, "C", "ssd=true", PRESENCE_LOST);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_machine(&p, "C", "ssd=true", PRESENCE_LOST);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "A, B: MachineMetadata=ssd=true, and it has no ssd; C: it is lost");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void of_many_machines_that_refuse_for_one_reason_four_are_named(void **state) {
-        Picture p = {};
+        ClusterView p = {};
         Error err;
 
         for (char c = 'A'; c <= 'D'; c++)
-                picture_machine(&p, (const char[]) { c, 0 }, "", PRESENCE_LOST);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                cluster_view_machine(&p, (const char[]) { c, 0 }, "", PRESENCE_LOST);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "A, B, C, D: it is lost");
-        picture_machine(&p, "E", "", PRESENCE_LOST);
+        cluster_view_machine(&p, "E", "", PRESENCE_LOST);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "A, B, C, D and 1 more: it is lost");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* Whichever of them is looked at first. */
 static void of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name(void **state) {
         static const char *const mutual[] = { "a.service", "b.service", "y.service", "z.service" };
         SchedulerView *view;
-        Picture p = {};
+        ClusterView p = {};
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "old.service",
-                     "Replaces=a.service\nReplaces=b.service\nReplaces=y.service\nReplaces=z.service",
-                     TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "old.service",
+                          "Replaces=a.service\nReplaces=b.service\nReplaces=y.service\nReplaces=z.service",
+                          TARGET_LAUNCHED);
         for (size_t i = 0; i < ELEMENTS(mutual); i++) {
                 if (i == 2) {
-                        picture_unit(&p, "new.service", "Replaces=old.service", TARGET_LAUNCHED);
-                        picture_order(&p, "A", "new.service", ORDER_RUN);
+                        cluster_view_unit(&p, "new.service", "Replaces=old.service", TARGET_LAUNCHED);
+                        cluster_view_order(&p, "A", "new.service", ASSIGNMENT_RUN);
                 }
-                picture_unit(&p, mutual[i], "Replaces=old.service", TARGET_LAUNCHED);
-                picture_order(&p, "A", mutual[i], ORDER_RUN);
+                cluster_view_unit(&p, mutual[i], "Replaces=old.service", TARGET_LAUNCHED);
+                cluster_view_order(&p, "A", mutual[i], ASSIGNMENT_RUN);
         }
         assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
         assert_ptr_equal(scheduler_replaced_by(view, unit(&p, "old.service"), machine(&p, "A")),
                          unit(&p, "new.service"));
         scheduler_view_free(view);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void a_machine_where_somebody_replaces_it_is_the_second_choice(void **state) {
-        Picture p = {};
+        ClusterView p = {};
         Error err;
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
-        picture_order(&p, "A", "k.service", ORDER_RUN);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "k.service", ASSIGNMENT_RUN);
         assert_string_equal(pick(&p, "a.service", &err), "A");
 
-        picture_machine(&p, "B", "", PRESENCE_UP);
-        picture_unit(&p, "x.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "y.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "B", "x.service", ORDER_RUN);
-        picture_order(&p, "B", "y.service", ORDER_RUN);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_unit(&p, "x.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "y.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "B", "x.service", ASSIGNMENT_RUN);
+        cluster_view_order(&p, "B", "y.service", ASSIGNMENT_RUN);
         assert_string_equal(pick(&p, "a.service", &err), "B");
 
         /* Each naming the other is no relation. */
-        picture_unit(&p, "a.service", "Replaces=k.service", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "Replaces=k.service", TARGET_LAUNCHED);
         assert_string_equal(pick(&p, "a.service", &err), "A");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void of_several_that_conflict_the_first_by_name_is_told(void **state) {
-        Picture p = {};
+        ClusterView p = {};
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "b1.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b2.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "new.service", "Conflicts=b*", TARGET_LAUNCHED);
-        picture_order(&p, "A", "b1.service", ORDER_RUN);
-        picture_order(&p, "A", "b2.service", ORDER_RUN);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "b1.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "b2.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "new.service", "Conflicts=b*", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "b1.service", ASSIGNMENT_RUN);
+        cluster_view_order(&p, "A", "b2.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "new.service", "A", false),
                             "Conflicts=b*, and b1.service runs there");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void its_own_present_and_former_places_are_no_other_place(void **state) {
-        Picture p = {};
+        ClusterView p = {};
         Error err;
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_machine(&p, "B", "", PRESENCE_LOST);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_order(&p, "A", "a.service", ORDER_RUN);
-        picture_order(&p, "B", "a.service", ORDER_RUN);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_LOST);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "A: it is there; B: it was there, and the machine is lost");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 static void of_more_than_a_hundred_machines_it_is_not_told_how_many_qualify(void **state) {
-        Picture p = {};
+        ClusterView p = {};
         Error err;
 
         for (unsigned i = 0; i < 100; i++) {
                 char name[8];
 
                 snprintf(name, sizeof(name), "%c%u", 'A' + i % 6, i / 6 % 100);
-                picture_machine(&p, name, "", PRESENCE_UP);
+                cluster_view_machine(&p, name, "", PRESENCE_UP);
         }
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         assert_string_equal(pick(&p, "a.service", &err), "A0");
         assert_string_equal(err.message, "A0 had the fewest units (0) of 100 machines that qualify");
-        picture_machine(&p, "F20", "", PRESENCE_UP);
+        cluster_view_machine(&p, "F20", "", PRESENCE_UP);
         assert_string_equal(pick(&p, "a.service", &err), "A0");
         assert_string_equal(err.message, "A0 had the fewest units (0) of those that qualify");
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* -- Work -- */
@@ -444,17 +445,19 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 SchedulerView *view;
-                Picture p = {};
+                ClusterView p = {};
                 size_t before;
 
-                picture_machine(&p, "A", "", PRESENCE_UP);
+                cluster_view_machine(&p, "A", "", PRESENCE_UP);
                 for (size_t k = 0; k < 4 && rows[i].there[k][0]; k++) {
-                        picture_unit(&p, rows[i].there[k][0], rows[i].there[k][1] ?: "", TARGET_LAUNCHED);
-                        picture_order(&p, "A", rows[i].there[k][0], ORDER_RUN);
+                        cluster_view_unit(&p, rows[i].there[k][0], rows[i].there[k][1] ?: "",
+                                          TARGET_LAUNCHED);
+                        cluster_view_order(&p, "A", rows[i].there[k][0], ASSIGNMENT_RUN);
                 }
                 for (size_t k = 0; k < 4 && rows[i].known[k][0]; k++)
-                        picture_unit(&p, rows[i].known[k][0], rows[i].known[k][1] ?: "", TARGET_LAUNCHED);
-                picture_unit(&p, "x.service", rows[i].options ?: "", TARGET_LAUNCHED);
+                        cluster_view_unit(&p, rows[i].known[k][0], rows[i].known[k][1] ?: "",
+                                          TARGET_LAUNCHED);
+                cluster_view_unit(&p, "x.service", rows[i].options ?: "", TARGET_LAUNCHED);
                 assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
                 if (rows[i].decided)
                         assert_int_equal(
@@ -466,27 +469,27 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
                         fail_msg("row %zu: %zu, not %zu", i, scheduler_view_work(view) - before,
                                  rows[i].work);
                 scheduler_view_free(view);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
 }
 
 static void a_pick_looks_at_all_machines_only_to_explain_itself(void **state) {
         const ClusterMachine *m;
         SchedulerView *view;
-        Picture p = {};
+        ClusterView p = {};
         Error why = {};
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_machine(&p, "B", "", PRESENCE_UP);
-        picture_machine(&p, "C", "", PRESENCE_UP);
-        picture_unit(&p, "x.service", "", TARGET_LAUNCHED);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_machine(&p, "B", "", PRESENCE_UP);
+        cluster_view_machine(&p, "C", "", PRESENCE_UP);
+        cluster_view_unit(&p, "x.service", "", TARGET_LAUNCHED);
         assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
         assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, &why), 0);
         assert_int_equal(scheduler_view_work(view), 3);
         assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, NULL), 0);
         assert_int_equal(scheduler_view_work(view), 4);
         scheduler_view_free(view);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* -- Units that nobody has submitted yet -- */
@@ -511,12 +514,12 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
         };
         const ClusterMachine *m;
         SchedulerView *view;
-        Picture p = {};
+        ClusterView p = {};
         Error why = {};
 
-        picture_machine(&p, "A", "", PRESENCE_UP);
-        picture_unit(&p, "web@1.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
-        picture_order(&p, "A", "web@1.service", ORDER_RUN);
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "web@1.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
+        cluster_view_order(&p, "A", "web@1.service", ASSIGNMENT_RUN);
         m = machine(&p, "A");
         assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
         assert_true(scheduler_fits(view, drafts[0], m, false, NULL));
@@ -532,13 +535,13 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
                 unit_free(drafts[i]->unit);
                 free(drafts[i]);
         }
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* Whatever a pass decides, the next pick is the least loaded of all, by a count made afresh. */
 static void the_view_stays_sorted_through_any_decisions(void **state) {
         enum { MACHINES = 26, UNITS = 60 };
-        Picture p = {};
+        ClusterView p = {};
         SchedulerView *view;
         bool there[UNITS][MACHINES] = {};
         size_t load[MACHINES] = {};
@@ -546,14 +549,14 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
 
         random_seed(&random, 3);
         for (unsigned i = 0; i < MACHINES; i++)
-                picture_machine(&p, (char[]) { 'A' + i % 6, '0' + i / 6, 0 }, "", PRESENCE_UP);
+                cluster_view_machine(&p, (char[]) { 'A' + i % 6, '0' + i / 6, 0 }, "", PRESENCE_UP);
         for (unsigned i = 0; i < UNITS; i++) {
                 char name[16];
 
                 snprintf(name, sizeof(name), "u%u.service", i);
-                picture_unit(&p, name, "", TARGET_LAUNCHED);
+                cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
         }
-        picture_unit(&p, "new.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
         assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
 
         size_t n;
@@ -580,7 +583,7 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
                 assert_ptr_equal(picked, machines[best]);
         }
         scheduler_view_free(view);
-        picture_free(&p);
+        cluster_view_free(&p);
 }
 
 /* -- The index of rules against looking at everything -- */
@@ -588,7 +591,7 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
 enum { MODEL_DECISIONS = 12 };
 
 typedef struct Model {
-        const Picture *picture;
+        const ClusterView *picture;
         SchedulerView *view;
         struct {
                 const ClusterMachine *machine;
@@ -605,15 +608,15 @@ static const bool *model_decided(const Model *m, const ClusterMachine *on, const
         return NULL;
 }
 
-static const ClusterOrder *model_order(const ClusterUnit *u, const ClusterMachine *on) {
-        for (const ClusterOrder *o = u->orders; o; o = o->next)
+static const ClusterAssignment *model_order(const ClusterUnit *u, const ClusterMachine *on) {
+        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
                 if (o->machine == on)
                         return o;
         return NULL;
 }
 
-static bool model_yields(const ClusterUnit *u, const ClusterOrder *own, const ClusterUnit *other,
-                         const ClusterOrder *others) {
+static bool model_yields(const ClusterUnit *u, const ClusterAssignment *own, const ClusterUnit *other,
+                         const ClusterAssignment *others) {
         if (u->unit->placement.global != other->unit->placement.global)
                 return u->unit->placement.global;
         if (!own || !others)
@@ -629,8 +632,8 @@ static bool model_yields(const ClusterUnit *u, const ClusterOrder *own, const Cl
 static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterMachine *on, bool staying) {
         for (const ClusterUnit *other = m->picture->cluster.units; other; other = other->hh.next) {
                 const bool *decided = model_decided(m, on, other->name);
-                const ClusterOrder *order = model_order(other, on);
-                bool stopping = decided ? !*decided : order && !cluster_order_is_active(order);
+                const ClusterAssignment *order = model_order(other, on);
+                bool stopping = decided ? !*decided : order && !cluster_assignment_is_active(order);
 
                 if (other == u || !other->unit || (!order && !(decided && *decided)))
                         continue;
@@ -646,10 +649,10 @@ static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterM
 static bool model_replaced(const Model *m, const ClusterUnit *u, const ClusterMachine *on) {
         for (const ClusterUnit *other = m->picture->cluster.units; other; other = other->hh.next) {
                 const bool *decided = model_decided(m, on, other->name);
-                const ClusterOrder *order = model_order(other, on);
+                const ClusterAssignment *order = model_order(other, on);
 
                 if (other == u || !other->unit ||
-                    !(decided ? *decided : order && cluster_order_is_active(order)))
+                    !(decided ? *decided : order && cluster_assignment_is_active(order)))
                         continue;
                 if (placement_match(&other->unit->placement.replaces, u->name) &&
                     !placement_match(&u->unit->placement.replaces, other->name))
@@ -686,22 +689,22 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
 
         random_seed(&random, 11);
         for (unsigned round = 0; round < 400; round++) {
-                Picture p = { .cluster.now_ms = 1000 };
+                ClusterView p = { .cluster.now_ms = 1000 };
                 Model m = { .picture = &p };
 
                 for (size_t i = 0; i < ELEMENTS(machines); i++)
-                        picture_machine(&p, machines[i], "", PRESENCE_UP);
+                        cluster_view_machine(&p, machines[i], "", PRESENCE_UP);
                 /* Texts come, change and go. */
                 for (size_t i = 0; i < 2 * ELEMENTS(names); i++)
-                        picture_unit(&p, names[random_below(&random, ELEMENTS(names))],
-                                     options[random_below(&random, ELEMENTS(options))], TARGET_LAUNCHED);
+                        cluster_view_unit(&p, names[random_below(&random, ELEMENTS(names))],
+                                          options[random_below(&random, ELEMENTS(options))], TARGET_LAUNCHED);
                 for (size_t i = 0; i < 2; i++)
-                        picture_destroy(&p, names[random_below(&random, ELEMENTS(names))]);
+                        cluster_view_destroy(&p, names[random_below(&random, ELEMENTS(names))]);
                 for (size_t i = 0; i < 8; i++) {
                         p.cluster.now_ms += random_below(&random, 2);
-                        picture_order(&p, machines[random_below(&random, ELEMENTS(machines))],
-                                      names[random_below(&random, ELEMENTS(names))],
-                                      random_below(&random, _ORDER_MAX));
+                        cluster_view_order(&p, machines[random_below(&random, ELEMENTS(machines))],
+                                           names[random_below(&random, ELEMENTS(names))],
+                                           random_below(&random, _ASSIGNMENT_MAX));
                 }
                 assert_int_equal(scheduler_view_new(&p.cluster, &m.view), 0);
                 for (m.n = 0; m.n < random_below(&random, MODEL_DECISIONS);) {
@@ -734,7 +737,7 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
                                         asked++;
                                 }
                 scheduler_view_free(m.view);
-                picture_free(&p);
+                cluster_view_free(&p);
         }
         assert_true(conflicts > asked / 20 && conflicts < asked - asked / 20);
         assert_true(replaced > asked / 50);

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "kvstore/session/session.h"
+#include "peers/session.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/manual_loop.h"
 
@@ -19,7 +19,7 @@ typedef struct Bench {
         Stream stream;
         ManualLoop loop;
         PeerSession *session;
-        PeerHello self, other;
+        PeerHandshake self, other;
         size_t queued, n_written; /* bytes */
         int write_error;
         bool paused, closed, finished, gone;
@@ -61,7 +61,7 @@ static const StreamOps stream_ops = {
         .queued = bench_queued,
 };
 
-static void on_hello(void *userdata, PeerSession *s) {
+static void on_handshake(void *userdata, PeerSession *s) {
         ((Bench *) userdata)->n_hellos++;
 }
 
@@ -82,15 +82,15 @@ static void on_other(void *userdata, PeerSession *s) {}
 static void on_frame(void *userdata, PeerSession *s, const Frame *frame) {}
 
 static const SessionEvents events = {
-        .on_hello = on_hello,
+        .on_handshake = on_handshake,
         .on_frame = on_frame,
         .on_pong = on_other,
         .on_end = on_end,
         .on_gone = on_gone,
 };
 
-static PeerHello hello_of(char digit, uint64_t nonce) {
-        PeerHello hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
+static PeerHandshake hello_of(char digit, uint64_t nonce) {
+        PeerHandshake hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
 
         memset(hello.machine_id, digit, 32);
         memset(hello.boot_id, '1', 32);
@@ -116,11 +116,11 @@ static void say(Bench *b, PeerFrame type, const void *payload, size_t size) {
         b->stream.events->on_read(b->session, bytes, FRAME_HEAD + size);
 }
 
-static void say_hello(Bench *b, const PeerHello *hello) {
+static void say_hello(Bench *b, const PeerHandshake *hello) {
         _cleanup_writer_ Writer w = {};
 
-        hello_write(&w, hello);
-        say(b, PEER_HELLO, w.bytes, w.size);
+        handshake_write(&w, hello);
+        say(b, PEER_HANDSHAKE, w.bytes, w.size);
 }
 
 static void begin_open(Bench *b) {
@@ -234,7 +234,7 @@ static void a_full_queue_may_take_its_time_as_long_as_it_moves(void **state) {
 static void an_open_session_keeps_its_identity(void **state) {
         for (unsigned i = 0; i < 4; i++) {
                 Bench b = {};
-                PeerHello again;
+                PeerHandshake again;
 
                 begin_open(&b);
                 again = b.other;
@@ -248,7 +248,7 @@ static void an_open_session_keeps_its_identity(void **state) {
                 say_hello(&b, &again);
                 assert_int_equal(b.n_hellos, i == 0 ? 2 : 1);
                 if (i == 0)
-                        assert_int_equal(peer_hello(b.session)->raft_id, 7);
+                        assert_int_equal(peer_handshake(b.session)->raft_id, 7);
                 else
                         assert_ended(&b, -EBADMSG, "it changed its identity on an open session");
                 done(&b);
@@ -329,14 +329,14 @@ static void a_hello_that_comes_byte_by_byte_is_one(void **state) {
 
         assert_int_equal(begin(&b, false), 0);
         assert_string_equal(b.session->address, "127.0.0.1:1");
-        hello_write(&w, &b.other);
-        frame_head(head, PEER_HELLO, w.size);
+        handshake_write(&w, &b.other);
+        frame_head(head, PEER_HANDSHAKE, w.size);
         for (size_t i = 0; i < sizeof(head); i++)
                 b.stream.events->on_read(b.session, head + i, 1);
         for (size_t i = 0; i < w.size; i++)
                 b.stream.events->on_read(b.session, w.bytes + i, 1);
         assert_int_equal(b.n_hellos, 1);
-        assert_string_equal(peer_hello(b.session)->machine_id, b.other.machine_id);
+        assert_string_equal(peer_handshake(b.session)->machine_id, b.other.machine_id);
         done(&b);
 }
 

@@ -15,15 +15,15 @@
 
 #define MACHINE "--machine-id=0123456789abcdef0123456789abcdef"
 
-typedef struct Room {
+typedef struct Fixture {
         char *scratch, *config;
         char option[600];
         Settings settings;
         Error err;
-} Room;
+} Fixture;
 
-static int room_setup(void **state) {
-        Room *room = calloc(1, sizeof(*room));
+static int fixture_setup(void **state) {
+        Fixture *room = calloc(1, sizeof(*room));
 
         room->scratch = scratch_new();
         room->config = scratch_path(room->scratch, "fleetd.conf");
@@ -32,8 +32,8 @@ static int room_setup(void **state) {
         return 0;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         settings_done(&room->settings);
         free(room->config);
@@ -42,12 +42,12 @@ static int room_teardown(void **state) {
         return 0;
 }
 
-static void config(Room *room, const char *text) {
+static void config(Fixture *room, const char *text) {
         scratch_write(room->config, text);
 }
 
 /* Reads the file and at most three more options (NULL ends them). */
-static int told(Room *room, const char *a, const char *b, const char *c) {
+static int told(Fixture *room, const char *a, const char *b, const char *c) {
         char *argv[] = { (char *) "--help" /* its own name is no option */,
                          room->option,
                          (char *) MACHINE,
@@ -64,13 +64,13 @@ static int told(Room *room, const char *a, const char *b, const char *c) {
         return settings_read(&room->settings, argc, argv, &room->err);
 }
 
-static void assert_refused(Room *room, const char *sentence) {
+static void assert_refused(Fixture *room, const char *sentence) {
         assert_non_null(strstr(room->err.message, sentence));
         assert_null(room->settings.state_directory);
 }
 
 static void without_a_word_a_host_is_a_cluster_of_one(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         const Settings *s = &room->settings;
 
         config(room, "");
@@ -90,7 +90,7 @@ static void without_a_word_a_host_is_a_cluster_of_one(void **state) {
 }
 
 static void every_kind_of_value_is_read_from_the_file(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         const Settings *s = &room->settings;
 
         config(room,
@@ -116,7 +116,7 @@ static void every_kind_of_value_is_read_from_the_file(void **state) {
 }
 
 static void options_win_over_the_file(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         config(room, "[Fleetd]\nName=alpha\nAgent=no\n");
         assert_int_equal(told(room, "--name=beta", "--agent", "yes"), 0);
@@ -125,7 +125,7 @@ static void options_win_over_the_file(void **state) {
 }
 
 static void lists_of_the_command_line_replace_those_of_the_file(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         const Settings *s = &room->settings;
 
         config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380\nMetadata=a=1\n");
@@ -137,7 +137,7 @@ static void lists_of_the_command_line_replace_those_of_the_file(void **state) {
 }
 
 static void an_empty_value_in_the_file_clears_a_list(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/"
                      "k\nJoin=10.0.0.2:2380\nJoin=\nMetadata=a=1\nMetadata=\n");
@@ -175,7 +175,7 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
                 { "[Fleetd]\nName=\xff\n", "line 2: " },
                 { "[Fleetd\n", "line 1: " },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 config(room, rows[i].text);
@@ -195,7 +195,7 @@ static void a_bad_option_is_named_with_its_remedy(void **state) {
                 { "--voters=7", "--voters: expected 1 or 3, not '7'" },
                 { "--state-directory=x", "--state-directory: expected an absolute path" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         config(room, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -205,7 +205,7 @@ static void a_bad_option_is_named_with_its_remedy(void **state) {
 }
 
 static void settings_that_do_not_fit_together_are_refused(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         config(room, "");
         assert_int_equal(told(room, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
@@ -229,7 +229,7 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
                 { "--limit-buffer-size=16M", "LimitBufferSize= is for all requests and answers together" },
                 { "--limit-line-size=64K", "LimitLineSize= cannot be above LimitHeadSize=" },
         };
-        Room *room = *state;
+        Fixture *room = *state;
         const Settings *s = &room->settings;
 
         config(room, "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec="
@@ -255,7 +255,7 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
 }
 
 static void a_file_that_was_named_must_be_there(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(told(room, NULL, NULL, NULL), -ENOENT);
         assert_refused(room, "cannot read ");
@@ -264,7 +264,7 @@ static void a_file_that_was_named_must_be_there(void **state) {
 
 static void an_oversized_file_is_refused(void **state) {
         _cleanup_free_ char *text = calloc(1, 70 * 1024);
-        Room *room = *state;
+        Fixture *room = *state;
 
         memset(text, '#', 70 * 1024 - 1);
         config(room, text);
@@ -284,7 +284,7 @@ static bool names(const Names *got, const char *wanted) {
 }
 
 static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
 
@@ -314,7 +314,7 @@ static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(vo
 }
 
 static void what_has_not_changed_is_not_taken(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
 
@@ -333,7 +333,7 @@ static void warned(void *userdata, int priority, const LogFields *fields, const 
 }
 
 static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
                             *before = scratch_path(dir, "10-a.conf"),
                             *dangling = scratch_path(dir, "20-b.conf"),
@@ -361,7 +361,7 @@ static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state)
 
 /* As systemd reads its own. */
 static void a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
                             *elsewhere = scratch_path(room->scratch, "elsewhere"),
                             *link = scratch_path(dir, "10-a.conf"), *masked = scratch_path(dir, "20-b.conf"),
@@ -428,7 +428,7 @@ static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
                 { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
         };
 #undef AT
-        Room *room = *state;
+        Fixture *room = *state;
 
         config(room, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -514,7 +514,7 @@ static void every_path_and_name_has_its_place(void **state) {
         static const char long_name[] =
                 "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         char long_url[240] = "--advertise-client=http://";
-        Room *room = *state;
+        Fixture *room = *state;
 
         config(room, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -565,7 +565,7 @@ static void drop_in(const char *dir, unsigned number, const char *ending) {
 }
 
 static void drop_ins_are_read_in_order_and_counted(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d");
 
         config(room, "");
@@ -597,7 +597,7 @@ static void the_source_of_the_settings_is_named(void **state) {
 }
 
 int main(void) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(without_a_word_a_host_is_a_cluster_of_one),
                 in_a_room(every_kind_of_value_is_read_from_the_file),

@@ -1,5 +1,6 @@
 /* Streams of the real network: unix sockets and TCP, back-pressure, ends, limits at the door. */
 #include "tests/unit/io_pair.h"
+#include "base/sizes.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -880,7 +881,7 @@ static void nobody_at_the_door_is_a_refusal_and_a_silent_host_a_time_out(void **
         Pair *pair = *state;
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(a);
-        char address[64];
+        char address[ADDRESS_SIZE];
         End e = { .pair = pair, .connect_error = 1 };
         int fd, error = 0, filler[8];
 

@@ -11,14 +11,14 @@
 
 #include "base/file.h"
 #include "fleetd/systemd/bus.h"
-#include "fleetd/systemd/unit_dir.h"
+#include "fleetd/systemd/runtime_dir.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/scratch.h"
 #include "units/name.h"
 
 enum { PATIENCE_MS = 20000 };
 
-typedef struct Room {
+typedef struct Fixture {
         UvLoop *uv;
         Loop *loop;
         char *scratch, *folder, *bus_path, *quadlets, *links, *masked, *vendor;
@@ -33,10 +33,10 @@ typedef struct Room {
         SystemdUnit units[8];
         size_t n_units;
         bool stopping;
-} Room;
+} Fixture;
 
 static void on_tick(void *userdata) {
-        loop_uv_stop(((Room *) userdata)->uv);
+        loop_uv_stop(((Fixture *) userdata)->uv);
 }
 
 #define UNTIL(room, expression)                                                           \
@@ -50,30 +50,30 @@ static void on_tick(void *userdata) {
         } while (false)
 
 /* Everything that is on its way between the two has arrived: a question asked now is answered after it. */
-static void settle(Room *room);
+static void settle(Fixture *room);
 
 static void on_ready(void *userdata, bool ready) {
-        Room *room = userdata;
+        Fixture *room = userdata;
 
         (*(ready ? &room->ready : &room->unready))++;
 }
 
 static void on_changed(void *userdata, const char *unit) {
-        Room *room = userdata;
+        Fixture *room = userdata;
 
         room->changed++;
         snprintf(room->last_changed, sizeof(room->last_changed), "%s", unit ?: "all");
 }
 
 static void on_job_removed(void *userdata, const char *unit, const char *result) {
-        Room *room = userdata;
+        Fixture *room = userdata;
 
         room->jobs++;
         snprintf(room->last_job, sizeof(room->last_job), "%s %s", unit, result);
 }
 
 static void on_done(void *userdata, int error, const char *sentence) {
-        Room *room = userdata;
+        Fixture *room = userdata;
 
         room->done++;
         room->error = error;
@@ -81,7 +81,7 @@ static void on_done(void *userdata, int error, const char *sentence) {
 }
 
 static void on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
-        Room *room = userdata;
+        Fixture *room = userdata;
 
         room->listed++;
         room->error = room->list_error = error;
@@ -91,14 +91,14 @@ static void on_listed(void *userdata, int error, const SystemdUnit *units, size_
 }
 
 static void on_stopping(void *userdata, bool stopping) {
-        Room *room = userdata;
+        Fixture *room = userdata;
 
         room->stopping_asked++;
         room->stopping = stopping;
 }
 
-static int room_setup(void **state) {
-        Room *room = NEW0(Room, 1);
+static int fixture_setup(void **state) {
+        Fixture *room = NEW0(Fixture, 1);
         Error err = {};
 
         assert_int_equal(loop_uv_new(&room->uv), 0);
@@ -132,8 +132,8 @@ static int room_setup(void **state) {
         return 0;
 }
 
-static int room_teardown(void **state) {
-        Room *room = *state;
+static int fixture_teardown(void **state) {
+        Fixture *room = *state;
 
         systemd_bus_free(room->systemd);
         fake_bus_free(room->fake);
@@ -150,11 +150,11 @@ static int room_teardown(void **state) {
         return 0;
 }
 
-static const SystemdOps *ops(Room *room) {
+static const SystemdOps *ops(Fixture *room) {
         return room->systemd->ops;
 }
 
-static void list(Room *room, const char *name, bool files) {
+static void list(Fixture *room, const char *name, bool files) {
         unsigned before = room->listed;
 
         ops(room)->list(room->systemd, &name, name ? 1 : 0, files, on_listed, room);
@@ -162,14 +162,14 @@ static void list(Room *room, const char *name, bool files) {
         UNTIL(room, room->listed > before);
 }
 
-static void settle(Room *room) {
+static void settle(Fixture *room) {
         list(room, "settle.service", false);
 }
 
 /* -- Looking -- */
 
 static void a_connection_subscribes_before_it_is_ready(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_true(ops(room)->is_ready(room->systemd));
         assert_false(ops(room)->is_stopping(room->systemd));
@@ -178,7 +178,7 @@ static void a_connection_subscribes_before_it_is_ready(void **state) {
 }
 
 static void a_listing_tells_state_properties_and_file(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         const SystemdUnit *u = room->units;
         FakeUnit *web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
 
@@ -202,7 +202,7 @@ static void a_listing_tells_state_properties_and_file(void **state) {
 }
 
 static void a_unit_of_the_host_is_not_ours(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *ssh = fake_bus_unit(room->fake, "ssh.service", "loaded", "failed", "failed");
 
         snprintf(ssh->fragment, sizeof(ssh->fragment), "/usr/lib/systemd/system/ssh.service");
@@ -216,7 +216,7 @@ static void a_unit_of_the_host_is_not_ours(void **state) {
 
 /* systemd goes on to name the link of a unit by which it was read. */
 static void a_unit_whose_runtime_link_is_gone_is_nobodys(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
         char path[300], ours[300];
 
@@ -243,7 +243,7 @@ static void a_unit_whose_runtime_link_is_gone_is_nobodys(void **state) {
 static void a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting(void **state) {
         static const char *const names[] = { "shop.service", "realshop.service", "masked.service",
                                              "free.service" };
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *shop = fake_bus_unit(room->fake, "realshop.service", "loaded", "active", "running");
         FakeUnit *masked = fake_bus_unit(room->fake, "masked.service", "masked", "inactive", "dead");
 
@@ -268,7 +268,7 @@ static void a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting(void **
 static void a_host_name_in_an_install_section_is_refused_before_anything_is_linked(void **state) {
         static const char *const names[] = { "a.service" };
         static const char text[] = "[Install]\nAlias=hostdb.service\n";
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
 
         snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
@@ -292,7 +292,7 @@ static void a_host_name_in_an_install_section_is_refused_before_anything_is_link
  * of the host. */
 static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled(void **state) {
         static const char *const names[] = { "a.service" };
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
         _cleanup_text_ Text text = {};
 
@@ -322,7 +322,7 @@ static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_
 static void a_staged_text_is_put_in_force_without_being_written_again(void **state) {
         static const char one[] = "[Service]\nExecStart=/bin/one\n",
                           two[] = "[Service]\nExecStart=/bin/two\n";
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *file = scratch_path(room->folder, "web.service"), *staged = NULL, *text = NULL;
         char temporary[FILE_TEMPORARY_SIZE];
         struct stat before, after;
@@ -353,7 +353,7 @@ static void a_staged_text_is_put_in_force_without_being_written_again(void **sta
 /* The others are missing from it, too: they are looked at before systemd reads it. */
 static void an_exchanged_folder_is_told_before_a_file_is_written_in_it(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/one\n";
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
         assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text, strlen(text)),
@@ -381,7 +381,7 @@ static void an_exchanged_folder_is_told_before_a_file_is_written_in_it(void **st
 static void a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts(void **state) {
         static const char *const names[] = { "a.service" };
         static const char text[] = "[Install]\nAlias=other.service\n";
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *other = fake_bus_unit(room->fake, "other.service", "loaded", "active", "running");
         _cleanup_free_ char *ours = NULL, *alias = NULL, *second = NULL;
 
@@ -418,7 +418,7 @@ static void a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts(void **sta
 static void a_mask_of_the_host_is_not_taken_away(void **state) {
         static const char *const names[] = { "ours.service", "masked.service", "none.service" };
         char path[600], target[600];
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(mkdir(room->links, 0755), 0);
         snprintf(path, sizeof(path), "%s/ours.service", room->links);
@@ -441,7 +441,7 @@ static void a_mask_of_the_host_is_not_taken_away(void **state) {
 }
 
 static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Service]\n", 10), 0);
         list(room, "a.service", true);
@@ -458,7 +458,7 @@ static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_as
 }
 
 /* CPU time of the whole process, the fake systemd included, for one listing of so many names. */
-static uint64_t list_many(Room *room, size_t n) {
+static uint64_t list_many(Fixture *room, size_t n) {
         char(*texts)[32] = calloc(n, sizeof(*texts));
         const char **names = calloc(n, sizeof(*names));
         unsigned before = room->listed;
@@ -480,7 +480,7 @@ static uint64_t list_many(Room *room, size_t n) {
 }
 
 static void a_listing_costs_in_the_number_of_its_units(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t few, many;
 
         (void) list_many(room, 400); /* memory, and pages of code */
@@ -492,7 +492,7 @@ static void a_listing_costs_in_the_number_of_its_units(void **state) {
 static void a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told(void **state) {
         static const char *const names[] = { "web.container", "web.service", "web.kube", "web.service",
                                              "other.service" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
         ops(room)->list(room->systemd, names, ELEMENTS(names), false, on_listed, room);
@@ -507,34 +507,34 @@ static void a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told(vo
 }
 
 static void a_file_is_read_again_only_when_it_has_changed(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->folder, "a.service");
-        const UnitDirEntry *e = NULL;
+        const RuntimeDirEntry *e = NULL;
         char hash[UNIT_HASH_SIZE];
-        UnitDir d;
+        RuntimeDir d;
 
-        assert_int_equal(unit_dir_open(&d, room->folder, room->quadlets, room->links, NULL), 0);
-        assert_int_equal(unit_dir_write(&d, "a.service", "[Service]\n", 10), 0);
+        assert_int_equal(runtime_dir_open(&d, room->folder, room->quadlets, room->links, NULL), 0);
+        assert_int_equal(runtime_dir_write(&d, "a.service", "[Service]\n", 10), 0);
         for (unsigned i = 0; i < 3; i++) {
-                assert_int_equal(unit_dir_get(&d, "a.service", &e), 0);
+                assert_int_equal(runtime_dir_get(&d, "a.service", &e), 0);
                 assert_non_null(e);
         }
         assert_int_equal(d.reads, 1);
         memcpy(hash, e->hash, sizeof(hash));
 
         scratch_write(path, "[Service]\nExecStart=/bin/x\n"); /* by somebody else */
-        assert_int_equal(unit_dir_get(&d, "a.service", &e), 0);
+        assert_int_equal(runtime_dir_get(&d, "a.service", &e), 0);
         assert_non_null(e);
         assert_string_not_equal(e->hash, hash);
         assert_int_equal(d.reads, 2);
         assert_int_equal(unlink(path), 0);
-        assert_int_equal(unit_dir_get(&d, "a.service", &e), 0);
+        assert_int_equal(runtime_dir_get(&d, "a.service", &e), 0);
         assert_null(e);
-        unit_dir_close(&d);
+        runtime_dir_close(&d);
 }
 
 static void a_units_name_may_be_as_long_as_systemd_allows(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         char name[UNIT_NAME_MAX + 1] = "";
 
         memset(name, 'n', UNIT_NAME_MAX);
@@ -546,7 +546,7 @@ static void a_units_name_may_be_as_long_as_systemd_allows(void **state) {
 }
 
 static void signals_tell_whom_to_look_at(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         fake_bus_changed(room->fake, "web@1.service");
         settle(room);
@@ -562,7 +562,7 @@ static void signals_tell_whom_to_look_at(void **state) {
 
 static void signals_without_end_are_read_in_batches(void **state) {
         enum { TURNS = 300, AT_ONCE = 40, IN_ROW = 20, BATCH_MS = 20 };
-        Room *room = *state;
+        Fixture *room = *state;
         const SystemdBusCounts *counts = systemd_bus_counts(room->systemd);
         uint64_t begin_ms = loop_now_ms(room->loop);
 
@@ -578,7 +578,7 @@ static void signals_without_end_are_read_in_batches(void **state) {
 }
 
 static void what_is_awaited_does_not_wait_for_a_batch(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         for (unsigned i = 0; i < 300; i++)
                 fake_bus_changed(room->fake, "web.service");
@@ -591,7 +591,7 @@ static void what_is_awaited_does_not_wait_for_a_batch(void **state) {
 }
 
 static void a_job_of_shutdown_target_is_a_hint_and_the_state_of_the_system_decides(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         fake_bus_job_new(room->fake, "shutdown.target"); /* to stop it, for example */
         settle(room);
@@ -603,7 +603,7 @@ static void a_job_of_shutdown_target_is_a_hint_and_the_state_of_the_system_decid
 }
 
 static void a_shutdown_that_is_cancelled_is_taken_back(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->state = "stopping";
         fake_bus_job_new(room->fake, "shutdown.target");
@@ -615,7 +615,7 @@ static void a_shutdown_that_is_cancelled_is_taken_back(void **state) {
 }
 
 static void a_state_that_changes_while_it_is_read_is_read_again(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->hold = "Get";
         fake_bus_job_new(room->fake, "shutdown.target");
@@ -633,7 +633,7 @@ static void a_state_that_changes_while_it_is_read_is_read_again(void **state) {
 /* -- Doing -- */
 
 static void a_start_ends_when_its_job_is_queued(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         ops(room)->start(room->systemd, "web.service", on_done, room);
         assert_int_equal(room->done, 0);
@@ -643,7 +643,7 @@ static void a_start_ends_when_its_job_is_queued(void **state) {
 }
 
 static void a_refused_call_says_what_systemd_said(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->fail = "StartUnit";
         room->fake->fail_name = "org.freedesktop.systemd1.UnitMasked";
@@ -656,7 +656,7 @@ static void a_refused_call_says_what_systemd_said(void **state) {
         assert_true(ops(room)->is_ready(room->systemd));
 }
 
-static int begin_call(Room *room, const char *verb, size_t n) {
+static int begin_call(Fixture *room, const char *verb, size_t n) {
         static const char *const names[] = { "a.service", "b.service" };
 
         switch (verb[0]) {
@@ -700,7 +700,7 @@ static void each_call_that_is_refused_says_what_was_to_be_done_and_may_succeed_l
                 { "unlink", 1, "DisableUnitFiles", "System.Error.ENOSPC",
                   "systemd will not unlink a.service: no", -ENOSPC },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
         assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Service]\n", 10), 0);
@@ -725,7 +725,7 @@ static void each_call_that_is_refused_says_what_was_to_be_done_and_may_succeed_l
 }
 
 static void a_stop_ends_when_its_job_has_ended(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         ops(room)->stop(room->systemd, "web.service", on_done, room);
         settle(room);
@@ -738,7 +738,7 @@ static void a_stop_ends_when_its_job_has_ended(void **state) {
 }
 
 static void a_stop_whose_signal_overtakes_the_answer_ends_as_well(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->signals_first = true;
         ops(room)->stop(room->systemd, "web.service", on_done, room);
@@ -749,7 +749,7 @@ static void a_stop_whose_signal_overtakes_the_answer_ends_as_well(void **state) 
 
 static void linking_enables_what_is_to_be_installed(void **state) {
         static const char *const names[] = { "a.service", "b.service" };
-        Room *room = *state;
+        Fixture *room = *state;
         char expected[1000];
 
         assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
@@ -775,7 +775,7 @@ static void linking_enables_what_is_to_be_installed(void **state) {
 #define CONTAINER "[Container]\nImage=x\n[Install]\nWantedBy=x.target\n"
 
 /* Its link leads to its file in our folder. */
-static bool is_offered(const Room *room, const char *name) {
+static bool is_offered(const Fixture *room, const char *name) {
         char path[600], ours[600], target[600] = "";
 
         snprintf(path, sizeof(path), "%s/%s", room->quadlets, name);
@@ -790,7 +790,7 @@ static void touch(const char *folder, const char *name, char ret[static 300]) {
 
 static void a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of(void **state) {
         static const char *const names[] = { "web.container", "data.volume" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
                          0);
@@ -813,7 +813,7 @@ static void a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of
 
 static void with_units_of_the_other_kind_each_goes_its_way(void **state) {
         static const char *const names[] = { "web.container", "a.service" };
-        Room *room = *state;
+        Fixture *room = *state;
         char expected[1000];
 
         assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
@@ -830,7 +830,7 @@ static void with_units_of_the_other_kind_each_goes_its_way(void **state) {
 
 static void its_service_is_ours_if_it_was_made_of_our_file(void **state) {
         FakeUnit *web;
-        Room *room = *state;
+        Fixture *room = *state;
         SystemdUnit *u = room->units;
 
         assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
@@ -863,7 +863,7 @@ static void its_service_is_ours_if_it_was_made_of_our_file(void **state) {
 
 static void a_source_that_is_not_ours_is_neither_replaced_nor_removed(void **state) {
         static const char *const name = "web.container";
-        Room *room = *state;
+        Fixture *room = *state;
         char path[300];
 
         assert_int_equal(
@@ -878,7 +878,7 @@ static void a_source_that_is_not_ours_is_neither_replaced_nor_removed(void **sta
 }
 
 static void what_happens_to_its_service_is_told_of_both(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ops(room)->write_file(room->systemd, "data.volume", "[Volume]\n", 9), 0);
         fake_bus_job_removed(room->fake, 9, "data-volume.service", "done");
@@ -890,7 +890,7 @@ static void what_happens_to_its_service_is_told_of_both(void **state) {
 }
 
 static void the_first_generator_of_the_name_counts_unless_it_is_masked(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         char path[300];
 
         assert_false(ops(room)->has_quadlet(room->systemd));
@@ -908,7 +908,7 @@ static void the_first_generator_of_the_name_counts_unless_it_is_masked(void **st
 /* -- Trouble -- */
 
 static void while_systemd_reloads_nothing_is_known_and_calls_still_arrive(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->hold = "Reload";
         ops(room)->reload(room->systemd, on_done, room);
@@ -924,7 +924,7 @@ static void while_systemd_reloads_nothing_is_known_and_calls_still_arrive(void *
 }
 
 static void a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
 
         for (unsigned i = 0; i < 4; i++) {
@@ -955,7 +955,7 @@ static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **stat
                 { "r", "active", false, false },    { "r", "reloading", false, false },
                 { "r", "inactive", false, true },
         };
-        Room *room = *state;
+        Fixture *room = *state;
 
         assert_int_equal(ops(room)->write_file(room->systemd, "web.service", "[Service]\n", 10), 0);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -1007,7 +1007,7 @@ static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(
                 { "ActiveState", "other.service" },    { "Job", "other.service" },
         };
         static const char *const names[] = { "web.service", "web.container" };
-        Room *room = *state;
+        Fixture *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
         _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
 
@@ -1031,7 +1031,7 @@ static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(
 
 static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void **state) {
         static const char *const name = "web.service";
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->hold = "StartUnit";
         ops(room)->start(room->systemd, name, on_done, room);
@@ -1058,7 +1058,7 @@ static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void
 
 static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(void **state) {
         static const char *const names[] = { "web.service" };
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->fail = "Get";
         room->fake->fail_name = "org.freedesktop.DBus.Error.NoReply";
@@ -1086,7 +1086,7 @@ static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(v
 }
 
 static void while_there_is_no_connection_calls_say_so(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         fake_bus_disconnect(room->fake);
         UNTIL(room, room->unready == 1);
@@ -1101,7 +1101,7 @@ static void while_there_is_no_connection_calls_say_so(void **state) {
 
 static void who_goes_answers_all_that_was_under_way(void **state) {
         static const char *const name = "web.service";
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->hold = "StartUnit";
         ops(room)->start(room->systemd, name, on_done, room);
@@ -1113,7 +1113,7 @@ static void who_goes_answers_all_that_was_under_way(void **state) {
 }
 
 static void an_answer_that_is_none_fails_the_listing(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->fake->fail = "ListUnitsByNames";
         room->fake->fail_name = "org.freedesktop.DBus.Error.UnknownMethod";
@@ -1124,27 +1124,27 @@ static void an_answer_that_is_none_fails_the_listing(void **state) {
 }
 
 static void whether_the_host_goes_down_is_asked_and_not_waited_for(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
-        systemd_bus_ask_stopping(room->systemd, on_stopping, room);
+        systemd_bus_read_stopping(room->systemd, on_stopping, room);
         UNTIL(room, room->stopping_asked == 1);
         assert_false(room->stopping);
         room->fake->hold = "Get";
-        systemd_bus_ask_stopping(room->systemd, on_stopping, room);
+        systemd_bus_read_stopping(room->systemd, on_stopping, room);
         UNTIL(room, room->stopping_asked == 2);
         assert_false(room->stopping);
         fake_bus_release(room->fake);
         settle(room);
         assert_int_equal(room->stopping_asked, 2);
         room->fake->state = "stopping";
-        systemd_bus_ask_stopping(room->systemd, on_stopping, room);
+        systemd_bus_read_stopping(room->systemd, on_stopping, room);
         UNTIL(room, room->stopping_asked == 3);
         assert_true(room->stopping);
         assert_true(ops(room)->is_stopping(room->systemd));
 }
 
 int main(void) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_connection_subscribes_before_it_is_ready),
                 in_a_room(a_listing_tells_state_properties_and_file),

@@ -18,8 +18,8 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "kvstore/file_sum.h"
-#include "kvstore/tree_internal.h"
+#include "kvstore/tree/file_checksum.h"
+#include "kvstore/tree/tree_internal.h"
 #include "tests/lib/scratch.h"
 
 typedef struct Fixture {
@@ -731,19 +731,19 @@ static void a_copy_that_rots_anywhere_is_noticed(void **state) {
         fd = open(file, O_RDWR | O_CLOEXEC);
         assert_true(fd >= 0);
         assert_int_equal(fstat(fd, &st), 0);
-        assert_int_equal(file_sum_check(fd, NULL), 1);
+        assert_int_equal(file_checksum_check(fd, NULL), 1);
         for (off_t at = 0; at < st.st_size; at += at < st.st_size - 4096 ? 13 : 1) {
                 uint8_t byte, other;
 
                 assert_int_equal(pread(fd, &byte, 1, at), 1);
                 other = byte ^ (uint8_t) (1 << at % 8);
                 assert_int_equal(pwrite(fd, &other, 1, at), 1);
-                assert_int_equal(file_sum_check(fd, NULL), -EUCLEAN);
+                assert_int_equal(file_checksum_check(fd, NULL), -EUCLEAN);
                 assert_int_equal(pwrite(fd, &byte, 1, at), 1);
         }
-        assert_int_equal(file_sum_check(fd, NULL), 1);
+        assert_int_equal(file_checksum_check(fd, NULL), 1);
         assert_int_equal(ftruncate(fd, st.st_size - FILE_SUM_SIZE), 0); /* as an older version wrote it */
-        assert_int_equal(file_sum_check(fd, NULL), 0);
+        assert_int_equal(file_checksum_check(fd, NULL), 0);
         close(fd);
 }
 
@@ -822,12 +822,12 @@ static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(v
         assert_int_equal(tree_copy(tree, to, 0, &meta, NULL), 0);
         assert_true(asprintf(&file, "%s/data.mdb", to) > 0);
         fd = open(file, O_RDONLY | O_CLOEXEC);
-        assert_int_equal(file_sum_check(fd, &cancelled), 1);
+        assert_int_equal(file_checksum_check(fd, &cancelled), 1);
         assert_int_equal(unlink(file), 0);
         assert_int_equal(rmdir(to), 0);
 
         cancelled = true;
-        assert_int_equal(file_sum_check(fd, &cancelled), -ECANCELED);
+        assert_int_equal(file_checksum_check(fd, &cancelled), -ECANCELED);
         assert_int_equal(tree_copy(tree, to, 0, &meta, NULL), -ECANCELED);
         assert_int_equal(stat(to, &st), -1);
         assert_int_equal(tree_begin_read(tree, &txn), 0);

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 #include <lmdb.h>
 
-#include "kvstore/apply.h"
+#include "kvstore/apply/apply.h"
 #include "kvstore/estimate.h"
 #include "kvstore/events.h"
 #include "tests/lib/failing_database.h"
@@ -21,7 +21,7 @@
 
 enum { N_LARGE = 12 };
 
-typedef struct Room {
+typedef struct Fixture {
         char *scratch, *path;
         Tree *tree;
         char long_dir[487], long_key[600], new_long_key[600];
@@ -31,7 +31,7 @@ typedef struct Room {
         unsigned level;
         KvStatus status;
         EstimateLimits limits;
-} Room;
+} Fixture;
 
 static char large[KV_VALUE_MAX];
 
@@ -47,7 +47,7 @@ static void lay(TreeTxn *txn, const char *key, bool dir, KvBytes value, uint64_t
 }
 
 static int setup(void **state) {
-        Room *room = NEW0(Room, 1);
+        Fixture *room = NEW0(Fixture, 1);
         TreeMeta meta = { .index = 10, .cluster_ms = 5000 };
         TreeTxn *txn;
         char key[600];
@@ -89,7 +89,7 @@ static int setup(void **state) {
 }
 
 static int teardown(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         tree_close(room->tree);
         scratch_free(room->scratch);
@@ -112,7 +112,7 @@ static uint64_t whole_hash(Tree *tree) {
 
 /* Runs 'scenario', which ends what it begins, until none of its calls fails; each one that does is its
  * answer. Returns how many did. */
-static unsigned sweep(Room *room, const char *name, int (*scenario)(Room *room)) {
+static unsigned sweep(Fixture *room, const char *name, int (*scenario)(Fixture *room)) {
         uint64_t before = room->tree ? whole_hash(room->tree) : 0;
         unsigned n = 0;
         int r;
@@ -133,7 +133,7 @@ static unsigned sweep(Room *room, const char *name, int (*scenario)(Room *room))
 
 /* -- The tree -- */
 
-static int open_again(Room *room) {
+static int open_again(Fixture *room) {
         Tree *tree = NULL;
         Error err = {};
         int r = tree_open(room->path, &(TreeOptions) {}, &tree, &err);
@@ -142,7 +142,7 @@ static int open_again(Room *room) {
         return r;
 }
 
-static int open_to_read(Room *room) {
+static int open_to_read(Fixture *room) {
         Tree *tree = NULL;
         Error err = {};
         int r = tree_open(room->path, &(TreeOptions) { .read_only = true }, &tree, &err);
@@ -152,14 +152,14 @@ static int open_to_read(Room *room) {
 }
 
 static void opening_says_which_call_failed(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
 
         room->tree = tree_close(room->tree);
         assert_true(sweep(room, "open", open_again) > 8);
         assert_true(sweep(room, "open to read", open_to_read) > 8);
 }
 
-static int begin_and_end(Room *room) {
+static int begin_and_end(Fixture *room) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL, *second = NULL;
         TreeMeta meta;
         int r;
@@ -237,7 +237,7 @@ enum {
 
 static unsigned reading;
 
-static int read_one(Room *room, TreeTxn *txn) {
+static int read_one(Fixture *room, TreeTxn *txn) {
         uint64_t n = 0;
         KvBytes bytes;
         KvNode node;
@@ -291,14 +291,14 @@ static int read_one(Room *room, TreeTxn *txn) {
         }
 }
 
-static int read_by_loop(Room *room) {
+static int read_by_loop(Fixture *room) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r = tree_begin_read(room->tree, &txn);
 
         return r < 0 ? r : read_one(room, txn);
 }
 
-static int read_by_worker(Room *room) {
+static int read_by_worker(Fixture *room) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeReader *reader;
         int r;
@@ -317,7 +317,7 @@ static void reading_says_which_call_failed(void **state) {
 
         for (reading = 0; reading < _READ_MAX; reading++) {
                 snprintf(name, sizeof(name), "read %u", reading);
-                ((Room *) *state)->checks_from = reading == READ_CHECK;
+                ((Fixture *) *state)->checks_from = reading == READ_CHECK;
                 assert_true(sweep(*state, name, read_by_loop) >= 2);
         }
         assert_true(sweep(*state, "worker", read_by_worker) > 10);
@@ -341,7 +341,7 @@ enum {
 
 static unsigned writing;
 
-static int write_one(Room *room, TreeTxn *txn) {
+static int write_one(Fixture *room, TreeTxn *txn) {
         const KvNode node = { .key = kv_string(writing == WRITE_NEW ? "/new" : "/a"),
                               .created = 1,
                               .modified = 1,
@@ -377,7 +377,7 @@ static int write_one(Room *room, TreeTxn *txn) {
 
 /* A transaction in which a call fails is not committed by anybody; that it was the failing one which was told
  * is all that matters. */
-static int write_and_take_back(Room *room) {
+static int write_and_take_back(Fixture *room) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r = tree_begin_write(room->tree, &txn);
 
@@ -393,7 +393,7 @@ static void writing_says_which_call_failed(void **state) {
         }
 }
 
-static int copy_tree(Room *room) {
+static int copy_tree(Fixture *room) {
         _cleanup_free_ char *to = scratch_path(room->scratch, "copy");
         Error err = {};
         TreeMeta meta;
@@ -412,7 +412,7 @@ static int copy_tree(Room *room) {
 }
 
 static void a_copy_in_which_a_call_fails_leaves_nothing(void **state) {
-        ((Room *) *state)->checks_from = 2; /* behind LMDB's copying */
+        ((Fixture *) *state)->checks_from = 2; /* behind LMDB's copying */
         assert_true(sweep(*state, "copy", copy_tree) > 20);
 }
 
@@ -438,7 +438,7 @@ static void each_code_of_the_database_is_an_errno(void **state) {
                 { 1, -1 },
         };
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        Room *room = *state;
+        Fixture *room = *state;
         uint64_t size;
 
         assert_int_equal(tree_begin_read(room->tree, &txn), 0);
@@ -454,7 +454,7 @@ static void each_code_of_the_database_is_an_errno(void **state) {
 
 static void ignore_event(void *userdata, const KvEvent *event) {}
 
-static int apply_one_command(Room *room) {
+static int apply_one_command(Fixture *room) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
         TreeMeta meta;
@@ -474,7 +474,7 @@ static int apply_one_command(Room *room) {
 }
 
 static void commands_say_which_call_failed(void **state) {
-        Room *room = *state;
+        Fixture *room = *state;
         KvCommand writes[] = {
                 { .op = KV_SET, .key = kv_string("/n/m"), .value = kv_string("v") },
                 { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
@@ -527,7 +527,7 @@ static void commands_say_which_call_failed(void **state) {
         }
 }
 
-static int estimate_one_command(Room *room) {
+static int estimate_one_command(Fixture *room) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         Counted known = { .now_ms = 1 };
         Estimated estimated;
@@ -545,7 +545,7 @@ static void estimates_say_which_call_failed(void **state) {
                 { .op = KV_DELETE, .key = { "/due", 4 }, .recursive = true },
                 { .op = KV_DELETE, .key = { "/empty", 6 }, .dir = true },
         };
-        Room *room = *state;
+        Fixture *room = *state;
         char name[32];
 
         for (size_t i = 0; i < 2 * ELEMENTS(commands); i++) {
@@ -556,7 +556,7 @@ static void estimates_say_which_call_failed(void **state) {
         }
 }
 
-static int apply_entry(Room *room) {
+static int apply_entry(Fixture *room) {
         _cleanup_writer_ Writer batch = {};
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvBatch b;

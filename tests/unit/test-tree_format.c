@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "kvstore/events.h"
-#include "kvstore/tree_format.h"
+#include "kvstore/tree/format.h"
 
 /* The bytes that 'text' says in hexadecimal digits; blanks mean nothing. */
 static size_t bytes_of(const char *text, uint8_t *ret) {

@@ -10,8 +10,8 @@
 
 #include "base/file.h"
 #include "tests/lib/alloc.h"
-#include "units/entities.h"
-#include "units/records.h"
+#include "units/api_json.h"
+#include "units/stored_json.h"
 #include "units/unit.h"
 
 static Unit *unit_of(const char *name, const char *text) {
@@ -312,7 +312,7 @@ static void without_memory_everything_is_given_back(void **state) {
                 alloc_fail_at(n);
                 r = unit_parse("a@1.service", text, strlen(text), &unit, NULL);
                 if (r >= 0)
-                        r = unit_record_read("b.service", json, strlen(json), &stored, NULL);
+                        r = stored_unit_read("b.service", json, strlen(json), &stored, NULL);
                 if (r >= 0)
                         r = api_units_page_read(page_json, strlen(page_json), &page, NULL);
                 if (alloc_has_failed())

@@ -6,32 +6,33 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/sizes.h"
 #include "fleetd/membership/voters.h"
-#include "tests/lib/picture.h"
+#include "tests/lib/cluster_view.h"
 
 enum { LAST = 1000 };
 
 typedef struct Seats {
-        Picture picture;
+        ClusterView picture;
         KvMember members[KV_MEMBERS_MAX];
         size_t n;
         uint64_t leader;
 } Seats;
 
 static void host(Seats *s, const char *machine, uint64_t raft_id, Presence presence) {
-        char key[128], id[33], value[128];
+        char key[128], id[MACHINE_ID_SIZE], value[128];
 
-        picture_machine(&s->picture, machine, "", presence);
-        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, machine));
+        cluster_view_machine(&s->picture, machine, "", presence);
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, machine));
         snprintf(value, sizeof(value), "{\"peer\":\"10.0.0.%llu:2380\",\"raftId\":%llu}",
                  (unsigned long long) raft_id, (unsigned long long) raft_id);
         if (raft_id > 0)
-                picture_put(&s->picture, key, value);
+                cluster_view_put(&s->picture, key, value);
         else
-                picture_remove(&s->picture, key);
+                cluster_view_remove(&s->picture, key);
 }
 
-static KvMember *member(Seats *s, uint64_t raft_id, KvSeat seat, uint64_t match, bool reachable) {
+static KvMember *member(Seats *s, uint64_t raft_id, KvMemberRole seat, uint64_t match, bool reachable) {
         s->members[s->n] =
                 (KvMember) { .raft_id = raft_id, .seat = seat, .match = match, .reachable = reachable };
         return &s->members[s->n++];
@@ -65,7 +66,7 @@ static const char *plan(const Seats *s) {
 static void found(Seats *s) {
         *s = (Seats) { .leader = 1 };
         host(s, "A", 1, PRESENCE_UP);
-        member(s, 1, KV_SEAT_VOTER, LAST, true);
+        member(s, 1, KV_MEMBER_VOTER, LAST, true);
 }
 
 static void one_host_votes_alone(void **state) {
@@ -73,7 +74,7 @@ static void one_host_votes_alone(void **state) {
 
         found(&s);
         assert_string_equal(plan(&s), "nothing");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 /* Its key is there, and may say that the seat is its own. */
@@ -82,12 +83,12 @@ static void a_member_whose_key_cannot_be_read_keeps_its_seat(void **state) {
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_STANDBY, LAST, true);
-        picture_unreadable(&s.picture, LAYOUT_MEMBER, NULL, "B");
+        member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
+        cluster_view_unreadable(&s.picture, LAYOUT_MEMBER, NULL, "B");
         assert_string_equal(plan(&s), "nothing");
         host(&s, "B", 0, PRESENCE_UP);
         assert_string_equal(plan(&s), "remove 2");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void a_host_with_a_key_gets_a_seat_and_two_hosts_are_a_voter_and_a_standby(void **state) {
@@ -96,9 +97,9 @@ static void a_host_with_a_key_gets_a_seat_and_two_hosts_are_a_voter_and_a_standb
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 2");
-        member(&s, 2, KV_SEAT_STANDBY, LAST, true);
+        member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void a_host_that_is_not_up_or_has_no_door_gets_no_seat(void **state) {
@@ -107,9 +108,9 @@ static void a_host_that_is_not_up_or_has_no_door_gets_no_seat(void **state) {
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
         assert_string_equal(plan(&s), "nothing");
-        picture_machine(&s.picture, "C", "", PRESENCE_UP);
+        cluster_view_machine(&s.picture, "C", "", PRESENCE_UP);
         assert_string_equal(plan(&s), "nothing");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **state) {
@@ -119,8 +120,8 @@ static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **stat
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_UP);
-        b = member(&s, 2, KV_SEAT_STANDBY, LAST, true);
-        c = member(&s, 3, KV_SEAT_STANDBY, 0, true);
+        b = member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
+        c = member(&s, 3, KV_MEMBER_STANDBY, 0, true);
         assert_string_equal(plan(&s), "nothing");
         c->match = LAST - VOTERS_BEHIND_MAX;
         c->reachable = false;
@@ -128,11 +129,11 @@ static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **stat
         c->reachable = true;
         assert_string_equal(plan(&s), "promote 2");
         assert_string_equal(why, "it is caught up, and 1 of 3 votes are taken");
-        b->seat = KV_SEAT_VOTER;
+        b->seat = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "promote 3");
-        c->seat = KV_SEAT_VOTER;
+        c->seat = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "nothing");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void beyond_three_voters_there_are_two_standbys(void **state) {
@@ -141,16 +142,16 @@ static void beyond_three_voters_there_are_two_standbys(void **state) {
         found(&s);
         for (uint64_t i = 2; i <= 3; i++) {
                 host(&s, (char[]) { 'A' + i - 1, 0 }, i, PRESENCE_UP);
-                member(&s, i, KV_SEAT_VOTER, LAST, true);
+                member(&s, i, KV_MEMBER_VOTER, LAST, true);
         }
         for (uint64_t i = 4; i <= 6; i++)
                 host(&s, (char[]) { 'A' + i - 1, 0 }, i, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 4");
-        member(&s, 4, KV_SEAT_STANDBY, LAST, true);
+        member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "add 5");
-        member(&s, 5, KV_SEAT_STANDBY, LAST, true);
+        member(&s, 5, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void a_standby_without_a_key_goes(void **state) {
@@ -158,10 +159,10 @@ static void a_standby_without_a_key_goes(void **state) {
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_STANDBY, LAST, false);
+        member(&s, 2, KV_MEMBER_STANDBY, LAST, false);
         host(&s, "B", 7, PRESENCE_UP); /* it was given a new id */
         assert_string_equal(plan(&s), "remove 2");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
@@ -171,18 +172,18 @@ static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_VOTER, LAST, true);
-        member(&s, 3, KV_SEAT_VOTER, 5, false);
+        member(&s, 2, KV_MEMBER_VOTER, LAST, true);
+        member(&s, 3, KV_MEMBER_VOTER, 5, false);
         host(&s, "C", 8, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 8");
-        d = member(&s, 8, KV_SEAT_STANDBY, 5, true);
+        d = member(&s, 8, KV_MEMBER_STANDBY, 5, true);
         assert_string_equal(plan(&s), "nothing");
         d->match = LAST;
         assert_string_equal(plan(&s), "promote 8");
         assert_string_equal(why, "it is to replace a voter");
-        d->seat = KV_SEAT_VOTER;
+        d->seat = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "remove 3");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void a_host_that_lost_its_state_comes_back_at_its_address(void **state) {
@@ -192,14 +193,14 @@ static void a_host_that_lost_its_state_comes_back_at_its_address(void **state) {
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_VOTER, LAST, true);
-        old = member(&s, 3, KV_SEAT_VOTER, 5, false);
+        member(&s, 2, KV_MEMBER_VOTER, LAST, true);
+        old = member(&s, 3, KV_MEMBER_VOTER, 5, false);
         snprintf(old->address, sizeof(old->address), "10.0.0.8:2380");
         host(&s, "C", 8, PRESENCE_UP);
         assert_string_equal(plan(&s), "vacate 3");
         old->address[0] = 0;
         assert_string_equal(plan(&s), "add 8");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void a_host_made_anew_takes_the_seat_at_its_address(void **state) {
@@ -207,55 +208,55 @@ static void a_host_made_anew_takes_the_seat_at_its_address(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(gone); i++) {
                 KvMember *old, *new;
-                char id[33], key[128];
+                char id[MACHINE_ID_SIZE], key[128];
                 Seats s;
 
                 found(&s);
                 host(&s, "B", 2, PRESENCE_UP);
                 host(&s, "C", 3, PRESENCE_AWAY);
-                member(&s, 2, KV_SEAT_VOTER, LAST, true);
-                old = member(&s, 3, KV_SEAT_VOTER, 5, false);
+                member(&s, 2, KV_MEMBER_VOTER, LAST, true);
+                old = member(&s, 3, KV_MEMBER_VOTER, 5, false);
                 snprintf(old->address, sizeof(old->address), "10.0.0.3:2380");
-                picture_machine(&s.picture, "D", "", PRESENCE_UP);
-                snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "D"));
-                picture_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":4}");
+                cluster_view_machine(&s.picture, "D", "", PRESENCE_UP);
+                snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "D"));
+                cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":4}");
                 assert_string_equal(plan(&s), "nothing"); /* it may only be slow */
-                picture_machine(&s.picture, "C", "", gone[i]);
+                cluster_view_machine(&s.picture, "C", "", gone[i]);
                 assert_string_equal(plan(&s), "vacate 3");
                 old->address[0] = 0;
                 assert_string_equal(plan(&s), "add 4");
-                new = member(&s, 4, KV_SEAT_STANDBY, LAST, true);
+                new = member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
                 assert_string_equal(plan(&s), "promote 4");
-                new->seat = KV_SEAT_VOTER;
+                new->seat = KV_MEMBER_VOTER;
                 assert_string_equal(plan(&s), "remove 3");
-                picture_free(&s.picture);
+                cluster_view_free(&s.picture);
         }
 }
 
 static void machines_that_were_at_one_address_are_one_host(void **state) {
-        char id[33], key[128];
+        char id[MACHINE_ID_SIZE], key[128];
         Seats s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_LOST);
         host(&s, "A1", 0, PRESENCE_UP); /* without a replica */
-        assert_non_null(cluster_machine(&s.picture.cluster, picture_id(id, "A1")));
+        assert_non_null(cluster_machine(&s.picture.cluster, cluster_view_id(id, "A1")));
         for (unsigned i = 0; i < 3; i++) {
                 snprintf(key, sizeof(key), "/_fleet/cluster/member/%s",
-                         picture_id(id, (char[]) { 'D' + i, 0 }));
-                picture_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":9}");
+                         cluster_view_id(id, (char[]) { 'D' + i, 0 }));
+                cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":9}");
                 assert_non_null(cluster_machine(&s.picture.cluster, id));
         }
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s",
-                 picture_id(id, "A2")); /* at the founder's address */
-        picture_put(&s.picture, key, "{\"peer\":\"10.0.0.1:2380\",\"raftId\":10}");
-        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "X"), "10.0.0.7:2380"), 3);
-        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "X"), "10.0.0.3:2380"), 2);
-        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "B"), "10.0.0.2:2380"), 2);
-        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "B"), "10.0.0.9:2380"),
+                 cluster_view_id(id, "A2")); /* at the founder's address */
+        cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.1:2380\",\"raftId\":10}");
+        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "X"), "10.0.0.7:2380"), 3);
+        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "X"), "10.0.0.3:2380"), 2);
+        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "B"), "10.0.0.2:2380"), 2);
+        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "B"), "10.0.0.9:2380"),
                          2); /* it has moved */
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void an_address_that_is_somebody_elses_is_not_given_twice(void **state) {
@@ -263,14 +264,14 @@ static void an_address_that_is_somebody_elses_is_not_given_twice(void **state) {
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
-        snprintf(member(&s, 2, KV_SEAT_STANDBY, LAST, true)->address, 64, "10.0.0.8:2380");
+        snprintf(member(&s, 2, KV_MEMBER_STANDBY, LAST, true)->address, 64, "10.0.0.8:2380");
         host(&s, "C", 8, PRESENCE_UP);
         assert_string_equal(plan(&s), "nothing");
         host(&s, "D", 9, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 9");
         host(&s, "E", 8, PRESENCE_UP); /* looked at last */
         assert_string_equal(plan(&s), "add 9");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void a_host_that_shut_down_or_is_lost_keeps_its_seat(void **state) {
@@ -279,20 +280,20 @@ static void a_host_that_shut_down_or_is_lost_keeps_its_seat(void **state) {
         found(&s);
         for (uint64_t i = 2; i <= 3; i++) {
                 host(&s, (char[]) { 'A' + i - 1, 0 }, i, i == 2 ? PRESENCE_LEFT : PRESENCE_LOST);
-                member(&s, i, KV_SEAT_VOTER, LAST, false);
+                member(&s, i, KV_MEMBER_VOTER, LAST, false);
         }
         assert_string_equal(plan(&s), "nothing");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void while_the_leaders_own_key_is_missing_nobody_is_removed(void **state) {
         Seats s = { .leader = 1 };
 
-        picture_machine(&s.picture, "A", "", PRESENCE_UP);
-        member(&s, 1, KV_SEAT_VOTER, LAST, true);
-        member(&s, 2, KV_SEAT_STANDBY, LAST, true);
+        cluster_view_machine(&s.picture, "A", "", PRESENCE_UP);
+        member(&s, 1, KV_MEMBER_VOTER, LAST, true);
+        member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
@@ -301,11 +302,11 @@ static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
-        b = member(&s, 2, KV_SEAT_VOTER, LAST, false);
+        b = member(&s, 2, KV_MEMBER_VOTER, LAST, false);
         assert_string_equal(plan(&s), "nothing");
         b->reachable = true;
         assert_string_equal(plan(&s), "demote 2");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 /* The first seat is judged like the others, whoever has it. */
@@ -314,46 +315,46 @@ static void a_leader_has_any_of_the_seats(void **state) {
         Seats s = { .leader = 1 };
 
         host(&s, "A", 1, PRESENCE_UP);
-        first = member(&s, 2, KV_SEAT_STANDBY, LAST, true);
-        member(&s, 1, KV_SEAT_VOTER, LAST, true);
+        first = member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
+        member(&s, 1, KV_MEMBER_VOTER, LAST, true);
         assert_string_equal(plan(&s), "remove 2");
 
         host(&s, "B", 2, PRESENCE_UP);
-        first->seat = KV_SEAT_VOTER;
+        first->seat = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "demote 2");
         assert_string_equal(why, "of two hosts one votes");
 
-        first->seat = KV_SEAT_STANDBY;
+        first->seat = KV_MEMBER_STANDBY;
         host(&s, "C", 3, PRESENCE_UP);
-        member(&s, 3, KV_SEAT_STANDBY, LAST, true);
+        member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "promote 2");
 
-        first->seat = KV_SEAT_VOTER;
-        s.members[2].seat = KV_SEAT_VOTER;
+        first->seat = KV_MEMBER_VOTER;
+        s.members[2].seat = KV_MEMBER_VOTER;
         snprintf(first->address, sizeof(first->address), "10.0.0.4:2380");
         host(&s, "B", 0, PRESENCE_LOST);
         host(&s, "D", 4, PRESENCE_UP);
         assert_string_equal(plan(&s), "vacate 2");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void an_address_is_one_however_short_it_is(void **state) {
         Seats s;
-        char key[128], id[33];
+        char key[128], id[MACHINE_ID_SIZE];
 
         found(&s);
-        member(&s, 2, KV_SEAT_STANDBY, LAST, true);
+        member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
         snprintf(s.members[1].address, sizeof(s.members[1].address), "x");
         host(&s, "B", 2, PRESENCE_LOST);
         host(&s, "C", 3, PRESENCE_UP);
-        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "B"));
-        picture_put(&s.picture, key, "{\"peer\":\"x\",\"raftId\":2}");
-        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "C"));
-        picture_put(&s.picture, key, "{\"peer\":\"x\",\"raftId\":3}");
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "B"));
+        cluster_view_put(&s.picture, key, "{\"peer\":\"x\",\"raftId\":2}");
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "C"));
+        cluster_view_put(&s.picture, key, "{\"peer\":\"x\",\"raftId\":3}");
         assert_string_equal(plan(&s), "remove 2");
         s.n--;
         assert_string_equal(plan(&s), "add 3x");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void each_action_has_a_name(void **state) {
@@ -366,19 +367,19 @@ static void each_action_has_a_name(void **state) {
 }
 
 static void a_standby_that_is_lost_keeps_its_seat_until_somebody_is_up_at_its_address(void **state) {
-        char id[33], key[128];
+        char id[MACHINE_ID_SIZE], key[128];
         Seats s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
-        member(&s, 2, KV_SEAT_STANDBY, LAST, false);
+        member(&s, 2, KV_MEMBER_STANDBY, LAST, false);
         assert_string_equal(plan(&s), "nothing");
 
         /* It may be the founder. */
-        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "A"));
-        picture_put(&s.picture, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":1}");
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
+        cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":1}");
         assert_string_equal(plan(&s), "remove 2");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void promotions_need_a_majority_of_those_that_vote_afterwards(void **state) {
@@ -389,22 +390,22 @@ static void promotions_need_a_majority_of_those_that_vote_afterwards(void **stat
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
         host(&s, "D", 4, PRESENCE_UP);
-        b = member(&s, 2, KV_SEAT_VOTER, LAST, false);
-        member(&s, 3, KV_SEAT_VOTER, 5, false);
-        member(&s, 4, KV_SEAT_STANDBY, LAST, true);
+        b = member(&s, 2, KV_MEMBER_VOTER, LAST, false);
+        member(&s, 3, KV_MEMBER_VOTER, 5, false);
+        member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
         b->reachable = true;
         assert_string_equal(plan(&s), "promote 4");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 
         /* Two of three are one. */
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
         host(&s, "C", 3, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_VOTER, LAST, false);
-        member(&s, 3, KV_SEAT_STANDBY, LAST, true);
+        member(&s, 2, KV_MEMBER_VOTER, LAST, false);
+        member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "promote 3");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void **state) {
@@ -413,15 +414,15 @@ static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++)
                 host(&s, (char[]) { 'A' + i - 1, 0 }, i, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_VOTER, LAST, true);
-        member(&s, 3, KV_SEAT_VOTER, LAST, false);
-        member(&s, 9, KV_SEAT_VOTER, 5, false);
+        member(&s, 2, KV_MEMBER_VOTER, LAST, true);
+        member(&s, 3, KV_MEMBER_VOTER, LAST, false);
+        member(&s, 9, KV_MEMBER_VOTER, 5, false);
         assert_string_equal(plan(&s), "remove 9"); /* two of three */
 
         host(&s, "D", 4, PRESENCE_UP);
-        member(&s, 4, KV_SEAT_VOTER, LAST, false);
+        member(&s, 4, KV_MEMBER_VOTER, LAST, false);
         assert_string_equal(plan(&s), "nothing"); /* two of four */
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void where_several_changes_could_be_made_the_first_in_order_is(void **state) {
@@ -433,43 +434,43 @@ static void where_several_changes_could_be_made_the_first_in_order_is(void **sta
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 8, PRESENCE_UP);
         host(&s, "D", 9, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_VOTER, LAST, true);
-        member(&s, 3, KV_SEAT_VOTER, 5, false);
-        member(&s, 8, KV_SEAT_VOTER, LAST, true);
+        member(&s, 2, KV_MEMBER_VOTER, LAST, true);
+        member(&s, 3, KV_MEMBER_VOTER, 5, false);
+        member(&s, 8, KV_MEMBER_VOTER, LAST, true);
         assert_string_equal(plan(&s), "remove 3");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 
         /* Vacate, then promote. */
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 8, PRESENCE_UP);
         host(&s, "D", 4, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_VOTER, LAST, true);
-        old = member(&s, 3, KV_SEAT_VOTER, 5, false);
+        member(&s, 2, KV_MEMBER_VOTER, LAST, true);
+        old = member(&s, 3, KV_MEMBER_VOTER, 5, false);
         snprintf(old->address, sizeof(old->address), "10.0.0.8:2380");
-        member(&s, 4, KV_SEAT_STANDBY, LAST, true);
+        member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "vacate 3");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 
         /* Add, then promote; add, then demote. */
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_VOTER, LAST, true);
+        member(&s, 2, KV_MEMBER_VOTER, LAST, true);
         assert_string_equal(plan(&s), "add 3");
         host(&s, "D", 4, PRESENCE_UP);
-        member(&s, 3, KV_SEAT_STANDBY, LAST, true);
+        member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "add 4");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 
         /* No vote is taken back where a third one may come. */
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_UP);
-        member(&s, 2, KV_SEAT_VOTER, LAST, true);
-        member(&s, 3, KV_SEAT_STANDBY, 0, true);
+        member(&s, 2, KV_MEMBER_VOTER, LAST, true);
+        member(&s, 3, KV_MEMBER_STANDBY, 0, true);
         assert_string_equal(plan(&s), "nothing");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void there_are_no_more_seats_than_the_store_has(void **state) {
@@ -484,25 +485,25 @@ static void there_are_no_more_seats_than_the_store_has(void **state) {
                         assert_string_equal(plan(&s), "add 40");
                 }
                 host(&s, name, i, PRESENCE_UP);
-                member(&s, i, KV_SEAT_VOTER, LAST, true);
+                member(&s, i, KV_MEMBER_VOTER, LAST, true);
         }
         assert_string_equal(plan(&s), "nothing");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 static void a_key_without_an_address_gets_no_seat_and_the_first_id_is_one_like_others(void **state) {
         Seats s = { .leader = 2 };
-        char id[33], key[128];
+        char id[MACHINE_ID_SIZE], key[128];
 
         host(&s, "B", 2, PRESENCE_UP);
-        snprintf(member(&s, 2, KV_SEAT_VOTER, LAST, true)->address, 64, "10.0.0.2:2380");
-        picture_machine(&s.picture, "C", "", PRESENCE_UP);
-        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "C"));
-        picture_put(&s.picture, key, "{\"peer\":\"\",\"raftId\":3}");
+        snprintf(member(&s, 2, KV_MEMBER_VOTER, LAST, true)->address, 64, "10.0.0.2:2380");
+        cluster_view_machine(&s.picture, "C", "", PRESENCE_UP);
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "C"));
+        cluster_view_put(&s.picture, key, "{\"peer\":\"\",\"raftId\":3}");
         assert_string_equal(plan(&s), "nothing");
         host(&s, "A", 1, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 1");
-        picture_free(&s.picture);
+        cluster_view_free(&s.picture);
 }
 
 /* From any start, doing what is planned ends, and never takes the majority, or the leader's seat, away. */
@@ -515,7 +516,7 @@ static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) 
                 unsigned steps = 0;
 
                 host(&s, "A", 1, PRESENCE_UP);
-                member(&s, 1, KV_SEAT_VOTER, LAST, true);
+                member(&s, 1, KV_MEMBER_VOTER, LAST, true);
                 for (uint64_t i = 2; i <= 6; i++) {
                         char name[2] = { 'A' + i - 1, 0 };
 
@@ -524,7 +525,8 @@ static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) 
                                      random_below(&random, _PRESENCE_MAX));
                         if (random_below(&random, 3) > 0)
                                 member(&s, i,
-                                       i <= 3 && random_below(&random, 2) ? KV_SEAT_VOTER : KV_SEAT_STANDBY,
+                                       i <= 3 && random_below(&random, 2) ? KV_MEMBER_VOTER :
+                                                                            KV_MEMBER_STANDBY,
                                        random_below(&random, 2) ? LAST : 0, random_below(&random, 4) > 0);
                 }
                 for (;; steps++) {
@@ -533,8 +535,8 @@ static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) 
                         KvMember *m = NULL;
 
                         for (size_t i = 0; i < s.n; i++) {
-                                before_voters += s.members[i].seat == KV_SEAT_VOTER;
-                                before_reachable += s.members[i].seat == KV_SEAT_VOTER &&
+                                before_voters += s.members[i].seat == KV_MEMBER_VOTER;
+                                before_reachable += s.members[i].seat == KV_MEMBER_VOTER &&
                                                     s.members[i].reachable;
                         }
                         voters_plan(s.members, s.n, s.leader, LAST, &s.picture.cluster, &change);
@@ -547,31 +549,31 @@ static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) 
                         switch (change.action) {
                         case VOTERS_ADD:
                                 assert_null(m);
-                                member(&s, change.raft_id, KV_SEAT_STANDBY,
+                                member(&s, change.raft_id, KV_MEMBER_STANDBY,
                                        random_below(&random, 2) ? LAST : 0, random_below(&random, 2));
                                 break;
                         case VOTERS_PROMOTE:
-                                assert_int_equal(m->seat, KV_SEAT_STANDBY);
-                                m->seat = KV_SEAT_VOTER;
+                                assert_int_equal(m->seat, KV_MEMBER_STANDBY);
+                                m->seat = KV_MEMBER_VOTER;
                                 break;
                         case VOTERS_DEMOTE:
-                                assert_int_equal(m->seat, KV_SEAT_VOTER);
-                                m->seat = KV_SEAT_STANDBY;
+                                assert_int_equal(m->seat, KV_MEMBER_VOTER);
+                                m->seat = KV_MEMBER_STANDBY;
                                 break;
                         default:
                                 *m = s.members[--s.n];
                                 break;
                         }
                         for (size_t i = 0; i < s.n; i++) {
-                                voters += s.members[i].seat == KV_SEAT_VOTER;
-                                reachable += s.members[i].seat == KV_SEAT_VOTER && s.members[i].reachable;
+                                voters += s.members[i].seat == KV_MEMBER_VOTER;
+                                reachable += s.members[i].seat == KV_MEMBER_VOTER && s.members[i].reachable;
                         }
                         if (before_reachable > before_voters / 2)
                                 assert_true(reachable > voters / 2);
                         assert_true(voters >= MIN(before_voters, 3u) || change.action == VOTERS_DEMOTE);
                         assert_true(steps < 50);
                 }
-                picture_free(&s.picture);
+                cluster_view_free(&s.picture);
         }
 }
 

@@ -1,0 +1,10 @@
+/* Sizes of arrays that several folders share, with the byte that ends the text. */
+#pragma once
+
+enum {
+        MACHINE_ID_SIZE = 33,    /* 32 hex digits: machine-id(5) */
+        BOOT_ID_SIZE = 33,       /* 32 hex digits of /proc/sys/kernel/random/boot_id */
+        HARDWARE_ID_SIZE = 33,   /* 32 hex digits of the UUID of the mainboard */
+        INVOCATION_ID_SIZE = 33, /* 32 hex digits: INVOCATION_ID in systemd.exec(5) */
+        ADDRESS_SIZE = 64,       /* "ADDRESS:PORT", or "[ADDRESS]:PORT" for IPv6 */
+};

@@ -1,0 +1,301 @@
+/* status, show, list-dependencies, reload, kill, reset-failed: systemctl where the unit is. is-active and
+ * is-failed: what is known of it without asking there. */
+#include "client/unit_status.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "client/output.h"
+#include "client/overview.h"
+#include "client/suggest.h"
+#include "units/name.h"
+
+void unit_status_path(Text *t, const char *kind, const char *name, const char *machine) {
+        text_printf(t, "/fleet/v1/%s/", kind);
+        append_escaped(t, name, false);
+        text_append(t, "?");
+        unit_status_add(t, "machine", machine);
+}
+
+void unit_status_add(Text *t, const char *parameter, const char *value) {
+        if (!value || !*value)
+                return;
+        text_printf(t, "%s%s=", t->size > 0 && t->chars[t->size - 1] == '?' ? "" : "&", parameter);
+        append_escaped(t, value, false);
+}
+
+/* -- {"machine":"ID","data":"text"} and at last {"exit":0} -- */
+
+int unit_status_line_read(const char *line, size_t size, UnitStatusLine *ret) {
+        _cleanup_json_ JsonValue *root = NULL;
+        UnitStatusLine l = {};
+        uint64_t status = 0;
+        int r;
+
+        r = json_value_parse(line, size, &root, NULL);
+        if (r >= 0)
+                r = json_read_string(root, "data", &l.data, NULL);
+        if (r >= 0 && json_value_member(root, "exit")) {
+                r = json_read_u64(root, "exit", &status, NULL);
+                l.ended = true;
+                l.status = (int) MIN(status, (uint64_t) 255);
+        }
+        if (r < 0)
+                return r;
+        l.source = TAKE_PTR(root);
+        *ret = l;
+        return 0;
+}
+
+void unit_status_line_done(UnitStatusLine *line) {
+        line->source = json_value_free(line->source);
+}
+
+static int print_line(void *userdata, const char *line, size_t size) {
+        int *status = userdata;
+        UnitStatusLine l;
+        int r;
+
+        r = unit_status_line_read(line, size, &l);
+        if (r < 0)
+                return r;
+        if (l.data)
+                r = output_text(l.data, strlen(l.data));
+        if (fflush(stdout) == EOF)
+                r = -errno;
+        if (l.ended)
+                *status = l.status;
+        unit_status_line_done(&l);
+        return r;
+}
+
+int unit_status_print(Client *c, const char *method, const Text *path, const char *name) {
+        int status = -1;
+        Error err = {};
+        int r;
+
+        if (path->error < 0)
+                return client_fail(path->error, NULL, "%s", "");
+        r = connection_follow(c->connection, method, path->chars, print_line, &status, &err);
+        if (r < 0)
+                return output_has_failed() ? EXIT_FAILED :
+                                             client_fail(r, &err, "Error retrieving unit %s: ", name);
+        if (status < 0) {
+                fprintf(stderr, "fleetctl: the machine of %s was lost before it had said all\n", name);
+                return EXIT_FAILED;
+        }
+        return status;
+}
+
+int unit_status_machine(Client *c, char **ret) {
+        _cleanup_listing_ Listing machines = {};
+        const char *wanted = c->options.machine, *found = NULL;
+        Error err = {};
+        int r;
+
+        if (!wanted)
+                return EXIT_DONE;
+        r = client_machines(c, &machines, &err);
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving list of active machines from fleet API: ");
+        for (size_t i = 0; i < machines.n; i++) {
+                const ApiMachine *m = &machines.machines[i];
+
+                if (!m->id || !*wanted ||
+                    (!starts_with(m->id, wanted) && !(m->hostname && streq(m->hostname, wanted))))
+                        continue;
+                if (found) {
+                        fputs("Unable to proceed: found more than one machine\n", stderr);
+                        return EXIT_FAILED;
+                }
+                found = m->id;
+        }
+        if (!found) {
+                fputs("Unable to proceed: machine does not exist\n", stderr);
+                return EXIT_FAILED;
+        }
+        *ret = strdup(found);
+        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL, "%s", "");
+}
+
+/* -- One verb over several units, and over all machines of a global one -- */
+
+typedef struct Remote {
+        const char *kind, *method;
+        bool apart; /* an empty line between two answers */
+        bool ends;  /* a status that is not 0 ends it: systemctl's own is returned */
+} Remote;
+
+static int remote_on(Client *c, const Remote *remote, const char *name, const char *machine) {
+        const Options *o = &c->options;
+        _cleanup_text_ Text path = {};
+
+        unit_status_path(&path, remote->kind, name, machine);
+        if (o->lines != LINES_DEFAULT)
+                text_printf(&path, "&lines=%llu", (unsigned long long) o->lines);
+        unit_status_add(&path, "properties", o->property);
+        unit_status_add(&path, "signal", o->signal);
+        unit_status_add(&path, "whom", o->kill_whom);
+        return unit_status_print(c, remote->method, &path, name);
+}
+
+static int remote_everywhere(Client *c, const Remote *remote, const char *name) {
+        _cleanup_listing_ Listing states = {};
+        int r, status = EXIT_DONE;
+        Error err = {};
+        size_t shown = 0;
+
+        r = client_states(c, name, &states, &err);
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving unit: ");
+        for (size_t i = 0; i < states.n && (status == EXIT_DONE || !remote->ends); i++) {
+                if (!states.states[i].name || !streq(states.states[i].name, name))
+                        continue;
+                if (shown++ > 0 && remote->apart)
+                        putchar('\n');
+                (void) fflush(stdout);
+                r = remote_on(c, remote, name, states.states[i].machine_id);
+                status = status == EXIT_DONE ? r : status;
+        }
+        return status;
+}
+
+/* Says what there is to say of a unit that is on no machine. */
+static bool is_somewhere(const ApiUnit *unit, const char *name) {
+        if (unit->global || unit->current_state > TARGET_INACTIVE)
+                return true;
+        fprintf(stderr, "Unit %s does not appear to be loaded.\n", name);
+        if (unit->reason && *unit->reason && unit->desired_state > TARGET_INACTIVE)
+                client_note("%s: %s", name, unit->reason);
+        return false;
+}
+
+static int remote_units(Client *c, char **args, size_t n, const Remote *remote) {
+        _cleanup_free_ char *machine = NULL;
+        int status, worst = EXIT_DONE;
+
+        status = unit_status_machine(c, &machine);
+        if (status != EXIT_DONE)
+                return status;
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = unit_name_from_argument(args[i]);
+                _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+                Error err = {};
+                int r;
+
+                r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+                if (r < 0)
+                        return client_fail(r, &err, "Error retrieving unit: ");
+                if (r == 0) {
+                        fprintf(stderr, "Unit %s does not exist.\n", name);
+                        suggest_unit(c, name);
+                        return EXIT_FAILED;
+                }
+                if (!machine && !is_somewhere(&unit, name))
+                        return EXIT_FAILED;
+
+                if (i > 0 && remote->apart)
+                        putchar('\n');
+                (void) fflush(stdout);
+                status = unit.global && !machine ? remote_everywhere(c, remote, name) :
+                                                   remote_on(c, remote, name, machine);
+                if (status != EXIT_DONE && remote->ends)
+                        return status;
+                worst = worst == EXIT_DONE ? status : worst;
+        }
+        return worst;
+}
+
+/* For verbs that fleet did not have: no unit is a mistake of usage. */
+static int some_units(Client *c, char **args, size_t n, const Remote *remote) {
+        if (n > 0)
+                return remote_units(c, args, n, remote);
+        fputs("fleetctl: name at least one unit\n", stderr);
+        return EXIT_USAGE;
+}
+
+int verb_status(Client *c, char **args, size_t n) {
+        if (n == 0)
+                return overview(c);
+        return remote_units(c, args, n,
+                            &(Remote) { .kind = "status", .method = "GET", .apart = true, .ends = true });
+}
+
+int verb_show(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "show", .method = "GET", .apart = true });
+}
+
+int verb_list_dependencies(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "dependencies", .method = "GET", .apart = true });
+}
+
+int verb_reload(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "reload", .method = "POST" });
+}
+
+int verb_kill(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "kill", .method = "POST" });
+}
+
+int verb_reset_failed(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "reset-failed", .method = "POST" });
+}
+
+/* -- is-active, is-failed: systemctl's words and statuses -- */
+
+/* The state of a unit over all its machines, as one word: failed before all others, active only if it is
+ * everywhere. */
+static const char *state_word(const Listing *states, const char *name) {
+        const char *word = NULL;
+
+        for (size_t i = 0; i < states->n; i++) {
+                const ApiState *s = &states->states[i];
+
+                if (!s->name || !streq(s->name, name) || !s->active)
+                        continue;
+                if (!word || streq(s->active, "failed") ||
+                    (streq(word, "active") && !streq(s->active, "active")))
+                        word = s->active;
+        }
+        return word ?: "inactive";
+}
+
+/* Exit status: 0 if one of the units is in that state, else 'otherwise'; 4 if none of them exists. */
+static int ask_states(Client *c, char **args, size_t n, const char *wanted, int otherwise) {
+        _cleanup_listing_ Listing states = {};
+        bool any = false, known = false;
+        Error err = {};
+        int r;
+
+        if (n == 0) {
+                fputs("fleetctl: name at least one unit\n", stderr);
+                return EXIT_USAGE;
+        }
+        r = client_states(c, NULL, &states, &err);
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving unit: ");
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = unit_name_from_argument(args[i]);
+                _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+                const char *word = "unknown";
+
+                r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+                if (r < 0)
+                        return client_fail(r, &err, "Error retrieving unit: ");
+                if (r > 0)
+                        word = state_word(&states, name);
+                known = known || r > 0;
+                any = any || streq(word, wanted);
+                if (!c->options.quiet)
+                        puts(word);
+        }
+        return any ? EXIT_DONE : known ? otherwise : EXIT_ABSENT;
+}
+
+int verb_is_active(Client *c, char **args, size_t n) {
+        return ask_states(c, args, n, "active", 3);
+}
+
+int verb_is_failed(Client *c, char **args, size_t n) {
+        return ask_states(c, args, n, "failed", EXIT_FAILED);
+}

@@ -1,0 +1,226 @@
+/* /fleet/v1/events: a line for each change of the registry, so that a client waits instead of asking again
+ * and again; with details it also says what was decided, by whom and why, and what came of it, as far back as
+ * the window of events goes. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/parse.h"
+#include "fleetd/api/kv_v1.h"
+#include "fleetd/registry/layout.h"
+#include "units/stored_json.h"
+
+typedef struct EventStream {
+        Request *request;
+        RegistryListener listener;
+} EventStream;
+
+static const char *const kinds[] = {
+        [CHANGED_ALL] = "all",           [CHANGED_UNIT] = "unit",       [CHANGED_TARGET] = "target",
+        [CHANGED_ASSIGNMENT] = "order",  [CHANGED_STATE] = "state",     [CHANGED_MACHINE] = "machine",
+        [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem", [CHANGED_CLUSTER] = "cluster",
+};
+
+static void events_forget(Request *request) {
+        EventStream *s = request->state;
+
+        registry_unlisten(request->api->options.registry, &s->listener);
+        free(s);
+}
+
+static void events_write(EventStream *s, uint64_t index, const char *kind, const char *unit,
+                         const char *machine) {
+        Request *request = s->request;
+        _cleanup_text_ Text t = {};
+
+        json_open(&t, NULL, '{');
+        json_add_u64(&t, "index", index);
+        json_add_string(&t, "kind", kind);
+        json_add_string(&t, "machine", machine);
+        json_add_string(&t, "name", unit);
+        json_close(&t, '}');
+        text_append_char(&t, '\n');
+        if (t.error == 0 && http_chunk(request->http, t.chars, t.size) == 0)
+                return;
+        events_forget(request);
+        request->forget = NULL;
+        request_cut(request, "the reader of events fell too far behind");
+}
+
+static void events_on_change(void *userdata, const RegistryChange *change) {
+        events_write(userdata, change->index, kinds[change->kind], change->unit, change->machine);
+}
+
+/* -- With details -- */
+
+static void add_unit(Text *t, const LayoutKey *key, const KvNode *node) {
+        _cleanup_unit_ Unit *unit = NULL;
+
+        if (stored_unit_read(key->unit, node->value.data, node->value.size, &unit, NULL) < 0)
+                return;
+        json_add_string(t, "hash", unit->hash);
+        json_add_string(t, "owner", unit->owner);
+}
+
+static void add_order(Text *t, const LayoutKey *key, const KvNode *node) {
+        _cleanup_assignment_ Assignment order = {};
+
+        if (stored_assignment_read(node->value.data, node->value.size, &order, NULL) < 0)
+                return;
+        json_add_string(t, "order", assignment_kind_to_string(order.kind));
+        json_add_string(t, "reason", order.reason);
+        json_add_u64(t, "term", order.term);
+}
+
+static void add_state(Text *t, const LayoutKey *key, const KvNode *node) {
+        _cleanup_unit_state_ UnitState state = {};
+
+        if (stored_state_read(node->value.data, node->value.size, &state, NULL) < 0)
+                return;
+        json_add_string(t, "active", state.active);
+        json_add_bool(t, "finished", state.done);
+        json_add_string(t, "load", state.load);
+        json_add_u64(t, "since", state.since_ms);
+        json_add_string(t, "sub", state.sub);
+}
+
+static void add_presence(Text *t, const LayoutKey *key, const KvNode *node) {
+        PresenceRecord presence;
+
+        if (stored_presence_read(node->value.data, node->value.size, &presence, NULL) < 0)
+                return;
+        json_add_string(t, "presence", presence_to_string(presence.presence));
+        json_add_string(t, "reason", presence.reason);
+}
+
+static void add_problem(Text *t, const LayoutKey *key, const KvNode *node) {
+        _cleanup_problem_ Problem problem = {};
+
+        if (stored_problem_read(node->value.data, node->value.size, &problem, NULL) < 0)
+                return;
+        json_add_bool(t, "confirmed", problem.confirmed);
+        json_add_string(t, "problem", problem_kind_to_string(problem.kind));
+        json_add_string(t, "reason", problem.text);
+}
+
+static void add_facts(Text *t, const LayoutKey *key, const KvNode *node) {
+        _cleanup_machine_ Machine facts = {};
+
+        if (stored_facts_read(key->machine, node->value.data, node->value.size, &facts, NULL) < 0)
+                return;
+        json_add_string(t, "hostname", facts.name);
+        json_add_string(t, "version", facts.version);
+}
+
+static void add_text(Text *t, const LayoutKey *key, const KvNode *node) {
+        _cleanup_free_ char *value = strndup(node->value.data ?: "", node->value.size);
+
+        json_add_string(t, "value", value);
+}
+
+/* A line here is a kind of event; fleet-api(7) documents the same names. */
+static const struct {
+        const char *kind;
+        void (*add)(Text *t, const LayoutKey *key,
+                    const KvNode *node); /* NULL: there is nothing to say but that it has changed */
+} told[_LAYOUT_MAX] = {
+        [LAYOUT_UNIT] = { "unit", add_unit },         [LAYOUT_TARGET] = { "target", add_text },
+        [LAYOUT_FACTS] = { "machine", add_facts },    [LAYOUT_ASSIGNMENT] = { "order", add_order },
+        [LAYOUT_METADATA] = { "metadata", add_text }, [LAYOUT_PRESENCE] = { "presence", add_presence },
+        [LAYOUT_STATE] = { "state", add_state },      [LAYOUT_PROBLEM] = { "problem", add_problem },
+        [LAYOUT_MEMBER] = { "member", NULL },         [LAYOUT_CLUSTER] = { "cluster", NULL },
+};
+
+static int told_line(HubEvent *event, Shared **ret) {
+        const KvEvent *e = &event->event;
+        bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD ||
+                    e->action == KV_ACTION_EXPIRE;
+        _cleanup_text_ Text t = {};
+        LayoutKey key;
+
+        if (!layout_parse(e->node.key, &key) || e->node.dir)
+                return 0;
+        json_open(&t, NULL, '{');
+        json_add_u64(&t, "index", e->index);
+        json_add_string(&t, "kind", told[key.kind].kind);
+        json_add_string(&t, "machine", key.machine);
+        json_add_string(&t, "name", key.unit);
+        json_add_bool(&t, "removed", gone);
+        json_add_u64(&t, "time", e->now_ms);
+        if (!gone && told[key.kind].add)
+                told[key.kind].add(&t, &key, &e->node);
+        if (e->has_prev) {
+                json_open(&t, "was", '{');
+                if (told[key.kind].add)
+                        told[key.kind].add(&t, &key, &e->prev);
+                json_close(&t, '}');
+        }
+        text_append(&t, "}\n");
+        *ret = t.error == 0 ? shared_new(t.chars, t.size) : NULL;
+        return *ret ? 1 : -ENOMEM;
+}
+
+/* Only "after", a number, and "details" belong here; false: it was answered why not. */
+static bool read_parameters(Request *request, bool *ret_details, KvParameters *ret) {
+        for (size_t i = 0; i < request->parameters.n; i++) {
+                const HttpParameter *p = &request->parameters.items[i];
+
+                if (streq(p->name, "details") && parse_bool(p->value, ret_details) >= 0)
+                        continue;
+                if (streq(p->name, "after") && parse_u64(p->value, &ret->after) >= 0) {
+                        ret->has_after = true;
+                        continue;
+                }
+                request_error(request, 400, "%.100s: this takes details=BOOL, and then after=INDEX", p->name);
+                return false;
+        }
+        if (ret->has_after && !*ret_details) {
+                request_error(request, 400, "after: only with details=true");
+                return false;
+        }
+        return true;
+}
+
+static void tell(Request *request, const KvParameters *parameters) {
+        static const char prefix[] = "/_fleet";
+        KvRequest *ask = NEW0(KvRequest, 1);
+
+        if (!ask) {
+                request_error(request, 503, "out of memory");
+                return;
+        }
+        ask->request = request;
+        ask->p = *parameters;
+        ask->p.prefix = (KvBytes) { prefix, sizeof(prefix) - 1 };
+        ask->p.progress = KV_PROGRESS_DEFAULT_S;
+        request->state = ask;
+        kv_changes_begin(ask, told_line, true);
+}
+
+void events_handle(Request *request) {
+        KvParameters parameters = {};
+        bool details = false;
+        EventStream *s;
+
+        if (!method_is(request, "GET")) {
+                request_error(request, 405, "only GET supported against this resource");
+                return;
+        }
+        if (!read_parameters(request, &details, &parameters))
+                return;
+        if (details) {
+                tell(request, &parameters);
+                return;
+        }
+        s = NEW0(EventStream, 1);
+        if (!s) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        *s = (EventStream) { .request = request,
+                             .listener = { .on_change = events_on_change, .userdata = s } };
+        request->state = s;
+        request->forget = events_forget;
+        registry_listen(request->api->options.registry, &s->listener);
+        request_begin(request, 200, "application/x-ndjson");
+        events_write(s, registry_cluster(request->api->options.registry)->index, NULL, NULL, NULL);
+}

@@ -1,0 +1,614 @@
+/* What systemd's own tools say of a unit or do to it, wherever it runs: in a child process, so that nothing
+ * is read from disk on the loop and the words are those that people know; led over the peers' sessions when
+ * the unit is elsewhere.
+ *
+ * PEER_CALL: u64 number, remote_command_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes) and
+ * PEER_CALL_END (number, u32 exit status). PEER_CALL_CANCEL (number) when the client has left.
+ * PEER_CALL_CREDIT (number, u64 bytes): so many bytes in all may be sent; beyond, the child waits. A host
+ * that gets no credit (from an older one) sends on; one that gives it to an older one cuts the reader when it
+ * has to hold too much. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "base/sizes.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "fleetd/api/remote_command_spec.h"
+#include "fleetd/api/fleet_v1.h"
+#include "io/loop_uv.h"
+#include "units/json.h"
+#include "units/name.h"
+
+enum {
+        JOURNALS_MAX = 32,            /* they take as long as their readers want */
+        COMMANDS_MAX = 8,             /* all else, which is soon over: journals leave it its places */
+        CREDIT_WINDOW = 256 * 1024,   /* so far is another host ahead of our client */
+        HELD_MAX = 2 * CREDIT_WINDOW, /* and what came beyond it */
+        PEER_AHEAD_MAX = 1024 * 1024,
+        PEER_LOOK_MS = 50,
+        EXIT_UNREACHABLE = 255,
+};
+
+/* A call that is answered here: a child, and to whom its words go: a request of ours, or a session. */
+typedef struct Running {
+        Api *api;
+        Child *child;
+        bool is_journal;
+        Request *request; /* NULL: for a peer */
+        uint64_t session, number;
+        uint64_t sent, credit; /* for a peer; no credit: an older one, which gives none */
+        Text held;             /* what the client could not take yet */
+        Timer look;            /* a peer's queue is looked at again */
+        TAILQ_ENTRY(Running) all;
+} Running;
+
+/* A call that another host answers. */
+typedef struct Asking {
+        Api *api;
+        Request *request;
+        char machine[MACHINE_ID_SIZE];
+        uint64_t number, session;
+        uint64_t taken, granted; /* bytes: by the client, and those that the other host may send */
+        Text held;               /* what the client could not take yet */
+        bool ended;              /* all has come */
+        int status;
+        TAILQ_ENTRY(Asking) all;
+} Asking;
+
+struct Calls {
+        TAILQ_HEAD(, Running) running;
+        TAILQ_HEAD(, Asking) asking;
+        PeerObserver observer;
+        uint64_t numbers;
+        unsigned n_journals, n_commands; /* children */
+};
+
+/* -- Lines to the client: {"machine","data"}, {"exit"} -- */
+
+static int line_data(Request *request, const char *machine, const void *bytes, size_t size) {
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "{\"machine\":\"%s\",\"data\":\"", machine);
+        text_append_json(&t, bytes, size);
+        text_append(&t, "\"}\n");
+        return t.error ?: http_chunk(request->http, t.chars, t.size);
+}
+
+static void line_exit(Request *request, int status) {
+        char line[64];
+        int n = snprintf(line, sizeof(line), "{\"exit\":%d}\n", status);
+
+        (void) http_chunk(request->http, line, n);
+        request->forget = NULL;
+        request_end(request);
+}
+
+/* -- Answering here -- */
+
+static unsigned *running_count(Running *r) {
+        struct Calls *calls = r->api->calls;
+
+        return r->is_journal ? &calls->n_journals : &calls->n_commands;
+}
+
+static void running_free(Running *r) {
+        TAILQ_REMOVE(&r->api->calls->running, r, all);
+        (*running_count(r))--;
+        timer_stop(&r->look);
+        r->child = r->child ? child_kill(r->child) : NULL;
+        text_done(&r->held);
+        free(r);
+}
+
+static void peer_send_chunk(Running *r, PeerSession *session, const void *bytes, size_t size) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u64(&w, r->number);
+        write_blob(&w, bytes, size);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_CALL_CHUNK, w.bytes, w.size);
+}
+
+/* The child waits while the connection is full, and while the other host has given no credit for more. */
+static void running_check_peer(Running *r) {
+        PeerSession *session = peers_session(r->api->options.peers, r->session);
+        bool full = session && peer_queued(session) > PEER_AHEAD_MAX;
+
+        if (full)
+                (void) timer_start(&r->look, r->api->loop, PEER_LOOK_MS);
+        if (r->child)
+                child_pause(r->child, full || (r->credit > 0 && r->sent >= r->credit));
+}
+
+static void running_on_look(void *userdata) {
+        running_check_peer(userdata);
+}
+
+static void running_on_output(void *userdata, const void *bytes, size_t size) {
+        Running *r = userdata;
+        PeerSession *session;
+
+        if (r->request) {
+                assert(r->held.size == 0); /* else the child is paused */
+                if (line_data(r->request, r->api->machine_id, bytes, size) == 0)
+                        return;
+                text_append_bytes(&r->held, bytes, size);
+                child_pause(r->child, true);
+                return;
+        }
+        session = peers_session(r->api->options.peers, r->session);
+        if (!session)
+                return;
+        peer_send_chunk(r, session, bytes, size);
+        r->sent += size;
+        running_check_peer(r);
+}
+
+static void running_on_exit(void *userdata, int status) {
+        Running *r = userdata;
+        PeerSession *session;
+        _cleanup_writer_ Writer w = {};
+
+        r->child = NULL;
+        if (r->request) {
+                assert(r->held.size ==
+                       0); /* a child that is paused does not end: its output has not been read */
+                line_exit(r->request, status);
+        } else if ((session = peers_session(r->api->options.peers, r->session))) {
+                write_u64(&w, r->number);
+                write_u32(&w, status);
+                if (w.error == 0)
+                        (void) peer_reply(session, PEER_CALL_END, w.bytes, w.size);
+        }
+        running_free(r);
+}
+
+static const ChildEvents running_events = { .on_output = running_on_output, .on_exit = running_on_exit };
+
+static void running_drain(Request *request) {
+        Running *r = request->state;
+
+        if (r->held.size > 0) {
+                if (line_data(request, r->api->machine_id, r->held.chars, r->held.size) < 0)
+                        return;
+                text_clear(&r->held);
+        }
+        if (r->child)
+                child_pause(r->child, false);
+}
+
+static void running_forget(Request *request) {
+        running_free(request->state);
+}
+
+/* Whether systemd may be asked to do something to the unit here: it has to be the cluster's, also where the
+ * cluster could not be told. */
+static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
+        const ClusterState *state = cluster_state(registry_cluster(api->options.registry), api->machine_id,
+                                                  unit);
+
+        if (!state)
+                return error_set(err, -ENOENT, "%s is not on this machine", unit);
+        if (streq(state->state.load, STATE_FOREIGN) ||
+            (api->options.is_foreign && api->options.is_foreign(api->options.userdata, unit)))
+                return error_set(
+                        err, -EEXIST,
+                        "%s on this machine is a unit of the host, not the cluster's: it is left alone",
+                        unit);
+        return 0;
+}
+
+static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret, Error *err) {
+        bool is_journal = spec->kind == CALL_JOURNAL;
+        RemoteCommandLine command;
+        Running *r;
+        int e;
+
+        e = remote_command_changes(spec->kind) ? check_unit_is_ours(api, spec->unit, err) : 0;
+        if (e < 0)
+                return e;
+        if (is_journal && api->calls->n_journals >= JOURNALS_MAX)
+                return error_set(err, -EBUSY,
+                                 "%d journals are being read on this host, which is the limit; end one of "
+                                 "them, or try again later",
+                                 JOURNALS_MAX);
+        if (!is_journal && api->calls->n_commands >= COMMANDS_MAX)
+                return error_set(err, -EBUSY,
+                                 "%d commands about units are running on this host, which is the limit; try "
+                                 "again later",
+                                 COMMANDS_MAX);
+        r = NEW0(Running, 1);
+        if (!r)
+                return error_set(err, -ENOMEM, "out of memory");
+        *r = (Running) { .api = api, .is_journal = is_journal, .look = TIMER(running_on_look, r) };
+        TAILQ_INSERT_TAIL(&api->calls->running, r, all);
+        (*running_count(r))++;
+        remote_command_spec_command(spec, &command);
+        e = child_spawn(&r->child, loop_uv(api->loop), command.argv, &running_events, r, err);
+        if (e < 0) {
+                running_free(r);
+                return e;
+        }
+        *ret = r;
+        return 0;
+}
+
+/* -- For a peer -- */
+
+static void call_refuse(PeerSession *session, uint64_t number, const char *sentence) {
+        _cleanup_writer_ Writer chunk = {}, end = {};
+        char line[sizeof(((Error *) NULL)->message) + 1];
+
+        snprintf(line, sizeof(line), "%s\n", sentence);
+        write_u64(&chunk, number);
+        write_blob(&chunk, line, strlen(line));
+        write_u64(&end, number);
+        write_u32(&end, 1);
+        if (chunk.error == 0 && end.error == 0 &&
+            peer_reply(session, PEER_CALL_CHUNK, chunk.bytes, chunk.size) == 0)
+                (void) peer_reply(session, PEER_CALL_END, end.bytes, end.size);
+}
+
+static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                          size_t size) {
+        Api *api = userdata;
+        Reader in = reader_over(payload, size);
+        uint64_t number = read_u64(&in);
+        RemoteCommandSpec spec;
+        Running *r;
+        Error err = {};
+
+        if (remote_command_spec_read(&in, &spec) < 0) {
+                call_refuse(session, number,
+                            "the other host does not understand the question: another version?");
+                return;
+        }
+        if (running_start(api, &spec, &r, &err) < 0) {
+                call_refuse(session, number, err.message);
+                return;
+        }
+        r->session = peer_number(session);
+        r->number = number;
+}
+
+static void calls_on_cancel(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                            size_t size) {
+        Api *api = userdata;
+        Reader in = reader_over(payload, size);
+        uint64_t number = read_u64(&in);
+        Running *r, *next;
+
+        for (r = TAILQ_FIRST(&api->calls->running); r; r = next) {
+                next = TAILQ_NEXT(r, all);
+                if (!r->request && r->session == peer_number(session) && r->number == number)
+                        running_free(r);
+        }
+}
+
+static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                            size_t size) {
+        Api *api = userdata;
+        Reader in = reader_over(payload, size);
+        uint64_t number = read_u64(&in), credit = read_u64(&in);
+        Running *r;
+
+        if (reader_end(&in) < 0)
+                return;
+        TAILQ_FOREACH(r, &api->calls->running, all) {
+                if (r->request || r->session != peer_number(session) || r->number != number)
+                        continue;
+                r->credit = MAX(r->credit, credit);
+                running_check_peer(r);
+        }
+}
+
+/* -- Asking a peer -- */
+
+static void asking_free(Asking *a) {
+        TAILQ_REMOVE(&a->api->calls->asking, a, all);
+        text_done(&a->held);
+        free(a);
+}
+
+static void asking_forget(Request *request) {
+        Asking *a = request->state;
+        _cleanup_writer_ Writer w = {};
+
+        write_u64(&w, a->number);
+        if (w.error == 0)
+                (void) peers_send(a->api->options.peers, a->machine, PEER_CALL_CANCEL, w.bytes, w.size);
+        asking_free(a);
+}
+
+static Asking *asking_find(Api *api, PeerSession *session, uint64_t number) {
+        Asking *a;
+
+        TAILQ_FOREACH(a, &api->calls->asking, all)
+        if (a->number == number && a->session == peer_number(session) && !a->ended)
+                return a;
+        return NULL;
+}
+
+static void asking_cut(Asking *a, const char *reason) {
+        Request *request = a->request;
+
+        asking_forget(request);
+        request->forget = NULL;
+        request_cut(request, reason);
+}
+
+/* As much ahead of the client as it may be; said again when half of that was taken. */
+static int asking_grant(Asking *a) {
+        _cleanup_writer_ Writer w = {};
+        int r;
+
+        if (a->ended || a->taken + CREDIT_WINDOW - a->granted < CREDIT_WINDOW / 2)
+                return 0;
+        write_u64(&w, a->number);
+        write_u64(&w, a->taken + CREDIT_WINDOW);
+        r = w.error ?: peers_send(a->api->options.peers, a->machine, PEER_CALL_CREDIT, w.bytes, w.size);
+        if (r == 0)
+                a->granted = a->taken + CREDIT_WINDOW;
+        return r;
+}
+
+/* All that could come is there: the end follows what is held. */
+static void asking_end(Asking *a, int status) {
+        a->ended = true;
+        a->status = status;
+        if (a->held.size > 0)
+                return;
+        line_exit(a->request, status);
+        asking_free(a);
+}
+
+/* 0: the client has it, or it waits until the client can take it. */
+static int asking_take(Asking *a, const void *bytes, size_t size) {
+        int r = a->held.size > 0 ? -ENOBUFS : line_data(a->request, a->machine, bytes, size);
+
+        if (r == 0) {
+                a->taken += size;
+                return asking_grant(a);
+        }
+        if (r != -ENOBUFS || a->held.size + size > HELD_MAX)
+                return r;
+        text_append_bytes(&a->held, bytes, size);
+        return a->held.error;
+}
+
+/* In lines as long as those that come from a child here. */
+static void asking_drain(Request *request) {
+        Asking *a = request->state;
+        size_t done = 0, n;
+
+        while ((n = MIN(a->held.size - done, (size_t) LOOP_UV_BUFFER_SIZE)) > 0 &&
+               line_data(request, a->machine, a->held.chars + done, n) == 0)
+                done += n;
+        a->taken += done;
+        if (done > 0) {
+                a->held.size -= done;
+                memmove(a->held.chars, a->held.chars + done, a->held.size + 1);
+        }
+        if (a->ended)
+                asking_end(a, a->status);
+        else if (asking_grant(a) < 0)
+                asking_cut(a, "the other host cannot be told to go on");
+}
+
+static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                           size_t size) {
+        Api *api = userdata;
+        Reader in = reader_over(payload, size);
+        Asking *a = asking_find(api, session, read_u64(&in));
+        size_t n;
+        const void *bytes = read_blob(&in, PEER_FRAME_MAX, &n);
+
+        /* The client reads slower than an older host tells, which knows of no credit: end it rather than hold
+         * what may be without end. */
+        if (a && reader_end(&in) >= 0 && asking_take(a, bytes, n) < 0)
+                asking_cut(a, "the reader of a journal fell too far behind");
+}
+
+static void calls_on_end(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                         size_t size) {
+        Api *api = userdata;
+        Reader in = reader_over(payload, size);
+        Asking *a = asking_find(api, session, read_u64(&in));
+        uint32_t status = read_u32(&in);
+
+        if (a && reader_end(&in) >= 0)
+                asking_end(a, status);
+}
+
+/* A session ended: what was asked on it will not be answered, and whom we answered does not listen. */
+static void calls_on_session_end(void *userdata, PeerSession *session) {
+        static const char lost[] = "fleetd: the connection to that host was lost\n";
+        Api *api = userdata;
+        uint64_t number = peer_number(session);
+        Asking *a, *next_asking;
+        Running *r, *next_running;
+
+        for (a = TAILQ_FIRST(&api->calls->asking); a; a = next_asking) {
+                next_asking = TAILQ_NEXT(a, all);
+                if (a->session != number || a->ended)
+                        continue;
+                a->ended = true;
+                (void) asking_take(a, lost, sizeof(lost) - 1);
+                asking_end(a, EXIT_UNREACHABLE);
+        }
+        for (r = TAILQ_FIRST(&api->calls->running); r; r = next_running) {
+                next_running = TAILQ_NEXT(r, all);
+                if (!r->request && r->session == number)
+                        running_free(r);
+        }
+}
+
+static int asking_start(Request *request, const char *machine, const RemoteCommandSpec *spec) {
+        Api *api = request->api;
+        PeerSession *session = peers_dialed(api->options.peers, machine);
+        Asking *a = session ? NEW0(Asking, 1) : NULL;
+        _cleanup_writer_ Writer w = {};
+        int r;
+
+        if (!session)
+                return -ENOTCONN;
+        if (!a)
+                return -ENOMEM;
+        *a = (Asking) { .api = api,
+                        .request = request,
+                        .number = ++api->calls->numbers,
+                        .session = peer_number(session) };
+        snprintf(a->machine, sizeof(a->machine), "%s", machine);
+        TAILQ_INSERT_TAIL(&api->calls->asking, a, all);
+        write_u64(&w, a->number);
+        remote_command_spec_write(spec, &w);
+        r = w.error ?: peers_send(api->options.peers, machine, PEER_CALL, w.bytes, w.size);
+        if (r == 0)
+                r = asking_grant(a); /* behind the question, on the same session */
+        if (r < 0) {
+                asking_free(a);
+                return r;
+        }
+        request->state = a;
+        request->forget = asking_forget;
+        request->drain = asking_drain;
+        return 0;
+}
+
+/* -- The handler -- */
+
+static bool spec_read(Request *request, RemoteCommandSpec *spec) {
+        const char *lines = request_parameter(request, "lines"),
+                   *follow = request_parameter(request, "follow");
+        const struct {
+                const char *name;
+                char *field;
+                size_t size;
+        } texts[] = {
+                { "output", spec->output, sizeof(spec->output) },
+                { "since", spec->since, sizeof(spec->since) },
+                { "until", spec->until, sizeof(spec->until) },
+                { "properties", spec->properties, sizeof(spec->properties) },
+                { "signal", spec->signal, sizeof(spec->signal) },
+                { "whom", spec->whom, sizeof(spec->whom) },
+        };
+        uint64_t n = 10;
+        Error err = {};
+
+        for (size_t i = 0; i < ELEMENTS(texts); i++) {
+                const char *value = request_parameter(request, texts[i].name) ?: "";
+
+                if ((size_t) snprintf(texts[i].field, texts[i].size, "%s", value) < texts[i].size)
+                        continue;
+                request_error(request, 400, "%s: longer than %zu bytes", texts[i].name, texts[i].size - 1);
+                return false;
+        }
+        if ((lines && parse_u64(lines, &n) < 0) || n > CALL_LINES_MAX)
+                request_error(request, 400, "lines: expected a number up to %d", CALL_LINES_MAX);
+        else if (follow && parse_bool(follow, &spec->follow) < 0)
+                request_error(request, 400, "follow: expected true or false");
+        else {
+                spec->lines = n;
+                if (remote_command_spec_check(spec, &err) >= 0)
+                        return true;
+                request_error(request, 400, "%s", err.message);
+        }
+        return false;
+}
+
+void remote_command_handle(Request *request, RemoteCommandKind kind, const char *unit, const char *method) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const char *wanted = request_parameter(request, "machine");
+        const ClusterUnit *u = cluster_unit(c, unit);
+        const ClusterMachine *m;
+        RemoteCommandSpec spec = { .kind = kind };
+        Running *running;
+        Error err = {};
+        int r;
+
+        if (!method_is(request, method)) {
+                request_error(request, 405, "only %s supported against this resource", method);
+                return;
+        }
+        m = wanted ? cluster_machine(c, wanted) : unit_machine(c, unit);
+        if (!u && !m) {
+                request_error(request, 404, "unit does not exist");
+                return;
+        }
+        if (!m) {
+                request_error(request, 404, wanted ? "machine %s does not exist" : "%s is on no machine",
+                              wanted ?: unit);
+                return;
+        }
+        if (unit_name_check(unit, &err) < 0) {
+                request_error(request, 400, "%s", err.message);
+                return;
+        }
+        snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
+        if (!spec_read(request, &spec))
+                return;
+
+        if (!streq(m->id, request->api->machine_id)) {
+                r = asking_start(request, m->id, &spec);
+                if (r < 0)
+                        request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)",
+                                      unit, m->facts && m->facts->name ? m->facts->name : m->id,
+                                      strerror(-r));
+                else
+                        request_begin(request, 200, "application/x-ndjson");
+                return;
+        }
+        r = running_start(request->api, &spec, &running, &err);
+        if (r < 0) {
+                request_error(request,
+                              r == -ENOENT ? 404 :
+                              r == -EEXIST ? 409 :
+                                             503,
+                              "%s", error_text(&err, r));
+                return;
+        }
+        running->request = request;
+        request->state = running;
+        request->forget = running_forget;
+        request->drain = running_drain;
+        request_begin(request, 200, "application/x-ndjson");
+}
+
+int remote_commands_new(Api *api) {
+        static const struct {
+                PeerFrame type;
+                PeerHandler handler;
+        } handlers[] = {
+                { PEER_CALL, calls_on_call },          { PEER_CALL_CANCEL, calls_on_cancel },
+                { PEER_CALL_CHUNK, calls_on_chunk },   { PEER_CALL_END, calls_on_end },
+                { PEER_CALL_CREDIT, calls_on_credit },
+        };
+
+        api->calls = NEW0(struct Calls, 1);
+        if (!api->calls)
+                return -ENOMEM;
+        TAILQ_INIT(&api->calls->running);
+        TAILQ_INIT(&api->calls->asking);
+        api->calls->observer = (PeerObserver) { .on_end = calls_on_session_end, .userdata = api };
+        peers_observe(api->options.peers, &api->calls->observer);
+        for (size_t i = 0; i < ELEMENTS(handlers); i++)
+                peers_handle(api->options.peers, handlers[i].type, handlers[i].handler, api);
+        return 0;
+}
+
+void remote_commands_free(Api *api) {
+        if (!api->calls)
+                return;
+        for (PeerFrame type = PEER_CALL; type <= PEER_CALL_CANCEL; type++)
+                peers_handle(api->options.peers, type, NULL, NULL);
+        peers_handle(api->options.peers, PEER_CALL_CREDIT, NULL, NULL);
+        peers_unobserve(api->options.peers, &api->calls->observer);
+        while (!TAILQ_EMPTY(&api->calls->running))
+                running_free(TAILQ_FIRST(&api->calls->running));
+        while (!TAILQ_EMPTY(&api->calls->asking))
+                asking_free(TAILQ_FIRST(&api->calls->asking));
+        free(api->calls);
+        api->calls = NULL;
+}

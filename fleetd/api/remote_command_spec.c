@@ -1,0 +1,196 @@
+#include "fleetd/api/remote_command_spec.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "units/quadlet.h"
+
+static const struct {
+        const char *path, *method;
+        bool changes;
+} kinds[] = {
+        [CALL_JOURNAL] = { "/journal/", "GET", false },
+        [CALL_STATUS] = { "/status/", "GET", false },
+        [CALL_SHOW] = { "/show/", "GET", false },
+        [CALL_DEPENDENCIES] = { "/dependencies/", "GET", false },
+        [CALL_RELOAD] = { "/reload/", "POST", true },
+        [CALL_KILL] = { "/kill/", "POST", true },
+        [CALL_RESET_FAILED] = { "/reset-failed/", "POST", true },
+};
+
+RemoteCommandKind remote_command_kind_from_path(const char *path, const char **ret_name,
+                                                const char **ret_method) {
+        for (RemoteCommandKind k = 0; k < _CALL_MAX; k++) {
+                const char *name = path + strlen(kinds[k].path);
+
+                if (!starts_with(path, kinds[k].path) || !*name || strchr(name, '/'))
+                        continue;
+                *ret_name = name;
+                *ret_method = kinds[k].method;
+                return k;
+        }
+        return _CALL_INVALID;
+}
+
+bool remote_command_changes(RemoteCommandKind kind) {
+        return kinds[kind].changes;
+}
+
+static bool is_one_of(const char *word, const char *const *words, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (streq(word, words[i]))
+                        return true;
+        return false;
+}
+
+static bool is_made_of(const char *s, const char *others) {
+        for (; *s; s++)
+                if (!isalnum((unsigned char) *s) && !strchr(others, *s))
+                        return false;
+        return true;
+}
+
+int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
+        static const char *const outputs[] = { "short",         "short-iso",       "short-iso-precise",
+                                               "short-precise", "short-monotonic", "short-unix",
+                                               "short-full",    "with-unit",       "verbose",
+                                               "json",          "json-pretty",     "cat",
+                                               "export" };
+        static const char *const whom[] = { "main", "control", "all" };
+
+        if (!spec->output[0])
+                snprintf(spec->output, sizeof(spec->output), "short");
+        if (!spec->signal[0])
+                snprintf(spec->signal, sizeof(spec->signal), "SIGTERM");
+        if (!spec->whom[0])
+                snprintf(spec->whom, sizeof(spec->whom), "all");
+
+        if (unit_name_check(spec->unit, err) < 0)
+                return -EINVAL;
+        if (spec->lines > CALL_LINES_MAX)
+                return error_set(err, -EINVAL, "lines: expected a number up to %d", CALL_LINES_MAX);
+        if (!is_one_of(spec->output, outputs, ELEMENTS(outputs)))
+                return error_set(err, -EINVAL, "output: journalctl has no format '%s'", spec->output);
+        if (!is_made_of(spec->since, " :+-.,@/"))
+                return error_set(err, -EINVAL, "since: expected a time as journalctl(1) takes it");
+        if (!is_made_of(spec->until, " :+-.,@/"))
+                return error_set(err, -EINVAL, "until: expected a time as journalctl(1) takes it");
+        if (!is_made_of(spec->properties, ","))
+                return error_set(err, -EINVAL, "properties: expected names with commas between");
+        if (!is_made_of(spec->signal, "+-"))
+                return error_set(err, -EINVAL, "signal: expected a name or a number");
+        if (!is_one_of(spec->whom, whom, ELEMENTS(whom)))
+                return error_set(err, -EINVAL, "whom: expected main, control or all");
+        return 0;
+}
+
+/* -- Between hosts: u8 version, u8 kind, strings unit, output, since, until, properties, signal, whom, u32
+ * lines, u8 follow -- */
+
+typedef struct Field {
+        size_t offset, size;
+} Field;
+
+#define FIELD(member) \
+        { offsetof(RemoteCommandSpec, member), sizeof(((RemoteCommandSpec *) NULL)->member) }
+
+static const Field fields[] = {
+        FIELD(unit), FIELD(output), FIELD(since), FIELD(until), FIELD(properties), FIELD(signal), FIELD(whom),
+};
+
+void remote_command_spec_write(const RemoteCommandSpec *spec, Writer *w) {
+        write_u8(w, CALL_VERSION);
+        write_u8(w, spec->kind);
+        for (size_t i = 0; i < ELEMENTS(fields); i++)
+                write_string(w, (const char *) spec + fields[i].offset);
+        write_u32(w, spec->lines);
+        write_u8(w, spec->follow);
+}
+
+int remote_command_spec_read(Reader *r, RemoteCommandSpec *ret) {
+        uint8_t version = read_u8(r), kind = read_u8(r);
+        RemoteCommandSpec spec = { .kind = kind };
+
+        if (version != CALL_VERSION || kind >= _CALL_MAX)
+                return -EBADMSG;
+        for (size_t i = 0; i < ELEMENTS(fields); i++) {
+                _cleanup_free_ char *s = read_string(r, fields[i].size - 1);
+
+                if (!s)
+                        return -EBADMSG;
+                memcpy((char *) &spec + fields[i].offset, s, strlen(s) + 1);
+        }
+        spec.lines = read_u32(r);
+        spec.follow = read_u8(r);
+        if (reader_end(r) < 0 || remote_command_spec_check(&spec, NULL) < 0)
+                return -EBADMSG;
+        *ret = spec;
+        return 0;
+}
+
+/* -- The command -- */
+
+typedef struct Line {
+        RemoteCommandLine *command;
+        size_t n, n_buffers;
+} Line;
+
+static void add(Line *l, const char *argument) {
+        l->command->argv[l->n++] = argument;
+}
+
+static void add_option(Line *l, const char *option, const char *value) {
+        char *buffer = l->command->buffers[l->n_buffers];
+
+        if (!*value)
+                return;
+        snprintf(buffer, sizeof(l->command->buffers[0]), "--%s=%s", option, value);
+        l->n_buffers++;
+        add(l, buffer);
+}
+
+void remote_command_spec_command(const RemoteCommandSpec *spec, RemoteCommandLine *ret) {
+        static const char *const verbs[_CALL_MAX] = {
+                [CALL_STATUS] = "status", [CALL_SHOW] = "show", [CALL_DEPENDENCIES] = "list-dependencies",
+                [CALL_RELOAD] = "reload", [CALL_KILL] = "kill", [CALL_RESET_FAILED] = "reset-failed",
+        };
+        char lines[16];
+        Line l = { .command = ret };
+
+        *ret = (RemoteCommandLine) {};
+        snprintf(lines, sizeof(lines), "%u", spec->lines);
+        if (spec->kind == CALL_JOURNAL) {
+                add(&l, "journalctl");
+                add(&l, "--no-pager");
+                add(&l, "--quiet");
+                add_option(&l, "lines", lines);
+                add_option(&l, "output", spec->output);
+                add_option(&l, "since", spec->since);
+                add_option(&l, "until", spec->until);
+                /* -f alone shows this boot's lines only, by an id that is not the journal's where our sandbox
+                 * shows the kernel's own /proc and the host is a container. With --merge it does not ask for
+                 * a boot. */
+                add(&l, "--merge");
+                if (spec->follow)
+                        add(&l, "--follow");
+                add(&l, "--unit");
+        } else {
+                add(&l, "systemctl");
+                add(&l, "--no-pager");
+                add(&l, verbs[spec->kind]);
+                if (spec->kind == CALL_STATUS) {
+                        add(&l, "--full");
+                        add_option(&l, "lines", lines);
+                }
+                if (spec->kind == CALL_SHOW)
+                        add_option(&l, "property", spec->properties);
+                if (spec->kind == CALL_KILL) {
+                        add_option(&l, "signal", spec->signal);
+                        add_option(&l, "kill-whom", spec->whom);
+                }
+                add(&l, "--");
+        }
+        quadlet_service(spec->unit, ret->unit);
+        add(&l, ret->unit);
+}

@@ -1,0 +1,56 @@
+/* What one host is asked to have systemd's own tools say or do about a unit: as parameters, as bytes between
+ * hosts, as a command line. Pure. */
+#pragma once
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "units/name.h"
+
+enum { CALL_VERSION = 2, CALL_LINES_MAX = 100000, CALL_ARGUMENTS_MAX = 20 };
+
+typedef enum RemoteCommandKind {
+        CALL_JOURNAL,
+        CALL_STATUS,
+        CALL_SHOW,
+        CALL_DEPENDENCIES,
+        CALL_RELOAD,
+        CALL_KILL,
+        CALL_RESET_FAILED,
+        _CALL_MAX,
+        _CALL_INVALID = -1,
+} RemoteCommandKind;
+
+typedef struct RemoteCommandSpec {
+        RemoteCommandKind kind;
+        bool follow;
+        uint32_t lines;
+        char unit[UNIT_NAME_MAX + 1];
+        char output[32];           /* journal: as journalctl's */
+        char since[64], until[64]; /* journal: as journalctl takes them; "": no bound */
+        char properties[512];      /* show: names with commas between; "": all */
+        char signal[32], whom[16]; /* kill */
+} RemoteCommandSpec;
+
+/* The kind whose path, "/journal" for example, stands before the unit's name, and its method; _CALL_INVALID.
+ */
+RemoteCommandKind remote_command_kind_from_path(const char *path, const char **ret_name,
+                                                const char **ret_method);
+bool remote_command_changes(RemoteCommandKind kind); /* it does something to the unit, so the unit has to be
+                                                        the cluster's there */
+
+/* Fills what is not given, and checks the whole: 0, or -EINVAL with a sentence that begins with the
+ * parameter's name. */
+int remote_command_spec_check(RemoteCommandSpec *spec, Error *err);
+
+void remote_command_spec_write(const RemoteCommandSpec *spec, Writer *w);
+/* What another host asks; checked. -EBADMSG: bytes that are no spec, or of another version. */
+int remote_command_spec_read(Reader *r, RemoteCommandSpec *ret);
+
+/* The command: strings borrow from 'spec' and 'buffer'. */
+typedef struct RemoteCommandLine {
+        const char *argv[CALL_ARGUMENTS_MAX];
+        char buffers[4][640];
+        char unit[UNIT_NAME_MAX + 32]; /* as systemd knows it */
+} RemoteCommandLine;
+
+void remote_command_spec_command(const RemoteCommandSpec *spec, RemoteCommandLine *ret);

@@ -1,0 +1,316 @@
+#include "fleetd/systemd/runtime_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/fault_point.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "units/install.h"
+#include "units/name.h"
+#include "units/quadlet.h"
+#include "units/unit.h"
+
+enum {
+        LINKS_MAX = 8, /* in a row, from a name to its file */
+        RELOAD_ROOM_MIN =
+                16 * 1024 *
+                1024, /* of /run, with less systemd refuses a daemon-reload (its RELOAD_DISK_SPACE_MIN) */
+};
+
+static void runtime_dir_unstage(const RuntimeDir *d, const char *name) {
+        char staged[FILE_TEMPORARY_SIZE];
+
+        file_temporary_name(name, staged);
+        (void) unlinkat(d->fd, staged, 0);
+}
+
+static void runtime_dir_forget(RuntimeDir *d, RuntimeDirEntry *e) {
+        HASH_DEL(d->entries, e);
+        free(e);
+}
+
+static int64_t nanoseconds(const struct timespec *t) {
+        return t->tv_sec * INT64_C(1000000000) + t->tv_nsec;
+}
+
+static int runtime_dir_stamp(const RuntimeDir *d, const char *name, RuntimeDirStamp *ret) {
+        struct stat st;
+
+        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        *ret = (RuntimeDirStamp) { st.st_dev, st.st_ino, st.st_size, nanoseconds(&st.st_ctim),
+                                   nanoseconds(&st.st_mtim) };
+        return 0;
+}
+
+/* 'stamp' is from before the file was read: what has changed since has another one. */
+static int runtime_dir_know(RuntimeDir *d, const char *name, const char *text, size_t size,
+                            const RuntimeDirStamp *stamp) {
+        _cleanup_unit_ Unit *unit = NULL;
+        RuntimeDirEntry *e;
+        int r;
+
+        r = unit_read(name, text, size, &unit, NULL);
+        if (r < 0)
+                return r;
+
+        HASH_FIND_STR(d->entries, name, e);
+        if (!e) {
+                e = NEW0(RuntimeDirEntry, 1);
+                if (!e)
+                        return -ENOMEM;
+                snprintf(e->name, sizeof(e->name), "%s", name);
+                HASH_ADD_STR(d->entries, name, e);
+                if (!TABLE_ADDED(e)) {
+                        free(e);
+                        return -ENOMEM;
+                }
+        }
+        memcpy(e->hash, unit->hash, sizeof(e->hash));
+        e->install = unit_has_install(unit);
+        e->stamp = *stamp;
+        return 0;
+}
+
+static int runtime_dir_read(RuntimeDir *d, const char *name, const RuntimeDirStamp *stamp) {
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        d->reads++;
+        r = read_file_at(d->fd, name, UNIT_SIZE_MAX, &text, &size);
+        return r < 0 ? r : runtime_dir_know(d, name, text, size, stamp);
+}
+
+int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, const char *links, Error *err) {
+        bool without_memory = false;
+        struct dirent **names;
+        int n;
+
+        *d = (RuntimeDir) { .fd = open_dir(path, 0755) };
+        if (d->fd < 0)
+                return error_set(err, d->fd, "cannot open %s: %s", path, strerror(-d->fd));
+        snprintf(d->path, sizeof(d->path), "%s", path);
+        snprintf(d->quadlets, sizeof(d->quadlets), "%s", quadlets);
+        snprintf(d->links, sizeof(d->links), "%s", links);
+
+        n = scandir(path, &names, NULL, alphasort);
+        if (n < 0)
+                return error_set(err, -errno, "cannot list %s: %s", path, strerror(errno));
+        for (int i = 0; i < n; i++) {
+                const char *name = names[i]->d_name;
+
+                if (name[0] != '.') {
+                        bool unit = unit_name_check(name, NULL) == 0 &&
+                                    !unit_name_is_template(name); /* no template is put in force */
+                        int r = unit ? runtime_dir_read(d, name, &(RuntimeDirStamp) {}) : -EINVAL;
+
+                        if (r == -ENOMEM)
+                                without_memory = true;
+                        else if (r < 0)
+                                log_warning(((LogFields) { .unit = name, .error = r }),
+                                            "%s/%s is left alone: %s", path, name, strerror(-r));
+                }
+                free(names[i]);
+        }
+        free(names);
+        return without_memory ? -ENOMEM : 0;
+}
+
+void runtime_dir_close(RuntimeDir *d) {
+        while (d->entries)
+                runtime_dir_forget(d, d->entries);
+        if (d->fd >= 0)
+                close(d->fd);
+        d->fd = -1;
+}
+
+int runtime_dir_check(RuntimeDir *d) {
+        int r = reopen_dir(d->path, 0755, &d->fd);
+
+        if (r > 0)
+                log_warning(NO_FIELDS,
+                            "%s was removed, or exchanged: it is made again, with the files of all units "
+                            "that belong there",
+                            d->path);
+        return r;
+}
+
+int runtime_dir_stage(RuntimeDir *d, const char *name, const char *text, size_t size) {
+        uint64_t n_free, total;
+        int r;
+
+        r = stage_file_at(d->fd, name, text, size, 0644);
+        if (r < 0)
+                return r;
+        if (room_at(d->fd, &n_free, &total) < 0 || total < RELOAD_ROOM_MIN || n_free >= RELOAD_ROOM_MIN)
+                return 0;
+        runtime_dir_unstage(d, name);
+        return -ENOSPC;
+}
+
+int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t size) {
+        char staged[FILE_TEMPORARY_SIZE];
+        int r;
+
+        file_temporary_name(name, staged);
+        r = file_holds_at(d->fd, staged, text, size) ? commit_file_at(d->fd, name) :
+                                                       write_file_at(d->fd, name, text, size, 0644);
+        return r < 0 ? r : runtime_dir_know(d, name, text, size, &(RuntimeDirStamp) {});
+}
+
+int runtime_dir_remove(RuntimeDir *d, const char *name) {
+        RuntimeDirEntry *e;
+        int r;
+
+        HASH_FIND_STR(d->entries, name, e);
+        if (e)
+                runtime_dir_forget(d, e);
+        runtime_dir_unstage(d, name);
+        fault_point("unit-file-before-remove");
+        r = unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+        fault_point("unit-file-removed");
+        return r;
+}
+
+int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret) {
+        RuntimeDirStamp stamp;
+        RuntimeDirEntry *e;
+        int r;
+
+        HASH_FIND_STR(d->entries, name, e);
+        r = runtime_dir_stamp(d, name, &stamp);
+        if (r == 0 && e && memcmp(&e->stamp, &stamp, sizeof(stamp)) == 0) {
+                *ret = e;
+                return 0;
+        }
+        if (r == 0)
+                r = runtime_dir_read(d, name, &stamp);
+        if (r == -ENOMEM)
+                return r;
+        HASH_FIND_STR(d->entries, name, e);
+        if (r < 0 && e) {
+                runtime_dir_forget(d, e);
+                e = NULL;
+        }
+        *ret = e;
+        return 0;
+}
+
+/* Where 'path' leads: to our file (1), elsewhere or nowhere since it is no link (0); negative: it is not
+ * there. */
+static int leads_to_ours(const RuntimeDir *d, const char *name, const char *path) {
+        char ours[600], target[600];
+        ssize_t n;
+
+        n = readlink(path, target, sizeof(target) - 1);
+        if (n < 0)
+                return errno == EINVAL ? 0 : -errno;
+        target[n] = 0;
+        snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
+        return streq(target, ours);
+}
+
+int runtime_dir_offer(RuntimeDir *d, const char *name) {
+        char link[600], ours[600];
+        int r;
+
+        snprintf(link, sizeof(link), "%s/%s", d->quadlets, name);
+        r = leads_to_ours(d, name, link);
+        if (r >= 0)
+                return r == 1 ? 0 : -EEXIST;
+        if (r != -ENOENT)
+                return r;
+        for (char *slash = strchr(link + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+                *slash = 0;
+                r = mkdir(link, 0755) < 0 && errno != EEXIST ? -errno : 0;
+                *slash = '/';
+                if (r < 0)
+                        return r;
+        }
+        snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
+        return symlink(ours, link) < 0 ? -errno : 0;
+}
+
+void runtime_dir_withdraw(RuntimeDir *d, const char *name) {
+        char link[600];
+
+        snprintf(link, sizeof(link), "%s/%s", d->quadlets, name);
+        if (leads_to_ours(d, name, link) == 1)
+                (void) unlink(link);
+}
+
+bool runtime_dir_owns(const RuntimeDir *d, const char *name, const char *fragment) {
+        char ours[600];
+        int r;
+
+        if (!quadlet_is(name)) {
+                snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
+                return streq(fragment, ours) || leads_to_ours(d, name, fragment) == 1;
+        }
+        snprintf(ours, sizeof(ours), "%s/%s", d->quadlets, name);
+        if (!streq(fragment, ours))
+                return false;
+        r = leads_to_ours(d, name, fragment);
+        return r == 1 || r == -ENOENT;
+}
+
+/* Whether 'path' is a file of this folder, whether or not it is there. */
+static bool is_in_folder(const RuntimeDir *d, const char *path) {
+        size_t n = strlen(d->path);
+
+        return strncmp(path, d->path, n) == 0 && path[n] == '/' && unit_name_check(path + n + 1, NULL) == 0;
+}
+
+bool runtime_dir_has(const RuntimeDir *d, const char *fragment) {
+        char path[600], target[600];
+
+        if (fragment[0] != '/' || snprintf(path, sizeof(path), "%s", fragment) >= (int) sizeof(path))
+                return false;
+        for (unsigned i = 0; i < LINKS_MAX && !is_in_folder(d, path); i++) {
+                ssize_t n = readlink(path, target, sizeof(target) - 1);
+                size_t folder;
+
+                if (n <= 0 || (size_t) n == sizeof(target) - 1)
+                        return false;
+                target[n] = 0;
+                folder = target[0] == '/' ? 0 : (size_t) (strrchr(path, '/') + 1 - path);
+                if (folder + (size_t) n >= sizeof(path))
+                        return false;
+                memcpy(path + folder, target, (size_t) n + 1);
+        }
+        return is_in_folder(d, path);
+}
+
+bool runtime_dir_lost_link(const RuntimeDir *d, const char *name, const char *fragment) {
+        char link[600];
+
+        snprintf(link, sizeof(link), "%s/%s", d->links, name);
+        return streq(fragment, link) && leads_to_ours(d, name, link) == -ENOENT;
+}
+
+bool runtime_dir_links(const RuntimeDir *d, const char *name) {
+        char link[600];
+
+        snprintf(link, sizeof(link), "%s/%s", d->links, name);
+        return leads_to_ours(d, name, link) == 1;
+}
+
+int runtime_dir_each_installed(const RuntimeDir *d, const char *name,
+                               int (*each)(void *userdata, const UnitOption *option, const char *name),
+                               void *userdata) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        r = read_file_at(d->fd, name, UNIT_SIZE_MAX, &text, &size);
+        if (r < 0)
+                return r;
+        r = unit_file_parse(text, size, UNIT_FILE_LITERAL, &file, NULL);
+        return r < 0 ? r : install_each_name(name, &file, each, userdata);
+}

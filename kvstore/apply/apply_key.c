@@ -1,0 +1,749 @@
+/* What a command does to one key, and what it is refused for. */
+#include "kvstore/apply/apply_internal.h"
+
+#include <stdio.h>
+
+#include "kvstore/events.h"
+
+int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause) {
+        *ret = (KvResult) {
+                .status = status, .index = a->meta->index, .now_ms = a->meta->cluster_ms, .cause = cause
+        };
+        return 0;
+}
+
+int apply_afford(Apply *a, const Cost *more, KvResult *ret) {
+        uint64_t total = a->cost.total + more->total;
+        char *cause;
+
+        if (!apply_bounds(a) || total <= MIN(a->left, (uint64_t) COST_COMMAND_MAX)) {
+                cost_add(&a->cost, more);
+                return 1;
+        }
+        if (total <= COST_COMMAND_MAX) {
+                (void) apply_refuse(a, ret, KV_DEFERRED, (KvBytes) {});
+                ret->charged = total;
+                return 0;
+        }
+        cause = arena_alloc(a->arena, COST_MESSAGE_SIZE);
+        if (!cause)
+                return -ENOMEM;
+        cost_message(total, cause);
+        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string(cause));
+}
+
+int apply_visit(Apply *a, size_t key, KvResult *ret) {
+        Cost visit = {};
+
+        cost_visit(&visit, key);
+        return apply_afford(a, &visit, ret);
+}
+
+int apply_get(Apply *a, KvBytes path, KvNode *ret) {
+        int r = tree_get(a->txn, path, ret);
+
+        return r == -ENOTUNIQ ? -ENOENT : r;
+}
+
+int apply_keep(Apply *a, KvNode *node) {
+        node->key.data = arena_copy(a->arena, node->key.data, node->key.size);
+        node->value.data = arena_copy(a->arena, node->value.data, node->value.size);
+        return node->key.data && node->value.data ? 0 : -ENOMEM;
+}
+
+/* -- The way to a key -- */
+
+typedef struct Way {
+        KvBytes missing; /* the topmost ancestor that is not there; size 0: none */
+        size_t n_missing, n_bytes;
+        size_t n_long; /* of the missing, those with long keys */
+} Way;
+
+static KvBytes parent_of(KvBytes path) {
+        const char *slash = memrchr(path.data, '/', path.size);
+        size_t size = slash - (const char *) path.data;
+
+        return (KvBytes) { path.data, size > 0 ? size : 1 };
+}
+
+/* Climbs from a key until something is there. All above that are directories, since everything stored has its
+ * parents. */
+static int climb(Apply *a, KvBytes key, Way *way, KvResult *ret) {
+        KvNode node;
+        int r;
+
+        *way = (Way) {};
+        for (KvBytes path = parent_of(key);; path = parent_of(path)) {
+                r = apply_visit(a, path.size, ret);
+                if (r <= 0)
+                        return r;
+                r = tree_get(a->txn, path, &node);
+                if (r == 0)
+                        return node.dir ? 1 : apply_refuse(a, ret, KV_NOT_DIR, path);
+                if (r == -ENOTUNIQ)
+                        return apply_refuse(a, ret, KV_TOO_LARGE,
+                                            kv_string("another long key has this one's hash"));
+                if (r < 0 && r != -ENOENT)
+                        return r;
+                way->missing = path;
+                way->n_missing++;
+                way->n_bytes += path.size;
+                way->n_long += tree_is_long(path);
+        }
+}
+
+/* A node that must be there. */
+static int find(Apply *a, KvBytes key, KvNode *node, KvResult *ret) {
+        Way way;
+        int r;
+
+        r = apply_visit(a, key.size, ret);
+        if (r <= 0)
+                return r;
+        r = apply_get(a, key, node);
+        if (r == 0)
+                return 1;
+        if (r != -ENOENT)
+                return r;
+        r = climb(a, key, &way, ret);
+        return r <= 0 ? r : apply_refuse(a, ret, KV_NOT_FOUND, way.missing.size > 0 ? way.missing : key);
+}
+
+static int make_way(Apply *a, KvBytes key, const Way *way, uint64_t index) {
+        const char *p = key.data;
+
+        if (way->n_missing == 0)
+                return 0;
+        for (size_t size = way->missing.size; size < key.size; size++) {
+                KvNode dir = { .key = { p, size }, .dir = true, .created = index, .modified = index };
+                int r;
+
+                if (p[size] != '/')
+                        continue;
+                r = tree_put(a->txn, &dir);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* -- Limits -- */
+
+/* Refuses what makes the owner of 'key' heavier than allowed. Who is too heavy already may still become
+ * lighter. */
+static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uint64_t size_before,
+                        KvResult *ret) {
+        uint64_t quota = a->meta->quota > 0 ? a->meta->quota : APPLY_QUOTA, weight;
+        bool ours = kv_path_is_ours(key), many;
+        TreeMeta now;
+        char *cause;
+        int r;
+
+        if (n_more == 0 && size <= size_before)
+                return 1;
+        r = tree_meta(a->txn, &now);
+        if (r < 0)
+                return r;
+        weight = (ours ? now.n_own_bytes : now.n_bytes) + size - size_before +
+                 APPLY_NODE_WEIGHT * ((ours ? now.n_own_nodes : now.n_nodes) + n_more);
+        many = !ours && n_more > 0 && a->meta->quota_nodes > 0 && now.n_nodes + n_more > a->meta->quota_nodes;
+        if (weight <= quota && !many)
+                return 1;
+
+        cause = arena_alloc(a->arena, 128);
+        if (!cause)
+                return -ENOMEM;
+        if (many)
+                snprintf(cause, 128, "the quota of %llu nodes (QuotaKeys=) for users' keys is used up",
+                         (unsigned long long) a->meta->quota_nodes);
+        else
+                snprintf(cause, 128, "the quota of %llu bytes for %s is used up", (unsigned long long) quota,
+                         ours ? "/_fleet" : "users' keys");
+        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string(cause));
+}
+
+int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, Error *err) {
+        uint64_t quota = meta->quota > 0 ? meta->quota : APPLY_QUOTA;
+        uint64_t size = cmd->key.size + (cmd->refresh && prev ? prev->value.size : cmd->value.size);
+        uint64_t before = prev ? prev->key.size + prev->value.size : 0;
+
+        if (prev && size <= before)
+                return 0;
+        if (meta->n_bytes + size - before + APPLY_NODE_WEIGHT * (meta->n_nodes + !prev) > quota)
+                return error_set(err, -EDQUOT, "the quota of %llu bytes for users' keys is used up",
+                                 (unsigned long long) quota);
+        if (!prev && meta->quota_nodes > 0 && meta->n_nodes + 1 > meta->quota_nodes)
+                return error_set(err, -EDQUOT,
+                                 "the quota of %llu nodes (QuotaKeys=) for users' keys is used up",
+                                 (unsigned long long) meta->quota_nodes);
+        return 0;
+}
+
+/* Keys beyond 480 bytes that share their beginning are walked as one: how many there may be is bounded. */
+static int check_long(Apply *a, KvBytes key, const Way *way, KvResult *ret) {
+        Cost counted = {};
+        LongGroup *group;
+        uint64_t n;
+        int r;
+
+        if (!apply_bounds(a) || !tree_is_long(key))
+                return 1;
+        r = long_keys_group(&a->long_keys, a->txn, key, COST_LONG_KEYS_MAX + 1, &group, &n);
+        if (r < 0)
+                return r;
+        cost_nodes(&counted, n, COST_PASS);
+        r = apply_afford(a, &counted, ret);
+        if (r <= 0)
+                return r;
+        group->n += way->n_long + 1; /* what is refused from here on ends the command */
+        if (group->n <= COST_LONG_KEYS_MAX)
+                return 1;
+        return apply_refuse(a, ret, KV_TOO_LARGE,
+                            kv_string("at most 4096 keys of more than 480 bytes share their first 480 bytes: "
+                                      "use shorter names"));
+}
+
+/* What is below a directory, as far as it was counted. */
+typedef struct Below {
+        Cost passed, removal; /* of the count; of what it found, if that goes */
+        uint64_t n;
+        uint64_t cost_max, n_max; /* the count stops beyond either */
+} Below;
+
+static bool is_beyond(const Below *b) {
+        return b->n > b->n_max || b->passed.total + b->removal.total > b->cost_max;
+}
+
+/* What the command may still cost. */
+static uint64_t apply_rest(const Apply *a) {
+        uint64_t allowed = MIN(a->left, (uint64_t) COST_COMMAND_MAX);
+
+        return apply_bounds(a) ? allowed - MIN(allowed, a->cost.total) : UINT64_MAX;
+}
+
+static int count_one(void *userdata, const KvNode *node, bool below) {
+        Below *b = userdata;
+
+        cost_nodes(&b->passed, 1, COST_PASS);
+        b->n += below;
+        if (below)
+                cost_below(&b->removal, node->key.size, node->value.size, node->expires_ms > 0);
+        return !is_beyond(b);
+}
+
+static int count_below(Apply *a, KvBytes path, uint64_t cost_max, Below *ret) {
+        int r;
+
+        *ret = (Below) { .cost_max = apply_bounds(a) ? MIN(cost_max, apply_rest(a)) : UINT64_MAX,
+                         .n_max = apply_bounds(a) ? UINT64_MAX : APPLY_SUBTREE_MAX };
+        r = tree_scan(a->txn, path, count_one, ret);
+        cost_add(&a->cost, &ret->passed); /* whatever comes of it */
+        return r;
+}
+
+/* -- Writing -- */
+
+/* 0 is never; a time-to-live too long to be reckoned is as long as can be. */
+static uint64_t expiry_of(Apply *a, const KvCommand *cmd) {
+        uint64_t now_ms = a->meta->cluster_ms;
+
+        if (!cmd->has_ttl)
+                return 0;
+        return cmd->ttl_ms > INT64_MAX - MIN(now_ms, (uint64_t) INT64_MAX) ? INT64_MAX :
+                                                                             MAX(now_ms + cmd->ttl_ms, 1u);
+}
+
+/* The write is done: tells the watchers and the one who asked. */
+static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *prev, bool refresh,
+                KvResult *ret) {
+        KvEvent event = {
+                .action = action,
+                .index = a->meta->index,
+                .node = *node,
+                .has_prev = prev,
+                .refresh = refresh,
+                .now_ms = a->meta->cluster_ms,
+        };
+
+        int r;
+
+        if (prev)
+                event.prev = *prev;
+        *ret = (KvResult) {
+                .status = KV_OK,
+                .action = action,
+                .index = event.index,
+                .now_ms = event.now_ms,
+                .has_node = true,
+                .node = *node,
+                .has_prev = prev,
+                .prev = event.prev,
+                .refreshed = refresh && apply_bounds(a),
+        };
+        if (ret->refreshed)
+                event.node.value = event.prev.value = (KvBytes) {};
+        r = events_add(a->txn, &event);
+        if (r < 0)
+                return r;
+
+        if (!a->sink || !a->sink->on_event)
+                return 1;
+        if (!a->collect) {
+                a->sink->on_event(a->sink->userdata, &event);
+                return 1;
+        }
+        if (GROW(a->events, a->capacity, a->n_events + 1) < 0)
+                return -ENOMEM;
+        a->events[a->n_events++] = event;
+        return 1;
+}
+
+/* Charges for a change of one key. 'kept': bytes of a value in the answer that the command does not have. */
+static int apply_change(Apply *a, const Cost *more, size_t kept, KvResult *ret) {
+        int r = apply_afford(a, more, ret);
+
+        if (r <= 0 || !a->collect || !apply_bounds(a))
+                return r;
+        a->answer += kept;
+        if (a->answer <= COST_ANSWER_MAX)
+                return 1;
+        return apply_refuse(a, ret, KV_TOO_LARGE,
+                            kv_string("the answer would hold more than 2 MiB of values that were refreshed: "
+                                      "refresh them in several transactions"));
+}
+
+/* Set, create and the in-order child: a new node, in the place of 'prev' if that is given. */
+static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAction action, KvNode *prev,
+                KvResult *ret) {
+        bool refresh = cmd->refresh && action == KV_ACTION_SET;
+        uint64_t index = a->meta->index + 1;
+        KvNode node = {
+                .key = key,
+                .value = cmd->dir ? (KvBytes) {} : value,
+                .dir = cmd->dir,
+                .created = index,
+                .modified = index,
+                .expires_ms = expiry_of(a, cmd),
+        };
+        Way way = {};
+        Cost more = {};
+        int r;
+
+        if (!prev) {
+                r = climb(a, key, &way, ret);
+                if (r <= 0)
+                        return r;
+        }
+        r = check_weight(a, key, prev ? 0 : way.n_missing + 1, key.size + node.value.size + way.n_bytes,
+                         prev ? prev->key.size + prev->value.size : 0, ret);
+        if (r <= 0)
+                return r;
+        if (!prev) {
+                r = check_long(a, key, &way, ret);
+                if (r <= 0)
+                        return r;
+        }
+        cost_ways(&more, way.n_missing, way.n_bytes);
+        cost_change(&more, &(CostChange) { .key = key.size,
+                                           .size = node.value.size,
+                                           .old = prev ? prev->value.size : 0,
+                                           .refresh = refresh,
+                                           .expired = prev && prev->expires_ms > 0,
+                                           .expires = node.expires_ms > 0 });
+        r = apply_change(a, &more, refresh ? node.value.size : 0, ret);
+        if (r <= 0)
+                return r;
+        r = prev ? apply_keep(a, prev) : 0;
+        if (r < 0)
+                return r;
+        if (refresh && prev && !cmd->dir)
+                node.value = prev->value;
+        r = make_way(a, key, &way, index);
+        if (r == 0)
+                r = tree_put(a->txn, &node);
+        if (r < 0)
+                return r;
+
+        a->meta->index = index;
+        return done(a, action, &node, prev, refresh, ret);
+}
+
+/* What stands where a new node is wanted: 1 and *ret_there. */
+static int look(Apply *a, KvBytes key, KvNode *node, bool *ret_there, KvResult *ret) {
+        int r;
+
+        r = apply_visit(a, key.size, ret);
+        if (r <= 0)
+                return r;
+        r = tree_get(a->txn, key, node);
+        if (r == -ENOTUNIQ)
+                return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("another long key has this one's hash"));
+        if (r < 0 && r != -ENOENT)
+                return r;
+        *ret_there = r == 0;
+        return 1;
+}
+
+static int apply_set(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        KvNode prev;
+        bool there;
+        int r;
+
+        r = look(a, cmd->key, &prev, &there, ret);
+        if (r <= 0)
+                return r;
+        if (!there && cmd->refresh)
+                return find(a, cmd->key, &prev, ret); /* is refused with what is missing */
+        if (!there)
+                return make(a, cmd, cmd->key, cmd->value, KV_ACTION_SET, NULL, ret);
+        if (prev.dir)
+                return apply_refuse(a, ret, KV_NOT_FILE, cmd->key);
+
+        return make(a, cmd, cmd->key, cmd->refresh ? prev.value : cmd->value, KV_ACTION_SET, &prev, ret);
+}
+
+static int apply_create(Apply *a, const KvCommand *cmd, KvBytes key, KvResult *ret) {
+        KvNode node;
+        bool there;
+        int r;
+
+        r = look(a, key, &node, &there, ret);
+        if (r <= 0)
+                return r;
+        if (there)
+                return apply_refuse(a, ret, KV_EXISTS, key);
+        return make(a, cmd, key, cmd->value, KV_ACTION_CREATE, NULL, ret);
+}
+
+static int apply_post(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        size_t base = cmd->key.size == 1 ? 0 : cmd->key.size;
+        char name[22], *key;
+
+        key = arena_alloc(a->arena, base + sizeof(name));
+        if (!key)
+                return -ENOMEM;
+        memcpy(key, cmd->key.data, base);
+        snprintf(name, sizeof(name), "/%020llu", (unsigned long long) a->meta->index + 1);
+        memcpy(key + base, name, sizeof(name));
+        return apply_create(a, cmd, (KvBytes) { key, base + sizeof(name) - 1 }, ret);
+}
+
+/* Update and compare-and-swap: the node stays, its value and expiry change. */
+static int replace(Apply *a, const KvCommand *cmd, KvAction action, KvNode *prev, KvResult *ret) {
+        bool refresh = prev->dir || cmd->refresh;
+        KvNode stored, shown;
+        Cost more = {};
+        int r;
+
+        r = check_weight(a, cmd->key, 0, refresh ? prev->value.size : cmd->value.size, prev->value.size, ret);
+        if (r <= 0)
+                return r;
+        cost_change(&more, &(CostChange) { .key = cmd->key.size,
+                                           .size = refresh ? prev->value.size : cmd->value.size,
+                                           .old = prev->value.size,
+                                           .refresh = cmd->refresh,
+                                           .expired = prev->expires_ms > 0,
+                                           .expires = cmd->has_ttl });
+        r = apply_change(a, &more, refresh ? prev->value.size : 0, ret);
+        if (r <= 0)
+                return r;
+        r = apply_keep(a, prev);
+        if (r < 0)
+                return r;
+        stored = *prev;
+        stored.expires_ms = expiry_of(a, cmd);
+        if (!refresh)
+                stored.value = cmd->value;
+
+        /* A directory keeps its stored index: only the answer and the event show the new one. */
+        shown = stored;
+        shown.modified = a->meta->index + 1;
+        if (!prev->dir)
+                stored.modified = shown.modified;
+        r = tree_put(a->txn, &stored);
+        if (r < 0)
+                return r;
+        a->meta->index++;
+        return done(a, action, &shown, prev, cmd->refresh, ret);
+}
+
+static int apply_update(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        KvNode node;
+        int r;
+
+        r = find(a, cmd->key, &node, ret);
+        if (r <= 0)
+                return r;
+        if (node.dir && cmd->value.size > 0)
+                return apply_refuse(a, ret, KV_NOT_FILE, cmd->key);
+        return replace(a, cmd, KV_ACTION_UPDATE, &node, ret);
+}
+
+/* etcd's words for what did not compare: "[asked != found]", of value, index, or both. */
+static int compare_cause(Apply *a, const KvCommand *cmd, const KvNode *node, bool value, bool index,
+                         KvBytes *ret) {
+        size_t size = cmd->prev_value.size + node->value.size + 64;
+        char *cause = arena_alloc(a->arena, size), *p = cause;
+
+        if (!cause)
+                return -ENOMEM;
+        if (value) {
+                p = mempcpy(p, "[", 1);
+                if (cmd->prev_value.size > 0)
+                        p = mempcpy(p, cmd->prev_value.data, cmd->prev_value.size);
+                p = mempcpy(p, " != ", 4);
+                p = mempcpy(p, node->value.data, node->value.size);
+                p = mempcpy(p, "]", 1);
+        }
+        if (index)
+                p += snprintf(p, size - (p - cause), "%s[%llu != %llu]", value ? " " : "",
+                              (unsigned long long) cmd->prev_index, (unsigned long long) node->modified);
+        *ret = (KvBytes) { cause, p - cause };
+        return 0;
+}
+
+/* The file that a comparison is about, when it compares. */
+static int compare(Apply *a, const KvCommand *cmd, KvNode *node, KvResult *ret) {
+        bool value, index;
+        Cost more = {};
+        KvBytes cause;
+        int r;
+
+        r = find(a, cmd->key, node, ret);
+        if (r <= 0)
+                return r;
+        if (node->dir)
+                return apply_refuse(a, ret, KV_NOT_FILE, cmd->key.size > 1 ? cmd->key : (KvBytes) {});
+        value = cmd->has_prev_value && !kv_bytes_equal(cmd->prev_value, node->value);
+        index = cmd->prev_index > 0 && cmd->prev_index != node->modified;
+        if (!value && !index)
+                return 1;
+        if (value)
+                cost_bytes(&more, 4ull * (cmd->prev_value.size + node->value.size));
+        r = apply_afford(a, &more, ret);
+        if (r <= 0)
+                return r;
+        r = compare_cause(a, cmd, node, value, index, &cause);
+        return r < 0 ? r : apply_refuse(a, ret, KV_COMPARE_FAILED, cause);
+}
+
+static int apply_swap(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        KvNode node;
+        int r = compare(a, cmd, &node, ret);
+
+        return r <= 0 ? r : replace(a, cmd, KV_ACTION_CAS, &node, ret);
+}
+
+/* -- Removing -- */
+
+/* Removes a node, with the 'n_below' nodes below it, in one event; 'prev' is kept already. */
+static int take_away(Apply *a, KvAction action, const KvNode *prev, uint64_t n_below, KvResult *ret) {
+        KvNode node = {
+                .key = prev->key, .dir = prev->dir, .created = prev->created, .modified = a->meta->index + 1
+        };
+        int r = 0;
+
+        long_keys_removed(&a->long_keys, prev->key, n_below);
+        if (prev->dir)
+                r = tree_delete_below(a->txn, prev->key);
+        if (r == 0)
+                r = tree_delete(a->txn, prev->key);
+        if (r < 0)
+                return r;
+        a->meta->index++;
+        return done(a, action, &node, prev, false, ret);
+}
+
+static void cost_removal(Cost *cost, const KvNode *node) {
+        cost_change(cost, &(CostChange) { .key = node->key.size,
+                                          .old = node->value.size,
+                                          .expired = node->expires_ms > 0,
+                                          .gone = true });
+}
+
+static int pass_one(void *userdata, const KvNode *node, bool below) {
+        Below *b = userdata;
+
+        b->n += below;
+        cost_nodes(&b->passed, 1, COST_PASS);
+        return !below && !is_beyond(b);
+}
+
+/* Stops at the first node below; of long keys with one beginning, those of others are passed. */
+static int check_empty(Apply *a, KvBytes dir, KvResult *ret) {
+        Below below = { .cost_max = apply_rest(a), .n_max = UINT64_MAX };
+        int r;
+
+        r = tree_scan(a->txn, dir, pass_one, &below);
+        if (r < 0)
+                return r;
+        cost_add(&a->cost, &below.passed);
+        if (below.n == 0 && is_beyond(&below))
+                return apply_afford(a, &(Cost) {}, ret); /* which it cannot */
+        return below.n == 0 ? 1 : apply_refuse(a, ret, KV_DIR_NOT_EMPTY, dir);
+}
+
+static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        bool compares = cmd->prev_index > 0 || cmd->has_prev_value;
+        Cost more = {};
+        Below below = {};
+        KvNode node;
+        int r;
+
+        if (!compares && cmd->key.size == 1)
+                return apply_refuse(a, ret, KV_ROOT_READ_ONLY, kv_string("/"));
+        r = compares ? compare(a, cmd, &node, ret) : find(a, cmd->key, &node, ret);
+        if (r <= 0)
+                return r;
+
+        if (node.dir && !cmd->dir && !cmd->recursive)
+                return apply_refuse(a, ret, KV_NOT_FILE, cmd->key);
+        if (node.dir && !cmd->recursive) {
+                r = check_empty(a, cmd->key, ret);
+                if (r <= 0)
+                        return r;
+        }
+        if (node.dir && cmd->recursive) {
+                r = count_below(a, cmd->key, COST_COMMAND_MAX, &below);
+                if (r < 0)
+                        return r;
+                if (below.n > below.n_max)
+                        return apply_refuse(
+                                a, ret, KV_TOO_LARGE,
+                                kv_string("more than 100000 nodes are below: delete them part by part"));
+                more = below.removal;
+        }
+        cost_removal(&more, &node);
+        r = apply_change(a, &more, 0, ret);
+        if (r <= 0)
+                return r;
+        r = apply_keep(a, &node);
+        return r < 0 ? r : take_away(a, compares ? KV_ACTION_CAD : KV_ACTION_DELETE, &node, below.n, ret);
+}
+
+/* The nodes below a directory that have nothing below them, as far as wanted. */
+typedef struct Leaves {
+        Apply *apply;
+        KvNode *nodes; /* kept copies; the last may turn out to be a parent */
+        size_t n, max, capacity;
+        uint64_t budget; /* of the removal of all; 0: no bound */
+        Cost cost;
+} Leaves;
+
+static int collect_leaf(void *userdata, const KvNode *node) {
+        Leaves *leaves = userdata;
+        KvNode copy = *node;
+
+        if (leaves->n > 0 && kv_path_is_below(node->key, leaves->nodes[leaves->n - 1].key))
+                leaves->n--; /* walks visit parents first */
+        if (leaves->n == leaves->max ||
+            (leaves->n > 0 && leaves->budget > 0 && leaves->cost.total > leaves->budget))
+                return 0;
+        cost_removal(&leaves->cost, node);
+        if (apply_keep(leaves->apply, &copy) < 0 || GROW(leaves->nodes, leaves->capacity, leaves->n + 1) < 0)
+                return -ENOMEM;
+        leaves->nodes[leaves->n++] = copy;
+        return 1;
+}
+
+/* A directory with too much below it for one event goes from its leaves: 'max' of them now, the rest with
+ * later entries. */
+static int expire_leaves(Apply *a, KvBytes dir, size_t max, uint64_t budget, KvResult *ret) {
+        Leaves leaves = { .apply = a, .max = max, .budget = budget };
+        int r;
+
+        r = tree_walk(a->txn, dir, true, collect_leaf, &leaves);
+        for (size_t i = 0; r >= 0 && i < leaves.n; i++)
+                r = take_away(a, KV_ACTION_EXPIRE, &leaves.nodes[i], 0, ret);
+        cost_add(&a->cost, &leaves.cost);
+        free(leaves.nodes);
+        return r < 0 ? r : 1;
+}
+
+/* One node that is due, with all below it: 1, and how many of 'left' went; 0: that is for a later entry. */
+static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, KvResult *ret) {
+        uint64_t budget = MIN(a->left, (uint64_t) COST_EXPIRE_MAX);
+        Below below = { .cost_max = UINT64_MAX, .n_max = UINT64_MAX };
+        int r = 0;
+
+        if (node->dir)
+                r = count_below(a, node->key, COST_EXPIRE_MAX / 2, &below);
+        if (r < 0)
+                return r;
+        if (is_beyond(&below) && apply_bounds(a) && below.cost_max < COST_EXPIRE_MAX / 2)
+                return 0; /* it was not counted to its end: a later entry has more left */
+        if (is_beyond(&below)) {
+                *ret_n = left;
+                return expire_leaves(a, node->key, left,
+                                     !apply_bounds(a)       ? 0 :
+                                     budget > a->cost.total ? budget - a->cost.total :
+                                                              1,
+                                     ret);
+        }
+        cost_removal(&below.removal, node);
+        if (apply_bounds(a) && a->cost.total + below.removal.total > budget)
+                return 0;
+        cost_add(&a->cost, &below.removal);
+        *ret_n = below.n + 1;
+        r = take_away(a, KV_ACTION_EXPIRE, node, below.n, ret);
+        return r < 0 ? r : 1;
+}
+
+/* Whether the command is about this very node, where it names one: with another node that was due first the
+ * leader may have waited. */
+static bool expires(const KvCommand *cmd, const KvNode *node) {
+        return !cmd->has_ttl || (node->expires_ms == cmd->ttl_ms && node->created == cmd->prev_index);
+}
+
+int apply_expire(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        uint64_t left = MIN(cmd->limit, (uint64_t) APPLY_SUBTREE_MAX), n = 0;
+        KvNode node;
+        int r;
+
+        for (; left > 0; left -= MIN(left, n)) {
+                r = tree_first_due(a->txn, a->meta->cluster_ms, &node);
+                if (r == -ENOENT)
+                        break;
+                if (r < 0)
+                        return r;
+                cost_visit(&a->cost, node.key.size);
+                if (!expires(cmd, &node))
+                        break;
+                r = apply_keep(a, &node);
+                if (r < 0)
+                        return r;
+                r = expire_one(a, &node, left, &n, ret);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        break;
+        }
+        *ret = (KvResult) {
+                .status = KV_OK,
+                .action = KV_ACTION_EXPIRE,
+                .index = a->meta->index,
+                .now_ms = a->meta->cluster_ms,
+        };
+        return 1;
+}
+
+int apply_one(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        bool compares = cmd->prev_index > 0 || cmd->has_prev_value;
+
+        if (cmd->key.size == 1 && cmd->op != KV_POST && cmd->op != KV_DELETE)
+                return apply_refuse(a, ret, KV_ROOT_READ_ONLY, kv_string("/"));
+        switch (cmd->op) {
+        case KV_SET:
+                return compares ? apply_swap(a, cmd, ret) : apply_set(a, cmd, ret);
+        case KV_UPDATE:
+                return compares ? apply_swap(a, cmd, ret) : apply_update(a, cmd, ret);
+        case KV_CREATE:
+                return apply_create(a, cmd, cmd->key, ret);
+        case KV_POST:
+                return apply_post(a, cmd, ret);
+        case KV_DELETE:
+                return apply_delete(a, cmd, ret);
+        default:
+                return -EBADMSG;
+        }
+}

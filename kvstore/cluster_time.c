@@ -1,0 +1,142 @@
+/* Cluster time, and the leader's care for what expires. */
+#include "kvstore/kvstore_internal.h"
+
+enum {
+        TICK_MS = 500, /* the clock is looked at so long after the last look, while it runs: a longer gap was
+                          a stall */
+        EXPIRE_LIMIT = 1000, /* nodes that one entry removes */
+        EXPIRE_RETRY_MS = 500,
+        HEAR_MS = 1, /* from finding something due to its end: turns of the loop, that read what has come */
+};
+
+/* -- Cluster time: runs while there is a leader, never backward; what was not looked at for long was a stall
+ * -- */
+
+static void clock_look(KvStore *s) {
+        uint64_t now = loop_now_ms(s->loop);
+
+        if (s->clock_runs && s->clock_ms > 0)
+                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS) *
+                               (kv_has_bug(s->bug, "expire-early") ? 2 : 1);
+        s->clock_at_ms = now;
+}
+
+void kv_clock_set_running(KvStore *s, bool runs) {
+        clock_look(s);
+        s->clock_runs = runs;
+        if (!runs)
+                timer_stop(&s->tick);
+        else
+                (void) timer_start(&s->tick, s->loop,
+                                   TICK_MS); /* heartbeats come sooner: nobody is woken for it */
+}
+
+void kv_clock_on_tick(void *userdata) {
+        KvStore *s = userdata;
+
+        clock_look(s);
+        (void) timer_start(&s->tick, s->loop, TICK_MS);
+}
+
+uint64_t kv_clock_ms(void *userdata) {
+        KvStore *s = userdata;
+
+        clock_look(s);
+        if (s->clock_ms == 0 && s->leads) /* the first leader of a cluster begins with its own; before it has
+                                             applied all, who knows */
+                s->clock_ms = loop_wall_ms(s->loop);
+        return s->clock_ms;
+}
+
+/* -- Expiry: the leader proposes it when something is due; nothing is written when nothing is -- */
+
+static void on_expired(void *userdata, const KvResult *result) {
+        KvStore *s = userdata;
+
+        s->expiring = false;
+        if (result->status == KV_OK)
+                kv_expiry_check(s);
+        else if (s->leads && !s->closing)
+                (void) timer_start(&s->expiry, s->loop, EXPIRE_RETRY_MS);
+}
+
+static void expire(KvStore *s, const KvNode *first, bool in_grace) {
+        KvCommand cmd = {
+                .op = KV_EXPIRE,
+                .key = kv_string("/"),
+                .internal = true,
+                .term = replica_term(s->replica),
+                /* In order of falling due: one at a time while older ones are still spared. */
+                .limit = in_grace ? 1 : EXPIRE_LIMIT,
+        };
+
+        /* The next one may be spared: it must not go in the place of one that was renewed meanwhile. */
+        if (in_grace && s->level >= KV_LEVEL_COST) {
+                cmd.has_ttl = true;
+                cmd.ttl_ms = first->expires_ms;
+                cmd.prev_index = first->created;
+        }
+
+        if (proposals_add(s->proposals, &cmd, on_expired, s, NULL) >= 0)
+                s->expiring = true;
+        else
+                (void) timer_start(&s->expiry, s->loop, EXPIRE_RETRY_MS);
+}
+
+/* In how many ms the first node falls due that the leader may let expire; -1: none will. */
+static int64_t next_expiry(KvStore *s, KvNode *ret, bool *ret_in_grace) {
+        uint64_t now = loop_now_ms(s->loop), time, delay, grace_left;
+        TreeTxn *txn;
+        KvNode node;
+        int r;
+
+        if (!s->leads || s->expiring || s->closing || kv_read(s, &txn) < 0)
+                return -1;
+        r = tree_first_due(txn, UINT64_MAX, &node);
+        tree_abort(txn); /* of 'node' only numbers are used below */
+        if (r < 0)
+                return -1;
+
+        time = kv_clock_ms(s);
+        delay = node.expires_ms > time ? node.expires_ms - time : 0;
+        grace_left = s->lead_ms + s->grace_ms > now ? s->lead_ms + s->grace_ms - now : 0;
+        if (node.modified <= s->lead_index)
+                delay = MAX(delay, grace_left);
+        *ret = (KvNode) { .created = node.created, .expires_ms = node.expires_ms };
+        *ret_in_grace = grace_left > 0;
+        return (int64_t) MIN(delay, (uint64_t) INT64_MAX);
+}
+
+/* What came while we were busy, or stopped, may be what keeps a key alive: who finds something due lets the
+ * loop read all that has come, and looks again. */
+void kv_expiry_check(KvStore *s) {
+        bool in_grace;
+        KvNode first;
+        int64_t delay = next_expiry(s, &first, &in_grace);
+
+        if (delay == 0 && kv_has_bug(s->bug, "expire-before-input")) {
+                timer_stop(&s->expiry);
+                expire(s, &first, in_grace);
+                return;
+        }
+        if (delay == 0 && s->expiry_heard && timer_armed(&s->expiry))
+                return;
+        timer_stop(&s->expiry);
+        s->expiry_heard = delay == 0;
+        if (delay >= 0)
+                (void) timer_start(&s->expiry, s->loop, MAX((uint64_t) delay, (uint64_t) HEAR_MS));
+}
+
+void kv_expiry_on_timer(void *userdata) {
+        KvStore *s = userdata;
+        bool in_grace;
+        KvNode first;
+        int64_t delay = next_expiry(s, &first, &in_grace);
+
+        if (delay == 0 && s->expiry_heard) {
+                s->expiry_heard = false;
+                expire(s, &first, in_grace);
+                return;
+        }
+        kv_expiry_check(s);
+}

@@ -1,0 +1,557 @@
+#include "kvstore/offline.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "kvstore/apply/apply.h"
+#include "kvstore/tree/file_checksum.h"
+#include "kvstore/raft/bootstrap.h"
+#include "kvstore/raft/core.h"
+
+DEFINE_CLEANUP(Tree *, tree_close);
+
+/* -- What is there -- */
+
+typedef struct Found {
+        DataDir folder;
+        Tree *tree;
+        RaftLog *log;
+        RaftEntry *entries; /* behind the tree */
+        size_t n, n_read;
+        uint64_t first;
+        RaftEntry *read; /* all, to be freed */
+        Identity identity;
+} Found;
+
+static void found_done(Found *f) {
+        f->read = raft_log_entries_free(f->read, f->n_read);
+        f->log = raft_log_close(f->log, NULL, NULL);
+        f->tree = tree_close(f->tree);
+        if (f->folder.fd >= 0)
+                data_dir_closed(&f->folder);
+        data_dir_done(&f->folder);
+}
+
+static void ignore_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
+
+static void ignore_failed(void *userdata, int error, const char *sentence) {}
+
+static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
+        static const RaftLogEvents events = { .appended = ignore_appended, .failed = ignore_failed };
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta;
+        int r;
+
+        r = tree_begin_read(f->tree, &txn);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0)
+                return error_set(err, r, "cannot read the tree in %s: %s", o->tree_path, strerror(-r));
+        r = raft_log_open(o->log_disk, o->loop, &(RaftLogOptions) { .applied = meta.applied }, &events, NULL,
+                          &f->log, err);
+        if (r == -ENOENT)
+                return error_set(err, r, "this host has no replica: there is no log beside %s", o->tree_path);
+        if (r >= 0)
+                r = bootstrap_check(&f->folder, raft_log_meta(f->log), &f->identity, err);
+        if (r < 0)
+                return r;
+        r = raft_log_take_entries(f->log, &f->read, &f->n_read, &f->first);
+        if (r < 0)
+                return r;
+        if (f->first > meta.applied + 1)
+                return error_set(err, -EUCLEAN,
+                                 "the tree in %s ends with entry %" PRIu64
+                                 ", but the log begins with %" PRIu64 ": entries are missing",
+                                 o->tree_path, meta.applied, f->first);
+        f->entries = f->read;
+        f->n = f->n_read;
+        if (f->first + f->n <= meta.applied + 1) /* the tree is ahead, or as far */
+                f->n = 0;
+        else {
+                f->entries += meta.applied + 1 - f->first;
+                f->n -= meta.applied + 1 - f->first;
+                f->first = meta.applied + 1;
+        }
+        return 0;
+}
+
+static int find(Found *f, const KvOfflineOptions *o, Error *err) {
+        int r;
+
+        *f = (Found) { .folder = { .fd = -1, .checkpoint = { .fd = -1 } } };
+        if (access(o->tree_path, F_OK) < 0)
+                return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path,
+                                 strerror(errno));
+        r = data_dir_open(&f->folder, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
+        return r < 0 ? r : find_log(f, o, err);
+}
+
+/* -- What is made of it -- */
+
+static int apply_entry(TreeTxn *txn, uint64_t index, const RaftEntry *e) {
+        TreeMeta meta;
+        int r;
+
+        if (e->type == RAFT_ENTRY_COMMAND)
+                return apply_batch(txn, index, e->term, e->data, e->size, NULL);
+
+        r = apply_empty(txn, index, e->term);
+        if (r < 0 || e->type != RAFT_ENTRY_CHANGE)
+                return r;
+        r = tree_set_configuration(txn, (KvBytes) { e->data, e->size });
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        meta.configuration_index = index;
+        return tree_set_meta(txn, &meta);
+}
+
+static int apply_all(Tree *tree, const Found *f, Error *err) {
+        for (size_t i = 0; i < f->n; i++) {
+                TreeTxn *txn;
+                int r = tree_begin_write(tree, &txn);
+
+                if (r >= 0) {
+                        r = apply_entry(txn, f->first + i, &f->entries[i]);
+                        if (r >= 0)
+                                r = tree_commit(txn);
+                        else
+                                tree_abort(txn);
+                }
+                if (r < 0)
+                        return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s",
+                                         f->first + i, strerror(-r));
+        }
+        return 0;
+}
+
+typedef struct Moot {
+        const KvOfflineOptions *options;
+        char **keys;
+        size_t n, capacity;
+} Moot;
+
+static int collect_moot(void *userdata, const KvNode *node) {
+        Moot *m = userdata;
+
+        if (node->dir || !m->options->is_moot(m->options->userdata, node))
+                return 1;
+        if (GROW(m->keys, m->capacity, m->n + 1) < 0 ||
+            !(m->keys[m->n] = strndup(node->key.data, node->key.size)))
+                return -ENOMEM;
+        m->n++;
+        return 1;
+}
+
+static int leave_out(TreeTxn *txn, const KvOfflineOptions *o) {
+        Moot m = { .options = o };
+        int r;
+
+        if (!o->is_moot)
+                return 0;
+        r = tree_walk(txn, kv_string("/_fleet"), true, collect_moot, &m);
+        for (size_t i = 0; i < m.n; i++) {
+                if (r >= 0)
+                        r = tree_delete(txn, kv_string(m.keys[i]));
+                free(m.keys[i]);
+        }
+        free(m.keys);
+        return r;
+}
+
+/* The configuration of one voter at 'address'. */
+static int configure(TreeTxn *txn, uint64_t raft_id, const char *address) {
+        _cleanup_free_ char *copy = strdup(address[0] ? address : "-");
+        _cleanup_free_ void *bytes = NULL;
+        RaftServer self = { .id = raft_id, .address = copy, .role = RAFT_ROLE_VOTER };
+        size_t size;
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        r = raft_configuration_encode_servers(&(RaftServers) { .items = &self, .n = 1 }, &bytes, &size);
+        return r < 0 ? r : tree_set_configuration(txn, (KvBytes) { bytes, size });
+}
+
+static int put_mark(TreeTxn *txn, const char *key, const TreeMeta *meta) {
+        char digits[32];
+        KvNode there;
+
+        for (const char *slash = strchr(key + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+                KvNode dir = { .key = { key, (size_t) (slash - key) },
+                               .dir = true,
+                               .created = meta->index,
+                               .modified = meta->index };
+                int r = tree_get(txn, dir.key, &there);
+
+                if (r == -ENOENT)
+                        r = tree_put(txn, &dir);
+                if (r < 0)
+                        return r;
+        }
+        snprintf(digits, sizeof(digits), "%" PRIu64, meta->cluster_ms);
+        return tree_put(txn, &(KvNode) { .key = kv_string(key),
+                                         .value = kv_string(digits),
+                                         .created = meta->index,
+                                         .modified = meta->index });
+}
+
+static int begin_lineage(Tree *tree, const KvOfflineOptions *o, KvOffline *rescue, uint64_t *ret_term,
+                         Error *err) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta;
+        Random random;
+        int r;
+
+        r = random_seed_from_system(&random);
+        if (r >= 0)
+                r = tree_begin_write(tree, &txn);
+        if (r >= 0)
+                r = leave_out(txn, o);
+        if (r >= 0)
+                r = configure(txn, rescue->raft_id, o->address);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0)
+                return error_set(err, r, "cannot change the copy of the tree: %s", strerror(-r));
+
+        do
+                meta.lineage = random_u64(&random);
+        while (meta.lineage == 0 || meta.lineage == rescue->lineage);
+        meta.cluster_id = rescue->cluster_id;
+        meta.index += KV_OFFLINE_RAISE;
+        meta.applied += KV_OFFLINE_RAISE;
+        meta.configuration_index = meta.applied;
+        if (o->mark)
+                meta.index++;
+        r = tree_set_meta(txn, &meta);
+        if (r >= 0 && o->mark)
+                r = put_mark(txn, o->mark, &meta);
+        if (r >= 0)
+                r = tree_forget_events(txn, meta.index + 1);
+        if (r >= 0)
+                r = tree_commit(TAKE_PTR(txn));
+        if (r < 0)
+                return error_set(err, r, "cannot change the copy of the tree: %s", strerror(-r));
+        rescue->new_lineage = meta.lineage;
+        rescue->new_index = meta.index;
+        *ret_term = meta.applied_term;
+        return 0;
+}
+
+static int tell(Tree *tree, KvOffline *ret, Error *err) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        KvBytes configuration;
+        RaftServers servers;
+        TreeMeta meta;
+        int r;
+
+        r = tree_begin_read(tree, &txn);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r >= 0)
+                r = tree_configuration(txn, &configuration);
+        if (r >= 0 && configuration.size > 0) {
+                r = raft_configuration_decode_servers(configuration.data, configuration.size, &servers);
+                if (r >= 0) {
+                        ret->n_members = servers.n;
+                        raft_servers_done(&servers);
+                }
+        }
+        if (r < 0)
+                return error_set(err, r, "cannot read the copy of the tree: %s", strerror(-r));
+        ret->cluster_id = meta.cluster_id;
+        ret->lineage = meta.lineage;
+        ret->index = meta.index;
+        ret->raft_index = meta.applied;
+        ret->n_nodes = meta.n_nodes + meta.n_own_nodes;
+        return 0;
+}
+
+/* -- Where it is made -- */
+
+/* A folder beside the tree's in which copies are made: gone at the end, whatever becomes of it. */
+typedef struct Workshop {
+        char *parent, *name, *path;
+        int parent_fd;
+} Workshop;
+
+static void workshop_done(Workshop *w) {
+        if (w->parent_fd >= 0 && w->name)
+                (void) remove_tree_at(w->parent_fd, w->name);
+        closep(&w->parent_fd);
+        free(w->parent);
+        free(w->name);
+        free(w->path);
+}
+
+static int workshop_open(Workshop *w, const char *beside, Error *err) {
+        const char *slash = strrchr(beside, '/');
+        int r;
+
+        *w = (Workshop) { .parent_fd = -1 };
+        w->parent = !slash ? strdup(".") : strndup(beside, slash == beside ? 1 : (size_t) (slash - beside));
+        if (!w->parent || asprintf(&w->name, "%s.new", slash ? slash + 1 : beside) < 0 ||
+            asprintf(&w->path, "%s.new", beside) < 0)
+                return -ENOMEM;
+        w->parent_fd = open_dir(w->parent, 0700);
+        if (w->parent_fd < 0)
+                return error_set(err, w->parent_fd, "cannot open %s: %s", w->parent, strerror(-w->parent_fd));
+        r = remove_tree_at(w->parent_fd, w->name);
+        if (r >= 0 && mkdirat(w->parent_fd, w->name, 0700) < 0)
+                r = -errno;
+        return r < 0 ? error_set(err, r, "cannot make %s: %s", w->path, strerror(-r)) : 0;
+}
+
+static int workshop_open_tree(const Workshop *w, const char *name, uint64_t quota, Tree **ret, Error *err) {
+        _cleanup_free_ char *path = NULL;
+
+        if (asprintf(&path, "%s/%s", w->path, name) < 0)
+                return -ENOMEM;
+        return tree_open(path, &(TreeOptions) { .quota = quota }, ret, err);
+}
+
+static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error *err) {
+        _cleanup_free_ char *path = NULL;
+        TreeMeta meta;
+
+        if (asprintf(&path, "%s/%s", w->path, name) < 0)
+                return -ENOMEM;
+        return tree_copy(tree, path, 0, &meta, err);
+}
+
+/* What was found, as a tree of its own in 'work': copied, then brought to the log's end. A tree that is made
+ * of the log alone does not say whose it is. */
+static int gather(const Workshop *w, const KvOfflineOptions *o, const Found *f, Tree **ret, Error *err) {
+        int r;
+
+        r = workshop_copy(w, f->tree, "work", err);
+        if (r >= 0)
+                r = workshop_open_tree(w, "work", o->quota, ret, err);
+        if (r >= 0)
+                r = apply_all(*ret, f, err);
+        return r < 0 ? r : bootstrap_mark_tree(*ret, &f->identity, w->path, err);
+}
+
+/* LMDB makes a database of what is empty, and believes what is not one only so far: so before it sees it, the
+ * sum says whether 'name' in the workshop is what was written once. 'file' is what people know it by. */
+static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
+        _cleanup_(tree_closep) Tree *tree = NULL;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_free_ char *path = NULL, *data = NULL;
+        _cleanup_close_ int fd = -1;
+        TreeMeta meta;
+        int r;
+
+        if (asprintf(&path, "%s/%s", w->path, name) < 0 || asprintf(&data, "%s/data.mdb", path) < 0)
+                return -ENOMEM;
+        fd = open(data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return error_set(err, -errno, "cannot open %s: %s", data, strerror(errno));
+        r = file_checksum_check(fd, NULL);
+        if (r == 0)
+                return error_set(
+                        err, -EINVAL,
+                        "%s is no backup, or only the beginning of one: it does not end with its sum", file);
+        if (r == -EUCLEAN)
+                return error_set(err, r, "%s is damaged: it does not hold what was written to it", file);
+        if (r < 0)
+                return error_set(err, r, "cannot read %s: %s", data, strerror(-r));
+
+        r = tree_open(path, &(TreeOptions) { .read_only = true }, &tree, err);
+        if (r >= 0)
+                r = tree_begin_read(tree, &txn);
+        if (r >= 0)
+                r = tree_check(txn, err);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0)
+                return error_prefix(err, r, "%s", file);
+        return meta.cluster_id == 0 ? error_set(err, -EINVAL, "%s is no backup: it names no cluster", file) :
+                                      0;
+}
+
+/* The tree of a new lineage becomes the checkpoint of the folder that the workshop is, which becomes the
+ * tree's. */
+static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree, const KvOffline *rescue,
+                        bool exchange, Error *err) {
+        DataDir folder = { .fd = -1, .path = w->path, .checkpoint = { .fd = -1 } };
+        _cleanup_close_ int fd = -1;
+        const char *name = strrchr(o->tree_path, '/');
+        int r;
+
+        r = workshop_copy(w, tree, "checkpoint", err);
+        if (r < 0)
+                return r;
+        fd = openat(w->parent_fd, w->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return error_set(err, -errno, "cannot open %s: %s", w->path, strerror(errno));
+        folder.fd = fd;
+        r = data_dir_write_identity(&folder, rescue->cluster_id, rescue->new_lineage);
+        if (r >= 0)
+                r = remove_tree_at(fd, "work");
+        if (r >= 0)
+                r = fsync_dir(fd);
+        if (r < 0)
+                return error_set(err, r, "cannot write %s: %s", w->path, strerror(-r));
+
+        if (renameat2(w->parent_fd, w->name, w->parent_fd, name ? name + 1 : o->tree_path,
+                      exchange ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
+                return error_set(err, -errno, "cannot put %s in the place of %s: %s", w->path, o->tree_path,
+                                 strerror(errno));
+        r = fsync_dir(w->parent_fd);
+        return r < 0 ? error_set(err, r, "cannot sync %s: %s", w->parent, strerror(-r)) : 0;
+}
+
+/* -- The three -- */
+
+int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err) {
+        _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
+        _cleanup_(found_done) Found found;
+        _cleanup_(tree_closep) Tree *tree = NULL;
+        KvOffline rescue = {};
+        uint64_t term;
+        int r;
+
+        r = find(&found, o, err);
+        if (r >= 0)
+                r = workshop_open(&w, o->tree_path, err);
+        if (r >= 0)
+                r = gather(&w, o, &found, &tree, err);
+        if (r >= 0)
+                r = tell(tree, &rescue, err);
+        if (r < 0)
+                return r;
+
+        rescue.raft_id = found.identity.raft_id;
+        if (!look) {
+                r = begin_lineage(tree, o, &rescue, &term, err);
+                if (r >= 0)
+                        r = put_in_place(&w, o, tree, &rescue, true, err);
+                if (r < 0)
+                        return r;
+                data_dir_distrust(&found.folder); /* it is the old one, which goes */
+                r = bootstrap_own_hardware(o->hardware_id, found.log, true);
+                if (r < 0)
+                        return error_set(err, r, "cannot write the log's meta: %s", strerror(-r));
+        }
+        *ret = rescue;
+        return 0;
+}
+
+int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
+        _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
+        _cleanup_(found_done) Found found;
+        _cleanup_(tree_closep) Tree *tree = NULL;
+        _cleanup_free_ char *copy = NULL;
+        KvOffline rescue = {};
+        int r;
+
+        r = find(&found, o, err);
+        if (r >= 0)
+                r = workshop_open(&w, file, err);
+        if (r >= 0)
+                r = gather(&w, o, &found, &tree, err);
+        if (r >= 0)
+                r = tell(tree, &rescue, err);
+        if (r >= 0)
+                r = workshop_copy(&w, tree, "backup", err);
+        if (r >= 0)
+                r = check_backup(&w, "backup", file, err);
+        if (r < 0)
+                return r;
+
+        if (asprintf(&copy, "%s/backup/data.mdb", w.path) < 0)
+                return -ENOMEM;
+        if (renameat2(AT_FDCWD, copy, AT_FDCWD, file, RENAME_NOREPLACE) < 0)
+                return error_set(err, -errno, "cannot write %s: %s", file, strerror(errno));
+        r = fsync_dir(w.parent_fd);
+        if (r < 0)
+                return error_set(err, r, "cannot sync %s: %s", w.parent, strerror(-r));
+        rescue.raft_id = found.identity.raft_id;
+        *ret = rescue;
+        return 0;
+}
+
+/* The backup's bytes into work/data.mdb. */
+static int take_in(const Workshop *w, const char *file, Error *err) {
+        _cleanup_close_ int in = open(file, O_RDONLY | O_CLOEXEC), out = -1;
+        _cleanup_free_ char *path = NULL, *chunk = malloc(1 << 20);
+        uint64_t size = 0;
+        ssize_t n;
+
+        if (in < 0)
+                return error_set(err, -errno, "cannot open %s: %s", file, strerror(errno));
+        if (!chunk || asprintf(&path, "%s/work", w->path) < 0)
+                return -ENOMEM;
+        if (mkdir(path, 0700) < 0)
+                return error_set(err, -errno, "cannot make %s: %s", path, strerror(errno));
+        free(TAKE_PTR(path));
+        if (asprintf(&path, "%s/work/data.mdb", w->path) < 0)
+                return -ENOMEM;
+        out = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (out < 0)
+                return error_set(err, -errno, "cannot make %s: %s", path, strerror(errno));
+        while ((n = read(in, chunk, 1 << 20)) > 0) {
+                int r = pwrite_all(out, chunk, (size_t) n, size);
+
+                if (r < 0)
+                        return error_set(err, r, "cannot write %s: %s", path, strerror(-r));
+                size += (uint64_t) n;
+        }
+        return n < 0 ? error_set(err, -errno, "cannot read %s: %s", file, strerror(errno)) : 0;
+}
+
+int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
+        _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
+        _cleanup_(data_dir_done) DataDir folder = { .fd = -1, .checkpoint = { .fd = -1 } };
+        _cleanup_(tree_closep) Tree *tree = NULL, *live = NULL;
+        KvOffline rescue = {};
+        uint64_t term;
+        int r;
+
+        if (access(o->tree_path, F_OK) == 0)
+                return error_set(err, -EEXIST,
+                                 "%s is there: a backup is restored where there is no replica; move it and "
+                                 "the log away first",
+                                 o->tree_path);
+        if (!bootstrap_is_fresh(o->log_disk))
+                return error_set(err, -EEXIST,
+                                 "there is a log beside %s: a backup is restored where there is no replica; "
+                                 "move it away first",
+                                 o->tree_path);
+        r = workshop_open(&w, o->tree_path, err);
+        if (r >= 0)
+                r = take_in(&w, file, err);
+        if (r >= 0)
+                r = check_backup(&w, "work", file, err);
+        if (r >= 0)
+                r = workshop_open_tree(&w, "work", o->quota, &tree, err);
+        if (r >= 0)
+                r = tell(tree, &rescue, err);
+        if (r < 0)
+                return r;
+
+        rescue.raft_id = BOOTSTRAP_RAFT_ID; /* new in this lineage, whatever it was before */
+        r = begin_lineage(tree, o, &rescue, &term, err);
+        if (r >= 0)
+                r = put_in_place(&w, o, tree, &rescue, false, err);
+        if (r >= 0)
+                r = data_dir_open(&folder, o->tree_path, o->machine_id, o->boot_id, o->quota, &live, err);
+        memcpy(folder.hardware_id, o->hardware_id, sizeof(folder.hardware_id));
+        if (r >= 0)
+                r = bootstrap_restored(&folder, o->log_disk,
+                                       &(Identity) { .cluster_id = rescue.cluster_id,
+                                                     .lineage = rescue.new_lineage,
+                                                     .raft_id = rescue.raft_id },
+                                       term, err);
+        if (r < 0)
+                return r;
+        *ret = rescue;
+        return 0;
+}

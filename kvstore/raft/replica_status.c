@@ -1,0 +1,109 @@
+/* The replica as others see it: whether it leads, why it has failed, the frames that it speaks in. */
+#include "kvstore/raft/replica_internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/* -- What it is -- */
+
+bool replica_is_open(const Replica *p) {
+        return p->core && !p->restarting && !p->closing && p->error == 0;
+}
+
+bool replica_has_vote(const Replica *p) {
+        return raft_core_role(p->core) == RAFT_ROLE_VOTER;
+}
+
+bool replica_is_leader(const Replica *p) {
+        return replica_is_open(p) && raft_core_state(p->core) == RAFT_STATE_LEADER;
+}
+
+uint64_t replica_leader(const Replica *p) {
+        const char *address;
+
+        if (!replica_is_open(p) || (p->leader_silent && !replica_has_vote(p)))
+                return 0;
+        return raft_core_leader(p->core, &address);
+}
+
+uint64_t replica_term(const Replica *p) {
+        return replica_is_open(p) ? raft_core_term(p->core) : 0;
+}
+
+static bool overhears(const Replica *p) {
+        return p->error < 0 && !p->core && !p->closing && !p->lost && p->overheard.id != 0;
+}
+
+uint64_t replica_known_leader(const Replica *p) {
+        return overhears(p) ? p->overheard.id : replica_leader(p);
+}
+
+uint64_t replica_known_term(const Replica *p) {
+        return overhears(p) ? p->overheard.term : replica_term(p);
+}
+
+Tree *replica_serving(const Replica *p) {
+        return p->shown ?: p->tree;
+}
+
+void replica_fail(Replica *p, int error, const char *format, ...) {
+        va_list ap;
+
+        if (p->error < 0)
+                return;
+
+        p->error = error < 0 ? error : -EIO;
+        va_start(ap, format);
+        vsnprintf(p->reason, sizeof(p->reason), format, ap);
+        va_end(ap);
+        loop_defer(p->loop, &p->stop);
+}
+
+/* -- Frames -- */
+
+void replica_write_head(const Replica *p, Writer *w, uint64_t to) {
+        write_u64(w, p->identity.cluster_id);
+        write_u64(w, p->identity.raft_id);
+        write_u64(w, to);
+}
+
+bool replica_read_head(const Replica *p, PeerSession *session, Reader *r, uint64_t *ret_from) {
+        uint64_t cluster_id = read_u64(r), from = read_u64(r), to = read_u64(r);
+        const PeerHandshake *hello = peer_handshake(session);
+
+        if (r->failed || from == 0 || to == 0)
+                return false;
+        if (cluster_id != p->identity.cluster_id || to != p->identity.raft_id || from == to)
+                return false;
+        if (hello->raft_id != 0 && hello->raft_id != from)
+                return false;
+        *ret_from = from;
+        return true;
+}
+
+int replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w) {
+        if (!p->options.peers)
+                return -ENOTCONN;
+        if (w->error < 0)
+                return w->error;
+        return peers_send_raft(p->options.peers, to, type, w->bytes, w->size);
+}
+
+void replica_answer(Replica *p, uint64_t session_number, PeerFrame type, const Writer *w) {
+        PeerSession *session = p->options.peers ? peers_session(p->options.peers, session_number) : NULL;
+
+        if (session && w->error == 0)
+                (void) peer_reply(session, type, w->bytes, w->size);
+}
+
+void replica_send_message(Replica *p, uint64_t to, const RaftMessage *message) {
+        _cleanup_writer_ Writer w = {};
+        int r;
+
+        replica_write_head(p, &w, to);
+        raft_message_encode(&w, message);
+        r = replica_send(p, to, PEER_RAFT, &w); /* dropping is safe */
+        if (message->type == RAFT_MESSAGE_APPEND)
+                replication_stats_sent(&p->traffic, to, loop_now_ms(p->loop), r < 0);
+}

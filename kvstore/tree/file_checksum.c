@@ -1,0 +1,82 @@
+#include "kvstore/tree/file_checksum.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/memory.h"
+
+enum { MAGIC_SIZE = 8, CHUNK = 256 * 1024 };
+
+/* At both ends of the page: one that rotted itself is not taken for none. */
+static const char magic[MAGIC_SIZE] = "fltdsum1";
+
+static int make_page(uint64_t size, uint32_t crc, uint8_t ret[FILE_SUM_SIZE]) {
+        _cleanup_writer_ Writer w = {};
+
+        write_raw(&w, magic, sizeof(magic));
+        write_u64(&w, size);
+        write_u32(&w, crc);
+        if (w.error < 0)
+                return w.error;
+        memset(ret, 0, FILE_SUM_SIZE);
+        memcpy(ret, w.bytes, w.size);
+        memcpy(ret + FILE_SUM_SIZE - sizeof(magic), magic, sizeof(magic));
+        return 0;
+}
+
+int file_checksum_append(int fd, uint64_t size, uint32_t crc) {
+        uint8_t page[FILE_SUM_SIZE];
+        int r = make_page(size, crc, page);
+
+        return r < 0 ? r : pwrite_all(fd, page, sizeof(page), size);
+}
+
+static int sum_of(int fd, uint64_t size, const _Atomic bool *cancelled, uint32_t *ret) {
+        _cleanup_free_ uint8_t *chunk = malloc(CHUNK);
+        uint32_t crc = 0;
+
+        if (!chunk)
+                return -ENOMEM;
+        for (uint64_t offset = 0; offset < size;) {
+                size_t n = (size_t) MIN((uint64_t) CHUNK, size - offset);
+                int r = cancelled && *cancelled ? -ECANCELED : pread_all(fd, chunk, n, offset);
+
+                if (r < 0)
+                        return r;
+                crc = crc32c(crc, chunk, n);
+                offset += n;
+        }
+        *ret = crc;
+        return 0;
+}
+
+int file_checksum_check(int fd, const _Atomic bool *cancelled) {
+        uint8_t page[FILE_SUM_SIZE], right[FILE_SUM_SIZE];
+        struct stat st;
+        uint64_t size;
+        uint32_t crc;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_size < (off_t) sizeof(page))
+                return 0;
+        size = (uint64_t) st.st_size - sizeof(page);
+        r = pread_all(fd, page, sizeof(page), size);
+        if (r < 0)
+                return r;
+        if (memcmp(page, magic, sizeof(magic)) != 0 &&
+            memcmp(page + sizeof(page) - sizeof(magic), magic, sizeof(magic)) != 0)
+                return 0;
+
+        r = sum_of(fd, size, cancelled, &crc);
+        if (r >= 0)
+                r = make_page(size, crc, right);
+        if (r < 0)
+                return r;
+        return memcmp(page, right, sizeof(page)) == 0 ? 1 : -EUCLEAN;
+}

@@ -1,0 +1,276 @@
+/* The tree as a whole: its fingerprint, whether it is sound, and a copy of it for a checkpoint. */
+#include "kvstore/tree/tree_internal.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "base/fault_point.h"
+#include "base/bytes.h"
+#include "base/file.h"
+#include "kvstore/tree/file_checksum.h"
+#include "kvstore/tree/format.h"
+
+enum {
+        COPY_CHUNK = 256 * 1024,
+        COPY_AHEAD = 2 * 1024 * 1024,     /* written, and not on the disk yet */
+        COPY_LIVE_MIN = 64 * 1024 * 1024, /* a live file below this may double during a copy */
+};
+
+/* -- Reading all of it -- */
+
+static int sum_node(void *userdata, const KvNode *node) {
+        *(uint64_t *) userdata += tree_node_hash(node);
+        return 1;
+}
+
+static int sum_records(TreeTxn *txn, unsigned table, uint64_t *sum) {
+        MDB_cursor *cursor;
+        MDB_val key, data;
+        int r;
+
+        if (table == 0)
+                return 0;
+        r = tree_error(mdb_cursor_open(txn->txn, table, &cursor));
+        if (r < 0)
+                return r;
+        while ((r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_NEXT))) == 0)
+                *sum += tree_event_hash(key.mv_data, key.mv_size, data.mv_data, data.mv_size);
+        mdb_cursor_close(cursor);
+        return r == -ENOENT ? 0 : r;
+}
+
+/* What has no nodes in it. */
+static int sum_rest(TreeTxn *txn, uint64_t *sum) {
+        int r = sum_records(txn, txn->tree->events, sum);
+
+        return r < 0 ? r : sum_records(txn, txn->tree->results, sum);
+}
+
+int tree_sum(TreeTxn *txn, uint64_t *ret) {
+        uint64_t sum = 0;
+        int r;
+
+        r = tree_walk(txn, kv_string("/"), true, sum_node, &sum);
+        if (r == 0)
+                r = sum_rest(txn, &sum);
+        if (r == 0)
+                *ret = sum;
+        return r;
+}
+
+int tree_hash(TreeTxn *txn, uint64_t *ret) {
+        uint64_t sum = 0;
+        TreeMeta meta;
+        int r;
+
+        r = tree_meta(txn, &meta);
+        if (r == 0)
+                r = tree_sum(txn, &sum);
+        if (r == 0)
+                *ret = tree_meta_hash(&meta, sum);
+        return r;
+}
+
+int tree_kept_hash(TreeTxn *txn, uint64_t *ret) {
+        TreeMeta meta;
+        int r = tree_meta(txn, &meta);
+
+        if (r == 0)
+                *ret = tree_meta_hash(&meta, meta.sum);
+        return r;
+}
+
+typedef struct Check {
+        TreeTxn *txn;
+        TreeMeta seen;
+        uint64_t n_expiring;
+} Check;
+
+static int check_node(void *userdata, const KvNode *node) {
+        Check *check = userdata;
+        bool ours = kv_path_is_ours(node->key);
+        const char *slash = memrchr(node->key.data, '/', node->key.size);
+        KvBytes parent = { node->key.data, slash ? slash - (const char *) node->key.data : 0 };
+        KvNode dir, again;
+
+        if (check->txn->tree->cancelled && *check->txn->tree->cancelled)
+                return -ECANCELED;
+        if (!slash || tree_get(check->txn, parent.size > 0 ? parent : kv_string("/"), &dir) < 0 || !dir.dir ||
+            tree_get(check->txn, node->key, &again) < 0 || (node->dir && node->value.size > 0))
+                return -EUCLEAN;
+        *(ours ? &check->seen.n_own_nodes : &check->seen.n_nodes) += 1;
+        *(ours ? &check->seen.n_own_bytes : &check->seen.n_bytes) += node->key.size + node->value.size;
+        check->n_expiring += node->expires_ms > 0;
+        check->seen.sum += tree_node_hash(node);
+        return 1;
+}
+
+static int check_result(void *userdata, uint64_t slot, KvBytes record) {
+        Check *check = userdata;
+
+        check->seen.results.n++;
+        check->seen.results.bytes += TREE_RESULT_KEY + record.size;
+        return 1;
+}
+
+int tree_check(TreeTxn *txn, Error *err) {
+        Check check = { .txn = txn };
+        MDB_stat expiry;
+        TreeMeta meta = {};
+        int r;
+
+        r = tree_meta(txn, &meta);
+        if (r == 0)
+                r = tree_error(mdb_stat(txn->txn, txn->tree->expiry, &expiry));
+        if (r == 0)
+                r = tree_walk(txn, kv_string("/"), true, check_node, &check);
+        if (r == 0)
+                r = sum_rest(txn, &check.seen.sum);
+        if (r == 0)
+                r = tree_results(txn, 0, check_result, &check);
+        if (r == -EUCLEAN)
+                return error_set(err, r, "a node of the tree is damaged");
+        if (r < 0)
+                return error_set(err, r, "cannot read the tree: %s", strerror(-r));
+        if (meta.n_nodes != check.seen.n_nodes || meta.n_bytes != check.seen.n_bytes ||
+            meta.n_own_nodes != check.seen.n_own_nodes || meta.n_own_bytes != check.seen.n_own_bytes ||
+            expiry.ms_entries != check.n_expiring || meta.results.n != check.seen.results.n ||
+            meta.results.bytes != check.seen.results.bytes)
+                return error_set(err, -EUCLEAN, "the tree does not hold what its counts say");
+        if (txn->summed && meta.sum != check.seen.sum)
+                return error_set(err, -EUCLEAN, "the tree does not hold what was written to it");
+        return 0;
+}
+
+/* -- Copying -- */
+
+/* LMDB writes the copy into a pipe, and we from there into the file: so that we can count, and give up. */
+typedef struct Copier {
+        Tree *tree;
+        int pipe_fd;
+        int result;
+} Copier;
+
+static void *run_copier(void *userdata) {
+        Copier *copier = userdata;
+
+        copier->result = tree_error(mdb_env_copyfd2(copier->tree->env, copier->pipe_fd, MDB_CP_COMPACT));
+        close(copier->pipe_fd);
+        return NULL;
+}
+
+static int pump(Tree *tree, int from, int to, uint64_t max) {
+        _cleanup_free_ char *chunk = malloc(COPY_CHUNK);
+        uint64_t size = 0, live = tree_file_size(tree);
+        uint32_t crc = 0;
+
+        if (!chunk)
+                return -ENOMEM;
+        for (;;) {
+                ssize_t n = read(from, chunk, COPY_CHUNK);
+                int r;
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        return file_checksum_append(to, size, crc);
+                if (tree->cancelled && *tree->cancelled)
+                        return -ECANCELED;
+                if ((max > 0 && size + n > max) ||
+                    tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
+                        return -EFBIG;
+                r = pwrite_all(to, chunk, n, size);
+                if (r < 0)
+                        return r;
+                crc = crc32c(crc, chunk, n);
+                /* On its way to the disk piece by piece, and never far ahead of it: not all at once at the
+                 * end, in the log's way. */
+                (void) sync_file_range(to, size, n, SYNC_FILE_RANGE_WRITE);
+                if (size >= COPY_AHEAD)
+                        (void) sync_file_range(to, size - COPY_AHEAD, n, SYNC_FILE_RANGE_WAIT_BEFORE);
+                size += n;
+        }
+}
+
+static int copy_file(Tree *tree, int fd, uint64_t max) {
+        _cleanup_close_ int read_fd = -1;
+        Copier copier = { .tree = tree };
+        pthread_t thread;
+        int fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        read_fd = fds[0];
+        copier.pipe_fd = fds[1];
+        r = -pthread_create(&thread, NULL, run_copier, &copier);
+        if (r < 0) {
+                close(fds[1]);
+                return r;
+        }
+
+        r = pump(tree, read_fd, fd, max);
+        close(TAKE_FD(read_fd)); /* given up: LMDB's next write fails, and its thread ends */
+        pthread_join(thread, NULL);
+        if (r == 0)
+                r = copier.result;
+        fault_point("copy-written");
+        if (r == 0 && fsync(fd) < 0)
+                r = -errno;
+        fault_point("copy-synced");
+        return r;
+}
+
+DEFINE_CLEANUP(Tree *, tree_close);
+
+static int check_copy(const char *path, const _Atomic bool *cancelled, TreeMeta *ret_meta, Error *err) {
+        _cleanup_(tree_closep) Tree *copy = NULL;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = tree_open(path, &(TreeOptions) { .read_only = true, .cancelled = cancelled }, &copy, err);
+        if (r < 0)
+                return r;
+        r = tree_begin_read(copy, &txn);
+        if (r < 0)
+                return error_set(err, r, "cannot read the copy in %s: %s", path, strerror(-r));
+        r = tree_check(txn, err);
+        if (r == 0)
+                r = tree_meta(txn, ret_meta);
+        return r;
+}
+
+int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err) {
+        _cleanup_close_ int dir_fd = -1, fd = -1;
+        TreeMeta meta;
+        int r;
+
+        if (mkdir(to, 0700) < 0)
+                return error_set(err, -errno, "cannot make %s: %s", to, strerror(errno));
+        fault_point("copy-folder-made");
+        dir_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = dir_fd < 0 ? -errno : 0;
+        if (r == 0) {
+                fd = openat(dir_fd, "data.mdb", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+                r = fd < 0 ? -errno : copy_file(tree, fd, max);
+        }
+        if (r == 0)
+                r = fsync_dir(dir_fd);
+        if (r < 0)
+                error_set(err, r, "cannot copy the tree to %s: %s", to,
+                          r == -EFBIG ? "its file has grown to twice its size meanwhile" : strerror(-r));
+        else
+                r = check_copy(to, tree->cancelled, &meta, err);
+        if (r < 0) {
+                if (dir_fd >= 0)
+                        (void) unlinkat(dir_fd, "data.mdb", 0);
+                (void) rmdir(to);
+                return r;
+        }
+        *ret_meta = meta;
+        return 0;
+}

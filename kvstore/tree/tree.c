@@ -1,0 +1,420 @@
+#include "kvstore/tree/tree_internal.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "kvstore/tree/format.h"
+
+enum { MAP_FACTOR = 64 };
+
+static const uint64_t QUOTA_DEFAULT = 256 * 1024 * 1024;
+static const uint64_t QUOTA_MIN = 1024 * 1024;
+static const uint64_t MAP_MAX =
+        (uint64_t) 1
+        << 44; /* of 47 bits of address space; less than that a quota beyond 256 GiB would need */
+
+static uint64_t map_size(uint64_t quota) {
+        return MIN(MAX(quota, QUOTA_MIN), MAP_MAX / MAP_FACTOR) * MAP_FACTOR;
+}
+
+int tree_error(int rc) {
+        switch (rc) {
+        case MDB_SUCCESS:
+                return 0;
+        case MDB_NOTFOUND:
+                return -ENOENT;
+        case MDB_KEYEXIST:
+                return -EEXIST;
+        case MDB_MAP_FULL:
+                return -ENOSPC;
+        case MDB_TXN_FULL:
+                return -E2BIG;
+        case MDB_READERS_FULL:
+                return -EBUSY;
+        case MDB_PAGE_NOTFOUND:
+        case MDB_CORRUPTED:
+        case MDB_PANIC:
+        case MDB_VERSION_MISMATCH:
+        case MDB_INVALID:
+        case MDB_INCOMPATIBLE:
+                return -EUCLEAN;
+        default:
+                return rc > 0 ? -rc : -EIO;
+        }
+}
+
+/* -- The environment -- */
+
+static int open_tables(Tree *tree, bool read_only) {
+        unsigned make = read_only ? 0 : MDB_CREATE;
+        MDB_txn *txn;
+        int rc;
+
+        rc = mdb_txn_begin(tree->env, NULL, read_only ? MDB_RDONLY : 0, &txn);
+        if (rc != 0)
+                return tree_error(rc);
+        rc = mdb_dbi_open(txn, "nodes", make, &tree->nodes);
+        if (rc == 0)
+                rc = mdb_dbi_open(txn, "expiry", make | MDB_DUPSORT, &tree->expiry);
+        if (rc == 0)
+                rc = mdb_dbi_open(txn, "events", make, &tree->events);
+        if (rc == 0)
+                rc = mdb_dbi_open(txn, "results", make, &tree->results);
+        if (rc == MDB_NOTFOUND && tree->events > 0 && read_only)
+                rc = tree->results = 0; /* a checkpoint of an older version */
+        if (rc == 0)
+                rc = mdb_dbi_open(txn, "meta", make, &tree->meta);
+        if (rc != 0) {
+                mdb_txn_abort(txn);
+                return rc == MDB_NOTFOUND ? -EUCLEAN : tree_error(rc);
+        }
+        return tree_error(mdb_txn_commit(txn));
+}
+
+/* A tree of a version that kept no sum gets it. */
+static int begin_sum(Tree *tree) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = tree_begin_write(tree, &txn);
+        if (r == 0)
+                r = tree_sum(txn, &txn->meta.sum);
+        if (r < 0)
+                return r;
+        txn->meta_changed = true;
+        return tree_commit(TAKE_PTR(txn));
+}
+
+static int check_version(Tree *tree, bool read_only, uint64_t *ret_quota) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta = {};
+        int r;
+
+        r = tree_begin_read(tree, &txn);
+        if (r == 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        *ret_quota = meta.quota;
+        return txn->summed || read_only ? 0 : begin_sum(tree);
+}
+
+/* The host's own quota is a setting; what the tree may hold is the quota that the leader's entries carry. */
+static int fit_map(Tree *tree, uint64_t quota) {
+        if (map_size(quota) <= tree->map_size)
+                return 0;
+        tree->map_size = map_size(quota);
+        return tree_error(mdb_env_set_mapsize(tree->env, tree->map_size));
+}
+
+DEFINE_CLEANUP(Tree *, tree_close);
+
+int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *err) {
+        _cleanup_(tree_closep) Tree *tree = NULL;
+        uint64_t quota = 0;
+        unsigned flags = MDB_NOSYNC | MDB_NOTLS | (options->read_only ? MDB_RDONLY | MDB_NOLOCK : 0);
+        int r, dead;
+
+        tree = NEW0(Tree, 1);
+        if (!tree)
+                return -ENOMEM;
+        tree->cancelled = options->cancelled;
+        if (!options->read_only) {
+                _cleanup_close_ int fd = open_dir(path, 0700);
+
+                if (fd < 0)
+                        return error_set(err, fd, "cannot make %s: %s", path, strerror(-fd));
+        }
+
+        r = tree_error(mdb_env_create(&tree->env));
+        if (r < 0)
+                return error_set(err, r, "cannot open the tree in %s: %s", path, strerror(-r));
+        /* The map is address space, not memory or disk. Once the tree is in use it is never resized: that
+         * would need all readers to stop. */
+        tree->map_size = map_size(options->quota > 0 ? options->quota : QUOTA_DEFAULT);
+        mdb_env_set_mapsize(tree->env, tree->map_size);
+        mdb_env_set_maxdbs(tree->env, 5);
+        mdb_env_set_maxreaders(tree->env, 32);
+
+        /* Not MDB_WRITEMAP: with it a full disk is a SIGBUS, without it an error from commit. */
+        r = tree_error(mdb_env_open(tree->env, path, flags, 0600));
+        if (r == -EBADF && options->read_only)
+                r = -EUCLEAN; /* the file is empty: LMDB would begin it */
+        if (r == 0) {
+                (void) mdb_reader_check(tree->env, &dead);
+                r = open_tables(tree, options->read_only);
+        }
+        if (r == 0)
+                r = check_version(tree, options->read_only, &quota);
+        if (r == 0)
+                r = fit_map(tree, quota);
+        if (r == -ENOTSUP)
+                return error_set(err, r, "the tree in %s was written by a newer fleetd", path);
+        if (r == -EUCLEAN)
+                return error_set(err, r, "the tree in %s is damaged", path);
+        if (r < 0)
+                return error_set(err, r, "cannot open the tree in %s: %s", path, strerror(-r));
+
+        *ret = TAKE_PTR(tree);
+        return 0;
+}
+
+Tree *tree_close(Tree *tree) {
+        if (!tree)
+                return NULL;
+
+        tree_readers_end(tree);
+        if (tree->spare) {
+                mdb_txn_abort(tree->spare->txn);
+                free(tree->spare);
+        }
+        assert(tree->n_txns == 0);
+        if (tree->env)
+                mdb_env_close(tree->env);
+        writer_done(&tree->scratch);
+        free(tree);
+        return NULL;
+}
+
+void tree_set_work(Tree *tree, TurnWork *work) {
+        tree->work = work;
+}
+
+uint64_t tree_file_size(const Tree *tree) {
+        struct stat st;
+        int fd;
+
+        if (mdb_env_get_fd(tree->env, &fd) != 0 || fstat(fd, &st) < 0)
+                return 0;
+        return st.st_size;
+}
+
+int tree_used_size(TreeTxn *txn, uint64_t *ret) {
+        const unsigned tables[] = { txn->tree->nodes, txn->tree->expiry, txn->tree->events,
+                                    txn->tree->results, txn->tree->meta };
+        uint64_t size = 0;
+        MDB_stat stat;
+        int r;
+
+        for (size_t i = 0; i < ELEMENTS(tables); i++) {
+                if (tables[i] == 0) /* a checkpoint of an older version */
+                        continue;
+                r = tree_error(mdb_stat(txn->txn, tables[i], &stat));
+                if (r < 0)
+                        return r;
+                size += stat.ms_psize * (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages);
+        }
+        *ret = size;
+        return 0;
+}
+
+/* -- Transactions -- */
+
+static int read_meta(TreeTxn *txn) {
+        MDB_val key = { 4, (void *) "meta" }, data;
+        int r;
+
+        if (txn->meta_read)
+                return 0;
+        r = tree_error(mdb_get(txn->txn, txn->tree->meta, &key, &data));
+        if (r == 0)
+                r = tree_meta_decode(data.mv_data, data.mv_size, &txn->meta, &txn->summed);
+        else if (r == -ENOENT)
+                txn->meta = (TreeMeta) {}, txn->summed = true, r = 0;
+        txn->meta_read = r == 0;
+        return r;
+}
+
+static int write_meta(TreeTxn *txn) {
+        Writer *w = &txn->tree->scratch;
+        MDB_val key = { 4, (void *) "meta" }, data;
+
+        tree_meta_encode(&txn->meta, w);
+        if (w->error < 0)
+                return w->error;
+        data = (MDB_val) { w->size, w->bytes };
+        return tree_error(mdb_put(txn->txn, txn->tree->meta, &key, &data, 0));
+}
+
+static int begin(Tree *tree, MDB_txn *outer, unsigned flags, TreeTxn **ret) {
+        _cleanup_free_ TreeTxn *txn = NEW0(TreeTxn, 1);
+        int r;
+
+        if (!txn)
+                return -ENOMEM;
+        r = tree_error(mdb_txn_begin(tree->env, outer, flags, &txn->txn));
+        if (r < 0)
+                return r;
+        txn->tree = tree;
+        txn->work = tree->work;
+        txn->seen = mdb_txn_id(txn->txn);
+        txn->write = !(flags & MDB_RDONLY);
+        tree->n_txns++;
+        *ret = TAKE_PTR(txn);
+        return 0;
+}
+
+int tree_begin_read(Tree *tree, TreeTxn **ret) {
+        size_t seen;
+        int r;
+
+        /* One that sees nothing new still knows what it has read of the tree's figures. */
+        if (!tree->spare)
+                return begin(tree, NULL, MDB_RDONLY, ret);
+
+        seen = tree->spare->seen;
+        r = tree_error(mdb_txn_renew(tree->spare->txn));
+        if (r < 0)
+                return r;
+        tree->n_txns++;
+        *ret = TAKE_PTR(tree->spare);
+        (*ret)->work = tree->work;
+        (*ret)->n_visited = (*ret)->n_visits_max = 0;
+        (*ret)->seen = mdb_txn_id((*ret)->txn);
+        if ((*ret)->seen != seen)
+                (*ret)->meta_read = false;
+        return 0;
+}
+
+int tree_begin_write(Tree *tree, TreeTxn **ret) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = begin(tree, NULL, 0, &txn);
+        if (r == 0)
+                r = read_meta(txn);
+        if (r == 0)
+                *ret = TAKE_PTR(txn);
+        return r;
+}
+
+int tree_begin_nested(TreeTxn *outer, TreeTxn **ret) {
+        int r;
+
+        r = begin(outer->tree, outer->txn, 0, ret);
+        if (r < 0)
+                return r;
+        (*ret)->outer = outer;
+        (*ret)->meta = outer->meta;
+        (*ret)->meta_read = true;
+        (*ret)->summed = outer->summed;
+        return 0;
+}
+
+enum { PAGE_SIZE = 4096 };
+
+/* The leaf and, of a large record, the pages beside it; branches are few. */
+void tree_touch(TreeTxn *txn, uint64_t size) {
+        txn->touched += PAGE_SIZE + size;
+}
+
+uint64_t tree_touched(const TreeTxn *txn) {
+        return txn->touched;
+}
+
+static void end(TreeTxn *txn) {
+        txn->tree->n_txns--;
+        free(txn);
+}
+
+void tree_abort(TreeTxn *txn) {
+        Tree *tree;
+
+        if (!txn)
+                return;
+        if (txn->reader) {
+                tree_reader_end(txn);
+                return;
+        }
+
+        tree = txn->tree;
+        if (!txn->write && !tree->spare) {
+                mdb_txn_reset(txn->txn);
+                tree->spare = txn;
+                tree->n_txns--;
+                return;
+        }
+        mdb_txn_abort(txn->txn);
+        end(txn);
+}
+
+int tree_commit(TreeTxn *txn) {
+        int r = 0;
+
+        if (!txn->write) {
+                tree_abort(txn);
+                return 0;
+        }
+        if (txn->meta_changed && !txn->outer)
+                r = write_meta(txn);
+        if (r < 0) {
+                tree_abort(txn);
+                return r;
+        }
+        r = tree_error(mdb_txn_commit(txn->txn));
+        if (r == 0 && txn->outer)
+                txn->outer->touched += txn->touched;
+        if (r == 0 && txn->outer && txn->meta_changed) {
+                txn->outer->meta = txn->meta;
+                txn->outer->meta_changed = true;
+        }
+        end(txn);
+        return r;
+}
+
+void tree_limit_walks(TreeTxn *txn, uint64_t n_visits) {
+        txn->n_visited = 0;
+        txn->n_visits_max = n_visits;
+}
+
+int tree_meta(TreeTxn *txn, TreeMeta *ret) {
+        int r = read_meta(txn);
+
+        if (r == 0)
+                *ret = txn->meta;
+        return r;
+}
+
+int tree_set_meta(TreeTxn *txn, const TreeMeta *meta) {
+        TreeMeta old = txn->meta;
+
+        assert(txn->write);
+        txn->meta = *meta;
+        txn->meta.n_nodes = old.n_nodes;
+        txn->meta.n_bytes = old.n_bytes;
+        txn->meta.n_own_nodes = old.n_own_nodes;
+        txn->meta.n_own_bytes = old.n_own_bytes;
+        txn->meta.sum = old.sum;
+        memcpy(txn->meta.windows, old.windows, sizeof(old.windows));
+        txn->meta.results = old.results;
+        txn->meta_changed = true;
+        return 0;
+}
+
+int tree_configuration(TreeTxn *txn, KvBytes *ret) {
+        MDB_val key = { 13, (void *) "configuration" }, data = {};
+        int r;
+
+        r = tree_error(mdb_get(txn->txn, txn->tree->meta, &key, &data));
+        if (r < 0 && r != -ENOENT)
+                return r;
+        *ret = (KvBytes) { data.mv_data, data.mv_size };
+        return 0;
+}
+
+int tree_set_configuration(TreeTxn *txn, KvBytes configuration) {
+        MDB_val key = { 13, (void *) "configuration" };
+        MDB_val data = { configuration.size, (void *) configuration.data };
+
+        if (configuration.size > TREE_CONFIGURATION_MAX)
+                return -E2BIG;
+        return tree_error(mdb_put(txn->txn, txn->tree->meta, &key, &data, 0));
+}
+
+void tree_cursor_closep(MDB_cursor **cursor) {
+        if (*cursor)
+                mdb_cursor_close(*cursor);
+}

@@ -1,0 +1,25 @@
+noinst_LIBRARIES += peers/libpeers.a
+peers_libpeers_a_SOURCES = \
+	peers/peers.h peers/peers.c peers/peers_internal.h peers/admission.c peers/hosts.c \
+	peers/session.h peers/session.c peers/frame.h peers/frame.c
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test-peers
+TESTS += tests/unit/test-peers
+tests_unit_test_peers_SOURCES = tests/unit/test-peers.c $(SIDE_BY_SIDE)
+tests_unit_test_peers_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_peers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
+tests_unit_test_peers_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-session
+TESTS += tests/unit/test-session
+tests_unit_test_session_SOURCES = tests/unit/test-session.c tests/lib/manual_loop.h tests/lib/manual_loop.c \
+	tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_session_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_session_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_session_LDADD = peers/libpeers.a $(IO_TEST_LIBS)
+endif
+
+FUZZERS += tests/fuzz/fuzz-session
+tests_fuzz_fuzz_session_SOURCES = tests/fuzz/session.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_session_LDADD = peers/libpeers.a io/libio.a base/libbase.a $(IO_LIBS)

@@ -1,0 +1,284 @@
+#include "tests/lib/cluster_view.h"
+#include "base/sizes.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/registry/layout.h"
+#include "fleetd/registry/presence.h"
+#include "units/quadlet.h"
+#include "units/stored_json.h"
+
+const char *cluster_view_id(char ret[static MACHINE_ID_SIZE], const char *machine) {
+        memset(ret, machine[0] + ('a' - 'A'), 32);
+        memcpy(ret + 1, machine + 1, strlen(machine + 1));
+        ret[32] = 0;
+        return ret;
+}
+
+static const char *name_of(char ret[static 2], const ClusterMachine *m) {
+        ret[0] = m->id[0] - ('a' - 'A');
+        ret[1] = 0;
+        return ret;
+}
+
+static void put(ClusterView *p, LayoutKind kind, const char *unit, const char *machine, const char *value,
+                size_t size, uint64_t created) {
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE] = "";
+        Error err = {};
+        int r;
+
+        layout_key(key, kind, unit, machine ? cluster_view_id(id, machine) : NULL);
+        r = cluster_put(&p->cluster, key, strlen(key), value, size, created, p->index, &err);
+        if (r < 0)
+                fprintf(stderr, "%s: %s\n", key, error_text(&err, r));
+        assert(r == 0);
+}
+
+static void put_text(ClusterView *p, LayoutKind kind, const char *unit, const char *machine, Text *t) {
+        size_t size;
+        _cleanup_free_ char *value = text_take(t, &size);
+
+        assert(value);
+        p->index++;
+        put(p, kind, unit, machine, value, size, p->index);
+}
+
+void cluster_view_put(ClusterView *p, const char *key, const char *value) {
+        Error err = {};
+
+        p->index++;
+        assert(cluster_put(&p->cluster, key, strlen(key), value, strlen(value), p->index, p->index, &err) ==
+               0);
+}
+
+void cluster_view_unreadable(ClusterView *p, LayoutKind kind, const char *unit, const char *machine) {
+        static const char value[] = "of a later version\n\x01";
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE] = "";
+        Error err = {};
+
+        layout_key(key, kind, unit, machine ? cluster_view_id(id, machine) : NULL);
+        p->index++;
+        assert(cluster_put(&p->cluster, key, strlen(key), value, sizeof(value), p->index, p->index, &err) ==
+               -EBADMSG);
+        assert(cluster_is_unreadable(&p->cluster, key, strlen(key)));
+}
+
+void cluster_view_remove(ClusterView *p, const char *key) {
+        p->index++;
+        assert(cluster_remove(&p->cluster, key, strlen(key)) >= 0);
+}
+
+void cluster_view_presence(ClusterView *p, const char *machine, Presence presence) {
+        _cleanup_text_ Text t = {};
+        char id[MACHINE_ID_SIZE];
+
+        stored_presence_write(&t, presence_next(cluster_machine(&p->cluster, cluster_view_id(id, machine)),
+                                                presence, p->cluster.now_ms));
+        put_text(p, LAYOUT_PRESENCE, NULL, machine, &t);
+}
+
+void cluster_view_machine(ClusterView *p, const char *machine, const char *metadata, Presence presence) {
+        _cleanup_machine_ Machine m = {};
+        _cleanup_text_ Text t = {};
+
+        cluster_view_id(m.id, machine);
+        m.name = strdup(machine);
+        m.address = strdup("10.0.0.1");
+        m.version = strdup("0");
+        m.boot_id = strdup(m.id);
+        assert(machine_metadata_parse(metadata, &m.metadata, NULL) >= 0);
+        stored_facts_write(&t, &m);
+        put_text(p, LAYOUT_FACTS, NULL, machine, &t);
+        cluster_view_presence(p, machine, presence);
+}
+
+void cluster_view_text(ClusterView *p, const char *name, const char *options, const char *command) {
+        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_text_ Text text = {}, t = {};
+        Error err = {};
+        int r;
+
+        text_printf(&text, quadlet_is(name) ? "[Container]\nImage=%s\n" : "[Service]\nExecStart=%s\n",
+                    command);
+        if (*options)
+                text_printf(&text, "[X-Fleet]\n%s\n", options);
+        r = unit_parse(name, text.chars, text.size, &unit, &err);
+        if (r < 0)
+                fprintf(stderr, "%s: %s\n", name, error_text(&err, r));
+        assert(r >= 0);
+        stored_unit_write(&t, unit);
+        put_text(p, LAYOUT_UNIT, name, NULL, &t);
+}
+
+void cluster_view_target(ClusterView *p, const char *name, TargetState target) {
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, target_state_to_string(target));
+        put_text(p, LAYOUT_TARGET, name, NULL, &t);
+}
+
+void cluster_view_unit(ClusterView *p, const char *name, const char *options, TargetState target) {
+        cluster_view_text(p, name, options, "/bin/true");
+        cluster_view_target(p, name, target);
+}
+
+void cluster_view_destroy(ClusterView *p, const char *name) {
+        char key[LAYOUT_KEY_MAX];
+
+        cluster_view_remove(p, layout_key(key, LAYOUT_UNIT, name, NULL));
+        cluster_view_remove(p, layout_key(key, LAYOUT_TARGET, name, NULL));
+}
+
+static void put_order(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind,
+                      uint64_t unit_index, uint64_t since_ms) {
+        char id[MACHINE_ID_SIZE];
+        ClusterAssignment *there = cluster_assignment(&p->cluster, cluster_view_id(id, machine), unit);
+        Assignment order = { .kind = kind,
+                             .unit_index = unit_index,
+                             .since_ms = since_ms,
+                             .term = 1,
+                             .reason = strdup("because") };
+        _cleanup_text_ Text t = {};
+
+        stored_assignment_write(&t, &order);
+        assignment_done(&order);
+        put(p, LAYOUT_ASSIGNMENT, unit, machine, t.chars, t.size, there ? there->created : p->index);
+}
+
+void cluster_view_order(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind) {
+        ClusterUnit *u = cluster_any_unit(&p->cluster, unit);
+
+        p->index++;
+        put_order(p, machine, unit, kind, u ? u->index : 0, p->cluster.now_ms);
+}
+
+static void put_state(ClusterView *p, const char *machine, const char *unit, const char *load,
+                      const char *active, bool done) {
+        _cleanup_unit_state_ UnitState state = {};
+        _cleanup_text_ Text t = {};
+        ClusterUnit *u = cluster_unit(&p->cluster, unit);
+        char id[MACHINE_ID_SIZE];
+        ClusterAssignment *o = cluster_assignment(&p->cluster, cluster_view_id(id, machine), unit);
+        ClusterState *was = cluster_state(&p->cluster, id, unit);
+        const char *hash = u ? u->unit->hash : NULL;
+
+        /* The machine has the text that its order is about. */
+        if (o && was && u && o->unit_index != u->index)
+                hash = was->state.hash;
+        assert(unit_state_init(&state, load, active, streq(active, "active") ? "running" : "dead", hash, 1,
+                               done) >= 0);
+        stored_state_write(&t, &state);
+        put_text(p, LAYOUT_STATE, unit, machine, &t);
+}
+
+void cluster_view_state(ClusterView *p, const char *machine, const char *unit, const char *active) {
+        char key[LAYOUT_KEY_MAX], id[MACHINE_ID_SIZE];
+
+        if (active)
+                put_state(p, machine, unit, "loaded", active, false);
+        else
+                cluster_view_remove(p, layout_key(key, LAYOUT_STATE, unit, cluster_view_id(id, machine)));
+}
+
+void cluster_view_done(ClusterView *p, const char *machine, const char *unit) {
+        put_state(p, machine, unit, "loaded", "inactive", true);
+}
+
+void cluster_view_foreign(ClusterView *p, const char *machine, const char *unit) {
+        put_state(p, machine, unit, STATE_FOREIGN, "inactive", false);
+}
+
+void cluster_view_free(ClusterView *p) {
+        cluster_done(&p->cluster);
+}
+
+void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
+        p->index++;
+        for (size_t i = 0; i < plan->n; i++) {
+                const AssignmentChange *c = &plan->changes[i];
+                const ClusterAssignment *o = cluster_assignment(&p->cluster, c->machine, c->unit);
+                const ClusterUnit *u = cluster_unit(&p->cluster, c->unit);
+                const ClusterMachine *m = cluster_machine(&p->cluster, c->machine);
+                char key[LAYOUT_KEY_MAX];
+                _cleanup_text_ Text t = {};
+                Assignment order = { .kind = c->kind,
+                                     .unit_index = c->unit_index,
+                                     .since_ms = c->since_ms,
+                                     .term = 1,
+                                     .reason = strdup(c->reason) };
+
+                /* The transaction's checks. */
+                assert(c->expected_index == (o ? o->index : 0));
+                assert(c->unit_index == (u ? u->index : 0));
+                assert(c->presence_index == 0 || c->presence_index == m->presence_index);
+
+                stored_assignment_write(&t, &order);
+                assignment_done(&order);
+                layout_key(key, LAYOUT_ASSIGNMENT, c->unit, c->machine);
+                assert(cluster_put(&p->cluster, key, strlen(key), t.chars, t.size, o ? o->created : p->index,
+                                   p->index, NULL) == 0);
+        }
+}
+
+void cluster_view_obey(ClusterView *p) {
+        size_t n_machines;
+        _cleanup_free_ ClusterMachine **machines = cluster_machines_sorted(&p->cluster, &n_machines);
+
+        for (size_t i = 0; i < n_machines; i++) {
+                ClusterMachine *m = machines[i];
+                ClusterAssignment *o, *next;
+                char name[33], key[LAYOUT_KEY_MAX];
+
+                if (m->presence != PRESENCE_UP)
+                        continue;
+                snprintf(name, sizeof(name), "%s", m->id);
+                name[0] -= 'a' - 'A';
+                HASH_ITER(hh, m->assignments, o, next) {
+                        ClusterState *s = cluster_state(&p->cluster, m->id, o->unit);
+                        char unit[256];
+
+                        snprintf(unit, sizeof(unit), "%s", o->unit);
+                        if (o->kind == ASSIGNMENT_STOP) {
+                                if (s)
+                                        cluster_view_remove(p, layout_key(key, LAYOUT_STATE, unit, m->id));
+                                cluster_view_remove(p, layout_key(key, LAYOUT_ASSIGNMENT, unit, m->id));
+                        } else if (!s ||
+                                   !streq(s->state.active,
+                                          o->kind == ASSIGNMENT_RUN ? "active" : "inactive") ||
+                                   (o->of->unit && o->unit_index == o->of->index &&
+                                    !streq(s->state.hash ? s->state.hash : "", o->of->unit->hash)))
+                                cluster_view_state(p, name, unit,
+                                                   o->kind == ASSIGNMENT_RUN ? "active" : "inactive");
+                }
+        }
+}
+
+static int by_unit(const void *a, const void *b) {
+        const AssignmentChange *c = a, *d = b;
+        int r = strcmp(c->unit, d->unit);
+
+        return r != 0 ? r : strcmp(c->machine, d->machine);
+}
+
+char *cluster_view_plan(ClusterView *p, bool apply) {
+        _cleanup_(engine_plan_done) EnginePlan plan = {};
+        _cleanup_text_ Text t = {};
+
+        assert(engine_plan(&p->cluster, NULL, 0, 30000, &plan) >= 0);
+        if (apply)
+                cluster_view_apply(p, &plan);
+        if (plan.n > 0)
+                qsort(plan.changes, plan.n, sizeof(*plan.changes), by_unit);
+        for (size_t i = 0; i < plan.n; i++) {
+                const ClusterMachine *m = cluster_machine(&p->cluster, plan.changes[i].machine);
+                char letter[2];
+
+                assert(plan.changes[i].reason[0]);
+                text_printf(&t, "%s%s %s %s", i > 0 ? "; " : "",
+                            assignment_kind_to_string(plan.changes[i].kind), plan.changes[i].unit,
+                            name_of(letter, m));
+        }
+        return text_take(&t, NULL);
+}

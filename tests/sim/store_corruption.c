@@ -1,0 +1,195 @@
+/* Bytes of trees that a disk has changed. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "kvstore/kvstore_internal.h"
+#include "tests/sim/stores.h"
+
+enum { DOUBT_MS = 60000 };
+
+static uint64_t inode_of(const Host *h, const char *name) {
+        _cleanup_free_ char *path = NULL;
+        struct stat st;
+
+        if (asprintf(&path, "%s/%s/data.mdb", h->tree, name) < 0)
+                abort();
+        return stat(path, &st) < 0 ? 0 : st.st_ino;
+}
+
+static void flip(World *w, const Host *h, const char *name, uint64_t at) {
+        _cleanup_free_ char *path = NULL;
+        uint8_t byte;
+        int fd;
+
+        if (asprintf(&path, "%s/%s/data.mdb", h->tree, name) < 0)
+                abort();
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0 || pread(fd, &byte, 1, (off_t) at) != 1)
+                abort();
+        byte ^= (uint8_t) (1 << world_draw(w, 8));
+        if (pwrite(fd, &byte, 1, (off_t) at) != 1)
+                abort();
+        close(fd);
+}
+
+static bool others_are_well(Stores *all) {
+        for (unsigned i = 0; i < all->n; i++)
+                if (all->hosts[i].rotten_checkpoint || all->hosts[i].rotten_tree ||
+                    all->hosts[i].replica_is_odd || all->hosts[i].disk_breaks)
+                        return false;
+        return true;
+}
+
+void store_flip_checkpoint(Host *h, unsigned n) {
+        for (; n > 0; n--)
+                flip(h->all->world, h, "checkpoint",
+                     world_draw(h->all->world, h->store->replica->folder.checkpoint.size));
+}
+
+bool store_rot_checkpoint(Host *h) {
+        Stores *all = h->all;
+        const DataDir *folder;
+
+        if (!others_are_well(all) || !stores_may_lose(all, h))
+                return false;
+        folder = &h->store->replica->folder;
+        if (folder->checkpoint.fd < 0 || h->store->replica->error < 0)
+                return false;
+        store_flip_checkpoint(h, 1 + (unsigned) world_draw(all->world, 8));
+        h->rotten_checkpoint = inode_of(h, "checkpoint");
+        h->damaged = true;
+        all->lost_voter = h->raft_id;
+        world_trace(all->world, h->name, "its checkpoint of entry %" PRIu64 " rots",
+                    folder->checkpoint.meta.applied);
+        return true;
+}
+
+/* -- The live tree: values only, since pages that point anywhere end the process, and then it is a crash --
+ */
+
+typedef struct Search {
+        World *world;
+        uint64_t n;
+        const uint8_t *found;
+} Search;
+
+static int on_node(void *userdata, const KvNode *node) {
+        Search *s = userdata;
+
+        /* Of keys that no client compares: who compares with what rotted has another tree from then on, and
+         * so other indexes. That is a fault of its own, stores_flip(). */
+        if (node->value.size >= 8 && kv_path_is_below(node->key, kv_string("/d")) &&
+            world_draw(s->world, ++s->n) == 0)
+                s->found = (const uint8_t *) node->value.data + node->value.size -
+                           1; /* where no number stands */
+        return 1;
+}
+
+/* Where in its file something lies that a transaction has shown. */
+static bool offset_in_file(const void *at, uint64_t inode, uint64_t *ret) {
+        FILE *maps = fopen("/proc/self/maps", "re");
+        unsigned long begin, end, offset, ino;
+        bool found = false;
+        char line[1024];
+
+        while (maps && !found && fgets(line, sizeof(line), maps)) {
+                found = sscanf(line, "%lx-%lx %*s %lx %*s %lu", &begin, &end, &offset, &ino) == 4 &&
+                        (unsigned long) at >= begin && (unsigned long) at < end && ino == inode;
+                *ret = (unsigned long) at - begin + offset;
+        }
+        if (maps)
+                fclose(maps);
+        return found;
+}
+
+bool store_rot_tree(Host *h) {
+        Stores *all = h->all;
+        Search search = { .world = all->world };
+        uint64_t inode = inode_of(h, "live"), at;
+        KvState state;
+        TreeTxn *txn;
+        bool r;
+
+        if (!others_are_well(all) || !stores_may_lose(all, h) || h->store->replica->shown ||
+            h->store->replica->error < 0)
+                return false;
+        kv_state(h->store, &state);
+        if (state.n_voters < 3 || kv_read(h->store, &txn) < 0)
+                return false;
+        (void) tree_walk(txn, kv_string("/"), true, on_node, &search);
+        r = search.found && offset_in_file(search.found, inode, &at);
+        tree_abort(txn);
+        if (!r)
+                return false;
+        flip(all->world, h, "live", at);
+        h->rotten_tree = inode;
+        h->rotten = h->store->replica->tree;
+        h->rotten_life = h->lives;
+        h->rotten_entry = state.raft_index;
+        world_trace(all->world, h->name, "its tree rots");
+        return true;
+}
+
+/* -- What became of it -- */
+
+/* Its own, or a leader's: it holds what it should. */
+static void check_checkpoint(Host *h, uint64_t applied) {
+        _cleanup_free_ char *path = NULL;
+        uint64_t hash = 0;
+        TreeTxn *txn;
+        Tree *tree;
+
+        h->rotten_entry = applied;
+        if (asprintf(&path, "%s/checkpoint", h->tree) < 0)
+                abort();
+        if (tree_open(path, &(TreeOptions) { .read_only = true }, &tree, NULL) < 0 ||
+            tree_begin_read(tree, &txn) < 0)
+                abort();
+        if (tree_check(txn, NULL) < 0 || tree_hash(txn, &hash) < 0 ||
+            (h->all->n_hashes > applied && h->all->hashes[applied] != 0 && h->all->hashes[applied] != hash))
+                world_failed(h->all->world, "no-checkpoint-of-a-rotten-tree", "%s: of entry %" PRIu64,
+                             h->name, applied);
+        tree_abort(txn);
+        tree_close(tree);
+}
+
+void store_see_rot(Host *h) {
+        Stores *all = h->all;
+        const Replica *p;
+
+        if (h->rotten_checkpoint && inode_of(h, "checkpoint") != h->rotten_checkpoint) {
+                world_trace(all->world, h->name, "has another checkpoint");
+                h->rotten_checkpoint = 0;
+                if (all->lost_voter == h->raft_id && store_is_up(h) && !h->store->replica->lost)
+                        all->lost_voter = 0;
+                h->damaged = all->lost_voter == h->raft_id;
+        }
+        if (!h->rotten_tree || !store_is_up(h))
+                return;
+        p = h->store->replica;
+        /* The very file is opened again by the next daemon; in this one, the tree that is open counts. */
+        if (h->lives != h->rotten_life && inode_of(h, "live") == h->rotten_tree) {
+                h->rotten = p->tree;
+                h->rotten_life = h->lives;
+        }
+        all->doubt_until_ms = world_now_ms(all->world) + DOUBT_MS;
+        if (h->lives != h->rotten_life || replica_serving(p) != h->rotten) {
+                world_trace(all->world, h->name, "has another tree");
+                h->rotten_tree = 0;
+                all->counts[FAULT_ROT_FOUND]++;
+        } else if (p->folder.checkpoint.fd >= 0 && p->folder.checkpoint.meta.applied > h->rotten_entry)
+                check_checkpoint(h, p->folder.checkpoint.meta.applied);
+}
+
+bool store_may_show_rot(const Host *h, bool written) {
+        bool r = h->rotten_tree != 0;
+
+        for (unsigned i = 0; written && i < h->all->n; i++)
+                r |= h->all->hosts[i].rotten_tree != 0;
+        return r;
+}

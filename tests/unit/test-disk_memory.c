@@ -1,0 +1,253 @@
+/* A host at work, with an allocation failing anywhere in it while a client asks: the client gets an answer or
+ * is hung up on, nothing leaks, and who asks again is answered. Where the replica itself had no memory it
+ * stops, and comes back with all that it had. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "fleetd/api/server.h"
+#include "fleetd/directory/directory.h"
+#include "tests/lib/alloc.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+
+/* Where nothing at all can be allocated a connection waits to be accepted; its client goes. */
+enum { PATIENCE_MS = 1000, COMEBACKS = 3 };
+
+typedef struct Fixture {
+        char *folder; /* outlives the host */
+        Host *host;
+        Api *api;
+        Directory *directory; /* NULL: none */
+        char *socket;
+} Fixture;
+
+static Fixture room;
+static unsigned n_points, n_waited;
+
+static void open_host(void) {
+        ApiOptions options = { .name = "alpha", .access = CLIENT_READ_WRITE };
+        Error err = {};
+
+        room.host = host_new_at(room.folder, false);
+        room.socket = scratch_path(room.host->scratch, "socket");
+        options.network = room.host->network;
+        options.peers = room.host->peers;
+        options.store = room.host->store;
+        options.registry = room.host->registry;
+        options.machine_id = room.host->id;
+        assert_int_equal(api_new(&room.api, room.host->loop, &options), 0);
+        if (api_listen(room.api, API_SOCKET, room.socket, &err) < 0)
+                fail_msg("%s", err.message);
+}
+
+static void close_host(void) {
+        room.api = api_free(room.api);
+        room.directory = directory_free(room.directory);
+        room.host = host_free(room.host);
+        free(TAKE_PTR(room.socket));
+}
+
+static int setup(void **state) {
+        room.folder = scratch_new();
+        open_host();
+        host_machine(room.host);
+        host_unit(room.host, "web.service", "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n",
+                  TARGET_LAUNCHED);
+        return 0;
+}
+
+static int teardown(void **state) {
+        close_host();
+        room.folder = scratch_free(room.folder);
+        return 0;
+}
+
+static bool is_up(void) {
+        KvState state;
+
+        kv_state(room.host->store, &state);
+        return state.role == KV_ROLE_LEADER && state.ready && !state.stopped &&
+               registry_ready(room.host->registry);
+}
+
+/* Asks by calls of the kernel alone: what fails is the host's. Gives the status, 0 when it hung up without
+ * one. */
+static unsigned ask(const char *request) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        static char answer[64 * 1024];
+        size_t size = 0;
+        unsigned status = 0;
+        bool ended = false;
+        uint64_t until_ms;
+        ssize_t n;
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", room.socket);
+        assert_int_equal(connect(fd, (struct sockaddr *) &address, sizeof(address)), 0);
+        assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+        room.host->deadline_ms = 0;
+        until_ms = loop_now_ms(room.host->loop) + PATIENCE_MS;
+        while (!ended && (!alloc_has_failed() || loop_now_ms(room.host->loop) < until_ms)) {
+                host_turn(room.host);
+                while (!ended && (n = recv(fd, answer + size, sizeof(answer) - 1 - size, 0)) != -1) {
+                        ended = n == 0;
+                        size += n;
+                }
+                ended = ended || (errno != EAGAIN && errno != EINTR);
+        }
+        close(fd);
+        answer[size] = 0;
+        (void) sscanf(answer, "HTTP/1.1 %u", &status);
+        n_waited += !ended;
+        return status;
+}
+
+static int request(void *userdata) {
+        HOST_UNTIL(room.host, is_up());
+        unsigned status = ask(userdata);
+
+        if (!alloc_has_failed() && status / 100 != 2)
+                fail_msg("%u for %s", status, (const char *) userdata);
+        return status / 100 == 2 ? 0 : -ENOMEM;
+}
+
+static void survive(const char *name, const char *text, unsigned stride) {
+        n_points += alloc_fail_each(name, request, (void *) text, stride);
+}
+
+#define HEAD " HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n"
+#define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
+
+static void who_reads_is_answered_or_hung_up_on(void **state) {
+        static const char *const targets[] = {
+                "/v2/keys/?recursive=true",
+                "/fleet/v1/units",
+                "/fleet/v1/units/web.service",
+                "/fleet/v1/state",
+                "/fleet/v1/machines",
+                "/fleet/v1/cluster",
+                "/fleet/v1/discovery",
+                "/v2/stats/store",
+                "/version",
+                "/health",
+        };
+
+        for (size_t i = 0; i < ELEMENTS(targets); i++) {
+                char text[200];
+
+                snprintf(text, sizeof(text), "GET %s" HEAD "\r\n", targets[i]);
+                survive(targets[i], text, 1);
+        }
+        /* Only where nothing can be allocated any more, and not even the connection be taken. */
+        assert_int_equal(n_waited, ELEMENTS(targets));
+        assert_true(n_points >= 200);
+}
+
+/* -- Writes, which every room below the door takes part in -- */
+
+static unsigned attempts, acknowledged, n_stopped;
+
+/* What is there is what was acknowledged last, or one of those that nobody answered since. */
+static void look_at_value(void) {
+        unsigned found = 0;
+        TreeTxn *txn;
+        KvNode node;
+
+        assert_int_equal(kv_read(room.host->store, &txn), 0);
+        if (tree_get(txn, kv_string("/a"), &node) == 0)
+                (void) sscanf(node.value.data, "%8u", &found);
+        if (found < acknowledged || found > attempts)
+                fail_msg("%u was acknowledged, and there is %u of %u", acknowledged, found, attempts);
+        assert_int_equal(tree_check(txn, NULL), 0);
+        tree_abort(txn);
+}
+
+/* It comes back by itself, but each time within a minute its pause is twice as long: after some it is started
+ * anew instead. */
+static void come_back(void) {
+        KvState state;
+
+        kv_state(room.host->store, &state);
+        if (!state.stopped || n_stopped <= COMEBACKS)
+                return;
+        alloc_pause(true);
+        close_host();
+        open_host();
+        alloc_pause(false);
+}
+
+static int put_value(void *userdata) {
+        char text[300];
+        unsigned status;
+        KvState state;
+
+        come_back();
+        HOST_UNTIL(room.host, is_up());
+        look_at_value();
+        snprintf(text, sizeof(text), "PUT /v2/keys/a" HEAD FORM "Content-Length: 14\r\n\r\nvalue=%08u",
+                 ++attempts);
+        status = ask(text);
+        if (status / 100 == 2)
+                acknowledged = attempts;
+        kv_state(room.host->store, &state);
+        n_stopped += state.stopped;
+        return status / 100 == 2 ? 0 : -ENOMEM;
+}
+
+static void what_was_acknowledged_is_there_though_the_replica_had_no_memory(void **state) {
+        (void) alloc_fail_each("a key is put", put_value, NULL, 3);
+        assert_true(n_stopped > COMEBACKS);
+}
+
+/* The folder is looked at again by itself only after a while (30 s): a comparison that failed is made again
+ * before. */
+static void a_unit_comes_back_from_its_file_though_there_was_no_memory_to_compare_them(void **state) {
+        enum { POINTS = 5 }; /* allocations of a comparison */
+        static const char name[] = "file.service";
+        _cleanup_free_ char *folder = scratch_path(room.host->scratch, "folder"),
+                            *records = scratch_path(room.host->scratch, "records"),
+                            *path = scratch_path(folder, name);
+        DirectoryOptions options = { .path = folder, .record_dir = records, .machine_id = room.host->id };
+        Registry *r = room.host->registry;
+
+        assert_int_equal(mkdir(folder, 0755), 0);
+        scratch_write(path, "[Service]\nExecStart=/bin/one\n");
+        assert_int_equal(directory_new(&room.directory, room.host->loop, r, &options, NULL), 0);
+        HOST_UNTIL(room.host, cluster_unit(registry_cluster(r), name));
+        for (unsigned i = 1; i <= POINTS; i++) {
+                assert_int_equal(
+                        host_wait(room.host,
+                                  registry_change_units(r, &(UnitChange) { .name = name, .remove = true }, 1,
+                                                        host_on_done, room.host)),
+                        KV_OK);
+                assert_null(cluster_unit(registry_cluster(r), name));
+                alloc_fail_at(i);
+                HOST_UNTIL(room.host, cluster_unit(registry_cluster(r), name));
+                assert_true(alloc_has_failed());
+                alloc_fail_at(0);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(who_reads_is_answered_or_hung_up_on, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        what_was_acknowledged_is_there_though_the_replica_had_no_memory, setup, teardown),
+                cmocka_unit_test_setup_teardown(
+                        a_unit_comes_back_from_its_file_though_there_was_no_memory_to_compare_them, setup,
+                        teardown),
+        };
+
+        signal(SIGPIPE, SIG_IGN);
+        log_set_max_priority(LOG_EMERG);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,596 @@
+/* Backup and restore through their door: on stores that a daemon has left, in real folders. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "kvstore/tree/file_checksum.h"
+#include "kvstore/raft/bootstrap.h"
+#include "kvstore/offline.h"
+#include "tests/lib/failing_database.h"
+#include "tests/lib/scratch.h"
+#include "tests/lib/three_hosts.h"
+
+enum { N_KEYS = 400, PAGE = 4096 };
+
+/* -- Calls that fail, beside those of the database -- */
+
+static unsigned n_removals;      /* of trees of files since the test said so */
+static unsigned n_renamed;       /* what was made is in its place */
+static uint64_t entries_ahead;   /* the log begins so much later than it does */
+static bool entries_are_unknown; /* what is in the log is of a newer version */
+
+static int fails(Error *err) {
+        return call_fails() ? error_set(err, -EIO, "it fails") : 0;
+}
+
+static int fails_with_errno(void) {
+        if (!call_fails())
+                return 0;
+        errno = EIO;
+        return -1;
+}
+
+#define STAND_IN(name, failure, parameters, ...)              \
+        int __real_##name parameters;                         \
+        int __wrap_##name parameters;                         \
+        int __wrap_##name parameters {                        \
+                return failure ?: __real_##name(__VA_ARGS__); \
+        }
+
+STAND_IN(mkdirat, fails_with_errno(), (int dir_fd, const char *name, mode_t mode), dir_fd, name, mode)
+STAND_IN(mkdir, fails_with_errno(), (const char *name, mode_t mode), name, mode)
+STAND_IN(fsync, fails_with_errno(), (int fd), fd)
+STAND_IN(open_dir, fails(NULL), (const char *path, mode_t mode), path, mode)
+STAND_IN(fsync_dir, fails(NULL), (int dir_fd), dir_fd)
+STAND_IN(pwrite_all, fails(NULL), (int fd, const void *bytes, size_t size, uint64_t offset), fd, bytes, size,
+         offset)
+STAND_IN(data_dir_write_identity, fails(NULL), (const DataDir *folder, uint64_t cluster_id, uint64_t lineage),
+         folder, cluster_id, lineage)
+STAND_IN(random_seed_from_system, fails(NULL), (Random * random), random)
+STAND_IN(file_checksum_check, fails(NULL), (int fd, const _Atomic bool *cancelled), fd, cancelled)
+STAND_IN(bootstrap_check, fails(err),
+         (const DataDir *folder, const RaftLogMeta *meta, Identity *ret, Error *err), folder, meta, ret, err)
+
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
+        int r = fails_with_errno() ?: __real_renameat2(from_fd, from, to_fd, to, flags);
+
+        n_renamed += r == 0;
+        return r;
+}
+
+/* The last one takes the workshop away, whatever becomes of it. */
+int __real_remove_tree_at(int dir_fd, const char *name);
+int __wrap_remove_tree_at(int dir_fd, const char *name);
+int __wrap_remove_tree_at(int dir_fd, const char *name) {
+        bool counts = n_removals++ == 0 || streq(name, "work");
+
+        return (counts ? fails(NULL) : 0) ?: __real_remove_tree_at(dir_fd, name);
+}
+
+/* The others' insides fail in tests of their own. */
+#define AS_ONE(name, failure, parameters, ...)       \
+        int __real_##name parameters;                \
+        int __wrap_##name parameters;                \
+        int __wrap_##name parameters {               \
+                bool counts = failing.counts;        \
+                int r = failure;                     \
+                                                     \
+                failing.counts = false;              \
+                r = r ?: __real_##name(__VA_ARGS__); \
+                failing.counts = counts;             \
+                return r;                            \
+        }
+
+AS_ONE(data_dir_open, 0,
+       (DataDir * folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota,
+        Tree **ret, Error *err),
+       folder, path, machine_id, boot_id, quota, ret, err)
+AS_ONE(raft_log_open, 0,
+       (Disk * disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events, void *userdata,
+        RaftLog **ret, Error *err),
+       disk, loop, options, events, userdata, ret, err)
+AS_ONE(bootstrap_own_hardware, fails(NULL), (const char *hardware_id, RaftLog *log, bool change), hardware_id,
+       log, change)
+AS_ONE(bootstrap_restored, fails(err),
+       (DataDir * folder, Disk *disk, const Identity *identity, uint64_t term, Error *err), folder, disk,
+       identity, term, err)
+
+void __real_data_dir_closed(DataDir *folder);
+void __wrap_data_dir_closed(DataDir *folder);
+void __wrap_data_dir_closed(DataDir *folder) {
+        failing_calls_end(); /* of what comes behind it nobody can be told any more */
+        __real_data_dir_closed(folder);
+}
+
+int __real_raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first);
+int __wrap_raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first);
+int __wrap_raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first) {
+        int r = __real_raft_log_take_entries(log, ret, ret_n, ret_first);
+
+        *ret_first += entries_ahead;
+        for (size_t i = 0; i < *ret_n && entries_are_unknown; i++)
+                if ((*ret)[i].type == RAFT_ENTRY_COMMAND)
+                        *(uint8_t *) (*ret)[i].data = 0xff;
+        return r;
+}
+
+/* -- Rooms -- */
+
+typedef struct Fixture {
+        char *scratch, *file;
+        ThreeHosts trio;
+        KvOfflineOptions options; /* what rescue() is given beside the paths */
+        unsigned fail_at;         /* the call of it that fails; 0: none */
+} Fixture;
+
+static int make_room(void **state) {
+        Fixture *room = NEW0(Fixture, 1);
+
+        assert_non_null(room);
+        room->scratch = scratch_new();
+        room->file = scratch_path(room->scratch, "backup");
+        three_hosts_new(&room->trio, room->scratch, false);
+        alarm(60);
+        *state = room;
+        return 0;
+}
+
+static int end_room(void **state) {
+        Fixture *room = *state;
+
+        three_hosts_free(&room->trio);
+        free(room->file);
+        scratch_free(room->scratch);
+        free(room);
+        alarm(0);
+        return 0;
+}
+
+static ThreeHostsHost *open_host(Fixture *room, unsigned number) {
+        ThreeHostsHost *h = &room->trio.hosts[number];
+        Error err = {};
+        int r = three_hosts_open(&room->trio, number, false, &err);
+
+        if (r < 0)
+                fail_msg("host %u: %s", number, error_text(&err, r));
+        assert_true(three_hosts_until(&room->trio, three_hosts_is_led, h));
+        return h;
+}
+
+/* The key that host 0 has as the last of so many. */
+static void fill(Fixture *room, unsigned n) {
+        ThreeHostsHost *h = open_host(room, 0);
+        char key[32];
+
+        for (unsigned i = 0; i < n; i++) {
+                snprintf(key, sizeof(key), "/many/%u", i);
+                assert_int_equal(
+                        three_hosts_put(h, key,
+                                        "a value of some length, so that there are pages enough to be "
+                                        "damaged, one by one"),
+                        KV_OK);
+        }
+        three_hosts_close(&room->trio, 0);
+}
+
+/* What a daemon's opener does with options that name host 'number', in another boot than any daemon's. */
+static int rescue(Fixture *room, unsigned number,
+                  int (*run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err),
+                  const char *file, KvOffline *ret, Error *err) {
+        ThreeHostsHost *h = &room->trio.hosts[number];
+        KvOfflineOptions o = room->options;
+        int r;
+
+        o.loop = room->trio.loop;
+        o.tree_path = h->tree_path;
+        assert_int_equal(disk_real_open(h->raft_path, &o.log_disk), 0);
+        snprintf(o.machine_id, sizeof(o.machine_id), "%032x", number + 0xa0);
+        snprintf(o.boot_id, sizeof(o.boot_id), "%032x", 99);
+        if (room->fail_at > 0)
+                failing_call(room->fail_at, EIO);
+        r = run(&o, file, ret, err);
+        failing_calls_end();
+        disk_real_close(o.log_disk);
+        return r;
+}
+
+static void must(Fixture *room, unsigned number,
+                 int (*run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err),
+                 KvOffline *ret) {
+        Error err = {};
+        int r = rescue(room, number, run, room->file, ret, &err);
+
+        if (r < 0)
+                fail_msg("%s", error_text(&err, r));
+}
+
+static void a_backup_from_before_the_first_checkpoint_is_restored(void **state) {
+        Fixture *room = *state;
+        KvOffline saved = {}, restored = {};
+        char value[512];
+        ThreeHostsHost *h;
+
+        fill(room, N_KEYS);
+        must(room, 0, kv_backup, &saved);
+        assert_true(saved.cluster_id != 0 && saved.lineage != 0 && saved.raft_id == 1);
+        assert_true(saved.n_nodes > N_KEYS);
+
+        must(room, 1, kv_restore, &restored);
+        assert_true(restored.cluster_id == saved.cluster_id && restored.lineage == saved.lineage);
+        assert_true(restored.new_lineage != saved.lineage);
+        h = open_host(room, 1);
+        assert_true(starts_with(three_hosts_get(h, "/many/399", value), "a value"));
+        assert_int_equal(three_hosts_put(h, "/after", "1"), KV_OK);
+}
+
+static void write_at(const char *file, const void *bytes, size_t size, off_t offset) {
+        _cleanup_close_ int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        assert_int_equal(pwrite(fd, bytes, size, offset), size);
+}
+
+static void assert_refused(Fixture *room, int error, const char *sentence) {
+        KvOffline ret = {};
+        Error err = {};
+
+        assert_int_equal(rescue(room, 1, kv_restore, room->file, &ret, &err), error);
+        assert_non_null(strstr(err.message, sentence));
+        assert_int_equal(access(room->trio.hosts[1].tree_path, F_OK),
+                         -1); /* and another one can still be restored */
+}
+
+static void a_backup_with_a_damaged_page_is_refused_before_it_is_followed(void **state) {
+        Fixture *room = *state;
+        KvOffline ret = {};
+        struct stat st;
+
+        fill(room, N_KEYS);
+        must(room, 0, kv_backup, &ret);
+        assert_int_equal(stat(room->file, &st), 0);
+        assert_true(st.st_size > 20 * PAGE);
+
+        for (off_t page = 0; page < st.st_size; page += PAGE) {
+                uint8_t was[2], is[2];
+                _cleanup_close_ int fd = open(room->file, O_RDONLY | O_CLOEXEC);
+                off_t at = page + 10 +
+                           (page / PAGE % 3) * 2; /* flags, and where the free space of the page lies */
+
+                assert_int_equal(pread(fd, was, sizeof(was), at), sizeof(was));
+                is[0] = was[0] ^ 0x5a;
+                is[1] = was[1] ^ 0x81;
+                write_at(room->file, is, sizeof(is), at);
+                assert_refused(room, -EUCLEAN, "is damaged: it does not hold what was written to it");
+                write_at(room->file, was, sizeof(was), at);
+        }
+        must(room, 1, kv_restore, &ret); /* that was all that was wrong with it */
+}
+
+static void what_is_no_whole_backup_is_refused(void **state) {
+        Fixture *room = *state;
+        KvOffline ret = {};
+        struct stat st;
+
+        fill(room, N_KEYS);
+        must(room, 0, kv_backup, &ret);
+        assert_int_equal(stat(room->file, &st), 0);
+        for (off_t size = st.st_size - 1; size > 0; size /= 3) {
+                assert_int_equal(truncate(room->file, size), 0);
+                assert_refused(room, -EINVAL, "is no backup, or only the beginning of one");
+        }
+        assert_int_equal(truncate(room->file, 0), 0);
+        assert_refused(room, -EINVAL, "is no backup");
+}
+
+static void a_backup_that_exists_is_not_overwritten(void **state) {
+        Fixture *room = *state;
+        KvOffline ret = {};
+        Error err = {};
+
+        fill(room, 3);
+        scratch_write(room->file, "precious");
+        assert_int_equal(rescue(room, 0, kv_backup, room->file, &ret, &err), -EEXIST);
+        assert_int_equal(ret.cluster_id, 0);
+}
+
+static void a_backup_is_not_restored_beside_a_log(void **state) {
+        static const char *const names[] = { "meta.b", "log.00000001" };
+        Fixture *room = *state;
+        KvOffline ret = {};
+        char file[300];
+
+        fill(room, 3);
+        must(room, 0, kv_backup, &ret);
+        assert_int_equal(mkdir(room->trio.hosts[1].raft_path, 0700), 0);
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                snprintf(file, sizeof(file), "%s/%s", room->trio.hosts[1].raft_path, names[i]);
+                scratch_write(file, "x");
+                assert_refused(room, -EEXIST, "there is a log beside");
+                assert_int_equal(unlink(file), 0);
+        }
+        must(room, 1, kv_restore, &ret);
+}
+
+/* -- A backup that the test writes -- */
+
+enum { INDEX = 100, APPLIED = 50, CLUSTER = 0xabc, LINEAGE = 0xdef, CLUSTER_MS = 123456 };
+
+#define MARK "/_fleet/new/mark"
+
+static void write_backup(Fixture *room, uint64_t cluster_id) {
+        static const struct {
+                const char *key;
+                bool dir;
+        } nodes[] = { { "/_fleet", true },         { "/_fleet/moot", true },  { "/_fleet/moot/a", false },
+                      { "/_fleet/moot/b", false }, { "/_fleet/kept", false }, { "/moot", false } };
+        _cleanup_free_ char *path = scratch_path(room->scratch, "written"),
+                            *copy = scratch_path(room->scratch, "copied"), *data = NULL;
+        TreeMeta meta = { .index = INDEX,
+                          .applied = APPLIED,
+                          .applied_term = 7,
+                          .cluster_ms = CLUSTER_MS,
+                          .cluster_id = cluster_id,
+                          .lineage = LINEAGE };
+        TreeTxn *txn;
+        Tree *tree;
+
+        assert_int_equal(tree_open(path, &(TreeOptions) {}, &tree, NULL), 0);
+        assert_int_equal(tree_begin_write(tree, &txn), 0);
+        for (size_t i = 0; i < ELEMENTS(nodes); i++)
+                assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(nodes[i].key),
+                                                           .dir = nodes[i].dir,
+                                                           .created = 1,
+                                                           .modified = 1 }),
+                                 0);
+        assert_int_equal(tree_add_event(txn, TREE_WINDOW_USERS, 99, kv_string("event"), 10), 0);
+        assert_int_equal(tree_set_meta(txn, &meta), 0);
+        assert_int_equal(tree_commit(txn), 0);
+        assert_int_equal(tree_copy(tree, copy, 0, &meta, NULL), 0);
+        tree_close(tree);
+        assert_true(asprintf(&data, "%s/data.mdb", copy) > 0);
+        assert_int_equal(rename(data, room->file), 0);
+        assert_int_equal(rmdir(copy), 0);
+        assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
+}
+
+/* What is in a backup, which becomes a tree again. */
+static Tree *read_backup(Fixture *room, const char *file) {
+        _cleanup_free_ char *path = scratch_path(room->scratch, "read"), *data = NULL;
+        Tree *tree;
+
+        assert_int_equal(mkdir(path, 0700), 0);
+        assert_true(asprintf(&data, "%s/data.mdb", path) > 0);
+        assert_int_equal(rename(file, data), 0);
+        assert_int_equal(tree_open(path, &(TreeOptions) { .read_only = true }, &tree, NULL), 0);
+        return tree;
+}
+
+static bool is_moot(void *userdata, const KvNode *node) {
+        ++*(unsigned *) userdata;
+        assert_false(node->dir);
+        return memmem(node->key.data, node->key.size, "moot", 4);
+}
+
+static void remove_host(Fixture *room, unsigned number) {
+        ThreeHostsHost *h = &room->trio.hosts[number];
+
+        assert_int_equal(remove_tree_at(AT_FDCWD, h->tree_path), 0);
+        assert_int_equal(remove_tree_at(AT_FDCWD, h->raft_path), 0);
+}
+
+static bool has_value(TreeTxn *txn, const char *key, const char *value, uint64_t index) {
+        KvNode node;
+
+        return tree_get(txn, kv_string(key), &node) == 0 && kv_bytes_equal(node.value, kv_string(value)) &&
+               node.created == index && node.modified == index && node.dir == !*value;
+}
+
+static int recover(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
+        return kv_recover(o, false, ret, err);
+}
+
+static int look(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
+        return kv_recover(o, true, ret, err);
+}
+
+static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state) {
+        Fixture *room = *state;
+        KvOffline restored = {}, saved = {}, seen = {}, recovered = {};
+        unsigned n_asked = 0;
+        const uint64_t index = INDEX + KV_OFFLINE_RAISE + 1;
+        TreeTxn *txn;
+        TreeMeta meta;
+        KvBytes configuration;
+        KvNode node;
+        Tree *tree;
+
+        write_backup(room, CLUSTER);
+        room->options = (KvOfflineOptions) {
+                .is_moot = is_moot, .userdata = &n_asked, .mark = MARK, .address = "10.0.0.7:1"
+        };
+        must(room, 1, kv_restore, &restored);
+        assert_int_equal(n_asked, 3); /* files of ours */
+        assert_true(restored.cluster_id == CLUSTER && restored.lineage == LINEAGE);
+        assert_int_equal(restored.index, INDEX);
+        assert_int_equal(restored.raft_index, APPLIED);
+        assert_int_equal(restored.raft_id, 1);
+        assert_int_equal(restored.n_nodes, 6);
+        assert_int_equal(restored.n_members, 0);
+        assert_int_equal(restored.new_index, index);
+        assert_true(restored.new_lineage != 0 && restored.new_lineage != LINEAGE);
+
+        must(room, 1, look, &seen);
+        assert_int_equal(seen.new_index, 0);
+        assert_true(seen.new_lineage == 0 && seen.lineage == restored.new_lineage &&
+                    seen.cluster_id == CLUSTER);
+        assert_int_equal(seen.raft_id, 1);
+        assert_int_equal(unlink(room->file), 0);
+        must(room, 1, kv_backup, &saved);
+        assert_true(saved.lineage == restored.new_lineage && saved.cluster_id == CLUSTER);
+        assert_int_equal(saved.index, index);
+        assert_int_equal(saved.raft_index, APPLIED + KV_OFFLINE_RAISE);
+        assert_int_equal(saved.raft_id, 1);
+        assert_int_equal(saved.n_members, 1);
+        assert_int_equal(saved.n_nodes, 6 - 2 + 2); /* and the mark, with its directory */
+        assert_int_equal(saved.new_index, 0);
+
+        tree = read_backup(room, room->file);
+        assert_int_equal(tree_begin_read(tree, &txn), 0);
+        assert_int_equal(tree_meta(txn, &meta), 0);
+        assert_true(has_value(txn, MARK, "123456", index));
+        assert_true(has_value(txn, "/_fleet/new", "", index));
+        assert_true(has_value(txn, "/_fleet", "", 1));
+        assert_int_equal(tree_get(txn, kv_string("/_fleet/moot/a"), &node), -ENOENT);
+        assert_int_equal(tree_get(txn, kv_string("/_fleet/moot"), &node), 0);
+        assert_int_equal(tree_get(txn, kv_string("/moot"), &node), 0);
+        assert_int_equal(meta.configuration_index, APPLIED + KV_OFFLINE_RAISE);
+        assert_int_equal(meta.applied_term, 7);
+        assert_int_equal(meta.cluster_ms, CLUSTER_MS);
+        for (unsigned i = 0; i < _TREE_WINDOW_MAX; i++) {
+                assert_int_equal(meta.windows[i].n, 0);
+                assert_int_equal(meta.windows[i].oldest, index + 1);
+        }
+        assert_int_equal(tree_configuration(txn, &configuration), 0);
+        assert_non_null(memmem(configuration.data, configuration.size, "10.0.0.7:1", 10));
+        tree_abort(txn);
+        tree_close(tree);
+
+        /* Without an address and a mark; from here on nothing is moot. */
+        room->options = (KvOfflineOptions) {};
+        must(room, 1, recover, &recovered);
+        assert_true(recovered.lineage == restored.new_lineage && recovered.new_lineage != recovered.lineage &&
+                    recovered.new_lineage != 0);
+        assert_int_equal(recovered.new_index, index + KV_OFFLINE_RAISE);
+        assert_int_equal(recovered.index, index);
+        assert_int_equal(recovered.raft_id, 1);
+}
+
+typedef int (*Run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err);
+
+static void assert_says(Fixture *room, Run run, const char *file, int error, const char *sentence) {
+        KvOffline ret = {};
+        Error err = {};
+
+        assert_int_equal(rescue(room, 1, run, file, &ret, &err), error);
+        if (!strstr(err.message, sentence))
+                fail_msg("'%s' is not in '%s'", sentence, err.message);
+        assert_int_equal(ret.cluster_id, 0);
+}
+
+static void each_refusal_says_what_is_wrong(void **state) {
+        Fixture *room = *state;
+        ThreeHostsHost *h = &room->trio.hosts[1];
+        KvOffline ret = {};
+        _cleanup_free_ char *other = scratch_path(room->scratch, "other");
+
+        assert_says(room, kv_backup, room->file, -ENOENT, "this host has no replica: cannot find ");
+        assert_says(room, look, NULL, -ENOENT, "this host has no replica: cannot find ");
+        assert_says(room, kv_restore, room->file, -ENOENT, "cannot open ");
+        assert_says(room, kv_restore, room->scratch, -EISDIR, "cannot read ");
+        write_backup(room, 0);
+        assert_says(room, kv_restore, room->file, -EINVAL, "backup is no backup: it names no cluster");
+        assert_int_equal(unlink(room->file), 0);
+
+        write_backup(room, CLUSTER);
+        must(room, 1, kv_restore, &ret);
+        assert_says(room, kv_restore, room->file, -EEXIST,
+                    "/tree1 is there: a backup is restored where there is no replica; move it and the log "
+                    "away first");
+        entries_ahead = 2 * KV_OFFLINE_RAISE;
+        assert_says(
+                room, kv_backup, other, -EUCLEAN,
+                "/tree1 ends with entry 4294967346, but the log begins with 8589934593: entries are missing");
+        entries_ahead = 0;
+        assert_int_equal(remove_tree_at(AT_FDCWD, h->raft_path), 0);
+        assert_says(room, kv_backup, other, -ENOENT, "this host has no replica: there is no log beside ");
+        assert_int_equal(access(other, F_OK), -1);
+}
+
+static void an_entry_that_cannot_be_read_ends_it(void **state) {
+        Fixture *room = *state;
+        KvOffline ret = {};
+        Error err = {};
+        int r;
+
+        fill(room, 3);
+        entries_are_unknown = true;
+        r = rescue(room, 0, kv_backup, room->file, &ret, &err);
+        entries_are_unknown = false;
+        assert_true(r < 0);
+        assert_non_null(strstr(err.message, "cannot apply entry "));
+        assert_int_equal(access(room->file, F_OK), -1);
+        must(room, 0, kv_backup, &ret);
+}
+
+/* The first, second, third ... call fails: that is said, and nothing is left but what was there. */
+static void sweep(Fixture *room, const char *name, const char *file, Run run) {
+        unsigned n = 0;
+        int r;
+
+        room->options = (KvOfflineOptions) { .is_moot = is_moot,
+                                             .userdata = &(unsigned) { 0 },
+                                             .mark = MARK };
+        do {
+                KvOffline ret = {};
+                Error err = {};
+
+                if (n_renamed > 0 && run != kv_backup) { /* until then nothing has changed */
+                        remove_host(room, 1);
+                        if (run != kv_restore)
+                                must(room, 1, kv_restore, &(KvOffline) {});
+                }
+                n_removals = n_renamed = 0;
+                room->fail_at = ++n;
+                r = rescue(room, 1, run, file, &ret, &err);
+                room->fail_at = 0;
+                if (r != (failing.failed ? -EIO : 0) &&
+                    !(failing.failed && r == -EUCLEAN && strstr(err.message, "damaged")))
+                        fail_msg("%s, call %u%s: %d: %s", name, n, failing.failed ? " failed" : "s", r,
+                                 err.message);
+                if (failing.failed && (!err.message[0] || ret.cluster_id != 0))
+                        fail_msg("%s, call %u failed, which is not said", name, n);
+                if (run == kv_backup)
+                        (void) unlink(file);
+        } while (failing.failed && n < 2000);
+        assert_in_range(n, 50, 1000);
+}
+
+static void each_call_that_fails_is_said(void **state) {
+        _cleanup_free_ char *other = scratch_path(((Fixture *) *state)->scratch, "other");
+        Fixture *room = *state;
+
+        write_backup(room, CLUSTER);
+        sweep(room, "restore", room->file, kv_restore);
+        sweep(room, "backup", other, kv_backup);
+        sweep(room, "recover", NULL, recover);
+}
+
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, make_room, end_room)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                in_a_room(a_backup_from_before_the_first_checkpoint_is_restored),
+                in_a_room(a_backup_with_a_damaged_page_is_refused_before_it_is_followed),
+                in_a_room(what_is_no_whole_backup_is_refused),
+                in_a_room(a_backup_that_exists_is_not_overwritten),
+                in_a_room(a_backup_is_not_restored_beside_a_log),
+                in_a_room(a_new_lineage_is_raised_marked_and_without_what_is_moot),
+                in_a_room(each_refusal_says_what_is_wrong),
+                in_a_room(an_entry_that_cannot_be_read_ends_it),
+                in_a_room(each_call_that_fails_is_said),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,942 @@
+/* The last assignment on disk: it comes back as it was, and a broken one costs no more than itself. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "fleetd/agent/records.h"
+#include "tests/lib/scratch.h"
+
+static const char boot[] = "b0000000000000000000000000000001",
+                  invocation[] = "10000000000000000000000000000000";
+
+/* The next call of these fails with that. */
+static int mkdir_error, fsync_error, fdopendir_error, link_error;
+
+int __real_mkdirat(int fd, const char *name, mode_t mode);
+int __wrap_mkdirat(int fd, const char *name, mode_t mode);
+int __real_fsync_dir(int fd);
+int __wrap_fsync_dir(int fd);
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
+
+static bool fails(int *error) {
+        if (*error == 0)
+                return false;
+        errno = *error;
+        *error = 0;
+        return true;
+}
+
+int __wrap_mkdirat(int fd, const char *name, mode_t mode) {
+        return fails(&mkdir_error) ? -1 : __real_mkdirat(fd, name, mode);
+}
+
+/* Of a write that is held in the middle. */
+static struct {
+        bool armed;
+        sem_t begun, goes_on, locking;
+        unsigned n;
+} hold;
+
+int __wrap_fsync_dir(int fd) {
+        if (hold.armed && hold.n++ == 0) {
+                assert_int_equal(sem_post(&hold.begun), 0);
+                assert_int_equal(sem_wait(&hold.goes_on), 0);
+        }
+        return fails(&fsync_error) ? -errno : __real_fsync_dir(fd);
+}
+
+DIR *__wrap_fdopendir(int fd) {
+        return fails(&fdopendir_error) ? NULL : __real_fdopendir(fd);
+}
+
+int __real_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+        return fails(&link_error) ? -1 : __real_linkat(from_fd, from, to_fd, to, flags);
+}
+
+int __real_pthread_mutex_lock(pthread_mutex_t *lock);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *lock);
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t *lock) {
+        if (hold.armed)
+                assert_int_equal(sem_post(&hold.locking), 0);
+        return __real_pthread_mutex_lock(lock);
+}
+
+static Unit *unit_of(const char *name, const char *text) {
+        Unit *unit = NULL;
+
+        assert_int_equal(unit_parse(name, text, strlen(text), &unit, NULL), 0);
+        return unit;
+}
+
+static AssignmentRecord *note(AssignmentRecords *n, const char *name, const char *text, AssignmentKind kind,
+                              uint64_t index) {
+        _cleanup_unit_ Unit *unit = unit_of(name, text);
+        AssignmentRecord *ret = NULL;
+
+        assert_int_equal(records_put(n, unit, kind, index - 1, index, &ret), 0);
+        return ret;
+}
+
+static int scratch_setup(void **state) {
+        *state = scratch_new();
+        return 0;
+}
+
+static int scratch_teardown(void **state) {
+        scratch_free(*state);
+        return 0;
+}
+
+static void the_first_notes_are_empty_and_make_their_folder(void **state) {
+        _cleanup_free_ char *dir = scratch_path(*state, "a/b");
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, dir, NULL), 0);
+        assert_null(n.table);
+        assert_int_equal(n.lineage, 0);
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(access(dir, F_OK), 0);
+        records_close(&n);
+}
+
+static void what_was_saved_comes_back_to_the_byte(void **state) {
+        static const char text[] = "# \xc3\xa4 \"quoted\"\n[Service]\nExecStart=/bin/one\\\n  two\n";
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *bad = scratch_path(*state, "assignment.bad"), *record = NULL;
+        const AssignmentRecord *web, *job;
+        struct stat st;
+        AssignmentRecords n;
+        AssignmentRecord *x;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        n.lineage = 77;
+        x = note(&n, "web.service", text, ASSIGNMENT_RUN, 20);
+        memcpy(x->started_boot, boot, sizeof(boot));
+        memcpy(x->before, invocation, sizeof(invocation));
+        memcpy(x->invocation, invocation, sizeof(invocation));
+        x->starting = x->ran = x->stopped = x->stopped_for = x->replacing = true;
+        snprintf(x->job, sizeof(x->job), "condition");
+        x = note(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_LOAD, 31);
+        x->done = x->stopping = true;
+        memcpy(x->owned_boot, boot, sizeof(boot));
+        assert_int_equal(records_save(&n), 0);
+        assert_false(n.dirty);
+        records_close(&n);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+        assert_int_equal(read_file_at(AT_FDCWD, path, 4096, &record, NULL), 0);
+        assert_true(strstr(record, "job.service") < strstr(record, "web.service")); /* in order */
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_int_equal(n.lineage, 77);
+        assert_int_equal(n.floor, 31);
+        assert_int_equal(HASH_COUNT(n.table), 2);
+        web = records_get(&n, "web.service");
+        assert_string_equal(web->unit->text, text);
+        assert_int_equal(web->kind, ASSIGNMENT_RUN);
+        assert_int_equal(web->unit_index, 19);
+        assert_int_equal(web->index, 20);
+        assert_string_equal(web->started_boot, boot);
+        assert_string_equal(web->before, invocation);
+        assert_string_equal(web->invocation, invocation);
+        assert_true(web->starting);
+        assert_true(web->ran);
+        assert_true(web->stopped);
+        assert_true(web->stopped_for);
+        assert_true(web->replacing);
+        assert_false(web->done);
+        assert_string_equal(web->job, "condition");
+        job = records_get(&n, "job.service");
+        assert_int_equal(job->kind, ASSIGNMENT_LOAD);
+        assert_false(job->stopped_for);
+        assert_false(job->replacing);
+        assert_string_equal(job->started_boot, "");
+        assert_string_equal(job->owned_boot, boot);
+        assert_string_equal(web->owned_boot, "");
+        assert_true(job->done);
+        assert_true(job->stopping);
+        assert_false(web->stopping);
+        assert_false(n.dirty);
+        assert_int_equal(access(bad, F_OK), -1);
+        records_close(&n);
+}
+
+/* A lineage is drawn at random from 64 bits, more than a number of JSON holds. */
+static void every_lineage_comes_back(void **state) {
+        static const uint64_t lineages[] = { 1, INT64_MAX, (uint64_t) INT64_MAX + 1, UINT64_MAX };
+
+        for (size_t i = 0; i < ELEMENTS(lineages); i++) {
+                AssignmentRecords n;
+
+                assert_int_equal(records_open(&n, *state, NULL), 0);
+                n.lineage = lineages[i];
+                n.dirty = true;
+                assert_int_equal(records_save(&n), 0);
+                records_close(&n);
+
+                assert_int_equal(records_open(&n, *state, NULL), 0);
+                assert_true(n.lineage == lineages[i]);
+                records_close(&n);
+        }
+}
+
+static void a_note_that_was_removed_stays_away_but_its_index_counts(void **state) {
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 19)->stopping = true;
+        assert_false(note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20)
+                             ->stopping); /* it is wanted again */
+        records_remove(&n, "web.service");
+        records_remove(&n, "never.service");
+        assert_int_equal(records_save(&n), 0);
+        records_close(&n);
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_null(n.table);
+        assert_int_equal(n.floor, 20);
+        records_close(&n);
+}
+
+/* A descriptor that stays open makes it grow. */
+static int lowest_fd(void) {
+        int fd = dup(STDIN_FILENO);
+
+        assert_true(fd >= 0);
+        close(fd);
+        return fd;
+}
+
+static void an_unchanged_note_is_not_written_again(void **state) {
+        _cleanup_free_ char *path = scratch_path(*state, "assignment");
+        struct stat before, after;
+        int fd = lowest_fd(), fd_open;
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        fd_open = lowest_fd();
+        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(stat(path, &before), 0);
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(stat(path, &after), 0);
+        assert_int_equal(before.st_ino, after.st_ino); /* each write is a new file */
+        assert_int_equal(lowest_fd(), fd_open);
+        records_close(&n);
+        assert_int_equal(lowest_fd(), fd);
+}
+
+static void a_broken_assignment_is_kept_aside_and_the_host_goes_on(void **state) {
+        static const char *const broken[] = {
+                "",
+                "{",
+                "[]x",
+                "{\"floor\":-1}",
+                "{\"lineage\":\"x\"}",
+                "{\"lineage\":7,\"floor\":9}",
+                "{\"era\":5}",
+                "{\"boot\":5}",
+                "{\"lineage\":\"00000000000000ab\",\"era\":5}",
+        };
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *bad = scratch_path(*state, "assignment.bad");
+
+        for (size_t i = 0; i < ELEMENTS(broken); i++) {
+                _cleanup_free_ char *kept = NULL;
+                AssignmentRecords n;
+
+                (void) unlink(bad);
+                scratch_write(path, broken[i]);
+                assert_int_equal(records_open(&n, *state, NULL), 0);
+                assert_null(n.table);
+                assert_int_equal(n.lineage, 0);
+                assert_int_equal(n.floor, 0);
+                assert_int_equal(access(path, F_OK), -1);
+                assert_int_equal(read_file_at(AT_FDCWD, bad, 4096, &kept, NULL), 0);
+                assert_string_equal(kept, broken[i]);
+                note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
+                assert_int_equal(records_save(&n), 0);
+                records_close(&n);
+        }
+}
+
+static void an_entry_that_cannot_be_read_costs_no_other_one(void **state) {
+        static const char *const broken[] = {
+                "{}",
+                "5",
+                "{\"name\":\"b.service\",\"order\":\"stop\",\"text\":\"\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":5}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"startedBoot\":\"short\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"before\":\"short\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"[Service\"}",
+                "{\"name\":\"b.service\",\"order\":\"hold\",\"text\":\"\"}",
+                "{\"order\":\"run\",\"text\":\"\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"replacing\":5}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../assignment\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../unit\"}", /* which is there, and a
+                                                                                      unit */
+                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":"
+                "\"0123456789012345678901234567890123456789\"}",
+        };
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *bad = scratch_path(*state, "assignment.bad");
+        _cleanup_free_ char *texts = scratch_path(*state, "texts"), *unit = scratch_path(*state, "unit");
+
+        assert_int_equal(mkdir(texts, 0700), 0);
+        scratch_write(unit, "");
+        for (size_t i = 0; i < ELEMENTS(broken); i++) {
+                _cleanup_free_ char *text = NULL, *kept = NULL;
+                AssignmentRecords n;
+
+                assert_true(asprintf(&text,
+                                     "{\"lineage\":\"00000000000000ab\",\"floor\":9,\"units\":[{\"name\":\"a."
+                                     "service\",\"order\":\"run\",\"text\":"
+                                     "\"\",\"index\":8,\"done\":true},%s,{\"name\":\"c.service\",\"order\":"
+                                     "\"load\",\"text\":\"\"}]}",
+                                     broken[i]) > 0);
+                scratch_write(path, text);
+                assert_int_equal(records_open(&n, *state, NULL), 0);
+                assert_int_equal(HASH_COUNT(n.table), 2);
+                assert_true(records_get(&n, "a.service")->done);
+                assert_int_equal(records_get(&n, "a.service")->unit_index, 0);
+                assert_non_null(records_get(&n, "c.service"));
+                assert_int_equal(records_get(&n, "c.service")->index, 0);
+                assert_int_equal(n.lineage, 0xab);
+                assert_int_equal(n.floor, 9);
+                n.dirty = true;
+                assert_int_equal(records_save(&n), 0);
+                records_close(&n);
+                assert_int_equal(read_file_at(AT_FDCWD, bad, 4096, &kept, NULL), 0);
+                assert_string_equal(kept, text);
+        }
+}
+
+static size_t n_texts(void *scratch) {
+        _cleanup_free_ char *path = scratch_path(scratch, "texts");
+        struct dirent **names;
+        int n = scandir(path, &names, NULL, alphasort);
+
+        for (int i = 0; i < n; i++)
+                free(names[i]);
+        if (n >= 0)
+                free(names);
+        return n < 0 ? 0 : n - 2;
+}
+
+#define ONE "[Service]\nExecStart=/bin/one\n"
+
+static void a_broken_assignment_that_cannot_be_kept_aside_ends_the_daemon_or_costs_all_of_it(void **state) {
+        static const char *const broken[] = { "nonsense", "{\"floor\":5,\"units\":[5]}" };
+        _cleanup_free_ char *dir = scratch_path(*state, "agent"), *bad = scratch_path(dir, "assignment.bad"),
+                            *path = scratch_path(dir, "assignment");
+        AssignmentRecords n;
+
+        assert_int_equal(mkdir(dir, 0700), 0);
+        assert_int_equal(mkdir(bad, 0700), 0); /* which no file replaces */
+        for (size_t i = 0; i < ELEMENTS(broken); i++) {
+                Error err = {};
+
+                scratch_write(path, broken[i]);
+                assert_int_equal(records_open(&n, dir, &err), -EISDIR);
+                assert_non_null(strstr(err.message, "cannot move"));
+                assert_null(n.table);
+                records_close(&n);
+                assert_int_equal(access(path, F_OK), 0);
+        }
+        assert_int_equal(rmdir(bad), 0);
+
+        scratch_write(path, broken[1]);
+        link_error = EMLINK;
+        assert_int_equal(records_open(&n, dir, NULL), 0);
+        assert_int_equal(n.floor, 0);
+        records_close(&n);
+        assert_int_equal(access(bad, F_OK), 0);
+        assert_int_equal(access(path, F_OK), -1);
+}
+
+static void texts_of_a_mebibyte_in_all_are_in_the_one_file(void **state) {
+        enum { UNITS = 16, TEXT_SIZE = RECORDS_INLINE_MAX / UNITS, LINE_SIZE = 64 };
+        _cleanup_free_ char *text = malloc(TEXT_SIZE + 1);
+        AssignmentRecords n;
+
+        for (size_t i = 0; i < TEXT_SIZE; i++)
+                text[i] = i % LINE_SIZE == 0 ? '#' : i % LINE_SIZE == LINE_SIZE - 1 ? '\n' : 'a';
+        memcpy(text, ONE "#", strlen(ONE "#"));
+        text[TEXT_SIZE] = 0;
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        for (unsigned i = 0; i < UNITS; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                assert_int_equal(note(&n, name, text, ASSIGNMENT_RUN, 20 + i)->unit->text_size, TEXT_SIZE);
+        }
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(*state), 0);
+        (void) note(&n, "more.service", ONE, ASSIGNMENT_RUN, 99);
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(*state), 1); /* they differ in comments alone */
+        records_close(&n);
+}
+
+static void fill(char *big, size_t size, unsigned i) {
+        size_t at = snprintf(big, size, "[Service]\nExecStart=/bin/one %u\n", i);
+
+        for (; at + 60 < size; at += 60)
+                memcpy(big + at, "Environment=abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv\n", 60),
+                        big[at + 59] = '\n';
+        big[at] = 0;
+}
+
+/* As much as a host may be assigned: what was written can be read, and a change writes no text again. */
+static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(void **state) {
+        enum { UNITS = 160, TEXT_SIZE = 120 * 1000 };
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *texts = scratch_path(*state, "texts"), *big = malloc(TEXT_SIZE + 1);
+        _cleanup_free_ char *one = NULL, *stray = NULL;
+        struct stat before, after;
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        n.lineage = 77;
+        for (unsigned i = 0; i < UNITS; i++) {
+                char name[32];
+
+                fill(big, TEXT_SIZE, i);
+                snprintf(name, sizeof(name), "u%u.service", i);
+                note(&n, name, big, ASSIGNMENT_RUN, 20 + i)->done = i % 2;
+        }
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(*state), UNITS);
+        assert_int_equal(stat(path, &after), 0);
+        assert_true(after.st_size < 100 * 1000);
+        records_close(&n);
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_int_equal(HASH_COUNT(n.table), UNITS);
+        assert_int_equal(n.lineage, 77);
+        assert_int_equal(n.floor, 20 + UNITS - 1);
+        assert_true(records_get(&n, "u7.service")->done);
+        assert_string_equal(records_get(&n, "u159.service")->unit->text, big);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(stat(texts, &before), 0);
+                records_get(&n, "u7.service")->done = i;
+                n.dirty = true;
+                n.dirty_texts = false;
+                assert_int_equal(records_save(&n), 0);
+                assert_int_equal(stat(texts, &after), 0);
+                assert_true(before.st_mtim.tv_sec == after.st_mtim.tv_sec &&
+                            before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+        }
+        assert_int_equal(after.st_mode & 07777, 0700);
+        assert_true(asprintf(&one, "%s/%s", texts, records_get(&n, "u0.service")->unit->hash) > 0);
+        assert_int_equal(stat(one, &after), 0);
+        assert_int_equal(after.st_mode & 07777, 0600);
+
+        /* What nothing names any more goes; what fits is in one file again. */
+        records_remove(&n, "u7.service");
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(*state), UNITS - 1);
+        for (unsigned i = 5; i < UNITS; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                records_remove(&n, name);
+        }
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(*state), 0);
+
+        /* When it does not fit any more, all are there again. */
+        for (unsigned i = 5; i < 25; i++) {
+                char name[32];
+
+                fill(big, TEXT_SIZE, i);
+                snprintf(name, sizeof(name), "u%u.service", i);
+                note(&n, name, big, ASSIGNMENT_RUN, 200 + i);
+        }
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(*state), 25);
+        records_close(&n);
+
+        /* What a crash left is removed by the next daemon. */
+        stray = scratch_path(texts, "stray");
+        scratch_write(stray, "");
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_int_equal(HASH_COUNT(n.table), 25);
+        n.dirty = true;
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(*state), 25);
+        records_close(&n);
+}
+
+static void a_folder_that_cannot_be_is_refused_with_a_sentence(void **state) {
+        _cleanup_free_ char *file = scratch_path(*state, "file"), *dir = scratch_path(*state, "file/agent");
+        Error err = {};
+        AssignmentRecords n;
+
+        scratch_write(file, "");
+        assert_int_equal(records_open(&n, dir, &err), -ENOTDIR);
+        assert_non_null(strstr(err.message, "cannot open "));
+        assert_non_null(strstr(err.message, "file/agent"));
+}
+
+static bool has_text(const char *dir, const AssignmentRecord *note) {
+        _cleanup_free_ char *path = NULL;
+
+        assert_true(asprintf(&path, "%s/texts/%s", dir, note->unit->hash) > 0);
+        return access(path, F_OK) == 0;
+}
+
+/* As a worker writes: what changes meanwhile is of the next write. */
+static void what_changes_during_a_write_is_written_by_the_next_one(void **state) {
+        static char large[120 * 1024] = "[Service]\nExecStart=/bin/one";
+        _cleanup_free_ char *path = scratch_path(*state, "assignment");
+        RecordsWrite *write;
+        AssignmentRecord *web, *job;
+        AssignmentRecords n;
+
+        for (size_t i = strlen(large); i < sizeof(large) - 1; i++)
+                large[i] = i % 64 == 0 ? '\n' : i % 64 == 1 ? '#' : i < 64 ? ' ' : 'x';
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        web = note(&n, "web.service", large, ASSIGNMENT_RUN, 20);
+        job = note(&n, "job.service", large, ASSIGNMENT_RUN, 21);
+        for (unsigned i = 0; i < 8; i++) { /* together too much for the record */
+                char name[32];
+
+                snprintf(name, sizeof(name), "other-%u.service", i);
+                note(&n, name, large, ASSIGNMENT_RUN, 21);
+        }
+        assert_int_equal(records_write_new(&n, &write), 1);
+        assert_int_equal(records_write_new(&n, &write), 0);
+        memcpy(strstr(large, "one"), "two", 3);
+        job = note(&n, "job.service", large, ASSIGNMENT_RUN, 22);
+        records_write_run(write);
+        assert_int_equal(unlink(path), 0);
+        records_write_run(write); /* once is enough */
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(records_write_end(&n, write), 0);
+        write = records_write_free(write);
+        assert_null(records_write_free(NULL));
+        assert_true(n.dirty && web->stored && !job->stored);
+        assert_true(has_text(*state, web) && !has_text(*state, job));
+
+        assert_int_equal(records_save(&n), 0);
+        assert_true(!n.dirty && has_text(*state, web) && has_text(*state, job));
+
+        /* Another text of a note that is stored. */
+        memcpy(strstr(large, "two"), "six", 3);
+        job = note(&n, "job.service", large, ASSIGNMENT_RUN, 23);
+        assert_int_equal(records_save(&n), 0);
+        assert_true(has_text(*state, job));
+        assert_int_equal(n_texts(*state), 2); /* the former one is gone */
+        records_close(&n);
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_string_equal(records_get(&n, "job.service")->unit->text, large);
+        records_close(&n);
+}
+
+static char large_text[120 * 1024];
+
+/* Twelve units, with large texts that differ; 'large_text' is the last one. */
+static void note_large_ones(AssignmentRecords *n) {
+        int start = snprintf(large_text, sizeof(large_text), ONE);
+
+        for (size_t i = start; i < sizeof(large_text) - 1; i++)
+                large_text[i] = i % 64 == 0 ? '\n' : '#';
+        for (unsigned i = 0; i < 12; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                large_text[start - 2] = 'a' + i;
+                note(n, name, large_text, ASSIGNMENT_RUN, 20 + i);
+        }
+}
+
+static void *run_write(void *write) {
+        records_write_run(write);
+        assert_int_equal(sem_post(&hold.locking), 0);
+        return NULL;
+}
+
+/* As a daemon does that stops while its worker writes. */
+static void a_write_that_is_run_twice_at_once_is_made_once(void **state) {
+        pthread_t worker, other;
+        RecordsWrite *write;
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        note_large_ones(&n); /* of texts with a folder that is synced */
+        assert_int_equal(records_write_new(&n, &write), 1);
+        assert_int_equal(sem_init(&hold.begun, 0, 0) | sem_init(&hold.goes_on, 0, 0) |
+                                 sem_init(&hold.locking, 0, 0),
+                         0);
+        hold.n = 0;
+        hold.armed = true;
+        assert_int_equal(pthread_create(&worker, NULL, run_write, write), 0);
+        assert_int_equal(sem_wait(&hold.begun), 0);
+        while (sem_trywait(&hold.locking) == 0) /* its own */
+                ;
+        assert_int_equal(pthread_create(&other, NULL, run_write, write), 0);
+        assert_int_equal(sem_wait(&hold.locking), 0); /* it waits for the first one, or has ended */
+        assert_int_equal(sem_post(&hold.goes_on), 0);
+        assert_int_equal(pthread_join(worker, NULL) | pthread_join(other, NULL), 0);
+        hold.armed = false;
+        assert_int_equal(hold.n, 1);
+        assert_int_equal(records_write_end(&n, write), 0);
+        records_write_free(write);
+        records_close(&n);
+}
+
+/* As by rm -rf while the daemon runs: with nothing that changed, and with texts in files of their own. */
+static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) {
+        _cleanup_free_ char *dir = scratch_path(*state, "agent"),
+                            *elsewhere = scratch_path(*state, "elsewhere");
+        RecordsWrite *write;
+        struct stat st;
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, dir, NULL), 0);
+        n.lineage = 77;
+        note_large_ones(&n);
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(dir), 12);
+        assert_false(n.dirty);
+        records_check(&n);
+        assert_false(n.dirty);
+
+        for (unsigned i = 0; i < 2; i++) {
+                AssignmentRecords other;
+
+                if (i == 0)
+                        assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
+                else { /* another one is in its place */
+                        assert_int_equal(rename(dir, elsewhere), 0);
+                        assert_int_equal(mkdir(dir, 0700), 0);
+                }
+                records_check(&n);
+                assert_int_equal(stat(dir, &st), 0);
+                assert_int_equal(st.st_mode & 07777, 0700);
+                assert_true(n.dirty);
+                assert_int_equal(records_save(&n), 0);
+                assert_int_equal(records_open(&other, dir, NULL), 0);
+                assert_int_equal(HASH_COUNT(other.table), 12);
+                assert_int_equal(other.lineage, 77);
+                assert_int_equal(other.floor, 31);
+                assert_string_equal(records_get(&other, "u11.service")->unit->text, large_text);
+                records_close(&other);
+        }
+
+        /* Nobody has looked since: the next save finds it. */
+        assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
+        note(&n, "u3.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN, 40);
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(dir), 12);
+
+        /* While it is written: that write is to be made again. */
+        note(&n, "u4.service", "[Service]\nExecStart=/bin/four\n", ASSIGNMENT_RUN, 50);
+        assert_int_equal(records_write_new(&n, &write), 1);
+        assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
+        records_write_run(write);
+        assert_int_equal(records_write_end(&n, write), -ESTALE);
+        write = records_write_free(write);
+        assert_true(n.dirty);
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(dir), 12);
+        records_close(&n);
+}
+
+static void what_could_not_be_written_is_still_to_be(void **state) {
+        _cleanup_free_ char *path = scratch_path(*state, "assignment");
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
+        assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
+        assert_int_equal(records_save(&n), -EISDIR);
+        assert_true(n.dirty);
+        assert_int_equal(rmdir(path), 0);
+        assert_int_equal(records_save(&n), 0);
+        assert_false(n.dirty);
+        records_close(&n);
+}
+
+static void what_was_started_in_another_era_of_the_same_boot_is_not_started_now(void **state) {
+        static const char other_boot[] = "b0000000000000000000000000000002";
+        AssignmentRecords n;
+        AssignmentRecord *x;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        x = note(&n, "web.service", ONE, ASSIGNMENT_RUN, 20);
+        memcpy(x->started_boot, boot, sizeof(boot));
+        memcpy(x->owned_boot, boot, sizeof(boot));
+        x->starting = x->stopped = x->stopped_for = x->finishing = true;
+        snprintf(n.boot, sizeof(n.boot), "%s", boot); /* as of a version that knew no era */
+        records_enter(&n, boot, "");
+        assert_string_equal(n.era, "");
+        records_enter(&n, boot, "0.1.0");
+        assert_string_equal(n.era, "0.1.0");
+        assert_string_equal(x->started_boot, boot);
+        assert_true(x->starting && x->stopped && x->stopped_for && x->finishing);
+
+        assert_int_equal(records_save(&n), 0);
+        records_enter(&n, boot, "0.1.0");
+        assert_false(n.dirty);
+        records_enter(&n, boot, "");
+        assert_string_equal(n.era, "0.1.0");
+        records_close(&n);
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_string_equal(n.boot, boot);
+        assert_string_equal(n.era, "0.1.0");
+        x = records_get(&n, "web.service");
+        x->finishing = true;
+
+        records_enter(&n, boot, "0.2.0");
+        assert_true(n.dirty);
+        assert_string_equal(n.era, "0.2.0");
+        assert_string_equal(x->started_boot, "");
+        assert_string_equal(x->owned_boot, "");
+        assert_false(x->starting || x->stopped || x->stopped_for || x->finishing);
+
+        memcpy(x->started_boot, boot, sizeof(boot));
+        records_enter(&n, other_boot, "0.3.0");
+        assert_string_equal(n.boot, other_boot);
+        assert_string_equal(n.era, "0.3.0");
+        assert_string_equal(x->started_boot, boot); /* which says by itself that it is not of this one */
+        records_close(&n);
+}
+
+/* The name of the temporary file of 'name' is taken, so that it cannot be written. */
+static char *take_temporary(const char *folder, const char *name) {
+        char temporary[FILE_TEMPORARY_SIZE];
+        char *path;
+
+        file_temporary_name(name, temporary);
+        path = scratch_path(folder, temporary);
+        assert_int_equal(mkdir(path, 0700), 0);
+        return path;
+}
+
+static void what_cannot_be_written_leaves_what_is_there_as_it_was(void **state) {
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"),
+                            *texts = scratch_path(*state, "texts"), *text = NULL, *record = NULL;
+        struct stat before, after;
+        AssignmentRecords n;
+        AssignmentRecord *x;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        note_large_ones(&n);
+        scratch_write(texts, "no folder");
+        assert_int_equal(records_save(&n), -ENOTDIR);
+        assert_true(n.dirty);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(unlink(texts), 0);
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(*state), 12);
+        assert_int_equal(stat(path, &before), 0);
+
+        large_text[strlen(ONE) - 2] = 'z';
+        x = note(&n, "u0.service", large_text, ASSIGNMENT_RUN, 40);
+        text = take_temporary(texts, x->unit->hash);
+        assert_int_equal(records_save(&n), -EISDIR);
+        assert_true(n.dirty);
+        assert_int_equal(stat(path, &after), 0);
+        assert_true(before.st_ino == after.st_ino && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+        assert_int_equal(n_texts(*state), 12 + 1); /* with what is in the way */
+        assert_int_equal(rmdir(text), 0);
+
+        /* The record still names the former text. */
+        record = take_temporary(*state, "assignment");
+        assert_int_equal(records_save(&n), -EISDIR);
+        assert_int_equal(n_texts(*state), 12 + 1);
+        assert_int_equal(rmdir(record), 0);
+
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(n_texts(*state), 12);
+        records_close(&n);
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        assert_int_equal(HASH_COUNT(n.table), 12);
+        records_close(&n);
+}
+
+/* Of the texts of one save the first was written, and the second was not. */
+static void a_text_that_was_written_before_another_failed_is_not_written_again(void **state) {
+        _cleanup_free_ char *texts = scratch_path(*state, "texts"), *taken = NULL, *path = NULL;
+        const AssignmentRecord *first = NULL, *second = NULL; /* by hash, as they are written */
+        struct stat before, after;
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        note_large_ones(&n);
+        for (const AssignmentRecord *x = n.table; x; x = x->hh.next)
+                if (!first || strcmp(x->unit->hash, first->unit->hash) < 0) {
+                        second = first;
+                        first = x;
+                } else if (!second || strcmp(x->unit->hash, second->unit->hash) < 0)
+                        second = x;
+        assert_int_equal(mkdir(texts, 0700), 0);
+        taken = take_temporary(texts, second->unit->hash);
+        path = scratch_path(texts, first->unit->hash);
+        assert_int_equal(records_save(&n), -EISDIR);
+        assert_true(first->stored && !second->stored);
+        assert_int_equal(stat(path, &before), 0);
+        assert_int_equal(rmdir(taken), 0);
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(stat(path, &after), 0);
+        assert_int_equal(before.st_ino, after.st_ino); /* each write is a new file */
+        records_close(&n);
+}
+
+static void an_error_of_the_folder_of_texts_is_one_of_the_save(void **state) {
+        _cleanup_free_ char *path = scratch_path(*state, "assignment");
+        int *errors[] = { &mkdir_error, &fsync_error };
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        note_large_ones(&n);
+        for (size_t i = 0; i < ELEMENTS(errors); i++) {
+                *errors[i] = ENOSPC;
+                assert_int_equal(records_save(&n), -ENOSPC);
+                assert_int_equal(*errors[i], 0);
+                assert_int_equal(access(path, F_OK), -1); /* it would name texts that may not be there */
+        }
+        assert_int_equal(records_save(&n), 0);
+        records_close(&n);
+}
+
+static void texts_that_cannot_be_listed_stay_and_cost_no_descriptor(void **state) {
+        int fd_open;
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, *state, NULL), 0);
+        note_large_ones(&n);
+        assert_int_equal(records_save(&n), 0);
+        fd_open = lowest_fd();
+        records_remove(&n, "u0.service");
+        fdopendir_error = ENOMEM;
+        assert_int_equal(records_save(&n), 0);
+        assert_int_equal(fdopendir_error, 0);
+        assert_int_equal(lowest_fd(), fd_open);
+        assert_int_equal(n_texts(*state), 12);
+        records_close(&n);
+}
+
+/* As of a daemon whose standard input is closed. */
+static void fill_field(char *field, size_t size) {
+        memset(field, 'x', size - 1);
+        field[size - 1] = 0;
+}
+
+static void more_than_could_be_read_again_is_not_written(void **state) {
+        enum { UNITS = RECORDS_SIZE_MAX / 500 };
+        _cleanup_free_ char *dir = scratch_path(*state, "agent");
+        _cleanup_unit_ Unit *unit = unit_of("first.service", "[Service]\nExecStart=/x\n");
+        AssignmentRecords n;
+
+        assert_int_equal(records_open(&n, dir, NULL), 0);
+        assert_int_equal(records_put(&n, unit, ASSIGNMENT_RUN, 1, 2, NULL), 0);
+        assert_int_equal(records_save(&n), 0);
+        for (unsigned i = 0; i < UNITS; i++) { /* all of one text, which is not read for each */
+                AssignmentRecord *one = NEW0(AssignmentRecord, 1);
+
+                assert_non_null(one);
+                snprintf(one->name, sizeof(one->name), "%0247u.service", i);
+                fill_field(one->before, sizeof(one->before));
+                fill_field(one->invocation, sizeof(one->invocation));
+                fill_field(one->owned_boot, sizeof(one->owned_boot));
+                fill_field(one->started_boot, sizeof(one->started_boot));
+                one->ran = one->replacing = one->starting = one->stopped = one->stopping = one->done = true;
+                one->unit = unit;
+                HASH_ADD_STR(n.table, name, one);
+                assert_true(TABLE_ADDED(one));
+        }
+        n.dirty = true;
+        assert_int_equal(records_save(&n), -EFBIG);
+        for (AssignmentRecord *one = n.table; one; one = one->hh.next)
+                if (one->unit == unit)
+                        one->unit = NULL;
+        records_close(&n);
+
+        assert_int_equal(records_open(&n, dir, NULL), 0);
+        assert_int_equal(HASH_COUNT(n.table), 1);
+        records_close(&n);
+}
+
+static void the_lowest_descriptor_serves_as_any_other(void **state) {
+        RecordsWrite *write;
+        AssignmentRecords n;
+
+        for (unsigned when = 0; when < 3; when++) { /* it is of the folder, of a write, of the texts */
+                _cleanup_free_ char *dir = scratch_path(*state, (char[]) { 'a' + when, 0 });
+                int input = dup(STDIN_FILENO), fd;
+
+                assert_true(input > STDIN_FILENO);
+                if (when == 0)
+                        close(STDIN_FILENO);
+                assert_int_equal(records_open(&n, dir, NULL), 0);
+                note_large_ones(&n);
+                assert_int_equal(records_save(&n), 0);
+                records_remove(&n, "u0.service");
+                if (when == 1)
+                        close(STDIN_FILENO);
+                assert_int_equal(records_write_new(&n, &write), 1);
+                if (when == 2)
+                        close(STDIN_FILENO);
+                records_write_run(write);
+                assert_int_equal(records_write_end(&n, write), 0);
+                write = records_write_free(write);
+                assert_int_equal(n_texts(dir), 11);
+                records_close(&n);
+                assert_int_equal(fcntl(STDIN_FILENO, F_GETFD), -1); /* it is closed again */
+                assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
+                close(input);
+                fd = dup(STDIN_FILENO);
+                records_close(&n); /* closes nothing that others have opened since */
+                assert_true(fcntl(STDIN_FILENO, F_GETFD) >= 0 && fcntl(fd, F_GETFD) >= 0);
+                close(fd);
+        }
+}
+
+int main(void) {
+#define in_scratch(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
+        const struct CMUnitTest tests[] = {
+                in_scratch(the_first_notes_are_empty_and_make_their_folder),
+                in_scratch(what_was_saved_comes_back_to_the_byte),
+                in_scratch(every_lineage_comes_back),
+                in_scratch(a_note_that_was_removed_stays_away_but_its_index_counts),
+                in_scratch(an_unchanged_note_is_not_written_again),
+                in_scratch(a_broken_assignment_is_kept_aside_and_the_host_goes_on),
+                in_scratch(an_entry_that_cannot_be_read_costs_no_other_one),
+                in_scratch(a_broken_assignment_that_cannot_be_kept_aside_ends_the_daemon_or_costs_all_of_it),
+                in_scratch(texts_of_a_mebibyte_in_all_are_in_the_one_file),
+                in_scratch(texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once),
+                in_scratch(what_changes_during_a_write_is_written_by_the_next_one),
+                in_scratch(what_could_not_be_written_is_still_to_be),
+                in_scratch(a_write_that_is_run_twice_at_once_is_made_once),
+                in_scratch(a_removed_folder_is_made_again_with_all_that_is_noted),
+                in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
+                in_scratch(what_was_started_in_another_era_of_the_same_boot_is_not_started_now),
+                in_scratch(what_cannot_be_written_leaves_what_is_there_as_it_was),
+                in_scratch(a_text_that_was_written_before_another_failed_is_not_written_again),
+                in_scratch(an_error_of_the_folder_of_texts_is_one_of_the_save),
+                in_scratch(texts_that_cannot_be_listed_stay_and_cost_no_descriptor),
+                in_scratch(more_than_could_be_read_again_is_not_written),
+                in_scratch(the_lowest_descriptor_serves_as_any_other),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

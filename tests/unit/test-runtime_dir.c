@@ -1,0 +1,589 @@
+/* The folder of unit files in force, and what is kept of why a unit ended. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "fleetd/systemd/runtime_dir.h"
+#include "tests/lib/scratch.h"
+
+static uint64_t fixture_free = UINT64_MAX, room_total = UINT64_MAX;
+static int room_error;
+
+int __wrap_room_at(int fd, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_room_at(int fd, uint64_t *ret_free, uint64_t *ret_total) {
+        *ret_free = fixture_free;
+        *ret_total = room_total;
+        return room_error;
+}
+
+typedef struct Lab {
+        char *scratch, *path, *quadlets, *links;
+        RuntimeDir dir;
+} Lab;
+
+static int setup(void **state) {
+        Lab *lab = NEW0(Lab, 1);
+
+        lab->scratch = scratch_new();
+        lab->path = scratch_path(lab->scratch, "units");
+        lab->quadlets = scratch_path(lab->scratch, "containers/systemd");
+        lab->links = scratch_path(lab->scratch, "links");
+        assert_int_equal(mkdir(lab->links, 0755), 0);
+        assert_int_equal(runtime_dir_open(&lab->dir, lab->path, lab->quadlets, lab->links, NULL), 0);
+        *state = lab;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Lab *lab = *state;
+
+        runtime_dir_close(&lab->dir);
+        free(lab->path);
+        free(lab->quadlets);
+        free(lab->links);
+        scratch_free(lab->scratch);
+        free(lab);
+        return 0;
+}
+
+#define ONE "[Service]\nExecStart=/bin/one\n"
+#define TWO "[Service]\nExecStart=/bin/two\n[Install]\nWantedBy=multi-user.target\n"
+
+static const RuntimeDirEntry *entry(Lab *lab, const char *name) {
+        const RuntimeDirEntry *e = NULL;
+
+        assert_int_equal(runtime_dir_get(&lab->dir, name, &e), 0);
+        return e;
+}
+
+static bool holds(Lab *lab, const char *name, const char *text) {
+        return file_holds_at(lab->dir.fd, name, text, strlen(text));
+}
+
+static bool is_staged(Lab *lab, const char *name) {
+        char staged[FILE_TEMPORARY_SIZE];
+
+        file_temporary_name(name, staged);
+        return faccessat(lab->dir.fd, staged, F_OK, 0) == 0;
+}
+
+static void make_link(const char *folder, const char *name, const char *target) {
+        _cleanup_free_ char *path = scratch_path(folder, name);
+
+        assert_int_equal(symlink(target, path), 0);
+}
+
+static unsigned warnings;
+static char warned[300];
+
+static void note_warning(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (priority != LOG_WARNING)
+                return;
+        warnings++;
+        snprintf(warned + strlen(warned), sizeof(warned) - strlen(warned), "%s:%d ", fields->unit ?: "-",
+                 fields->error);
+}
+
+static void what_is_no_unit_of_ours_is_left_alone_and_said(void **state) {
+        static const char *const names[] = { "a.service", ".b.service", "c@.service", "d@1.service",
+                                             "README" };
+        _cleanup_free_ char *file = NULL;
+        Lab *lab = *state;
+        Error err = {};
+        RuntimeDir other;
+
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                assert_int_equal(write_file_at(lab->dir.fd, names[i], TWO, strlen(TWO), 0644), 0);
+        assert_int_equal(write_file_at(lab->dir.fd, "e.service", "\0", 1, 0644), 0);
+        assert_int_equal(mkdirat(lab->dir.fd, "f.service", 0755), 0);
+        runtime_dir_close(&lab->dir);
+        runtime_dir_close(&lab->dir); /* twice is once */
+        log_set_sink(note_warning, NULL);
+        assert_int_equal(runtime_dir_open(&lab->dir, lab->path, lab->quadlets, lab->links, NULL), 0);
+        log_set_sink(NULL, NULL);
+        snprintf(warned + strlen(warned), sizeof(warned) - strlen(warned), "%u", warnings);
+        assert_string_equal(warned, "README:-22 c@.service:-22 e.service:-74 f.service:-22 4");
+        assert_int_equal(HASH_COUNT(lab->dir.entries), 2);
+        assert_true(entry(lab, "a.service")->install);
+        assert_non_null(entry(lab, "d@1.service"));
+
+        file = scratch_path(lab->path, "a.service");
+        assert_int_equal(runtime_dir_open(&other, file, lab->quadlets, lab->links, &err), -ENOTDIR);
+        assert_non_null(strstr(err.message, "a.service: Not a directory"));
+        assert_true(starts_with(err.message, "cannot open "));
+}
+
+static void a_text_is_staged_where_systemd_has_room_to_read_it(void **state) {
+        enum { MIN_ROOM = 16 * 1024 * 1024 };
+        static const struct {
+                uint64_t total, free;
+                int error, r;
+        } rows[] = {
+                { UINT64_MAX, MIN_ROOM, 0, 0 },
+                { UINT64_MAX, MIN_ROOM - 1, 0, -ENOSPC },
+                { MIN_ROOM, 0, 0, -ENOSPC },
+                { MIN_ROOM - 1, 0, 0, 0 },  /* systemd does not ask for more than there can be */
+                { UINT64_MAX, 0, -EIO, 0 }, /* nobody knows */
+        };
+        Lab *lab = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                room_total = rows[i].total;
+                fixture_free = rows[i].free;
+                room_error = rows[i].error;
+                assert_int_equal(runtime_dir_stage(&lab->dir, "a.service", ONE, strlen(ONE)), rows[i].r);
+                assert_int_equal(is_staged(lab, "a.service"), rows[i].r == 0);
+                assert_null(entry(lab, "a.service"));
+        }
+        room_total = fixture_free = UINT64_MAX;
+        room_error = 0;
+        assert_int_equal(runtime_dir_stage(&(RuntimeDir) { .fd = -1 }, "a.service", ONE, strlen(ONE)),
+                         -EBADF);
+}
+
+static void what_was_staged_is_put_in_force_if_it_is_the_text(void **state) {
+        char staged[FILE_TEMPORARY_SIZE], hash[UNIT_HASH_SIZE];
+        struct stat before, after;
+        Lab *lab = *state;
+
+        file_temporary_name("a.service", staged);
+        assert_int_equal(runtime_dir_stage(&lab->dir, "a.service", ONE, strlen(ONE)), 0);
+        assert_int_equal(fstatat(lab->dir.fd, staged, &before, 0), 0);
+        assert_int_equal(runtime_dir_write(&lab->dir, "a.service", ONE, strlen(ONE)), 0);
+        assert_int_equal(fstatat(lab->dir.fd, "a.service", &after, 0), 0);
+        assert_int_equal(before.st_ino, after.st_ino);
+        assert_false(entry(lab, "a.service")->install);
+        memcpy(hash, entry(lab, "a.service")->hash, sizeof(hash));
+
+        assert_int_equal(runtime_dir_stage(&lab->dir, "a.service", ONE, strlen(ONE)), 0);
+        assert_int_equal(runtime_dir_write(&lab->dir, "a.service", TWO, strlen(TWO)), 0);
+        assert_true(holds(lab, "a.service", TWO));
+        assert_false(is_staged(lab, "a.service"));
+        assert_true(entry(lab, "a.service")->install);
+        assert_string_not_equal(entry(lab, "a.service")->hash, hash);
+        assert_int_equal(HASH_COUNT(lab->dir.entries), 1);
+
+        assert_int_equal(runtime_dir_write(&lab->dir, "b.service", "\0", 1), -EBADMSG);
+        assert_null(entry(lab, "b.service"));
+        assert_int_equal(mkdirat(lab->dir.fd, "c.service", 0755), 0);
+        assert_int_equal(runtime_dir_write(&lab->dir, "c.service", ONE, strlen(ONE)), -EISDIR);
+        assert_null(entry(lab, "c.service"));
+}
+
+static void a_unit_is_removed_with_what_was_staged_of_it(void **state) {
+        Lab *lab = *state;
+
+        assert_int_equal(runtime_dir_write(&lab->dir, "a.service", ONE, strlen(ONE)), 0);
+        assert_int_equal(runtime_dir_stage(&lab->dir, "a.service", TWO, strlen(TWO)), 0);
+        assert_int_equal(runtime_dir_remove(&lab->dir, "a.service"), 0);
+        assert_null(lab->dir.entries);
+        assert_false(is_staged(lab, "a.service"));
+        assert_int_equal(faccessat(lab->dir.fd, "a.service", F_OK, 0), -1);
+        assert_int_equal(runtime_dir_remove(&lab->dir, "a.service"), 0); /* it is not there */
+        assert_int_equal(mkdirat(lab->dir.fd, "b.service", 0755), 0);
+        assert_true(runtime_dir_remove(&lab->dir, "b.service") < 0);
+}
+
+static void an_entry_is_what_its_file_says_now(void **state) {
+        _cleanup_free_ char *path = NULL;
+        Lab *lab = *state;
+        uint64_t reads;
+
+        assert_int_equal(runtime_dir_write(&lab->dir, "a.service", ONE, strlen(ONE)), 0);
+        assert_non_null(entry(lab, "a.service"));
+        reads = lab->dir.reads;
+        assert_non_null(entry(lab, "a.service"));
+        assert_int_equal(lab->dir.reads, reads);
+
+        path = scratch_path(lab->path, "a.service");
+        scratch_write(path, TWO); /* by others */
+        assert_true(entry(lab, "a.service")->install);
+        assert_int_equal(lab->dir.reads, reads + 1);
+        assert_int_equal(write_file_at(lab->dir.fd, "a.service", "\0", 1, 0644), 0);
+        assert_null(entry(lab, "a.service"));
+        assert_null(lab->dir.entries);
+        scratch_write(path, ONE);
+        assert_non_null(entry(lab, "a.service"));
+        assert_int_equal(unlink(path), 0);
+        assert_null(entry(lab, "a.service"));
+        assert_null(lab->dir.entries);
+}
+
+static void a_folder_that_was_removed_is_made_again(void **state) {
+        Lab *lab = *state;
+
+        assert_int_equal(runtime_dir_write(&lab->dir, "a.service", ONE, strlen(ONE)), 0);
+        assert_int_equal(runtime_dir_check(&lab->dir), 0);
+        assert_int_equal(remove_tree_at(AT_FDCWD, lab->path), 0);
+        log_set_sink(note_warning, NULL);
+        warnings = 0;
+        assert_int_equal(runtime_dir_check(&lab->dir), 1);
+        assert_int_equal(runtime_dir_check(&lab->dir), 0);
+        log_set_sink(NULL, NULL);
+        assert_int_equal(warnings, 1);
+        assert_null(entry(lab, "a.service"));
+        assert_int_equal(runtime_dir_write(&lab->dir, "a.service", ONE, strlen(ONE)), 0);
+}
+
+static void a_link_for_the_generator_replaces_nothing(void **state) {
+        _cleanup_free_ char *link = NULL, *foreign = NULL, *blocked = NULL, *ours = NULL;
+        Lab *lab = *state;
+        char target[300] = "";
+
+        link = scratch_path(lab->quadlets, "a.container");
+        foreign = scratch_path(lab->quadlets, "b.container");
+        ours = scratch_path(lab->path, "a.container");
+        assert_int_equal(runtime_dir_offer(&lab->dir, "a.container"), 0); /* with the folders above it */
+        assert_true(readlink(link, target, sizeof(target) - 1) > 0);
+        assert_string_equal(target, ours);
+        assert_int_equal(runtime_dir_offer(&lab->dir, "a.container"), 0);
+
+        scratch_write(foreign, "");
+        make_link(lab->quadlets, "c.container", "/dev/null");
+        assert_int_equal(runtime_dir_offer(&lab->dir, "b.container"), -EEXIST);
+        assert_int_equal(runtime_dir_offer(&lab->dir, "c.container"), -EEXIST);
+        for (size_t i = 0; i < 3; i++)
+                runtime_dir_withdraw(&lab->dir,
+                                     ((const char *[]) { "a.container", "b.container", "c.container" })[i]);
+        assert_int_equal(readlink(link, target, sizeof(target)), -1);
+        assert_int_equal(access(foreign, F_OK), 0);
+        assert_int_equal(runtime_dir_offer(&lab->dir, "c.container"), -EEXIST);
+
+        assert_int_equal(remove_tree_at(AT_FDCWD, lab->quadlets), 0);
+        scratch_write(lab->quadlets, "");
+        assert_int_equal(runtime_dir_offer(&lab->dir, "a.container"), -ENOTDIR);
+        assert_int_equal(unlink(lab->quadlets), 0);
+        blocked = scratch_path(lab->scratch, "containers");
+        assert_int_equal(rmdir(blocked), 0);
+        make_link(lab->scratch, "containers", "nowhere");
+        assert_true(runtime_dir_offer(&lab->dir, "a.container") < 0);
+}
+
+/* In paths, "U" stands for our folder, "Q" for that of the generator, and "L" for that of runtime links. */
+static const char *path_of(Lab *lab, const char *s, char ret[static 700]) {
+        const char *folder = *s == 'U' ? lab->path :
+                             *s == 'Q' ? lab->quadlets :
+                             *s == 'L' ? lab->links :
+                                         NULL;
+
+        snprintf(ret, 700, "%s%s", folder ?: "", folder ? s + 1 : s);
+        return ret;
+}
+
+static void a_fragment_is_ours_by_its_path_or_by_where_it_leads(void **state) {
+        static const struct {
+                const char *link, *target; /* NULL: none is made */
+                const char *name, *fragment;
+                bool owns, has, lost, links;
+        } rows[] = {
+                { NULL, NULL, "a.service", "U/a.service", true, true },
+                { NULL, NULL, "b.service", "U/a.service", false, true },
+                { NULL, NULL, "a.service", "U/a", false, false },
+                { NULL, NULL, "a.service", "Ux/a.service", false, false },
+                { NULL, NULL, "a.service", "U", false, false },
+                { NULL, NULL, "a.service", "U/d/a.service", false, false },
+                { NULL, NULL, "a.service", "a.service", false, false },
+                { NULL, NULL, "a.service", "", false, false },
+                { NULL, NULL, "a.service", "/usr/lib/a.service", false, false },
+                { NULL, NULL, "a.service", "L/a.service", false, false, true },
+                { NULL, NULL, "b.service", "L/a.service", false, false },
+                { "L/a.service", "U/a.service", "a.service", "L/a.service", true, true, false, true },
+                { "L/a.service", "U/b.service", "a.service", "L/a.service", false, true },
+                { "L/a.service", "/dev/null", "a.service", "L/a.service", false, false },
+                { "L/a.service", "../units/a.service", "a.service", "L/a.service", false, false },
+                { "L/alias.service", "U/a.service", "alias.service", "L/alias.service", false, true },
+                { NULL, NULL, "a.container", "Q/a.container", true, false },
+                { NULL, NULL, "b.container", "Q/a.container", false, false },
+                { NULL, NULL, "a.container", "U/a.container", false, true },
+                { "Q/a.container", "U/a.container", "a.container", "Q/a.container", true, true },
+                { "Q/a.container", "/dev/null", "a.container", "Q/a.container", false, false },
+        };
+        Lab *lab = *state;
+
+        assert_int_equal(runtime_dir_offer(&lab->dir, "any.container"), 0); /* makes the folder */
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char link[700], target[700], fragment[700];
+
+                if (rows[i].link)
+                        assert_int_equal(symlink(path_of(lab, rows[i].target, target),
+                                                 path_of(lab, rows[i].link, link)),
+                                         0);
+                path_of(lab, rows[i].fragment, fragment);
+                if (runtime_dir_owns(&lab->dir, rows[i].name, fragment) != rows[i].owns)
+                        fail_msg("row %zu: owns", i);
+                if (runtime_dir_has(&lab->dir, fragment) != rows[i].has)
+                        fail_msg("row %zu: has", i);
+                if (runtime_dir_lost_link(&lab->dir, rows[i].name, fragment) != rows[i].lost)
+                        fail_msg("row %zu: lost", i);
+                if (runtime_dir_links(&lab->dir, rows[i].name) != rows[i].links)
+                        fail_msg("row %zu: links", i);
+                if (rows[i].link)
+                        assert_int_equal(unlink(link), 0);
+        }
+}
+
+static void links_are_followed_from_name_to_name_up_to_a_limit(void **state) {
+        _cleanup_free_ char *long_path = NULL;
+        char fragment[700], target[600];
+        Lab *lab = *state;
+
+        /* l1 leads to the file, l2 to l1, and so on: by name, as within one folder. */
+        snprintf(target, sizeof(target), "%s/a.service", lab->path);
+        make_link(lab->links, "l1.service", target);
+        for (unsigned i = 2; i <= 9; i++) {
+                snprintf(fragment, sizeof(fragment), "l%u.service", i);
+                snprintf(target, sizeof(target), "l%u.service", i - 1);
+                make_link(lab->links, fragment, target);
+        }
+        for (unsigned i = 1; i <= 9; i++) {
+                snprintf(fragment, sizeof(fragment), "%s/l%u.service", lab->links, i);
+                assert_int_equal(runtime_dir_has(&lab->dir, fragment), i <= 8);
+        }
+
+        /* What is too long for a path of ours is none. */
+        long_path = malloc(601);
+        memset(long_path, 'x', 600);
+        long_path[0] = '/';
+        long_path[600] = 0;
+        assert_false(runtime_dir_has(&lab->dir, long_path));
+        for (size_t size = 598; size <= 599; size++) {
+                long_path[size] = 0;
+                make_link(lab->links, "long.service", long_path);
+                snprintf(fragment, sizeof(fragment), "%s/long.service", lab->links);
+                assert_false(runtime_dir_has(&lab->dir, fragment));
+                assert_int_equal(unlink(fragment), 0);
+                long_path[size] = 'x';
+        }
+}
+
+static int note_name(void *userdata, const UnitOption *option, const char *name) {
+        char *names = userdata;
+
+        snprintf(names + strlen(names), 200 - strlen(names), "%s=%s ", option->name, name);
+        return streq(name, "stop.service") ? -E2BIG : 0;
+}
+
+static void the_names_of_an_install_section_are_read_from_the_file(void **state) {
+        static const char text[] =
+                "[Install]\nAlias=x.service %p-%i.service\nAlso=y.socket\nWantedBy=z.target\n";
+        static const char stop[] = "[Install]\nAlias=stop.service x.service\n";
+        char names[200] = "";
+        Lab *lab = *state;
+
+        assert_int_equal(runtime_dir_write(&lab->dir, "a@1.service", text, strlen(text)), 0);
+        assert_int_equal(runtime_dir_each_installed(&lab->dir, "a@1.service", note_name, names), 0);
+        assert_string_equal(names, "Alias=x.service Alias=a-1.service Also=y.socket ");
+        assert_int_equal(runtime_dir_write(&lab->dir, "b.service", stop, strlen(stop)), 0);
+        names[0] = 0;
+        assert_int_equal(runtime_dir_each_installed(&lab->dir, "b.service", note_name, names), -E2BIG);
+        assert_string_equal(names, "Alias=stop.service ");
+        assert_int_equal(runtime_dir_each_installed(&lab->dir, "none.service", note_name, names), -ENOENT);
+        assert_int_equal(write_file_at(lab->dir.fd, "c.service", "\0", 1, 0644), 0);
+        assert_int_equal(runtime_dir_each_installed(&lab->dir, "c.service", note_name, names), -EBADMSG);
+}
+
+/* -- Why a unit ended -- */
+
+/* What happens to a unit, one letter each, at times 1, 2, ...; a capital: while it has a job.
+ *   a: active; e: activating; d: deactivating; i, f: inactive, failed, and it has just left the active state;
+ *   o: inactive, and it was not active before; n: inactive still, its condition does not hold; y: its
+ * condition holds, and it was checked; r: inactive, checked no more; k: killed; s: its ExecCondition= said
+ * no; t: a job with that of a target; j: another; c: its job is canceled; l: signals were lost; b: it is to
+ * be started */
+static void play(SystemdTrace *t, const char *events) {
+        uint64_t left_us = 0, checked_us = 0, now_us = 0;
+
+        for (const char *p = events; *p; p++) {
+                bool job = *p >= 'A' && *p <= 'Z';
+                char c = job ? *p + ('a' - 'A') : *p;
+                SystemdChange change = { .job = job ? 7 : 0, .condition = true };
+
+                now_us++;
+                switch (c) {
+                case 'k':
+                        t->killed = true;
+                        continue;
+                case 's':
+                        t->skipped = true;
+                        continue;
+                case 't':
+                case 'j':
+                        systemd_trace_job(t, c == 't');
+                        continue;
+                case 'c':
+                        systemd_trace_job_canceled(t, now_us);
+                        continue;
+                case 'l':
+                        systemd_trace_lost(t);
+                        continue;
+                case 'b':
+                        systemd_trace_begin(t);
+                        continue;
+                case 'n':
+                case 'y':
+                        checked_us = now_us;
+                        change.condition = c == 'y';
+                        break;
+                case 'r':
+                        change.condition = false;
+                        break;
+                }
+                change.active = c == 'a' ? "active" :
+                                c == 'e' ? "activating" :
+                                c == 'd' ? "deactivating" :
+                                c == 'f' ? "failed" :
+                                           "inactive";
+                if (c == 'i' || c == 'f')
+                        left_us = now_us;
+                change.left_us = left_us;
+                change.checked_us = checked_us;
+                change.ended_us = c == 'i' || c == 'f' || c == 'o' ? now_us : 0;
+                systemd_trace_change(t, &change);
+        }
+}
+
+static void the_events_of_a_unit_tell_why_it_ended(void **state) {
+        static const struct {
+                const char *events;
+                SystemdEnd end;
+                bool undecided;
+                uint64_t stopped_us;
+        } rows[] = {
+                { "", SYSTEMD_END_UNKNOWN },
+                { "a", SYSTEMD_END_UNKNOWN },
+                { "i", SYSTEMD_END_UNKNOWN }, /* nobody saw it run */
+                { "ai", SYSTEMD_END_ITSELF },
+                { "af", SYSTEMD_END_FAILED },
+                { "eo", SYSTEMD_END_ITSELF }, /* a oneshot */
+                { "EO", SYSTEMD_END_ITSELF }, /* out of its start, with the job of it */
+                { "EDO", SYSTEMD_END_ITSELF },
+                { "aieO", SYSTEMD_END_ITSELF }, /* as it left the active state before */
+                { "aki", SYSTEMD_END_STOPPED },
+                { "akf", SYSTEMD_END_FAILED },
+                { "aI", SYSTEMD_END_STOPPED, true, 2 },
+                { "aF", SYSTEMD_END_STOPPED, true, 2 },
+                { "aDi", SYSTEMD_END_STOPPED, true, 3 },
+                { "di", SYSTEMD_END_ITSELF },
+                { "aDdi", SYSTEMD_END_STOPPED, true, 4 },
+                { "aDai", SYSTEMD_END_ITSELF }, /* it went on */
+                { "atDi", SYSTEMD_END_STOPPED_FOR, false, 4 },
+                { "atjDi", SYSTEMD_END_STOPPED, true, 5 },
+                { "atDiai", SYSTEMD_END_ITSELF, false, 4 },
+                { "atDiaDi", SYSTEMD_END_STOPPED, true, 7 },
+                { "ecO", SYSTEMD_END_STOPPED, true, 2 },
+                { "eco", SYSTEMD_END_ITSELF },
+                { "ecaO", SYSTEMD_END_ITSELF }, /* it came to be active all the same */
+                { "eceO", SYSTEMD_END_STOPPED, true, 2 },
+                { "ceO", SYSTEMD_END_ITSELF }, /* it had not begun */
+                { "aso", SYSTEMD_END_SKIPPED },
+                { "asf", SYSTEMD_END_SKIPPED },
+                { "n", SYSTEMD_END_SKIPPED },
+                { "y", SYSTEMD_END_UNKNOWN },
+                { "sy", SYSTEMD_END_SKIPPED },
+                { "yr", SYSTEMD_END_UNKNOWN }, /* the same check again */
+                { "r", SYSTEMD_END_UNKNOWN },
+                { "aiyn", SYSTEMD_END_SKIPPED },
+                { "air", SYSTEMD_END_ITSELF },
+                { "an", SYSTEMD_END_UNKNOWN }, /* it runs */
+                { "ali", SYSTEMD_END_UNKNOWN },
+                { "lai", SYSTEMD_END_ITSELF },
+                { "aib", SYSTEMD_END_UNKNOWN },
+                { "aDib", SYSTEMD_END_UNKNOWN, false, 3 },
+                { "akbi", SYSTEMD_END_STOPPED }, /* while it runs nothing is forgotten */
+                { "aibai", SYSTEMD_END_ITSELF },
+                { "akibai", SYSTEMD_END_ITSELF },
+                { "asibai", SYSTEMD_END_ITSELF },
+                { "aIbai", SYSTEMD_END_ITSELF, false, 2 },
+                { "ecOeO", SYSTEMD_END_ITSELF, false, 2 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                SystemdTrace t = {};
+
+                play(&t, rows[i].events);
+                if (t.end != rows[i].end || t.undecided != rows[i].undecided ||
+                    t.stopped_us != rows[i].stopped_us)
+                        fail_msg("%s: end %d, undecided %d, stopped at %d", rows[i].events, t.end,
+                                 t.undecided, (int) t.stopped_us);
+        }
+}
+
+static void for_whose_sake_it_was_stopped_is_known_until_there_are_too_many(void **state) {
+        SystemdTrace t = {};
+        char name[16];
+
+        assert_true(systemd_trace_may_be_for(&t, "any.service"));
+        for (unsigned i = 0; i < SYSTEMD_MOVERS; i++) {
+                snprintf(name, sizeof(name), "u%u.service", i);
+                systemd_trace_stopped_for(&t, name);
+                assert_true(systemd_trace_may_be_for(&t, name));
+                assert_true(systemd_trace_may_be_for(&t, "u0.service"));
+                assert_false(systemd_trace_may_be_for(&t, "any.service"));
+                assert_int_equal(t.end, SYSTEMD_END_STOPPED_FOR);
+        }
+        systemd_trace_begin(&t); /* it does not run yet */
+        assert_false(systemd_trace_may_be_for(&t, "any.service"));
+        for (unsigned i = 0; i < 3; i++) {
+                systemd_trace_stopped_for(&t, "more.service");
+                assert_int_equal(t.n_movers, SYSTEMD_MOVERS + 1);
+                assert_true(systemd_trace_may_be_for(&t, "any.service"));
+        }
+        systemd_trace_running(&t);
+        assert_int_equal(t.n_movers, 0);
+        systemd_trace_stopped_for(&t, "u0.service");
+        systemd_trace_running(&t); /* it runs still */
+        assert_false(systemd_trace_may_be_for(&t, "any.service"));
+}
+
+static void the_latest_moves_are_kept(void **state) {
+        SystemdMoves m = {};
+        char name[24];
+
+        assert_false(systemd_moves_have(&m, "u0", 0));
+        for (unsigned i = 0; i < SYSTEMD_MOVES_MAX; i++) {
+                snprintf(name, sizeof(name), "u%u", i);
+                systemd_moves_add(&m, name, 100 + i);
+        }
+        assert_true(systemd_moves_have(&m, "u0", 100));
+        assert_false(systemd_moves_have(&m, "u0", 101));
+        systemd_moves_add(&m, "u0", 1000000); /* it is the latest now */
+        assert_int_equal(HASH_COUNT(m.all), SYSTEMD_MOVES_MAX);
+        systemd_moves_add(&m, "new", 1000001);
+        assert_int_equal(HASH_COUNT(m.all), SYSTEMD_MOVES_MAX);
+        assert_true(systemd_moves_have(&m, "u0", 1000000));
+        assert_true(systemd_moves_have(&m, "new", 1000001));
+        assert_false(systemd_moves_have(&m, "u1", 0));
+        assert_true(systemd_moves_have(&m, "u2", 102));
+        systemd_moves_clear(&m);
+        assert_null(m.all);
+}
+
+int main(int argc, char *argv[]) {
+        const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+                T(what_is_no_unit_of_ours_is_left_alone_and_said),
+                T(a_text_is_staged_where_systemd_has_room_to_read_it),
+                T(what_was_staged_is_put_in_force_if_it_is_the_text),
+                T(a_unit_is_removed_with_what_was_staged_of_it),
+                T(an_entry_is_what_its_file_says_now),
+                T(a_folder_that_was_removed_is_made_again),
+                T(a_link_for_the_generator_replaces_nothing),
+                T(a_fragment_is_ours_by_its_path_or_by_where_it_leads),
+                T(links_are_followed_from_name_to_name_up_to_a_limit),
+                T(the_names_of_an_install_section_are_read_from_the_file),
+                cmocka_unit_test(the_events_of_a_unit_tell_why_it_ended),
+                cmocka_unit_test(for_whose_sake_it_was_stopped_is_known_until_there_are_too_many),
+                cmocka_unit_test(the_latest_moves_are_kept),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests_name("unit_dir", tests, NULL, NULL);
+}

@@ -1,0 +1,367 @@
+/* The watched folder on disk: what its files say, what is said beside them, and the record of it; without a
+ * loop or a store. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "fleetd/directory/seen_files.h"
+#include "fleetd/directory/scan.h"
+#include "tests/lib/scratch.h"
+
+#define MACHINE "11111111111111111111111111111111"
+#define ONE     "[Service]\nExecStart=/bin/one\n"
+
+static int fdopendir_error; /* of the next call */
+
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
+
+DIR *__wrap_fdopendir(int fd) {
+        if (fdopendir_error == 0)
+                return __real_fdopendir(fd);
+        errno = fdopendir_error;
+        fdopendir_error = 0;
+        return NULL;
+}
+
+typedef struct Lab {
+        char *path;
+        int fd;
+} Lab;
+
+static unsigned warnings, notes;
+static char last[600];
+
+static void note_message(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        warnings += priority == LOG_WARNING;
+        notes += priority == LOG_INFO;
+        snprintf(last, sizeof(last), "%s", sentence);
+}
+
+static int setup(void **state) {
+        Lab *lab = NEW0(Lab, 1);
+
+        lab->path = scratch_new();
+        lab->fd = open(lab->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(lab->fd >= 0);
+        warnings = notes = 0;
+        log_set_sink(note_message, NULL);
+        *state = lab;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Lab *lab = *state;
+
+        log_set_sink(NULL, NULL);
+        close(lab->fd);
+        scratch_free(lab->path);
+        free(lab);
+        return 0;
+}
+
+static void put(Lab *lab, const char *name, const char *text) {
+        assert_int_equal(write_file_at(lab->fd, name, text, strlen(text), 0644), 0);
+}
+
+static bool is_written(void *userdata, const char *name) {
+        return streq(name, "written.service");
+}
+
+static void look(Lab *lab, DirectoryFolder *ret) {
+        directory_folder_done(ret);
+        assert_int_equal(directory_folder_read(lab->fd, "/path", MACHINE, is_written, NULL, ret), 0);
+}
+
+static void each_file_is_a_unit_or_says_why_it_is_none(void **state) {
+        static const struct {
+                const char *name, *unit_or_error; /* a part of the text, or of what is wrong */
+                bool refused;
+        } rows[] = {
+                { "a.service", "/bin/one" },
+                { "b.service", "b.service: larger than 128 KiB", true },
+                { "c.service", "#" },
+                { "dbus.service", "dbus.service: systemd itself depends on a unit of that name", true },
+                { "f.service", "f.service: not a plain file", true },
+                { "l.service", "l.service: a symbolic link; only plain files are read", true },
+                { "m.service", "m.service: m.service.d: too many drop-ins", true },
+                { "n.service", "n.service: line 2: unable to find end of section", true },
+        };
+        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_text_ Text large = {};
+        Lab *lab = *state;
+        char name[64];
+
+        put(lab, "a.service", ONE);
+        put(lab, "dbus.service", ONE);
+        put(lab, "n.service", "Nice=1\n[Service\n");
+        put(lab, "m.service", ONE);
+        put(lab, ".x.service", ONE);
+        put(lab, "README", ONE);
+        put(lab, "#a.service", ONE);
+        put(lab, "a.service~", ONE);
+        put(lab, "a.service.error", "");
+        put(lab, "gone.service.error", "");
+        assert_int_equal(mkdirat(lab->fd, "f.service", 0755), 0);
+        assert_int_equal(symlinkat("a.service", lab->fd, "l.service"), 0);
+        assert_int_equal(mkdirat(lab->fd, "m.service.d", 0755), 0);
+        for (unsigned i = 0; i <= DROP_INS_MAX; i++) {
+                snprintf(name, sizeof(name), "m.service.d/%u.conf", i);
+                put(lab, name, "[Service]\nNice=1\n");
+        }
+        while (large.size < UNIT_SIZE_MAX)
+                text_append(&large, "#23456789012345\n");
+        put(lab, "c.service", large.chars);
+        text_append(&large, "#");
+        put(lab, "b.service", large.chars);
+
+        look(lab, &folder);
+        assert_true(folder.complete);
+        assert_int_equal(folder.n, ELEMENTS(rows));
+        assert_int_equal(folder.n_drop_ins, 1);
+        assert_int_equal(folder.errors.n, 2);
+        for (size_t i = 0; i < folder.n; i++) {
+                const DirectoryFile *f = &folder.files[i];
+
+                assert_string_equal(f->name, rows[i].name);
+                assert_ptr_equal(directory_folder_find(&folder, f->name), f);
+                assert_int_equal(f->has_error, i == 0);
+                assert_int_equal(f->unit == NULL, rows[i].refused);
+                assert_int_equal(f->error != NULL, rows[i].refused);
+                if (!strstr(f->error ?: f->unit->text, rows[i].unit_or_error))
+                        fail_msg("%s: %s", f->name, f->error);
+        }
+        assert_string_equal(folder.files[0].unit->owner, MACHINE);
+        assert_string_equal(folder.files[0].unit->path, "/path/a.service");
+        assert_null(directory_folder_find(&folder, "gone.service"));
+        assert_null(directory_folder_find(&(DirectoryFolder) {}, "a.service"));
+        assert_int_equal(directory_folder_read(-1, "/path", MACHINE, is_written, NULL, &folder), -EBADF);
+}
+
+/* The lowest that is free: it is the same again when all that were opened since are closed. */
+static int next_descriptor(void) {
+        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        close(fd);
+        return fd;
+}
+
+static void a_folder_that_cannot_be_listed_leaves_nothing_open(void **state) {
+        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        int before = next_descriptor();
+        Lab *lab = *state;
+
+        put(lab, "a.service", ONE);
+        fdopendir_error = ENOMEM;
+        assert_int_equal(directory_folder_read(lab->fd, "/path", MACHINE, is_written, NULL, &folder),
+                         -ENOMEM);
+        assert_int_equal(fdopendir_error, 0);
+        assert_int_equal(directory_folder_read(-1, "/path", MACHINE, is_written, NULL, &folder), -EBADF);
+        assert_int_equal(next_descriptor(), before);
+        assert_int_equal(folder.n, 0);
+        look(lab, &folder);
+        assert_int_equal(folder.n, 1);
+        assert_int_equal(next_descriptor(), before);
+}
+
+static void names_of_units_and_no_others_are_taken(void **state) {
+        static const struct {
+                const char *name;
+                bool unit;
+        } rows[] = {
+                { "a.service", true },   { "a@.service", true },  { "", false },
+                { ".a.service", false }, { "#a.service", false }, { "a.service~", false },
+                { "a", false },          { "a.txt", false },      { "a.service.d", false },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_int_equal(directory_folder_name_is_unit(rows[i].name), rows[i].unit);
+}
+
+static void a_file_that_is_written_is_not_read(void **state) {
+        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        Lab *lab = *state;
+
+        put(lab, "written.service", ONE);
+        look(lab, &folder);
+        assert_int_equal(folder.n, 1);
+        assert_true(folder.files[0].unfinished);
+        assert_null(folder.files[0].unit);
+        assert_null(folder.files[0].error);
+        assert_false(directory_folder_write_error(lab->fd, "/path", &folder.files[0], 0, false));
+}
+
+static size_t scan(Lab *lab, DirectoryFolder *folder) {
+        DirectoryScan s = { .path = lab->path, .machine_id = MACHINE, .is_unfinished = is_written };
+        size_t n;
+        int r;
+
+        assert_int_equal(directory_scan_begin(&s, lab->fd), 0);
+        do
+                r = directory_scan_step(&s, folder,
+                                        UINT64_MAX / 2); /* far in the future: no file has changed lately */
+        while (r > 0);
+        assert_int_equal(r, 0);
+        n = s.n_read;
+        directory_scan_done(&s);
+        return n;
+}
+
+static void a_touched_file_is_read_again_and_once(void **state) {
+        static const struct {
+                const char *touched;
+                size_t n;
+        } rows[] = { { "a.service", 1 }, { "none.service", 0 }, { NULL, 3 } };
+        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        Lab *lab = *state;
+
+        put(lab, "a.service", ONE);
+        put(lab, "b.service", "[Service\n");
+        put(lab, "c.service", "[Service]\n[X-Fleet]\nGlobal=true\nMachineOf=a.service\n");
+        assert_int_equal(scan(lab, &folder), 3);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                directory_folder_touch(&folder, rows[i].touched);
+                assert_int_equal(scan(lab, &folder), rows[i].n);
+                assert_int_equal(scan(lab, &folder), 0);
+                assert_non_null(folder.files[0].unit);
+                assert_non_null(folder.files[1].error);
+                assert_int_equal(folder.files[1].kind, PROBLEM_REFUSED);
+                assert_non_null(folder.files[2].fault);
+        }
+}
+
+static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **state) {
+        DirectoryFile f = { .name = "a.service", .error = (char[]) { "a.service: why" } };
+        Lab *lab = *state;
+
+        assert_true(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
+        assert_true(file_holds_at(lab->fd, "a.service.error", "a.service: why\n", 15));
+        assert_true(f.has_error);
+        assert_int_equal(warnings, 1);
+        assert_string_equal(last, "/path/a.service is refused: a.service: why");
+        assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
+        assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
+        assert_true(file_holds_at(lab->fd, "a.service.error",
+                                  "a.service: why\nThe cluster still has the version of index 7.\n", 61));
+        assert_int_equal(warnings, 2);
+
+        /* A daemon that has just started finds it there: it says nothing anew. */
+        f.told = 0;
+        assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
+        assert_false(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
+        assert_int_equal(warnings, 2);
+        f.has_error = false; /* somebody removed it */
+        assert_int_equal(unlinkat(lab->fd, "a.service.error", 0), 0);
+        assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
+        assert_int_equal(warnings, 3);
+
+        f.error = NULL;
+        assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
+        assert_string_equal(last, "/path/a.service is in order again");
+        assert_int_equal(notes, 1);
+        assert_int_equal(faccessat(lab->fd, "a.service.error", F_OK, 0), -1);
+        assert_false(f.has_error || f.told != 0);
+        assert_false(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
+        f.has_error = true; /* gone already */
+        assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
+        assert_int_equal(notes, 1);
+
+        put(lab, "b.service.error", "");
+        directory_folder_remove_error(lab->fd, "b.service");
+        assert_int_equal(faccessat(lab->fd, "b.service.error", F_OK, 0), -1);
+}
+
+static void what_cannot_be_written_beside_the_file_is_tried_again(void **state) {
+        DirectoryFile f = { .name = "a.service", .error = (char[]) { "why" } };
+        Lab *lab = *state;
+
+        assert_int_equal(mkdirat(lab->fd, "a.service.error", 0755), 0);
+        for (unsigned i = 1; i <= 2; i++) {
+                assert_true(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
+                assert_string_equal(last, "cannot write /path/a.service.error: Is a directory");
+                assert_int_equal(warnings, 2 * i);
+                assert_false(f.has_error);
+                assert_int_equal(f.told, 0);
+        }
+}
+
+static void a_name_that_leaves_no_room_is_said_in_the_journal_alone(void **state) {
+        DirectoryFile f = { .error = (char[]) { "why" } };
+        Lab *lab = *state;
+
+        memset(f.name, 'n', NAME_MAX - strlen(".error") + 1);
+        assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0,
+                                                  true)); /* the cluster was told before */
+        assert_int_equal(warnings, 0);
+        f.told = 0;
+        assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
+        assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
+        assert_int_equal(warnings, 1);
+        assert_non_null(strstr(last, "its name is too long for a file NAME.error"));
+        f.error = (char[]) { "another" };
+        assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
+        assert_int_equal(warnings, 2);
+
+        f = (DirectoryFile) { .error = (char[]) { "why" } }; /* the longest that has room */
+        memset(f.name, 'n', NAME_MAX - strlen(".error"));
+        assert_true(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
+        assert_true(f.has_error);
+}
+
+static void a_record_is_read_back_and_holds_names_of_units_alone(void **state) {
+        static const char *const broken[] = { "", "{", "{\"device\":\"1\"}", "{\"device\":1,\"inode\":-1}" };
+        static const char json[] = "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",7,\"../"
+                                   "b.service\",\"a.service\",\"c.timer\"]}";
+        SeenFiles *table = NULL, *seen;
+        uint64_t device = 8, inode = 9;
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < ELEMENTS(broken); i++)
+                assert_int_equal(seen_files_read(broken[i], strlen(broken[i]), &device, &inode, &table),
+                                 -EBADMSG);
+        assert_null(table);
+        assert_int_equal(device * 10 + inode, 89);
+        assert_int_equal(seen_files_read(json, strlen(json), &device, &inode, &table), 0);
+        assert_int_equal(device * 10 + inode, 12);
+        assert_int_equal(HASH_COUNT(table), 2);
+        seen_files_write(&t, device, inode, table);
+        assert_string_equal(t.chars, "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",\"c.timer\"]}");
+
+        HASH_FIND_STR(table, "c.timer", seen);
+        assert_true(seen->there);
+        seen->there = false;
+        assert_false(seen_files_add(&table, "c.timer"));
+        assert_true(seen->there);
+        assert_true(seen_files_add(&table, "d.timer"));
+        seen_files_clear(&table);
+        assert_null(table);
+}
+
+int main(int argc, char *argv[]) {
+        const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+                T(each_file_is_a_unit_or_says_why_it_is_none),
+                T(a_folder_that_cannot_be_listed_leaves_nothing_open),
+                T(names_of_units_and_no_others_are_taken),
+                T(a_file_that_is_written_is_not_read),
+                T(a_touched_file_is_read_again_and_once),
+                T(what_is_wrong_is_said_beside_the_file_once_and_taken_back),
+                T(what_cannot_be_written_beside_the_file_is_tried_again),
+                T(a_name_that_leaves_no_room_is_said_in_the_journal_alone),
+                T(a_record_is_read_back_and_holds_names_of_units_alone),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests_name("unit_folder", tests, NULL, NULL);
+}

@@ -1,0 +1,73 @@
+/* The values under /_fleet as JSON: what one daemon writes and every other reads, of this version and the
+ * next.
+ *
+ * Writers append to a Text; check its error once. Readers copy what they keep, ignore members they do not
+ * know, take what is missing as empty, and fail (-EBADMSG, with a sentence) only at what makes the value
+ * meaningless. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "units/machine.h"
+#include "units/state.h"
+#include "units/unit.h"
+
+/* Bytes of one value; it fits into a log entry with what else goes there. unit_parse() refuses what gets
+ * longer. */
+enum { RECORD_SIZE_MAX = 224 * 1024 };
+
+/* /_fleet/unit/NAME: {"hash","owner","path","text"} */
+void stored_unit_write(Text *t, const Unit *unit);
+int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret, Error *err);
+
+/* /_fleet/machine/ID/facts: {"address","boot","metadata":{},"name","peer","quadlet","raftId","version"} */
+void stored_facts_write(Text *t, const Machine *machine);
+int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
+
+/* /_fleet/machine/ID/presence: {"losses","lost","quiet","reason","since","state"} */
+typedef struct PresenceRecord {
+        Presence presence;
+        uint64_t since_ms; /* cluster time, as the others */
+        uint64_t losses;  /* in short order; a machine that keeps getting lost gets nothing new for a while */
+        uint64_t lost_ms; /* the last of them; 0: never */
+        uint64_t quiet_ms; /* nothing new before; 0: no such rest */
+        char reason[128];  /* a sentence; "" for none */
+} PresenceRecord;
+
+void stored_presence_write(Text *t, PresenceRecord record);
+int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Error *err);
+
+/* /_fleet/machine/ID/unit/NAME: {"order","reason","since","term","unit"} */
+typedef struct Assignment {
+        AssignmentKind kind;
+        uint64_t unit_index; /* modified index of the unit's key that is meant */
+        char *reason;        /* owned; a sentence for 'why' */
+        uint64_t term;       /* of the engine that gave it */
+        uint64_t since_ms;   /* cluster time */
+} Assignment;
+
+void assignment_done(Assignment *order);
+#define _cleanup_assignment_ _cleanup_(assignment_done)
+
+void stored_assignment_write(Text *t, const Assignment *order);
+int stored_assignment_read(const char *json, size_t size, Assignment *ret, Error *err);
+
+/* /_fleet/machine/ID/problem/NAME: {"confirmed","kind","text","unit"} */
+typedef struct Problem {
+        ProblemKind kind;
+        char *text;          /* owned; a sentence */
+        uint64_t unit_index; /* modified index of the unit's key that it is about; 0: there is none */
+        bool confirmed;      /* people have said: take it over, or remove it */
+} Problem;
+
+void problem_done(Problem *problem);
+#define _cleanup_problem_ _cleanup_(problem_done)
+
+void stored_problem_write(Text *t, const Problem *problem);
+int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err);
+
+/* /_fleet/state/NAME/ID: {"active","done","hash","load","since","sub"} */
+void stored_state_write(Text *t, const UnitState *state);
+int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err);
