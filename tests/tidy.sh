@@ -92,6 +92,20 @@ home 'curl/curl\.h' 'client/connection\.c' curl.h
 home '(libsmartcols/)?libsmartcols\.h' 'client/output\.c' libsmartcols.h
 home 'jansson\.h' 'units/json\.c' jansson.h
 
+# Limits of size, and circles of includes, for the product; words for all texts.
+for rule in functions parameters files circles folders; do
+        case $rule in
+        functions) name=no_function_has_more_than_80_lines ;;
+        parameters) name=no_function_has_more_than_7_parameters ;;
+        files) name=no_file_has_more_than_700_lines ;;
+        circles) name=files_of_a_folder_include_each_other_in_one_direction ;;
+        folders) name=folders_include_each_other_in_one_direction ;;
+        esac
+        program | xargs -r tests/structure.py $rule | rule $name
+done
+git -c safe.directory="*" ls-files --cached --others --exclude-standard | some 'files' |
+        xargs -r tests/structure.py words | rule no_word_that_does_not_belong
+
 all() {
         program
         sources_of tests
