@@ -134,7 +134,7 @@ void stored_presence_write(Text *t, PresenceRecord record) {
         json_open(t, NULL, '{');
         json_add_u64(t, "losses", record.losses);
         json_add_u64(t, "lost", record.lost_ms);
-        json_add_u64(t, "quiet", record.quiet_ms);
+        json_add_u64(t, "quiet", record.hold_off_until_ms);
         json_add_string(t, "reason", record.reason);
         json_add_u64(t, "since", record.since_ms);
         json_add_string(t, "state", presence_to_string(record.presence));
@@ -151,7 +151,7 @@ int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Err
         } numbers[] = {
                 { "losses", &record.losses },
                 { "lost", &record.lost_ms },
-                { "quiet", &record.quiet_ms },
+                { "quiet", &record.hold_off_until_ms },
                 { "since", &record.since_ms },
         };
         int r;

@@ -32,8 +32,8 @@ typedef struct PresenceRecord {
         uint64_t since_ms; /* cluster time, as the others */
         uint64_t losses;  /* in short order; a machine that keeps getting lost gets nothing new for a while */
         uint64_t lost_ms; /* the last of them; 0: never */
-        uint64_t quiet_ms; /* nothing new before; 0: no such rest */
-        char reason[128];  /* a sentence; "" for none */
+        uint64_t hold_off_until_ms; /* nothing new before; 0: no such rest */
+        char reason[128];           /* a sentence; "" for none */
 } PresenceRecord;
 
 void stored_presence_write(Text *t, PresenceRecord record);

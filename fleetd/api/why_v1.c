@@ -38,7 +38,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "chosen", m == would);
         json_add_bool(t, "finished", state && state->state.done);
         json_add_bool(t, "fits", u->unit && rule == RULE_NONE);
-        json_add_bool(t, "foreign", cluster_name_is_taken(u, m));
+        json_add_bool(t, "foreign", cluster_has_conflicting_unit(u, m));
         json_add_string(t, "hostname", m->facts ? m->facts->name : NULL);
         json_add_string(t, "id", m->id);
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
@@ -79,7 +79,8 @@ void why_handle(Request *request, const char *name) {
 
         json_open(&t, NULL, '{');
         json_add_string(&t, "desiredState",
-                        cluster_unit_lacks(u, LAYOUT_TARGET) ? NULL : target_state_to_string(u->target));
+                        cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? NULL :
+                                                                        target_state_to_string(u->target));
         json_add_bool(&t, "global", u->unit && u->unit->placement.global);
         json_add_string(&t, "machineID", where ? where->id : NULL);
         json_open(&t, "machines", '[');

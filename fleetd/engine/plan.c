@@ -741,7 +741,7 @@ int engine_plan_within(const Cluster *cluster, const char *const *units, size_t 
 
         plan.again_ms = pass.brake.again_ms;
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                uint64_t quiet_ms = presence_quiet(m, cluster->now_ms);
+                uint64_t quiet_ms = presence_hold_off_ms(m, cluster->now_ms);
 
                 if (quiet_ms > 0)
                         plan.again_ms = MIN(plan.again_ms, quiet_ms);

@@ -79,8 +79,7 @@ static size_t place_by_name(const Cluster *c, const char *bytes, size_t size) {
         return low;
 }
 
-ClusterUnit *const *cluster_units_that_begin(const Cluster *c, const char *start, size_t size,
-                                             size_t *ret_n) {
+ClusterUnit *const *cluster_units_by_prefix(const Cluster *c, const char *start, size_t size, size_t *ret_n) {
         size_t first = place_by_name(c, start, size), low = first, high = HASH_COUNT(c->units);
 
         while (low < high) {
@@ -218,7 +217,7 @@ static bool is_waiting(const ClusterUnit *u) {
                 return false;
         for (const ClusterAssignment *o = u->assignments; o; o = o->next)
                 if (cluster_assignment_is_active(o) && o->machine->presence == PRESENCE_UP &&
-                    !cluster_name_is_taken(u, o->machine))
+                    !cluster_has_conflicting_unit(u, o->machine))
                         return false;
         return true;
 }
@@ -467,7 +466,7 @@ static void set_presence(Cluster *c, ClusterMachine *m, const PresenceRecord *re
         m->since_ms = record->since_ms;
         m->losses = record->losses;
         m->lost_ms = record->lost_ms;
-        m->quiet_ms = record->quiet_ms;
+        m->hold_off_until_ms = record->hold_off_until_ms;
         memcpy(m->presence_reason, record->reason, sizeof(m->presence_reason));
         m->presence_index = index;
         for (ClusterAssignment *o = m->assignments; o; o = o->hh.next)
@@ -556,15 +555,15 @@ static bool lacks(const ClusterUnreadable *list, LayoutKind kind) {
         return false;
 }
 
-bool cluster_unit_lacks(const ClusterUnit *u, LayoutKind kind) {
+bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind) {
         return lacks(u->unreadable, kind);
 }
 
 bool cluster_unit_exists(const ClusterUnit *u) {
-        return u && (u->unit || cluster_unit_lacks(u, LAYOUT_UNIT));
+        return u && (u->unit || cluster_unit_has_unreadable(u, LAYOUT_UNIT));
 }
 
-bool cluster_machine_lacks(const ClusterMachine *m, LayoutKind kind) {
+bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind) {
         return lacks(m->unreadable, kind);
 }
 

@@ -15,7 +15,7 @@
 #include "units/name.h"
 
 typedef struct ClusterUnit ClusterUnit;
-#define MACHINE_TROUBLE "its replica: "
+#define MACHINE_CONDITION "its replica: "
 
 typedef struct ClusterMachine ClusterMachine;
 
@@ -110,8 +110,8 @@ struct ClusterMachine {
         Presence presence; /* PRESENCE_LOST when no key says otherwise; PRESENCE_AWAY while the key is
                               unreadable */
         uint64_t presence_index, since_ms;
-        uint64_t losses, lost_ms, quiet_ms; /* see units/stored_json.h */
-        char presence_reason[128]; /* begins with MACHINE_TROUBLE when its replica suffers from something */
+        uint64_t losses, lost_ms, hold_off_until_ms; /* see units/stored_json.h */
+        char presence_reason[128]; /* begins with MACHINE_CONDITION when its replica suffers from something */
         uint64_t raft_id;          /* 0: holds no replica; from the member key */
         char peer[ADDRESS_SIZE];
         char client[CLUSTER_URL_SIZE]; /* where clients elsewhere reach its key API; "": it does not say */
@@ -170,8 +170,8 @@ ClusterUnit *cluster_any_unit(const Cluster *c,
 bool cluster_unit_exists(const ClusterUnit *u);  /* it has a unit key, readable or not; 'u' may be NULL */
 
 /* What can be read of neither: the key's kind, or anything that a plan depends on. */
-bool cluster_unit_lacks(const ClusterUnit *u, LayoutKind kind);
-bool cluster_machine_lacks(const ClusterMachine *m, LayoutKind kind);
+bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind);
+bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind);
 bool cluster_machine_is_unreadable(const ClusterMachine *m); /* its facts, metadata or presence: it keeps what
                                                                 it has, and gets nothing */
 bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size);
@@ -187,7 +187,7 @@ int cluster_remove(Cluster *c, const char *key,
 /* Of 'placement', the names or patterns of that rule. */
 const Names *cluster_rule(const Placement *placement, ClusterRule rule);
 /* The units whose names begin with 'size' bytes: a part of Cluster.by_name. */
-ClusterUnit *const *cluster_units_that_begin(const Cluster *c, const char *start, size_t size, size_t *ret_n);
+ClusterUnit *const *cluster_units_by_prefix(const Cluster *c, const char *start, size_t size, size_t *ret_n);
 
 /* Sorted by name (units) or id (machines); the caller frees the array. NULL without memory. */
 ClusterUnit **cluster_units_sorted(const Cluster *c, size_t *ret_n);
@@ -198,14 +198,14 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
  * none; globals: none). */
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine);
 /* In a new lineage: a known host that has not said yet what runs on it. */
-bool cluster_awaits(const Cluster *c, const ClusterMachine *m);
+bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m);
 size_t cluster_load(const ClusterMachine *m);              /* orders run and load */
 const char *cluster_machine_name(const ClusterMachine *m); /* what people call it, or its id */
 const char *cluster_name_of(const Cluster *c,
                             const char *machine_id); /* the same by id, which is its own name while unknown */
 
 /* The machine says that it has a unit of that name from elsewhere. */
-bool cluster_name_is_taken(const ClusterUnit *u, const ClusterMachine *m);
+bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m);
 
 static inline bool cluster_assignment_is_active(const ClusterAssignment *o) {
         return o->kind != ASSIGNMENT_STOP;

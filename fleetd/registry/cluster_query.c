@@ -1,7 +1,7 @@
 /* What is asked of the picture: sorted, and in fleet's words. */
 #include "fleetd/registry/cluster.h"
 
-bool cluster_name_is_taken(const ClusterUnit *u, const ClusterMachine *m) {
+bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m) {
         for (const ClusterState *s = u->states; s; s = s->next)
                 if (s->machine == m && s->state.load && streq(s->state.load, STATE_FOREIGN))
                         return true;
@@ -37,8 +37,8 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
         return sorted;
 }
 
-bool cluster_awaits(const Cluster *c, const ClusterMachine *m) {
-        return c->adopting && (m->facts || cluster_machine_lacks(m, LAYOUT_FACTS)) &&
+bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m) {
+        return c->adopting && (m->facts || cluster_machine_has_unreadable(m, LAYOUT_FACTS)) &&
                m->reported != c->lineage;
 }
 

@@ -46,8 +46,8 @@ int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms
         return e < 0 ? e : json_read_u64(root, "since", ret_since_ms, NULL);
 }
 
-int registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
-                        void *userdata) {
+int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
+                          void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
 

@@ -110,7 +110,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         return transaction_send(r, &t, 0, done, userdata);
 }
 
-int registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
+int registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         uint64_t index = 0;
         int e;
@@ -123,7 +123,7 @@ int registry_member_started(Registry *r, const ClusterMachine *member, RegistryD
         return transaction_send(r, &t, 0, done, userdata);
 }
 
-int registry_forget_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata) {
+int registry_remove_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, machine_id, NULL);

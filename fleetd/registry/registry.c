@@ -35,7 +35,7 @@ struct Registry {
         Deferred slice, drain;
         Watch *watch;
         Timer again;
-        RegistryListener *listeners;
+        RegistryObserver *listeners;
         Op *ops; /* under way */
         RegistryCounts counts;
 #ifdef PLANTED_BUGS
@@ -170,7 +170,7 @@ static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed
 }
 
 static void tell(Registry *r, const RegistryChange *change) {
-        for (RegistryListener *l = r->listeners, *next; l; l = next) {
+        for (RegistryObserver *l = r->listeners, *next; l; l = next) {
                 next = l->next;
                 l->on_change(l->userdata, change);
         }
@@ -353,13 +353,13 @@ const char *registry_machine_id(const Registry *r) {
         return r->machine_id;
 }
 
-void registry_listen(Registry *r, RegistryListener *listener) {
+void registry_observe(Registry *r, RegistryObserver *listener) {
         listener->next = r->listeners;
         r->listeners = listener;
 }
 
-void registry_unlisten(Registry *r, RegistryListener *listener) {
-        for (RegistryListener **at = &r->listeners; *at; at = &(*at)->next)
+void registry_unobserve(Registry *r, RegistryObserver *listener) {
+        for (RegistryObserver **at = &r->listeners; *at; at = &(*at)->next)
                 if (*at == listener) {
                         *at = listener->next;
                         return;
@@ -561,7 +561,7 @@ int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone do
         return 0;
 }
 
-void registry_forget(Registry *r, const void *userdata) {
+void registry_cancel(Registry *r, const void *userdata) {
         for (Op *op = r->ops; op; op = op->next)
                 if (op->userdata == userdata) {
                         op->done = NULL;

@@ -160,7 +160,7 @@ static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, co
  * a while. */
 static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
                        bool staying, Error *ret_why) {
-        uint64_t quiet_ms = presence_quiet(m, view_now_ms(view)), seconds = (quiet_ms + 999) / 1000;
+        uint64_t quiet_ms = presence_hold_off_ms(m, view_now_ms(view)), seconds = (quiet_ms + 999) / 1000;
         bool minutes = seconds > 90;
 
         if (staying || quiet_ms == 0)
@@ -175,7 +175,7 @@ static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const
 
 static bool name_is_free(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
                          bool staying, Error *ret_why) {
-        if (!cluster_name_is_taken(unit, m))
+        if (!cluster_has_conflicting_unit(unit, m))
                 return true;
         error_set(ret_why, -ENOENT, "it has a unit of that name from elsewhere");
         return false;
