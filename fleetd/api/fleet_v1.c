@@ -182,7 +182,7 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
         const ClusterAssignment *assignment;
 
         *ret = (Error) {};
-        if (u->unreadable) {
+        if (cluster_unit_is_unreadable(u)) {
                 error_set(ret, 0, "left as it is: %s", CLUSTER_UNREADABLE);
                 return;
         }

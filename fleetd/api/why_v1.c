@@ -74,7 +74,8 @@ void why_handle(Request *request, const char *name) {
         }
         unit_reason(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
-        if (!where && !u->unreadable && u->target != TARGET_INACTIVE && !u->unit->placement.global)
+        if (!where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
+            !u->unit->placement.global)
                 (void) scheduler_pick(view, u, &would, NULL);
 
         json_open(&t, NULL, '{');
@@ -147,7 +148,8 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
                 snprintf(u->name, sizeof(u->name), "%s", name);
                 u->target = TARGET_LAUNCHED;
                 known = cluster_unit(c, name);
-                u->assignments = known ? known->assignments : NULL; /* since when it is where */
+                if (known)
+                        u->assignments = known->assignments; /* borrowed: since when the unit is where */
         }
         return 0;
 }

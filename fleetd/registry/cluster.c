@@ -146,27 +146,16 @@ static ClusterMachine *get_machine(Cluster *c, const char *id) {
 /* -- Lists -- */
 
 static void list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
-        typeof(&u->lists[list]) l = &u->lists[list];
-
-        if (l->in == in)
+        if (u->listed[list] == in)
                 return;
 
-        if (in) {
-                l->prev = NULL;
-                l->next = c->lists[list];
-                if (l->next)
-                        l->next->lists[list].prev = u;
-                c->lists[list] = u;
-        } else {
-                if (l->prev)
-                        l->prev->lists[list].next = l->next;
-                else
-                        c->lists[list] = l->next;
-                if (l->next)
-                        l->next->lists[list].prev = l->prev;
-        }
-        l->in = in;
-        for (ClusterAssignment *o = list == CLUSTER_REPLACING ? u->assignments : NULL; o; o = o->next)
+        if (in)
+                LIST_INSERT_HEAD(&c->lists[list], u, lists[list]);
+        else
+                LIST_REMOVE(u, lists[list]);
+        u->listed[list] = in;
+        for (ClusterAssignment *o = list == CLUSTER_REPLACING ? LIST_FIRST(&u->assignments) : NULL; o;
+             o = LIST_NEXT(o, of_unit))
                 o->machine->n_replacing += in ? 1 : -1;
 }
 
@@ -215,7 +204,7 @@ static int set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
 static bool is_waiting(const ClusterUnit *u) {
         if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
                 return false;
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (cluster_assignment_is_active(o) && o->machine->presence == PRESENCE_UP &&
                     !cluster_has_conflicting_unit(u, o->machine))
                         return false;
@@ -234,13 +223,14 @@ static void unit_changed(Cluster *c, ClusterUnit *u) {
 
         list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
 
-        if (!u->unit && u->target_index == 0 && !u->assignments && !u->states && !u->unreadable)
+        if (!u->unit && u->target_index == 0 && LIST_EMPTY(&u->assignments) && LIST_EMPTY(&u->states) &&
+            LIST_EMPTY(&u->unreadable))
                 forget_unit(c, u);
 }
 
 static void machine_changed(Cluster *c, ClusterMachine *m) {
         if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->reported != 0 ||
-            m->assignments || m->states || m->problems || m->unreadable)
+            m->assignments || m->states || m->problems || !LIST_EMPTY(&m->unreadable))
                 return;
 
         HASH_DEL(c->machines, m);
@@ -251,30 +241,17 @@ static void machine_changed(Cluster *c, ClusterMachine *m) {
 
 /* -- Orders and states -- */
 
-/* Inserts into the list of a unit, kept in the order of machine ids. Works on orders and states alike. */
-#define STATE_LIST_INSERT(head, element)                                                             \
-        do {                                                                                         \
-                typeof(element) _after = NULL, _at = (head);                                         \
-                for (; _at && strcmp(_at->machine->id, (element)->machine->id) < 0; _at = _at->next) \
-                        _after = _at;                                                                \
-                (element)->prev = _after;                                                            \
-                (element)->next = _at;                                                               \
-                if (_at)                                                                             \
-                        _at->prev = (element);                                                       \
-                if (_after)                                                                          \
-                        _after->next = (element);                                                    \
-                else                                                                                 \
-                        (head) = (element);                                                          \
-        } while (0)
-
-#define STATE_LIST_REMOVE(head, element)                         \
-        do {                                                     \
-                if ((element)->prev)                             \
-                        (element)->prev->next = (element)->next; \
-                else                                             \
-                        (head) = (element)->next;                \
-                if ((element)->next)                             \
-                        (element)->next->prev = (element)->prev; \
+/* Insert an assignment or a state into a list of its unit, which is sorted by machine id. */
+#define CLUSTER_LIST_INSERT(head, element)                                          \
+        do {                                                                        \
+                typeof(element) _after = NULL, _at = LIST_FIRST(head);              \
+                for (; _at && strcmp(_at->machine->id, (element)->machine->id) < 0; \
+                     _at = LIST_NEXT(_at, of_unit))                                 \
+                        _after = _at;                                               \
+                if (_after)                                                         \
+                        LIST_INSERT_AFTER(_after, (element), of_unit);              \
+                else                                                                \
+                        LIST_INSERT_HEAD((head), (element), of_unit);               \
         } while (0)
 
 /* Lets go of a unit and a machine that nothing has come to join. */
@@ -299,9 +276,9 @@ static void remove_order(Cluster *c, ClusterAssignment *o) {
 
         if (cluster_assignment_is_active(o))
                 m->load--;
-        m->n_replacing -= u->lists[CLUSTER_REPLACING].in;
+        m->n_replacing -= u->listed[CLUSTER_REPLACING];
         HASH_DEL(m->assignments, o);
-        STATE_LIST_REMOVE(u->assignments, o);
+        LIST_REMOVE(o, of_unit);
         free(o->reason);
         free(o);
         unit_changed(c, u);
@@ -313,7 +290,7 @@ static void remove_state(Cluster *c, ClusterState *s) {
         ClusterUnit *u = s->of;
 
         HASH_DEL(m->states, s);
-        STATE_LIST_REMOVE(u->states, s);
+        LIST_REMOVE(s, of_unit);
         unit_state_done(&s->state);
         free(s);
         unit_changed(c, u);
@@ -334,8 +311,8 @@ static int put_order(Cluster *c, const LayoutKey *k, Assignment *record, uint64_
                 HASH_ADD_STR(fresh->machine->assignments, unit, fresh);
                 if (!TABLE_ADDED(fresh))
                         return part(c, fresh->of, fresh->machine);
-                STATE_LIST_INSERT(fresh->of->assignments, fresh);
-                fresh->machine->n_replacing += fresh->of->lists[CLUSTER_REPLACING].in;
+                CLUSTER_LIST_INSERT(&fresh->of->assignments, fresh);
+                fresh->machine->n_replacing += fresh->of->listed[CLUSTER_REPLACING];
                 o = TAKE_PTR(fresh);
         }
 
@@ -365,7 +342,7 @@ static int put_state(Cluster *c, const LayoutKey *k, UnitState *state, uint64_t 
                 HASH_ADD_STR(fresh->machine->states, unit, fresh);
                 if (!TABLE_ADDED(fresh))
                         return part(c, fresh->of, fresh->machine);
-                STATE_LIST_INSERT(fresh->of->states, fresh);
+                CLUSTER_LIST_INSERT(&fresh->of->states, fresh);
                 s = TAKE_PTR(fresh);
         }
 
@@ -548,15 +525,15 @@ static const bool is_about_unit[_LAYOUT_MAX] = {
         [LAYOUT_STATE] = true,
 };
 
-static bool lacks(const ClusterUnreadable *list, LayoutKind kind) {
-        for (; list; list = list->next)
-                if (list->key.kind == kind)
+static bool lacks(const ClusterUnreadables *list, LayoutKind kind) {
+        for (const ClusterUnreadable *x = LIST_FIRST(list); x; x = LIST_NEXT(x, of_object))
+                if (x->key.kind == kind)
                         return true;
         return false;
 }
 
 bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind) {
-        return lacks(u->unreadable, kind);
+        return lacks(&u->unreadable, kind);
 }
 
 bool cluster_unit_exists(const ClusterUnit *u) {
@@ -564,52 +541,59 @@ bool cluster_unit_exists(const ClusterUnit *u) {
 }
 
 bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind) {
-        return lacks(m->unreadable, kind);
+        return lacks(&m->unreadable, kind);
+}
+
+bool cluster_unit_is_unreadable(const ClusterUnit *u) {
+        return !LIST_EMPTY(&u->unreadable);
 }
 
 bool cluster_machine_is_unreadable(const ClusterMachine *m) {
-        return lacks(m->unreadable, LAYOUT_FACTS) || lacks(m->unreadable, LAYOUT_METADATA) ||
-               lacks(m->unreadable, LAYOUT_PRESENCE);
+        return lacks(&m->unreadable, LAYOUT_FACTS) || lacks(&m->unreadable, LAYOUT_METADATA) ||
+               lacks(&m->unreadable, LAYOUT_PRESENCE);
 }
 
-/* The place in the list of its unit or machine that names the key, or its end; NULL without that unit or
- * machine. */
-static ClusterUnreadable **find_unreadable(const Cluster *c, const LayoutKey *k) {
+/* The list of the unit or machine that the key is about; NULL without that unit or machine. */
+static ClusterUnreadables *unreadable_list(const Cluster *c, const LayoutKey *k) {
         ClusterUnit *u = is_about_unit[k->kind] ? cluster_any_unit(c, k->unit) : NULL;
         ClusterMachine *m = is_about_unit[k->kind] ? NULL : cluster_machine(c, k->machine);
-        ClusterUnreadable **at = u ? &u->unreadable : m ? &m->unreadable : NULL;
 
-        while (at && *at &&
-               ((*at)->key.kind != k->kind || !streq((*at)->key.unit, k->unit) ||
-                !streq((*at)->key.machine, k->machine)))
-                at = &(*at)->next;
-        return at;
+        if (u)
+                return &u->unreadable;
+        return m ? &m->unreadable : NULL;
+}
+
+static ClusterUnreadable *find_unreadable(const Cluster *c, const LayoutKey *k) {
+        ClusterUnreadables *list = unreadable_list(c, k);
+        ClusterUnreadable *x = list ? LIST_FIRST(list) : NULL;
+
+        while (x &&
+               (x->key.kind != k->kind || !streq(x->key.unit, k->unit) || !streq(x->key.machine, k->machine)))
+                x = LIST_NEXT(x, of_object);
+        return x;
 }
 
 bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size) {
-        ClusterUnreadable **at;
         LayoutKey k;
 
-        if (!layout_parse((KvBytes) { key, key_size }, &k))
-                return false;
-        at = find_unreadable(c, &k);
-        return at && *at;
+        return layout_parse((KvBytes) { key, key_size }, &k) && find_unreadable(c, &k);
+}
+
+static void free_unreadable(ClusterUnreadable *x) {
+        LIST_REMOVE(x, of_object);
+        free(x);
 }
 
 static void forget_unreadable(const Cluster *c, const LayoutKey *k) {
-        ClusterUnreadable **at = find_unreadable(c, k), *found = at ? *at : NULL;
+        ClusterUnreadable *x = find_unreadable(c, k);
 
-        if (!found)
-                return;
-        *at = found->next;
-        free(found);
+        if (x)
+                free_unreadable(x);
 }
 
-static void free_unreadable(ClusterUnreadable *list) {
-        for (ClusterUnreadable *next; list; list = next) {
-                next = list->next;
-                free(list);
-        }
+static void free_all_unreadable(ClusterUnreadables *list) {
+        while (!LIST_EMPTY(list))
+                free_unreadable(LIST_FIRST(list));
 }
 
 /* Where absence would have a meaning, the cluster view gets what moves nothing: an order that holds its
@@ -636,7 +620,7 @@ static int put_unreadable(Cluster *c, const LayoutKey *k, uint64_t created, uint
                 return part(c, u, m);
         }
         fresh->key = *k;
-        *find_unreadable(c, k) = fresh;
+        LIST_INSERT_HEAD(unreadable_list(c, k), fresh, of_object);
         return stand_in(c, k, created, modified);
 }
 
@@ -908,7 +892,7 @@ static int remove_below(Cluster *c, KvBytes dir) {
                         CONSIDER(LAYOUT_UNIT, u->name, NULL);
                 if (u->target_index > 0)
                         CONSIDER(LAYOUT_TARGET, u->name, NULL);
-                for (const ClusterUnreadable *x = u->unreadable; x; x = x->next)
+                for (const ClusterUnreadable *x = LIST_FIRST(&u->unreadable); x; x = LIST_NEXT(x, of_object))
                         CONSIDER(x->key.kind, x->key.unit, x->key.machine);
         }
         for (ClusterMachine *m = c->machines; m; m = m->hh.next) {
@@ -928,7 +912,7 @@ static int remove_below(Cluster *c, KvBytes dir) {
                         CONSIDER(LAYOUT_STATE, s->unit, m->id);
                 for (ClusterProblem *p = m->problems; p; p = p->hh.next)
                         CONSIDER(LAYOUT_PROBLEM, p->unit, m->id);
-                for (const ClusterUnreadable *x = m->unreadable; x; x = x->next)
+                for (const ClusterUnreadable *x = LIST_FIRST(&m->unreadable); x; x = LIST_NEXT(x, of_object))
                         CONSIDER(x->key.kind, x->key.unit, x->key.machine);
         }
         if (c->adopting)
@@ -978,7 +962,7 @@ static size_t free_machine(Cluster *c, ClusterMachine *m) {
         set_facts(m, NULL, 0);
         pairs_done(&m->set);
         pairs_done(&m->metadata);
-        free_unreadable(m->unreadable);
+        free_all_unreadable(&m->unreadable);
         free(m);
         return n;
 }
@@ -989,7 +973,7 @@ static size_t free_unit(Cluster *c, ClusterUnit *u) {
 
         HASH_DEL(c->units, u);
         unit_free(u->unit);
-        free_unreadable(u->unreadable);
+        free_all_unreadable(&u->unreadable);
         free(u);
         return n;
 }

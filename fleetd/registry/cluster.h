@@ -2,6 +2,8 @@
  * read it, the registry alone writes it. Iteration for anything that can be seen is by the sorted arrays. */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "base/table.h"
 #include "base/sizes.h"
 #include "base/error.h"
@@ -24,8 +26,10 @@ typedef struct ClusterMachine ClusterMachine;
  * had before is not kept. A unit or a machine is unreadable while the cluster view holds such a key of it. */
 typedef struct ClusterUnreadable {
         LayoutKey key;
-        struct ClusterUnreadable *next;
+        LIST_ENTRY(ClusterUnreadable) of_object; /* of the same unit or machine */
 } ClusterUnreadable;
+
+typedef LIST_HEAD(ClusterUnreadables, ClusterUnreadable) ClusterUnreadables;
 
 /* For `why` and lists. */
 #define CLUSTER_UNREADABLE "its key cannot be read by this fleetd: upgrade the host"
@@ -34,7 +38,7 @@ typedef struct ClusterUnreadable {
 typedef struct ClusterAssignment {
         ClusterMachine *machine;
         ClusterUnit *of;                       /* the unit, or what stands for it while there is none */
-        struct ClusterAssignment *next, *prev; /* of the same unit, by machine id */
+        LIST_ENTRY(ClusterAssignment) of_unit; /* by machine id */
         char unit[UNIT_NAME_MAX + 1];
         AssignmentKind kind; /* run, load, stop; _ASSIGNMENT_INVALID: unreadable, and its place is taken */
         uint64_t unit_index; /* modified index of the unit key that it was planned on */
@@ -50,7 +54,7 @@ typedef struct ClusterAssignment {
 typedef struct ClusterState {
         ClusterMachine *machine;
         ClusterUnit *of;
-        struct ClusterState *next, *prev; /* of the same unit, by machine id */
+        LIST_ENTRY(ClusterState) of_unit; /* by machine id */
         char unit[UNIT_NAME_MAX + 1];
         UnitState state;
         uint64_t index;
@@ -84,18 +88,15 @@ typedef enum ClusterRule {
 
 struct ClusterUnit {
         char name[UNIT_NAME_MAX + 1];
-        Unit *unit;                     /* NULL while only a target, order or state of that name exists */
-        uint64_t index;                 /* modified index of the unit key */
-        TargetState target;             /* TARGET_INACTIVE when no key says otherwise */
-        uint64_t target_index;          /* 0: no key */
-        ClusterAssignment *assignments; /* list, by machine id */
-        ClusterState *states;           /* list, by machine id */
-        ClusterUnreadable *unreadable;  /* its unit, target, order and state keys that cannot be read */
-        /* Lists of units that a change elsewhere may concern; unsorted. */
-        struct {
-                ClusterUnit *next, *prev;
-                bool in;
-        } lists[_CLUSTER_LIST_MAX];
+        Unit *unit;            /* NULL while only a target, order or state of that name exists */
+        uint64_t index;        /* modified index of the unit key */
+        TargetState target;    /* TARGET_INACTIVE when no key says otherwise */
+        uint64_t target_index; /* 0: no key */
+        LIST_HEAD(, ClusterAssignment) assignments; /* by machine id */
+        LIST_HEAD(, ClusterState) states;           /* by machine id */
+        ClusterUnreadables unreadable; /* its unit, target, assignment and state keys that cannot be read */
+        LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
+        bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
         UT_hash_handle hh;
 };
 
@@ -122,7 +123,7 @@ struct ClusterMachine {
         ClusterAssignment *assignments; /* table by unit */
         ClusterState *states;           /* table by unit */
         ClusterProblem *problems;       /* table by unit */
-        ClusterUnreadable *unreadable;  /* all other keys about it that cannot be read */
+        ClusterUnreadables unreadable;  /* all other keys about it that cannot be read */
         uint64_t reported;  /* the new lineage in which it has said all that runs on it; 0: none */
         size_t load;        /* orders run and load */
         size_t n_replacing; /* orders of units in the list CLUSTER_REPLACING */
@@ -139,7 +140,8 @@ typedef struct Cluster {
         Patterns rules[_CLUSTER_RULE_MAX]; /* who names whom */
         TurnWork filed;                    /* the work of keeping these, so far */
         ClusterMachine *machines;          /* table by id */
-        ClusterUnit *lists[_CLUSTER_LIST_MAX];
+        LIST_HEAD(, ClusterUnit)
+        lists[_CLUSTER_LIST_MAX]; /* units that a change elsewhere may affect; unsorted */
         uint64_t lineage;
         bool adopting; /* the lineage is new, and what runs is not yet known: nothing is started, stopped or
                           moved (adoption.c) */
@@ -172,6 +174,7 @@ bool cluster_unit_exists(const ClusterUnit *u);  /* it has a unit key, readable 
 /* What can be read of neither: the key's kind, or anything that a plan depends on. */
 bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind);
 bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind);
+bool cluster_unit_is_unreadable(const ClusterUnit *u);       /* any of its keys */
 bool cluster_machine_is_unreadable(const ClusterMachine *m); /* its facts, metadata or presence: it keeps what
                                                                 it has, and gets nothing */
 bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size);

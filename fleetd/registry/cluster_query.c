@@ -2,7 +2,7 @@
 #include "fleetd/registry/cluster.h"
 
 bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m) {
-        for (const ClusterState *s = u->states; s; s = s->next)
+        for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit))
                 if (s->machine == m && s->state.load && streq(s->state.load, STATE_FOREIGN))
                         return true;
         return false;
@@ -52,7 +52,7 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
                 return TARGET_INACTIVE;
 
         /* While a unit moves it has two: the one that shows something counts, and of those the later one. */
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
                 bool reports = o->machine->presence == PRESENCE_UP &&
                                cluster_state(c, o->machine->id, u->name);
 

@@ -15,7 +15,7 @@ unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **re
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 uint64_t can = m->raft_id != 0 ? m->level : m->facts ? m->facts->level : own;
 
-                if (m->unreadable) /* whatever it says, it is not known here */
+                if (!LIST_EMPTY(&m->unreadable)) /* whatever it says, it is not known here */
                         can = KV_LEVEL_FIRST;
                 if (MAX(can, (uint64_t) KV_LEVEL_FIRST) >= level)
                         continue;

@@ -122,7 +122,7 @@ static bool no_conflict(void *userdata, const Placed *other, const char *glob) {
         if (other->unit == s->unit || streq(other->unit->name, s->unit->name)) /* or its own former text */
                 return true;
         /* What cannot be read holds its place against newcomers, by its name; nothing goes because of it. */
-        if (other->unit->unreadable ? s->staying : !other->unit->unit)
+        if (cluster_unit_is_unreadable(other->unit) ? s->staying : !other->unit->unit)
                 return true;
         if (s->staying && (other->stopping || !yields_to(s, other)))
                 return true;
@@ -138,7 +138,8 @@ static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, co
         Search s = { .unit = unit, .staying = staying };
 
         if (staying)
-                for (const ClusterAssignment *o = unit->assignments; o && !s.assignment; o = o->next)
+                for (const ClusterAssignment *o = LIST_FIRST(&unit->assignments); o && !s.assignment;
+                     o = LIST_NEXT(o, of_unit))
                         if (o->machine == m)
                                 s.assignment = o;
 

@@ -1316,7 +1316,7 @@ static void on_adopting_set(void *userdata, const KvResult *result) {
 static bool is_unreadable(Fixture *room, const char *unit) {
         const ClusterUnit *u = cluster_any_unit(registry_cluster(room->host->registry), unit);
 
-        return u && u->unreadable;
+        return u && cluster_unit_is_unreadable(u);
 }
 
 /* As a host of a later version would have written it. */

@@ -13,7 +13,7 @@
 static size_t listed(const ClusterView *p, ClusterList list) {
         size_t n = 0;
 
-        for (const ClusterUnit *u = p->cluster.lists[list]; u; u = u->lists[list].next)
+        for (const ClusterUnit *u = LIST_FIRST(&p->cluster.lists[list]); u; u = LIST_NEXT(u, lists[list]))
                 n++;
         return n;
 }
@@ -36,9 +36,9 @@ static void a_picture_holds_what_its_keys_say(void **state) {
         assert_string_equal(cluster_machine_name(m), "A");
         assert_string_equal(pairs_get(&m->facts->metadata, "zone"), "a");
         assert_int_equal(cluster_load(m), 1);
-        assert_ptr_equal(u->assignments, cluster_assignment(&p.cluster, id, "a.service"));
-        assert_ptr_equal(u->states, cluster_state(&p.cluster, id, "a.service"));
-        assert_string_equal(u->states->state.active, "active");
+        assert_ptr_equal(LIST_FIRST(&u->assignments), cluster_assignment(&p.cluster, id, "a.service"));
+        assert_ptr_equal(LIST_FIRST(&u->states), cluster_state(&p.cluster, id, "a.service"));
+        assert_string_equal(LIST_FIRST(&u->states)->state.active, "active");
         assert_int_equal(p.cluster.index, p.index);
         cluster_view_free(&p);
 }
@@ -101,7 +101,7 @@ static void removing_a_directory_removes_all_below_it(void **state) {
 
         assert_null(cluster_machine(&p.cluster, id));
         assert_non_null(cluster_assignment(&p.cluster, cluster_view_id(id, "B"), "a.service"));
-        assert_null(cluster_unit(&p.cluster, "a.service")->assignments->next);
+        assert_null(LIST_NEXT(LIST_FIRST(&cluster_unit(&p.cluster, "a.service")->assignments), of_unit));
         cluster_view_remove(&p, "/_fleet");
         assert_null(p.cluster.units);
         assert_null(p.cluster.machines);
@@ -127,7 +127,7 @@ static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) 
         /* The next value that can be read ends it, as does the removal of the key. */
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         assert_false(cluster_is_unreadable(&p.cluster, key, strlen(key)));
-        assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
+        assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
         cluster_view_destroy(&p, "a.service");
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
         cluster_view_free(&p);
@@ -158,7 +158,7 @@ static void what_a_machine_cannot_be_read_of_is_not_absent(void **state) {
         cluster_view_unreadable(&p, LAYOUT_ASSIGNMENT, "a.service", "A");
         assert_null(cluster_assignment(&p.cluster, id, "a.service"));
         assert_int_equal(cluster_load(m), 1);
-        assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
+        assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
 
         cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "A");
         cluster_view_unreadable(&p, LAYOUT_MEMBER, NULL, "A");
@@ -283,9 +283,12 @@ static void counts_and_lists_never_drift(void **state) {
                 for (ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
                         bool placed = false;
 
-                        for (ClusterAssignment *o = u->assignments; o; o = o->next) {
+                        for (ClusterAssignment *o = LIST_FIRST(&u->assignments); o;
+                             o = LIST_NEXT(o, of_unit)) {
                                 assert_ptr_equal(o->of, u);
-                                assert_true(!o->next || strcmp(o->machine->id, o->next->machine->id) < 0);
+                                const ClusterAssignment *next = LIST_NEXT(o, of_unit);
+
+                                assert_true(!next || strcmp(o->machine->id, next->machine->id) < 0);
                                 placed = placed ||
                                          (o->kind != ASSIGNMENT_STOP && o->machine->presence == PRESENCE_UP);
                         }
@@ -506,12 +509,12 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         case LAYOUT_MEMBER:
                 return m && m->raft_id == 3 && streq(m->peer, "p") && streq(m->client, "c");
         case LAYOUT_ASSIGNMENT:
-                return cluster_assignment(&p->cluster, A, "a.service") && u && u->assignments &&
+                return cluster_assignment(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->assignments) &&
                        cluster_load(m) == 1;
         case LAYOUT_PROBLEM:
                 return cluster_problem(&p->cluster, A, "a.service");
         case LAYOUT_STATE:
-                return cluster_state(&p->cluster, A, "a.service") && u && u->states;
+                return cluster_state(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->states);
         case LAYOUT_CLUSTER:
                 return p->cluster.adopting && p->cluster.adopting_since_ms == 77;
         default:

@@ -223,7 +223,7 @@ static void of_ten_places_one_is_left(void **state) {
                 engine_plan_done(&plan);
         }
         u = cluster_unit(&p.cluster, "a.service");
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 n += o->kind == ASSIGNMENT_RUN;
         assert_int_equal(n, 1);
         cluster_view_free(&p);

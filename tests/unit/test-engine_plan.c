@@ -958,7 +958,7 @@ static void assert_lawful(const ClusterView *p, const EnginePlan *plan) {
 
                 assert_non_null(m);
                 assert_true(c->reason[0]);
-                assert_null(cluster_any_unit(&p->cluster, c->unit)->unreadable);
+                assert_false(cluster_unit_is_unreadable(cluster_any_unit(&p->cluster, c->unit)));
                 for (size_t k = 0; k < i; k++)
                         assert_false(streq(plan->changes[k].unit, c->unit) &&
                                      streq(plan->changes[k].machine, c->machine));
@@ -982,7 +982,7 @@ static void assert_lawful(const ClusterView *p, const EnginePlan *plan) {
                                                                 o->unit, NULL));
                 if (wants->global)
                         continue;
-                for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+                for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                         if (o->kind != ASSIGNMENT_STOP && o->machine != m &&
                             o->machine->presence == PRESENCE_UP) {
                                 SchedulerView *view;
@@ -1293,7 +1293,7 @@ static void a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends
                 chain(&p);
                 (void) plan_in_parts(&p, names, ELEMENTS(names), work_max, &n_plans);
                 for (size_t i = 0; i < ELEMENTS(names); i++)
-                        if (!cluster_unit(&p.cluster, names[i])->assignments)
+                        if (LIST_EMPTY(&cluster_unit(&p.cluster, names[i])->assignments))
                                 fail_msg("with %zu steps in one plan %s was left out", work_max, names[i]);
                 cluster_view_free(&p);
         }
@@ -1369,7 +1369,8 @@ static void plans_come_to_rest(void **state) {
                         SchedulerView *view;
                         unsigned n = 0, held = 0;
 
-                        for (ClusterAssignment *o = u->assignments; o; o = o->next) {
+                        for (ClusterAssignment *o = LIST_FIRST(&u->assignments); o;
+                             o = LIST_NEXT(o, of_unit)) {
                                 bool is_held = o->machine->presence == PRESENCE_AWAY ||
                                                cluster_machine_is_unreadable(o->machine);
 
@@ -1377,7 +1378,7 @@ static void plans_come_to_rest(void **state) {
                                      !is_held;
                                 held += is_held;
                         }
-                        if (!u->unit || u->unreadable || u->target == TARGET_INACTIVE ||
+                        if (!u->unit || cluster_unit_is_unreadable(u) || u->target == TARGET_INACTIVE ||
                             u->unit->placement.global)
                                 continue;
                         assert_true(n <= 1);
@@ -1452,7 +1453,7 @@ static void a_plan_of_thousands_of_units_with_rules_is_made_in_short_parts(void 
                 if (plans > CROWD_NEW)
                         fail_msg("%s: %u plans", rows[i].option, plans);
                 for (unsigned k = 0; k < CROWD_NEW; k++)
-                        assert_int_equal(cluster_unit(&p.cluster, fresh[k])->assignments != NULL,
+                        assert_int_equal(!LIST_EMPTY(&cluster_unit(&p.cluster, fresh[k])->assignments),
                                          rows[i].placed);
                 free(names);
                 cluster_view_free(&p);

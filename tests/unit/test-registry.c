@@ -354,14 +354,15 @@ static void an_order_holds_only_for_what_it_was_planned_on(void **state) {
 
         c = order_for(w, "a.service", ASSIGNMENT_RUN);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
-        assert_string_equal(unit(w, "a.service")->assignments->reason, "why not");
-        assert_int_equal(unit(w, "a.service")->assignments->term, term(w));
+        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason, "why not");
+        assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_EXISTS);
 
         c = order_for(w, "a.service", ASSIGNMENT_STOP);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
-        assert_int_equal(unit(w, "a.service")->assignments->kind, ASSIGNMENT_STOP);
-        assert_true(unit(w, "a.service")->assignments->created < unit(w, "a.service")->assignments->index);
+        assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->kind, ASSIGNMENT_STOP);
+        assert_true(LIST_FIRST(&unit(w, "a.service")->assignments)->created <
+                    LIST_FIRST(&unit(w, "a.service")->assignments)->index);
 }
 
 static void an_obeyed_order_goes_with_its_state(void **state) {
@@ -377,16 +378,16 @@ static void an_obeyed_order_goes_with_its_state(void **state) {
                                          unit(w, "a.service")->unit->hash, 1, false),
                          0);
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
-        assert_string_equal(unit(w, "a.service")->states->state.sub, "running");
+        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->states)->state.sub, "running");
 
         /* Obeying an order that is no longer this one is refused. */
         s.remove = s.stopped = true;
         s.assignment_index = 999;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_COMPARE_FAILED);
-        s.assignment_index = unit(w, "a.service")->assignments->index;
+        s.assignment_index = LIST_FIRST(&unit(w, "a.service")->assignments)->index;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
-        assert_null(unit(w, "a.service")->assignments);
-        assert_null(unit(w, "a.service")->states);
+        assert_true(LIST_EMPTY(&unit(w, "a.service")->assignments));
+        assert_true(LIST_EMPTY(&unit(w, "a.service")->states));
 
         /* Removing a state that is not there is no error. */
         s.stopped = false;
@@ -516,9 +517,9 @@ static void the_engine_orders_what_is_wanted(void **state) {
                          KV_OK);
         machine(w, self);
         run_until(w, runs_on_self);
-        assert_string_equal(unit(w, "a.service")->assignments->reason,
+        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason,
                             "m is the only machine that qualifies");
-        assert_int_equal(unit(w, "a.service")->assignments->term, term(w));
+        assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
 
         assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
         run_until(w, stops_on_self);

@@ -609,7 +609,7 @@ static const bool *model_decided(const Model *m, const ClusterMachine *on, const
 }
 
 static const ClusterAssignment *model_order(const ClusterUnit *u, const ClusterMachine *on) {
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (o->machine == on)
                         return o;
         return NULL;
