@@ -35,8 +35,8 @@ struct Registry {
         Deferred slice, drain;
         Watch *watch;
         Timer again;
-        RegistryObserver *listeners;
-        Op *ops; /* under way */
+        LIST_HEAD(, RegistryObserver) observers;
+        LIST_HEAD(, Op) ops; /* in flight */
         RegistryCounts counts;
 #ifdef PLANTED_BUGS
         const char *unreadable;
@@ -52,7 +52,7 @@ struct Op {
         uint64_t value, *ret_value;
         uint64_t number;
         Deferred empty; /* nothing was to be written */
-        Op *next, *prev;
+        LIST_ENTRY(Op) ops;
 };
 
 static const char root[] = "/_fleet";
@@ -170,9 +170,9 @@ static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed
 }
 
 static void tell(Registry *r, const RegistryChange *change) {
-        for (RegistryObserver *l = r->listeners, *next; l; l = next) {
-                next = l->next;
-                l->on_change(l->userdata, change);
+        for (RegistryObserver *o = LIST_FIRST(&r->observers), *next; o; o = next) {
+                next = LIST_NEXT(o, observers);
+                o->on_change(o->userdata, change);
         }
 }
 
@@ -353,17 +353,17 @@ const char *registry_machine_id(const Registry *r) {
         return r->machine_id;
 }
 
-void registry_observe(Registry *r, RegistryObserver *listener) {
-        listener->next = r->listeners;
-        r->listeners = listener;
+void registry_observe(Registry *r, RegistryObserver *observer) {
+        LIST_INSERT_HEAD(&r->observers, observer, observers);
 }
 
-void registry_unobserve(Registry *r, RegistryObserver *listener) {
-        for (RegistryObserver **at = &r->listeners; *at; at = &(*at)->next)
-                if (*at == listener) {
-                        *at = listener->next;
-                        return;
-                }
+void registry_unobserve(Registry *r, RegistryObserver *observer) {
+        RegistryObserver *o = LIST_FIRST(&r->observers);
+
+        while (o && o != observer) /* an owner that failed to start may not be registered */
+                o = LIST_NEXT(o, observers);
+        if (o)
+                LIST_REMOVE(o, observers);
 }
 
 int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret) {
@@ -459,15 +459,6 @@ void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit
         t->writes[t->n_writes++] = write;
 }
 
-static void op_unlink(Op *op) {
-        if (op->prev)
-                op->prev->next = op->next;
-        else
-                op->registry->ops = op->next;
-        if (op->next)
-                op->next->prev = op->prev;
-}
-
 static const char *sentence_of(const KvResult *result, char buffer[static 256]) {
         switch (result->status) {
         case KV_OK:
@@ -498,7 +489,7 @@ static void op_finish(Op *op, KvStatus status, const char *sentence, uint64_t in
         *(status == KV_OK ? &op->registry->counts.done : &op->registry->counts.failed) += 1;
         if (status == KV_OK && op->ret_value)
                 *op->ret_value = op->value;
-        op_unlink(op);
+        LIST_REMOVE(op, ops);
         free(op);
         if (done)
                 done(userdata, status, sentence, index);
@@ -553,16 +544,13 @@ int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone do
                         return e;
         }
 
-        op->next = r->ops;
-        if (op->next)
-                op->next->prev = op;
-        r->ops = op;
+        LIST_INSERT_HEAD(&r->ops, op, ops);
         (void) TAKE_PTR(op);
         return 0;
 }
 
 void registry_cancel(Registry *r, const void *userdata) {
-        for (Op *op = r->ops; op; op = op->next)
+        for (Op *op = LIST_FIRST(&r->ops); op; op = LIST_NEXT(op, ops))
                 if (op->userdata == userdata) {
                         op->done = NULL;
                         op->ret_value = NULL;
@@ -592,9 +580,9 @@ Registry *registry_free(Registry *r) {
         if (!r)
                 return NULL;
 
-        assert(!r->listeners);
-        for (Op *op = r->ops, *next; op; op = next) {
-                next = op->next;
+        assert(LIST_EMPTY(&r->observers));
+        for (Op *op = LIST_FIRST(&r->ops), *next; op; op = next) {
+                next = LIST_NEXT(op, ops);
                 if (op->number > 0)
                         kv_cancel(r->store, op->number);
                 deferred_cancel(&op->empty);

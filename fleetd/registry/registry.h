@@ -34,7 +34,7 @@ typedef struct RegistryObserver {
         void (*on_change)(void *userdata,
                           const RegistryChange *change); /* marks dirty; must not write the registry */
         void *userdata;
-        struct RegistryObserver *next; /* the registry's */
+        LIST_ENTRY(RegistryObserver) observers; /* the registry's */
 } RegistryObserver;
 
 int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id);
@@ -44,12 +44,12 @@ Registry *registry_free(Registry *r);
  * if it did not exist. */
 void registry_cannot_read(Registry *r, const char *key, bool absent);
 #endif
-void registry_observe(Registry *r, RegistryObserver *listener);
-void registry_unobserve(Registry *r, RegistryObserver *listener);
-void registry_reset(Registry *r);                   /* the store's on_reset: read all anew */
-const Cluster *registry_cluster(const Registry *r); /* current; valid until the loop goes on */
-bool registry_ready(const Registry *r);             /* the picture is whole, and the tree has a lineage */
-bool registry_is_current(const Registry *r);        /* whole, and no change of the tree is still to be told */
+void registry_observe(Registry *r, RegistryObserver *observer);
+void registry_unobserve(Registry *r, RegistryObserver *observer); /* also one that is not registered */
+void registry_reset(Registry *r);                                 /* the store's on_reset: read all anew */
+const Cluster *registry_cluster(const Registry *r);               /* current; valid until the loop goes on */
+bool registry_ready(const Registry *r);      /* the picture is whole, and the tree has a lineage */
+bool registry_is_current(const Registry *r); /* whole, and no change of the tree is still to be told */
 KvStore *registry_store(const Registry *r);
 
 /* 'status' KV_OK, KV_COMPARE_FAILED (somebody was faster: look again), KV_NO_LEADER, KV_UNKNOWN...; sentence
