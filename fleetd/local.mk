@@ -4,7 +4,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
 	fleetd/maintenance.h fleetd/maintenance.c \
-	fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_query.c \
+	fleetd/registry/cluster.h fleetd/registry/cluster_internal.h fleetd/registry/cluster.c \
+	fleetd/registry/cluster_query.c fleetd/registry/kinds.h fleetd/registry/kinds.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c \
 	fleetd/scheduler/rules.h fleetd/scheduler/filters.c \

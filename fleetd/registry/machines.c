@@ -69,19 +69,15 @@ static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         return 0;
 }
 
-static void write_member(Transaction *t, const ClusterMachine *member) {
+static void write_member(Transaction *t, const ClusterMachine *m) {
+        MemberRecord member = { .raft_id = m->raft_id, .start_number = m->start_number, .level = m->level };
         _cleanup_text_ Text value = {};
 
-        json_open(&value, NULL, '{');
-        json_add_string(&value, "client", member->client);
-        if (member->level > 0)
-                json_add_u64(&value, "level", member->level);
-        json_add_string(&value, "nonce", member->start_nonce);
-        json_add_string(&value, "peer", member->peer);
-        json_add_u64(&value, "raftId", member->raft_id);
-        json_add_u64(&value, "start", member->start_number);
-        json_close(&value, '}');
-        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, member->id, &value);
+        memcpy(member.start_nonce, m->start_nonce, sizeof(member.start_nonce));
+        memcpy(member.peer, m->peer, sizeof(member.peer));
+        memcpy(member.client, m->client, sizeof(member.client));
+        stored_member_write(&value, &member);
+        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, m->id, &value);
 }
 
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,

@@ -12,24 +12,6 @@
 
 typedef struct Registry Registry;
 
-/* What changed, for listeners: names borrowed for the call, NULL when it does not apply. */
-typedef struct RegistryChange {
-        enum {
-                CHANGED_ALL,
-                CHANGED_UNIT,
-                CHANGED_TARGET,
-                CHANGED_ASSIGNMENT,
-                CHANGED_STATE,
-                CHANGED_MACHINE,
-                CHANGED_PRESENCE,
-                CHANGED_PROBLEM,
-                CHANGED_CLUSTER
-        } kind;
-        const char *unit, *machine;
-        uint64_t index;
-        bool removed;
-} RegistryChange;
-
 typedef struct RegistryObserver {
         void (*on_change)(void *userdata,
                           const RegistryChange *change); /* marks dirty; must not write the registry */
