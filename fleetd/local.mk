@@ -4,7 +4,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
 	fleetd/maintenance.h fleetd/maintenance.c \
-	fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_query.c \
+	fleetd/registry/cluster.h fleetd/registry/cluster_internal.h fleetd/registry/cluster.c \
+	fleetd/registry/cluster_query.c fleetd/registry/kinds.h fleetd/registry/kinds.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c \
 	fleetd/scheduler/rules.h fleetd/scheduler/filters.c \
@@ -95,8 +96,8 @@ tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_fixtu
 	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=timer_start,--wrap=timer_stop,--wrap=loop_defer,--wrap=deferred_cancel,--wrap=kv_state \
-	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_listen,--wrap=registry_unlisten \
-	-Wl,--wrap=registry_forget,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=engine_plan_within
+	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_observe,--wrap=registry_unobserve \
+	-Wl,--wrap=registry_cancel,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=engine_plan_within
 tests_unit_test_engine_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_memory_CFLAGS = $(TEST_CFLAGS)
@@ -178,7 +179,7 @@ tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_facts_SOURCES = tests/unit/test-facts.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_listen,--wrap=loop_defer \
+tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_observe,--wrap=loop_defer \
 	-Wl,--wrap=getifaddrs,--wrap=freeifaddrs
 tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 AGENT_ROOM = tests/lib/agent_fixture.h tests/lib/agent_fixture.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
@@ -208,8 +209,8 @@ tests_unit_test_membership_SOURCES = tests/unit/test-membership.c tests/unit/mem
 	$(FLEETD_HOST)
 tests_unit_test_membership_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_membership_LDFLAGS = $(FAILING_ALLOCATIONS) \
-	-Wl,--wrap=kv_state,--wrap=registry_admit,--wrap=registry_forget,--wrap=registry_listen,--wrap=loop_defer \
-	-Wl,--wrap=registry_presence,--wrap=registry_member_started,--wrap=registry_note_level,--wrap=registry_read_level \
+	-Wl,--wrap=kv_state,--wrap=registry_admit,--wrap=registry_cancel,--wrap=registry_observe,--wrap=loop_defer \
+	-Wl,--wrap=registry_presence,--wrap=registry_record_start,--wrap=registry_record_level,--wrap=registry_read_level \
 	-Wl,--wrap=kv_member_promote,--wrap=kv_member_demote,--wrap=kv_member_remove,--wrap=kv_member_vacate \
 	-Wl,--wrap=kv_propose,--wrap=kv_cancel,--wrap=kv_member_add,--wrap=cluster_machines_sorted,--wrap=peer_handshake
 tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

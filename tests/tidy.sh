@@ -131,6 +131,11 @@ program | grep '\.h$' | some 'headers' | xargs -r grep -LE '^#pragma once' | rul
 program | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettime|getrandom)\(' |
         some 'who reads clocks and chance' | grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_the_edges_read_clocks_and_chance
 
+# Every kind of key below /_fleet has its row.
+sed -n '/^typedef enum LayoutKind/,/^}/p' fleetd/registry/layout.h | grep -oE '^ +LAYOUT_[A-Z]+' | tr -d ' ' | some 'kinds of keys' | while read -r kind; do
+        grep -qE "^ +\[$kind\] = \{ \"" fleetd/registry/kinds.c || echo "fleetd/registry/kinds.c has no row for $kind"
+done | rule every_kind_of_key_has_a_row
+
 # A test dies at every named moment.
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
         some 'crash points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_crash_point_has_a_test

@@ -134,7 +134,7 @@ void stored_presence_write(Text *t, PresenceRecord record) {
         json_open(t, NULL, '{');
         json_add_u64(t, "losses", record.losses);
         json_add_u64(t, "lost", record.lost_ms);
-        json_add_u64(t, "quiet", record.quiet_ms);
+        json_add_u64(t, "quiet", record.hold_off_until_ms);
         json_add_string(t, "reason", record.reason);
         json_add_u64(t, "since", record.since_ms);
         json_add_string(t, "state", presence_to_string(record.presence));
@@ -151,7 +151,7 @@ int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Err
         } numbers[] = {
                 { "losses", &record.losses },
                 { "lost", &record.lost_ms },
-                { "quiet", &record.quiet_ms },
+                { "quiet", &record.hold_off_until_ms },
                 { "since", &record.since_ms },
         };
         int r;
@@ -176,6 +176,57 @@ int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Err
         if (record.presence < 0)
                 return error_set(err, -EBADMSG, "state: '%.32s' is none of up, away, lost, left", state);
         *ret = record;
+        return 0;
+}
+
+void stored_member_write(Text *t, const MemberRecord *member) {
+        json_open(t, NULL, '{');
+        json_add_string(t, "client", member->client);
+        json_add_u64(t, "level", member->level);
+        json_add_string(t, "nonce", member->start_nonce);
+        json_add_string(t, "peer", member->peer);
+        json_add_u64(t, "raftId", member->raft_id);
+        json_add_u64(t, "start", member->start_number);
+        json_close(t, '}');
+}
+
+int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const char *peer = "", *nonce = "", *client = "";
+        uint64_t id = 0, start = 0, level = 0;
+        int r;
+
+        r = json_value_parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "raftId", &id, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "start", &start, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "level", &level, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(root, "nonce", &nonce, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(root, "peer", &peer, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(root, "client", &client, err);
+        if (r < 0)
+                return r;
+        if (id == 0 || strlen(peer) >= sizeof(ret->peer) || strlen(nonce) >= sizeof(ret->start_nonce))
+                return error_set(err, -EBADMSG, "raftId is missing, or peer or nonce is too long");
+
+        ret->raft_id = id;
+        ret->start_number = start;
+        ret->level = level;
+        snprintf(ret->start_nonce, sizeof(ret->start_nonce), "%s", nonce);
+        snprintf(ret->peer, sizeof(ret->peer), "%s", peer);
+        if (strlen(client) < sizeof(ret->client))
+                snprintf(ret->client, sizeof(ret->client), "%s", client);
         return 0;
 }
 

@@ -26,18 +26,39 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
 void stored_facts_write(Text *t, const Machine *machine);
 int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
 
+enum { PRESENCE_REASON_SIZE = 128 };
+
 /* /_fleet/machine/ID/presence: {"losses","lost","quiet","reason","since","state"} */
 typedef struct PresenceRecord {
         Presence presence;
         uint64_t since_ms; /* cluster time, as the others */
         uint64_t losses;  /* in short order; a machine that keeps getting lost gets nothing new for a while */
         uint64_t lost_ms; /* the last of them; 0: never */
-        uint64_t quiet_ms; /* nothing new before; 0: no such rest */
-        char reason[128];  /* a sentence; "" for none */
+        uint64_t hold_off_until_ms; /* nothing new before; 0: no such rest */
+        char reason[128];           /* a sentence; "" for none */
 } PresenceRecord;
 
 void stored_presence_write(Text *t, PresenceRecord record);
 int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Error *err);
+
+enum {
+        CLUSTER_URL_SIZE = 256,
+        START_NONCE_SIZE = 17, /* 64 bits in hex */
+};
+
+/* /_fleet/cluster/member/ID: {"client","level","nonce","peer","raftId","start"} */
+typedef struct MemberRecord {
+        uint64_t raft_id;      /* of its replica; not 0 */
+        uint64_t start_number; /* of the daemon's last start that the cluster has recorded */
+        uint64_t level;        /* feature level of the program of that start; 0: not reported */
+        /* Of that start: after an old disk image was put back, two starts may have the same number. */
+        char start_nonce[START_NONCE_SIZE];
+        char peer[ADDRESS_SIZE];
+        char client[CLUSTER_URL_SIZE]; /* "" also for a longer one */
+} MemberRecord;
+
+void stored_member_write(Text *t, const MemberRecord *member);
+int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err);
 
 /* /_fleet/machine/ID/unit/NAME: {"order","reason","since","term","unit"} */
 typedef struct Assignment {

@@ -145,8 +145,8 @@ static void agent_publish(Agent *a) {
                 snprintf(change->unit, sizeof(change->unit), "%s", u->name);
                 if (!kept && (o || s)) {
                         change->remove = true;
-                        change->obeyed = o != NULL;
-                        change->order_index = o ? o->index : 0;
+                        change->stopped = o != NULL;
+                        change->assignment_index = o ? o->index : 0;
                 } else if (!kept) {
                         u->told = true;
                         continue;
@@ -664,7 +664,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 }
                 u->job_ended = true;
         }
-        registry_listen(registry, &a->listener);
+        registry_observe(registry, &a->listener);
         systemd->ops->set_events(systemd, &(SystemdEvents) {
                                                   .on_ready = agent_on_ready,
                                                   .on_changed = agent_on_changed,
@@ -682,8 +682,8 @@ static void agent_end(Agent *a, bool save) {
 
         if (a->syncing)
                 kv_sync_cancel(registry_store(a->registry), &a->sync);
-        registry_forget(a->registry, a);
-        registry_unlisten(a->registry, &a->listener);
+        registry_cancel(a->registry, a);
+        registry_unobserve(a->registry, &a->listener);
         a->systemd->ops->set_events(a->systemd, NULL);
         deferred_cancel(&a->pass);
         timer_stop(&a->period);

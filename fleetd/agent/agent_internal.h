@@ -62,7 +62,7 @@ struct Agent {
         dirty; /* what a pass goes over: units of which something is still to be read, done or told */
         bool all_dirty; /* every unit that anything names: the next pass finds them */
         Publisher *publisher;
-        RegistryListener listener;
+        RegistryObserver listener;
         Deferred pass;
         Timer period, wake, boot_wait, adopt;
         uint64_t adopt_ms;

@@ -63,7 +63,7 @@ Publisher *publisher_free(Publisher *p) {
         timer_stop(&p->timer);
         while (p->told)
                 publisher_forget(p, p->told);
-        registry_forget(p->registry, p);
+        registry_cancel(p->registry, p);
         free(p);
         return NULL;
 }

@@ -11,7 +11,7 @@
 
 typedef struct EventStream {
         Request *request;
-        RegistryListener listener;
+        RegistryObserver listener;
 } EventStream;
 
 static const char *const kinds[] = {
@@ -23,7 +23,7 @@ static const char *const kinds[] = {
 static void events_forget(Request *request) {
         EventStream *s = request->state;
 
-        registry_unlisten(request->api->options.registry, &s->listener);
+        registry_unobserve(request->api->options.registry, &s->listener);
         free(s);
 }
 
@@ -220,7 +220,7 @@ void events_handle(Request *request) {
                              .listener = { .on_change = events_on_change, .userdata = s } };
         request->state = s;
         request->forget = events_forget;
-        registry_listen(request->api->options.registry, &s->listener);
+        registry_observe(request->api->options.registry, &s->listener);
         request_begin(request, 200, "application/x-ndjson");
         events_write(s, registry_cluster(request->api->options.registry)->index, NULL, NULL, NULL);
 }

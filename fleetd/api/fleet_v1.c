@@ -182,7 +182,7 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
         const ClusterAssignment *assignment;
 
         *ret = (Error) {};
-        if (u->unreadable) {
+        if (cluster_unit_is_unreadable(u)) {
                 error_set(ret, 0, "left as it is: %s", CLUSTER_UNREADABLE);
                 return;
         }
@@ -224,7 +224,7 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
         const ClusterMachine *where = NULL;
         bool global = u->unit && u->unit->placement.global;
         TargetState current = cluster_current_state(c, u, &where);
-        TargetState target = cluster_unit_lacks(u, LAYOUT_TARGET) ? _TARGET_INVALID : u->target;
+        TargetState target = cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? _TARGET_INVALID : u->target;
 
         unit_reason(request, view, u, why);
         if (!u->unit)
@@ -319,7 +319,7 @@ struct ChangeWork {
 };
 
 static void change_forget(Request *request) {
-        registry_forget(request->api->options.registry, request->state);
+        registry_cancel(request->api->options.registry, request->state);
         free(request->state);
 }
 
@@ -419,7 +419,8 @@ static bool belongs_to_directory(Request *request, const ClusterUnit *u, const c
 static unsigned refuse_unreadable(Request *request, const char *name, Error *err) {
         const ClusterUnit *u = cluster_any_unit(registry_cluster(request->api->options.registry), name);
 
-        if (!u || (!cluster_unit_lacks(u, LAYOUT_UNIT) && !cluster_unit_lacks(u, LAYOUT_TARGET)))
+        if (!u ||
+            (!cluster_unit_has_unreadable(u, LAYOUT_UNIT) && !cluster_unit_has_unreadable(u, LAYOUT_TARGET)))
                 return 0;
         return refuse(err, 409, "the unit cannot be changed here: %s", CLUSTER_UNREADABLE);
 }
@@ -801,7 +802,7 @@ static void waits_for_write(Text *t, const Cluster *c) {
                 t->error = -ENOMEM;
         json_open(t, "waitsFor", '[');
         for (size_t i = 0; i < n; i++)
-                if (cluster_awaits(c, machines[i]))
+                if (cluster_awaits_report(c, machines[i]))
                         json_add_string_always(t, NULL, cluster_machine_name(machines[i]));
         json_close(t, ']');
 }

@@ -9,8 +9,8 @@ enum { OPERATIONS_MAX = 1000 }; /* of one PATCH */
 /* -- Listing -- */
 
 static const char *trouble_of(const ClusterMachine *m) {
-        return starts_with(m->presence_reason, MACHINE_TROUBLE) ?
-                       m->presence_reason + strlen(MACHINE_TROUBLE) :
+        return starts_with(m->presence_reason, MACHINE_CONDITION) ?
+                       m->presence_reason + strlen(MACHINE_CONDITION) :
                        NULL;
 }
 

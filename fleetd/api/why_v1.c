@@ -38,7 +38,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "chosen", m == would);
         json_add_bool(t, "finished", state && state->state.done);
         json_add_bool(t, "fits", u->unit && rule == RULE_NONE);
-        json_add_bool(t, "foreign", cluster_name_is_taken(u, m));
+        json_add_bool(t, "foreign", cluster_has_conflicting_unit(u, m));
         json_add_string(t, "hostname", m->facts ? m->facts->name : NULL);
         json_add_string(t, "id", m->id);
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
@@ -74,12 +74,14 @@ void why_handle(Request *request, const char *name) {
         }
         unit_reason(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
-        if (!where && !u->unreadable && u->target != TARGET_INACTIVE && !u->unit->placement.global)
+        if (!where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
+            !u->unit->placement.global)
                 (void) scheduler_pick(view, u, &would, NULL);
 
         json_open(&t, NULL, '{');
         json_add_string(&t, "desiredState",
-                        cluster_unit_lacks(u, LAYOUT_TARGET) ? NULL : target_state_to_string(u->target));
+                        cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? NULL :
+                                                                        target_state_to_string(u->target));
         json_add_bool(&t, "global", u->unit && u->unit->placement.global);
         json_add_string(&t, "machineID", where ? where->id : NULL);
         json_open(&t, "machines", '[');
@@ -146,7 +148,8 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
                 snprintf(u->name, sizeof(u->name), "%s", name);
                 u->target = TARGET_LAUNCHED;
                 known = cluster_unit(c, name);
-                u->assignments = known ? known->assignments : NULL; /* since when it is where */
+                if (known)
+                        u->assignments = known->assignments; /* borrowed: since when the unit is where */
         }
         return 0;
 }

@@ -97,7 +97,7 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
         f->error = NULL;
         if (f->fault && !(u && same_text(u->unit, f->unit)))
                 return say_refused(f);
-        if (any && cluster_unit_lacks(any, LAYOUT_UNIT)) {
+        if (any && cluster_unit_has_unreadable(any, LAYOUT_UNIT)) {
                 say_unreadable(f);
                 return 0;
         }

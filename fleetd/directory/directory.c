@@ -56,7 +56,7 @@ struct Directory {
         uint64_t scan_due_ms, compare_due_ms; /* UINT64_MAX: not asked for */
         Timer settle;                         /* the earlier of both */
         uint64_t busy_ms;                     /* since when events keep it from running out; 0: they do not */
-        RegistryListener listener;
+        RegistryObserver listener;
         SeenFiles *record;
         uint64_t device, inode; /* of the folder that the record is about */
         bool crowded;           /* it was said that there are too many files */
@@ -86,7 +86,7 @@ static void record_read(Directory *d) {
 static bool record_keeps(const Directory *d, const SeenFiles *seen) {
         const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), seen->name);
 
-        if (u && cluster_unit_lacks(u, LAYOUT_UNIT)) /* its owner is not known */
+        if (u && cluster_unit_has_unreadable(u, LAYOUT_UNIT)) /* its owner is not known */
                 return true;
         return u && u->unit && u->unit->owner && streq(u->unit->owner, d->machine_id);
 }
@@ -674,7 +674,7 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
         };
         snprintf(d->path, sizeof(d->path), "%s", options->path);
         snprintf(d->machine_id, sizeof(d->machine_id), "%s", options->machine_id);
-        registry_listen(registry, &d->listener);
+        registry_observe(registry, &d->listener);
 
         d->record_fd = open_dir(options->record_dir, 0700);
         if (d->record_fd < 0)
@@ -707,7 +707,7 @@ Directory *directory_free(Directory *d) {
         if (!d)
                 return NULL;
 
-        registry_unlisten(d->registry, &d->listener);
+        registry_unobserve(d->registry, &d->listener);
         timer_stop(&d->settle);
         scan_end(d);
         directory_folder_done(&d->folder);
@@ -718,7 +718,7 @@ Directory *directory_free(Directory *d) {
                 close(d->record_fd);
         seen_files_clear(&d->record);
         writing_clear(d);
-        registry_forget(d->registry, d);
+        registry_cancel(d->registry, d);
         free(d);
         return NULL;
 }

@@ -9,7 +9,7 @@ bool engine_awaits_reports(const Cluster *c, const ClusterMachine **ret_missing,
 
         /* Of several the first by id, so that what is said of it stays the same. */
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (cluster_awaits(c, m) && (!missing || strcmp(m->id, missing->id) < 0))
+                if (cluster_awaits_report(c, m) && (!missing || strcmp(m->id, missing->id) < 0))
                         missing = m;
         if (!missing)
                 return false;

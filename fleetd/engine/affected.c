@@ -67,14 +67,15 @@ int engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryC
         case CHANGED_TARGET:
                 marks->waiting = true;
                 r = mark(&marks->units, change->unit, false);
-                for (const ClusterAssignment *o = u ? u->assignments : NULL; o && r >= 0; o = o->next)
+                for (const ClusterAssignment *o = u ? LIST_FIRST(&u->assignments) : NULL; o && r >= 0;
+                     o = LIST_NEXT(o, of_unit))
                         r = mark(&marks->machines, o->machine->id, false);
                 break;
         case CHANGED_ASSIGNMENT:
                 marks->waiting = true;
                 r = mark(&marks->units, change->unit, false);
                 if (r >= 0)
-                        r = mark(&marks->machines, change->machine, u && !u->lists[CLUSTER_RELATED].in);
+                        r = mark(&marks->machines, change->machine, u && !u->listed[CLUSTER_RELATED]);
                 break;
         case CHANGED_STATE:
                 r = mark(&marks->units, change->unit, false);
@@ -106,7 +107,7 @@ static void add(Adding *a, const char *unit) {
 
 static void add_on_machine(Adding *a, const ClusterMachine *m, bool related_only) {
         for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next)
-                if (!related_only || o->of->lists[CLUSTER_RELATED].in)
+                if (!related_only || o->of->listed[CLUSTER_RELATED])
                         add(a, o->unit);
         for (const ClusterState *s = related_only ? NULL : m->states; s; s = s->hh.next)
                 add(a, s->unit);
@@ -115,12 +116,14 @@ static void add_on_machine(Adding *a, const ClusterMachine *m, bool related_only
 /* Something became free, or possible: whoever waits may fit now, and whoever should make room may have a
  * place to go. */
 static void add_waiting(Adding *a, const Cluster *cluster) {
-        for (const ClusterUnit *u = cluster->lists[CLUSTER_WAITING]; u; u = u->lists[CLUSTER_WAITING].next)
+        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_WAITING]); u;
+             u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
                 add(a, u->name);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
                 if (m->n_replacing > 0)
                         add_on_machine(a, m, false);
-        for (const ClusterUnit *u = cluster->lists[CLUSTER_GLOBAL]; u; u = u->lists[CLUSTER_GLOBAL].next)
+        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u;
+             u = LIST_NEXT(u, lists[CLUSTER_GLOBAL]))
                 add(a, u->name);
 }
 

@@ -44,7 +44,7 @@ struct Engine {
         Loop *loop;
         Registry *registry;
         EngineOptions options;
-        RegistryListener listener;
+        RegistryObserver listener;
         Deferred wake;
         Timer again; /* the plan changes by time alone, or something has to be tried again */
         Timer sweep; /* all units are to be looked at, if anything has changed */
@@ -477,11 +477,11 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions
         e->registry = registry;
         e->options = *options;
         e->options.brake_ms = options->brake_ms ?: BRAKE_MS;
-        e->listener = (RegistryListener) { .on_change = on_change, .userdata = e };
+        e->listener = (RegistryObserver) { .on_change = on_change, .userdata = e };
         e->wake = DEFERRED(pass, e);
         e->again = TIMER(on_again, e);
         e->sweep = TIMER(on_sweep, e);
-        registry_listen(registry, &e->listener);
+        registry_observe(registry, &e->listener);
         engine_state_changed(e);
         *ret = e;
         return 0;
@@ -503,8 +503,8 @@ void engine_set_brake(Engine *e, uint64_t brake_ms) {
 Engine *engine_free(Engine *e) {
         if (!e)
                 return NULL;
-        registry_unlisten(e->registry, &e->listener);
-        registry_forget(e->registry, e);
+        registry_unobserve(e->registry, &e->listener);
+        registry_cancel(e->registry, e);
         stop(e);
         engine_plan_done(&e->plan);
         free(e);

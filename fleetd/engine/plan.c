@@ -166,7 +166,7 @@ static bool is_stray(const ClusterState *s) {
 static int stop_strays(Pass *pass, const ClusterUnit *u, const char *reason) {
         int r;
 
-        for (const ClusterState *s = u->states; s; s = s->next) {
+        for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit)) {
                 if (!is_stray(s))
                         continue;
                 r = change(pass, s->machine, u, NULL, ASSIGNMENT_STOP, "%s", reason);
@@ -180,7 +180,7 @@ static int plan_unwanted(Pass *pass, const ClusterUnit *u) {
         const char *reason = u->unit ? "its target is inactive" : "it was destroyed";
         int r;
 
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
                 if (!cluster_assignment_is_active(o))
                         continue;
                 r = change(pass, o->machine, u, o, ASSIGNMENT_STOP, "%s", reason);
@@ -247,7 +247,7 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
 
         /* What is still being stopped is not started a second time elsewhere; it is taken back if it may be
          * there, as a newcomer: who has come since is not sent away. */
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
                 if (is_down(o->machine))
                         continue;
                 if (!scheduler_may_return(pass->view, u, o->machine))
@@ -255,7 +255,7 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
                 return change(pass, o->machine, u, o, wanted_kind(u), "it is wanted again, and was there");
         }
 
-        for (const ClusterState *s = u->states; s; s = s->next) {
+        for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit)) {
                 if (!is_stray(s) || !streq(s->state.active, "active"))
                         continue;
                 if (scheduler_may_return(pass->view, u, s->machine))
@@ -383,7 +383,7 @@ static const ClusterMachine *runs_elsewhere(const Pass *pass, const ClusterUnit 
                 if (has_finished(all[i].assignment) ||
                     (has_come_up(all[i].assignment) && all[i].standing != GONE))
                         return NULL;
-        for (const ClusterState *s = u->states; s; s = s->next)
+        for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit))
                 if (is_stray(s) && s->state.active && streq(s->state.active, "active") &&
                     scheduler_may_return(pass->view, u, s->machine))
                         return s->machine;
@@ -395,7 +395,8 @@ static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
         Position all[POSITIONS_MAX] = {};
         size_t n = 0, stands = SIZE_MAX, replaced = SIZE_MAX, held = SIZE_MAX;
 
-        for (const ClusterAssignment *o = u->assignments; o && n < POSITIONS_MAX; o = o->next)
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o && n < POSITIONS_MAX;
+             o = LIST_NEXT(o, of_unit))
                 if (cluster_assignment_is_active(o))
                         all[n++].assignment = o;
         if (n == 0)
@@ -441,7 +442,7 @@ static int sorted_machines(Pass *pass) {
 static const ClusterAssignment *next_to_update(const ClusterUnit *u) {
         const ClusterAssignment *next = NULL;
 
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
                 const ClusterState *s;
 
                 if (!cluster_assignment_is_active(o) || !takes_part(o->machine))
@@ -583,7 +584,7 @@ static int by_name(const Item *a, const Item *b) {
 
 /* Neither planned, stopped nor placed: what is known of it is not enough, or what was planned is refused. */
 static bool is_left_alone(const Pass *pass, const ClusterUnit *u) {
-        return u->unreadable ||
+        return cluster_unit_is_unreadable(u) ||
                (pass->limits->is_held && pass->limits->is_held(pass->limits->userdata, u->name));
 }
 
@@ -695,10 +696,11 @@ static bool host_is_through(void *userdata, const ClusterMachine *m) {
                 const ClusterState *s;
                 bool elsewhere = false; /* another machine decides what becomes of it */
 
-                if (!cluster_assignment_is_active(o) || o->of->unreadable || !is_wanted(o->of) ||
-                    o->of->unit->placement.global || has_finished(o))
+                if (!cluster_assignment_is_active(o) || cluster_unit_is_unreadable(o->of) ||
+                    !is_wanted(o->of) || o->of->unit->placement.global || has_finished(o))
                         continue;
-                for (const ClusterAssignment *other = o->of->assignments; other; other = other->next) {
+                for (const ClusterAssignment *other = LIST_FIRST(&o->of->assignments); other;
+                     other = LIST_NEXT(other, of_unit)) {
                         if (!cluster_assignment_is_active(other))
                                 continue;
                         if (other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
@@ -741,7 +743,7 @@ int engine_plan_within(const Cluster *cluster, const char *const *units, size_t 
 
         plan.again_ms = pass.brake.again_ms;
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                uint64_t quiet_ms = presence_quiet(m, cluster->now_ms);
+                uint64_t quiet_ms = presence_hold_off_ms(m, cluster->now_ms);
 
                 if (quiet_ms > 0)
                         plan.again_ms = MIN(plan.again_ms, quiet_ms);

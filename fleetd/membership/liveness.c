@@ -198,8 +198,8 @@ int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
                         return -ENOMEM;
                 h->seen = true;
                 count(h, &s, late);
-                if (cluster_machine_lacks(m,
-                                          LAYOUT_PRESENCE)) /* whoever wrote it knows more than this daemon */
+                if (cluster_machine_has_unreadable(
+                            m, LAYOUT_PRESENCE)) /* whoever wrote it knows more than this daemon */
                         continue;
                 now = judge(l, h, &s, late, m->presence, &reason);
                 if (now == m->presence && m->presence_index > 0)

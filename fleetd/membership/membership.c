@@ -55,7 +55,7 @@ struct Membership {
         Names join;
         char *cluster_file;
         uint64_t voters;
-        RegistryListener listener;
+        RegistryObserver listener;
         Liveness *liveness;
         Heard *heard;
         Timer tick, join_timer;
@@ -483,7 +483,7 @@ static void membership_write_troubles(Membership *m, const KvState *state, const
              machine = machine->hh.next) {
                 PresenceChange change = { .presence = PRESENCE_UP,
                                           .expected_index = machine->presence_index };
-                bool told = starts_with(machine->presence_reason, MACHINE_TROUBLE);
+                bool told = starts_with(machine->presence_reason, MACHINE_CONDITION);
                 char own[TROUBLE_MAX] = "";
                 const char *trouble = own;
                 Heard *h;
@@ -498,7 +498,7 @@ static void membership_write_troubles(Membership *m, const KvState *state, const
                 if (machine->presence != PRESENCE_UP || (!trouble[0] && !told))
                         continue;
                 snprintf(change.machine, sizeof(change.machine), "%s", machine->id);
-                snprintf(change.reason, sizeof(change.reason), "%s%s", trouble[0] ? MACHINE_TROUBLE : "",
+                snprintf(change.reason, sizeof(change.reason), "%s%s", trouble[0] ? MACHINE_CONDITION : "",
                          trouble[0] ? trouble : said_well);
                 if (!streq(change.reason, machine->presence_reason))
                         m->writing = registry_presence(m->registry, state->term, &change, 1,
@@ -563,8 +563,8 @@ static void membership_raise(Membership *m, const KvState *state) {
         }
         /* Somebody came who can less, or all can more: the day begins anew. */
         if (can > state->level || (r >= 0 && noted > can))
-                m->writing = registry_note_level(m->registry, state->term, can, state->cluster_ms,
-                                                 membership_on_written, m) == 0;
+                m->writing = registry_record_level(m->registry, state->term, can, state->cluster_ms,
+                                                   membership_on_written, m) == 0;
 }
 
 static void membership_lead(Membership *m, const KvState *state, bool late) {
@@ -609,7 +609,7 @@ static void membership_say_start(Membership *m, const KvState *state) {
         snprintf(founder.id, sizeof(founder.id), "%s", m->machine_id);
         snprintf(founder.peer, sizeof(founder.peer), "%s", m->peer_address);
         snprintf(founder.client, sizeof(founder.client), "%s", m->client);
-        m->writing = registry_member_started(m->registry, &founder, membership_on_written, m) == 0;
+        m->writing = registry_record_start(m->registry, &founder, membership_on_written, m) == 0;
 }
 
 static void membership_beat_one(void *userdata, const PeerState *peer) {
@@ -748,7 +748,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 r = timer_start(&m->tick, loop, LIVENESS_TICK_MS);
         if (r == 0 && membership_is_waiting(m))
                 r = timer_start(&m->join_timer, loop, JOIN_RETRY_MS);
-        registry_listen(registry, &m->listener);
+        registry_observe(registry, &m->listener);
         peers_handle(peers, PEER_JOIN, membership_on_join, m);
         peers_handle(peers, PEER_JOINED, membership_on_joined, m);
         peers_handle(peers, PEER_HEARTBEAT, membership_on_beat, m);
@@ -768,7 +768,7 @@ Membership *membership_free(Membership *m) {
         peers_handle(m->peers, PEER_JOIN, NULL, NULL);
         peers_handle(m->peers, PEER_JOINED, NULL, NULL);
         peers_handle(m->peers, PEER_HEARTBEAT, NULL, NULL);
-        registry_unlisten(m->registry, &m->listener);
+        registry_unobserve(m->registry, &m->listener);
         timer_stop(&m->tick);
         timer_stop(&m->join_timer);
         deferred_cancel(&m->known);
@@ -780,10 +780,10 @@ Membership *membership_free(Membership *m) {
                 Joining *j = TAILQ_FIRST(&m->joinings);
 
                 TAILQ_REMOVE(&m->joinings, j, joinings);
-                registry_forget(m->registry, j);
+                registry_cancel(m->registry, j);
                 free(j);
         }
-        registry_forget(m->registry, m);
+        registry_cancel(m->registry, m);
         if (m->raising)
                 kv_cancel(m->store, m->raising);
         free(m);

@@ -75,7 +75,7 @@ static const KvMember *abandoned(const Seats *s, bool voters) {
         if (!owner(s, s->leader_id))
                 return NULL;
         for (const ClusterMachine *m = s->cluster->machines; m; m = m->hh.next)
-                if (cluster_machine_lacks(m, LAYOUT_MEMBER))
+                if (cluster_machine_has_unreadable(m, LAYOUT_MEMBER))
                         return NULL;
         for (size_t i = 0; i < s->n; i++) {
                 const KvMember *m = &s->members[i];

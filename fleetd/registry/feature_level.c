@@ -15,7 +15,7 @@ unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **re
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 uint64_t can = m->raft_id != 0 ? m->level : m->facts ? m->facts->level : own;
 
-                if (m->unreadable) /* whatever it says, it is not known here */
+                if (!LIST_EMPTY(&m->unreadable)) /* whatever it says, it is not known here */
                         can = KV_LEVEL_FIRST;
                 if (MAX(can, (uint64_t) KV_LEVEL_FIRST) >= level)
                         continue;
@@ -46,8 +46,8 @@ int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms
         return e < 0 ? e : json_read_u64(root, "since", ret_since_ms, NULL);
 }
 
-int registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
-                        void *userdata) {
+int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
+                          void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
 

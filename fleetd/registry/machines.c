@@ -69,19 +69,15 @@ static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         return 0;
 }
 
-static void write_member(Transaction *t, const ClusterMachine *member) {
+static void write_member(Transaction *t, const ClusterMachine *m) {
+        MemberRecord member = { .raft_id = m->raft_id, .start_number = m->start_number, .level = m->level };
         _cleanup_text_ Text value = {};
 
-        json_open(&value, NULL, '{');
-        json_add_string(&value, "client", member->client);
-        if (member->level > 0)
-                json_add_u64(&value, "level", member->level);
-        json_add_string(&value, "nonce", member->start_nonce);
-        json_add_string(&value, "peer", member->peer);
-        json_add_u64(&value, "raftId", member->raft_id);
-        json_add_u64(&value, "start", member->start_number);
-        json_close(&value, '}');
-        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, member->id, &value);
+        memcpy(member.start_nonce, m->start_nonce, sizeof(member.start_nonce));
+        memcpy(member.peer, m->peer, sizeof(member.peer));
+        memcpy(member.client, m->client, sizeof(member.client));
+        stored_member_write(&value, &member);
+        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, m->id, &value);
 }
 
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
@@ -110,7 +106,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         return transaction_send(r, &t, 0, done, userdata);
 }
 
-int registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
+int registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         uint64_t index = 0;
         int e;
@@ -123,7 +119,7 @@ int registry_member_started(Registry *r, const ClusterMachine *member, RegistryD
         return transaction_send(r, &t, 0, done, userdata);
 }
 
-int registry_forget_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata) {
+int registry_remove_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, machine_id, NULL);

@@ -4,10 +4,10 @@
 #include "fleetd/registry/cluster.h"
 
 enum {
-        LOSS_MEMORY_MS = 600000, /* two losses within so long are one trouble */
-        QUIET_MS =
+        FLAP_WINDOW_MS = 600000, /* two losses within so long are one trouble */
+        HOLD_OFF_MS =
                 30000, /* the second one costs so long without anything new, each further one twice as long */
-        QUIET_MAX_MS = 60 * 60000,
+        HOLD_OFF_MAX_MS = 60 * 60000,
 };
 
 /* The record of a machine that is 'presence' from now on. 'was' may be NULL: never heard of. No reason yet.
@@ -15,4 +15,4 @@ enum {
 PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint64_t now_ms);
 
 /* How long from now it gets nothing new; 0: it may. */
-uint64_t presence_quiet(const ClusterMachine *m, uint64_t now_ms);
+uint64_t presence_hold_off_ms(const ClusterMachine *m, uint64_t now_ms);

@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
-#include "fleetd/registry/layout.h"
+#include "fleetd/registry/kinds.h"
 #include "fleetd/registry/transaction.h"
 
 enum {
@@ -25,18 +25,19 @@ struct Registry {
         Loop *loop;
         KvStore *store;
         char machine_id[MACHINE_ID_SIZE];
-        Cluster cluster;
-        Cluster next; /* the one being read, until it is whole */
-        Cluster old;  /* the one before, being given back */
-        bool whole;
+        Cluster views[3]; /* what the next three point to; a view has lists, so that it cannot be copied */
+        Cluster *cluster; /* current, or the last one that was complete */
+        Cluster *next;    /* being read */
+        Cluster *old;     /* being released */
+        bool whole;       /* 'cluster' is complete and follows the events */
         char read_to[LAYOUT_KEY_MAX]; /* the last key of the slice before; "": none */
         bool read_all;                /* nothing is behind it */
         size_t n_nodes, n_bytes;      /* of this slice */
         Deferred slice, drain;
         Watch *watch;
         Timer again;
-        RegistryListener *listeners;
-        Op *ops; /* under way */
+        LIST_HEAD(, RegistryObserver) observers;
+        LIST_HEAD(, Op) ops; /* in flight */
         RegistryCounts counts;
 #ifdef PLANTED_BUGS
         const char *unreadable;
@@ -52,7 +53,7 @@ struct Op {
         uint64_t value, *ret_value;
         uint64_t number;
         Deferred empty; /* nothing was to be written */
-        Op *next, *prev;
+        LIST_ENTRY(Op) ops;
 };
 
 static const char root[] = "/_fleet";
@@ -60,7 +61,7 @@ static const char root[] = "/_fleet";
 /* -- Reading -- */
 
 static Cluster *current(Registry *r) {
-        return r->whole ? &r->cluster : &r->next;
+        return r->whole ? r->cluster : r->next;
 }
 
 /* The value as this program can read it. */
@@ -89,7 +90,7 @@ static int put_node(Registry *r, const KvNode *node) {
 
         if (node->dir)
                 return 1;
-        known = cluster_is_unreadable(&r->cluster, node->key.data, node->key.size);
+        known = cluster_is_unreadable(r->cluster, node->key.data, node->key.size);
         e = cluster_put(current(r), node->key.data, node->key.size, value.data, value.size, node->created,
                         node->modified, &err);
         if (e == -ENOMEM)
@@ -125,54 +126,10 @@ static int on_node(void *userdata, const KvNode *node) {
         return 0;
 }
 
-static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed) {
-        RegistryChange change = { .kind = CHANGED_CLUSTER, .index = index, .removed = removed };
-
-        switch (k->kind) {
-        case LAYOUT_UNIT:
-                change.kind = CHANGED_UNIT;
-                change.unit = k->unit;
-                break;
-        case LAYOUT_TARGET:
-                change.kind = CHANGED_TARGET;
-                change.unit = k->unit;
-                break;
-        case LAYOUT_FACTS:
-        case LAYOUT_METADATA:
-                change.kind = CHANGED_MACHINE;
-                change.machine = k->machine;
-                break;
-        case LAYOUT_PRESENCE:
-                change.kind = CHANGED_PRESENCE;
-                change.machine = k->machine;
-                break;
-        case LAYOUT_ASSIGNMENT:
-        case LAYOUT_STATE:
-                change.kind = k->kind == LAYOUT_ASSIGNMENT ? CHANGED_ASSIGNMENT : CHANGED_STATE;
-                change.unit = k->unit;
-                change.machine = k->machine;
-                break;
-        case LAYOUT_PROBLEM:
-                change.kind = CHANGED_PROBLEM;
-                change.unit = k->unit;
-                change.machine = k->machine;
-                break;
-        case LAYOUT_REPORTED:
-        case LAYOUT_MEMBER:
-                change.machine = k->machine;
-                break;
-        case LAYOUT_CLUSTER:
-        case _LAYOUT_MAX:
-        case _LAYOUT_OTHER:
-                break;
-        }
-        return change;
-}
-
 static void tell(Registry *r, const RegistryChange *change) {
-        for (RegistryListener *l = r->listeners, *next; l; l = next) {
-                next = l->next;
-                l->on_change(l->userdata, change);
+        for (RegistryObserver *o = LIST_FIRST(&r->observers), *next; o; o = next) {
+                next = LIST_NEXT(o, observers);
+                o->on_change(o->userdata, change);
         }
 }
 
@@ -187,22 +144,24 @@ static void read_later(Registry *r, uint64_t delay_ms) {
 static void on_drain(void *userdata) {
         Registry *r = userdata;
 
-        if (!cluster_drain(&r->old, SLICE_NODES))
+        if (!cluster_drain(r->old, SLICE_NODES))
                 loop_defer(r->loop, &r->drain);
 }
 
 static void finish(Registry *r) {
         KvPosition position;
+        Cluster *empty;
 
         kv_position(r->store, &position);
-        cluster_done(&r->old);
+        cluster_done(r->old);
+        empty = r->old;
         r->old = r->cluster;
         r->cluster = r->next;
-        r->next = (Cluster) {};
-        r->cluster.lineage = position.lineage;
+        r->next = empty;
+        r->cluster->lineage = position.lineage;
         r->whole = true;
         on_drain(r);
-        tell(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster.index });
+        tell(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster->index });
 }
 
 static void on_event(void *userdata, HubEvent *event) {
@@ -235,7 +194,7 @@ static void on_event(void *userdata, HubEvent *event) {
         }
 
         if (layout_parse(e->node.key, &k))
-                change = change_of(&k, e->index, removed);
+                change = kinds_change(&k, e->index, removed);
         else if (removed)
                 change = (RegistryChange) { .kind = CHANGED_ALL, .index = e->index }; /* a directory */
         else
@@ -264,7 +223,7 @@ static int read_slice(Registry *r) {
         e = tree_walk_from(txn, kv_string(root), kv_string(r->read_to), true, on_node, r);
         tree_abort(txn);
         if (r->read_all && e >= 0)
-                r->next.index = MAX(r->next.index, kv_index(r->store));
+                r->next->index = MAX(r->next->index, kv_index(r->store));
         return e < 0 && e != -ENOENT ? e : 0;
 }
 
@@ -294,7 +253,7 @@ void registry_reset(Registry *r) {
         r->watch = watch_close(r->watch);
         timer_stop(&r->again);
         deferred_cancel(&r->slice);
-        cluster_done(&r->next);
+        cluster_done(r->next);
         r->whole = false;
         r->read_to[0] = 0;
 
@@ -328,7 +287,7 @@ static void read_again(void *userdata) {
 
 const Cluster *registry_cluster(const Registry *r) {
         /* The two that are not keys: time, and whose tree it is. */
-        Cluster *c = &((Registry *) r)->cluster;
+        Cluster *c = r->cluster;
         KvPosition position;
 
         kv_position(r->store, &position);
@@ -353,17 +312,17 @@ const char *registry_machine_id(const Registry *r) {
         return r->machine_id;
 }
 
-void registry_listen(Registry *r, RegistryListener *listener) {
-        listener->next = r->listeners;
-        r->listeners = listener;
+void registry_observe(Registry *r, RegistryObserver *observer) {
+        LIST_INSERT_HEAD(&r->observers, observer, observers);
 }
 
-void registry_unlisten(Registry *r, RegistryListener *listener) {
-        for (RegistryListener **at = &r->listeners; *at; at = &(*at)->next)
-                if (*at == listener) {
-                        *at = listener->next;
-                        return;
-                }
+void registry_unobserve(Registry *r, RegistryObserver *observer) {
+        RegistryObserver *o = LIST_FIRST(&r->observers);
+
+        while (o && o != observer) /* an owner that failed to start may not be registered */
+                o = LIST_NEXT(o, observers);
+        if (o)
+                LIST_REMOVE(o, observers);
 }
 
 int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret) {
@@ -459,15 +418,6 @@ void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit
         t->writes[t->n_writes++] = write;
 }
 
-static void op_unlink(Op *op) {
-        if (op->prev)
-                op->prev->next = op->next;
-        else
-                op->registry->ops = op->next;
-        if (op->next)
-                op->next->prev = op->prev;
-}
-
 static const char *sentence_of(const KvResult *result, char buffer[static 256]) {
         switch (result->status) {
         case KV_OK:
@@ -498,7 +448,7 @@ static void op_finish(Op *op, KvStatus status, const char *sentence, uint64_t in
         *(status == KV_OK ? &op->registry->counts.done : &op->registry->counts.failed) += 1;
         if (status == KV_OK && op->ret_value)
                 *op->ret_value = op->value;
-        op_unlink(op);
+        LIST_REMOVE(op, ops);
         free(op);
         if (done)
                 done(userdata, status, sentence, index);
@@ -553,16 +503,13 @@ int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone do
                         return e;
         }
 
-        op->next = r->ops;
-        if (op->next)
-                op->next->prev = op;
-        r->ops = op;
+        LIST_INSERT_HEAD(&r->ops, op, ops);
         (void) TAKE_PTR(op);
         return 0;
 }
 
-void registry_forget(Registry *r, const void *userdata) {
-        for (Op *op = r->ops; op; op = op->next)
+void registry_cancel(Registry *r, const void *userdata) {
+        for (Op *op = LIST_FIRST(&r->ops); op; op = LIST_NEXT(op, ops))
                 if (op->userdata == userdata) {
                         op->done = NULL;
                         op->ret_value = NULL;
@@ -579,6 +526,9 @@ int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine
 
         r->loop = loop;
         r->store = store;
+        r->cluster = &r->views[0];
+        r->next = &r->views[1];
+        r->old = &r->views[2];
         snprintf(r->machine_id, sizeof(r->machine_id), "%s", machine_id);
         r->again = TIMER(read_again, r);
         r->slice = DEFERRED(on_slice, r);
@@ -592,9 +542,9 @@ Registry *registry_free(Registry *r) {
         if (!r)
                 return NULL;
 
-        assert(!r->listeners);
-        for (Op *op = r->ops, *next; op; op = next) {
-                next = op->next;
+        assert(LIST_EMPTY(&r->observers));
+        for (Op *op = LIST_FIRST(&r->ops), *next; op; op = next) {
+                next = LIST_NEXT(op, ops);
                 if (op->number > 0)
                         kv_cancel(r->store, op->number);
                 deferred_cancel(&op->empty);
@@ -604,9 +554,8 @@ Registry *registry_free(Registry *r) {
         timer_stop(&r->again);
         deferred_cancel(&r->slice);
         deferred_cancel(&r->drain);
-        cluster_done(&r->cluster);
-        cluster_done(&r->next);
-        cluster_done(&r->old);
+        for (size_t i = 0; i < ELEMENTS(r->views); i++)
+                cluster_done(&r->views[i]);
         free(r);
         return NULL;
 }

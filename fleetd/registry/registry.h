@@ -12,30 +12,12 @@
 
 typedef struct Registry Registry;
 
-/* What changed, for listeners: names borrowed for the call, NULL when it does not apply. */
-typedef struct RegistryChange {
-        enum {
-                CHANGED_ALL,
-                CHANGED_UNIT,
-                CHANGED_TARGET,
-                CHANGED_ASSIGNMENT,
-                CHANGED_STATE,
-                CHANGED_MACHINE,
-                CHANGED_PRESENCE,
-                CHANGED_PROBLEM,
-                CHANGED_CLUSTER
-        } kind;
-        const char *unit, *machine;
-        uint64_t index;
-        bool removed;
-} RegistryChange;
-
-typedef struct RegistryListener {
+typedef struct RegistryObserver {
         void (*on_change)(void *userdata,
                           const RegistryChange *change); /* marks dirty; must not write the registry */
         void *userdata;
-        struct RegistryListener *next; /* the registry's */
-} RegistryListener;
+        LIST_ENTRY(RegistryObserver) observers; /* the registry's */
+} RegistryObserver;
 
 int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id);
 Registry *registry_free(Registry *r);
@@ -44,12 +26,12 @@ Registry *registry_free(Registry *r);
  * if it did not exist. */
 void registry_cannot_read(Registry *r, const char *key, bool absent);
 #endif
-void registry_listen(Registry *r, RegistryListener *listener);
-void registry_unlisten(Registry *r, RegistryListener *listener);
-void registry_reset(Registry *r);                   /* the store's on_reset: read all anew */
-const Cluster *registry_cluster(const Registry *r); /* current; valid until the loop goes on */
-bool registry_ready(const Registry *r);             /* the picture is whole, and the tree has a lineage */
-bool registry_is_current(const Registry *r);        /* whole, and no change of the tree is still to be told */
+void registry_observe(Registry *r, RegistryObserver *observer);
+void registry_unobserve(Registry *r, RegistryObserver *observer); /* also one that is not registered */
+void registry_reset(Registry *r);                                 /* the store's on_reset: read all anew */
+const Cluster *registry_cluster(const Registry *r);               /* current; valid until the loop goes on */
+bool registry_ready(const Registry *r);      /* the picture is whole, and the tree has a lineage */
+bool registry_is_current(const Registry *r); /* whole, and no change of the tree is still to be told */
 KvStore *registry_store(const Registry *r);
 
 /* 'status' KV_OK, KV_COMPARE_FAILED (somebody was faster: look again), KV_NO_LEADER, KV_UNKNOWN...; sentence
@@ -57,7 +39,7 @@ KvStore *registry_store(const Registry *r);
 typedef void (*RegistryDone)(void *userdata, KvStatus status, const char *sentence, uint64_t index);
 /* No 'done' with this userdata comes any more; what was asked may still happen. For whoever ends before his
  * answer. */
-void registry_forget(Registry *r, const void *userdata);
+void registry_cancel(Registry *r, const void *userdata);
 
 typedef struct RegistryCounts {
         uint64_t done, failed; /* transactions, since the daemon's start */
@@ -129,9 +111,10 @@ const AssignmentChange *registry_refused_assignment(const Registry *r, const Ass
 typedef struct StateChange {
         char unit[UNIT_NAME_MAX + 1];
         UnitState state;
-        bool remove; /* the state key goes */
-        bool obeyed; /* the order to stop was obeyed: its key goes too, if its index is 'order_index' */
-        uint64_t order_index;
+        bool remove;  /* the state key goes */
+        bool stopped; /* an assignment to stop was executed: its key goes, too, if its index is
+                         'assignment_index' */
+        uint64_t assignment_index;
 } StateChange;
 
 int registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done, void *userdata);
@@ -155,7 +138,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
                    RegistryDone done, void *userdata);
 /* Puts on record with which start number and nonce the daemon of that member runs, so that an old image of it
  * is told (rule 16). Of 'member' count id, Raft id, address and start. */
-int registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
+int registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
 /* -- adoption.c: the beginning of a new lineage, while Cluster.adopting is set -- */
 
 /* This host has told all that runs on it. KV_COMPARE_FAILED: nobody asks any more. */
@@ -173,7 +156,7 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
 unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **ret_behind);
 /* What was noted, and since when it is so (cluster time). -ENOENT: nothing. */
 int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
-int registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
-                        void *userdata);
+int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
+                          void *userdata);
 
-int registry_forget_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata);
+int registry_remove_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata);

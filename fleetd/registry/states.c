@@ -21,9 +21,9 @@ static int add_state(Registry *r, Transaction *t, const StateChange *change) {
                 transaction_write(t, KV_SET, LAYOUT_STATE, change->unit, self, &value);
         }
 
-        if (change->obeyed) {
-                transaction_check(t, KV_CHECK_MODIFIED, change->order_index, LAYOUT_ASSIGNMENT, change->unit,
-                                  self);
+        if (change->stopped) {
+                transaction_check(t, KV_CHECK_MODIFIED, change->assignment_index, LAYOUT_ASSIGNMENT,
+                                  change->unit, self);
                 transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, change->unit, self, NULL);
         }
         return 0;

@@ -122,7 +122,7 @@ static bool no_conflict(void *userdata, const Placed *other, const char *glob) {
         if (other->unit == s->unit || streq(other->unit->name, s->unit->name)) /* or its own former text */
                 return true;
         /* What cannot be read holds its place against newcomers, by its name; nothing goes because of it. */
-        if (other->unit->unreadable ? s->staying : !other->unit->unit)
+        if (cluster_unit_is_unreadable(other->unit) ? s->staying : !other->unit->unit)
                 return true;
         if (s->staying && (other->stopping || !yields_to(s, other)))
                 return true;
@@ -138,7 +138,8 @@ static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, co
         Search s = { .unit = unit, .staying = staying };
 
         if (staying)
-                for (const ClusterAssignment *o = unit->assignments; o && !s.assignment; o = o->next)
+                for (const ClusterAssignment *o = LIST_FIRST(&unit->assignments); o && !s.assignment;
+                     o = LIST_NEXT(o, of_unit))
                         if (o->machine == m)
                                 s.assignment = o;
 
@@ -160,7 +161,7 @@ static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, co
  * a while. */
 static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
                        bool staying, Error *ret_why) {
-        uint64_t quiet_ms = presence_quiet(m, view_now_ms(view)), seconds = (quiet_ms + 999) / 1000;
+        uint64_t quiet_ms = presence_hold_off_ms(m, view_now_ms(view)), seconds = (quiet_ms + 999) / 1000;
         bool minutes = seconds > 90;
 
         if (staying || quiet_ms == 0)
@@ -175,7 +176,7 @@ static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const
 
 static bool name_is_free(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
                          bool staying, Error *ret_why) {
-        if (!cluster_name_is_taken(unit, m))
+        if (!cluster_has_conflicting_unit(unit, m))
                 return true;
         error_set(ret_why, -ENOENT, "it has a unit of that name from elsewhere");
         return false;

@@ -317,7 +317,7 @@ void view_each_named(const SchedulerView *view, const ClusterMachine *machine, c
                 visit(&v, pattern, NULL, pattern);
                 return;
         }
-        units = cluster_units_that_begin(view->cluster, pattern, start, &n);
+        units = cluster_units_by_prefix(view->cluster, pattern, start, &n);
         if (n > count_there(v.machine)) {
                 visit_all(&v, named, false);
                 return;

@@ -147,7 +147,7 @@ static void put_order(ClusterView *p, const char *machine, const char *unit, Ass
         put(p, LAYOUT_ASSIGNMENT, unit, machine, t.chars, t.size, there ? there->created : p->index);
 }
 
-void cluster_view_order(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind) {
+void cluster_view_assign(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind) {
         ClusterUnit *u = cluster_any_unit(&p->cluster, unit);
 
         p->index++;
@@ -186,7 +186,7 @@ void cluster_view_done(ClusterView *p, const char *machine, const char *unit) {
         put_state(p, machine, unit, "loaded", "inactive", true);
 }
 
-void cluster_view_foreign(ClusterView *p, const char *machine, const char *unit) {
+void cluster_view_conflicting(ClusterView *p, const char *machine, const char *unit) {
         put_state(p, machine, unit, STATE_FOREIGN, "inactive", false);
 }
 
@@ -222,7 +222,7 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
         }
 }
 
-void cluster_view_obey(ClusterView *p) {
+void cluster_view_execute(ClusterView *p) {
         size_t n_machines;
         _cleanup_free_ ClusterMachine **machines = cluster_machines_sorted(&p->cluster, &n_machines);
 

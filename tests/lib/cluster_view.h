@@ -24,11 +24,11 @@ void cluster_view_text(ClusterView *p, const char *name, const char *options,
                        const char *command); /* the unit's text alone */
 void cluster_view_target(ClusterView *p, const char *name, TargetState target);
 void cluster_view_destroy(ClusterView *p, const char *name);
-void cluster_view_order(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind);
+void cluster_view_assign(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind);
 void cluster_view_state(ClusterView *p, const char *machine, const char *unit,
                         const char *active); /* NULL: the key goes */
-void cluster_view_foreign(ClusterView *p, const char *machine,
-                          const char *unit); /* it has one of that name from elsewhere */
+void cluster_view_conflicting(ClusterView *p, const char *machine,
+                              const char *unit); /* it has one of that name from elsewhere */
 void cluster_view_done(ClusterView *p, const char *machine, const char *unit); /* it has finished there */
 void cluster_view_put(ClusterView *p, const char *key, const char *value);
 void cluster_view_remove(ClusterView *p, const char *key);
@@ -42,7 +42,7 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan);
 
 /* What agents do of the orders in the picture: machines that are up run what they shall, and obey orders to
  * stop. */
-void cluster_view_obey(ClusterView *p);
+void cluster_view_execute(ClusterView *p);
 
 /* Plans all (brake 30 s) and tells it: "run a.service A; stop a.service B", sorted by unit, then machine. The
  * plan is applied if asked to. The caller frees it. */

@@ -21,9 +21,9 @@ const Cluster *__wrap_registry_cluster(const Registry *r);
 bool __wrap_registry_ready(const Registry *r);
 bool __wrap_registry_is_current(const Registry *r);
 KvStore *__wrap_registry_store(const Registry *r);
-void __wrap_registry_listen(Registry *r, RegistryListener *listener);
-void __wrap_registry_unlisten(Registry *r, RegistryListener *listener);
-void __wrap_registry_forget(Registry *r, const void *userdata);
+void __wrap_registry_observe(Registry *r, RegistryObserver *listener);
+void __wrap_registry_unobserve(Registry *r, RegistryObserver *listener);
+void __wrap_registry_cancel(Registry *r, const void *userdata);
 int __wrap_registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n,
                            RegistryDone done, void *userdata);
 const AssignmentChange *__wrap_registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
@@ -85,15 +85,15 @@ KvStore *__wrap_registry_store(const Registry *r) {
         return NULL;
 }
 
-void __wrap_registry_listen(Registry *r, RegistryListener *listener) {
+void __wrap_registry_observe(Registry *r, RegistryObserver *listener) {
         room.listener = listener;
 }
 
-void __wrap_registry_unlisten(Registry *r, RegistryListener *listener) {
+void __wrap_registry_unobserve(Registry *r, RegistryObserver *listener) {
         room.listener = NULL;
 }
 
-void __wrap_registry_forget(Registry *r, const void *userdata) {
+void __wrap_registry_cancel(Registry *r, const void *userdata) {
         if (room.userdata == userdata)
                 room.done = NULL;
 }

@@ -44,7 +44,7 @@ typedef struct Fixture {
         ClusterView picture;
         ManualLoop loop;
         Engine *engine;
-        RegistryListener *listener;
+        RegistryObserver *listener;
         Deferred *wake;
         bool woken, ready, current;
         unsigned n_wakes;

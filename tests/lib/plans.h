@@ -17,7 +17,7 @@ static inline void two_machines(ClusterView *p) {
 }
 
 static inline void run_on(ClusterView *p, const char *machine, const char *unit) {
-        cluster_view_order(p, machine, unit, ASSIGNMENT_RUN);
+        cluster_view_assign(p, machine, unit, ASSIGNMENT_RUN);
         cluster_view_state(p, machine, unit, "active");
 }
 

@@ -15,7 +15,7 @@ typedef struct Admission {
 } Admission;
 
 extern Admission admission;
-extern const void *forgotten; /* last argument of registry_forget() */
+extern const void *forgotten; /* last argument of registry_cancel() */
 extern unsigned n_deferred;   /* calls that membership deferred */
 
 /* The tests of those files; how many failed. */

@@ -31,7 +31,7 @@ static void an_old_image_of_a_host_is_refused(void **state) {
         PeerHandshake hello = { .machine_id = STILL_OTHER_ID };
         Error err = {};
 
-        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
         open_with(plain);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 hello.raft_id = rows[i].raft_id;
@@ -48,7 +48,7 @@ static void an_old_image_of_a_host_is_refused(void **state) {
 
         snprintf(m.id, sizeof(m.id), "%s", THIRD_ID);
         snprintf(m.start_nonce, sizeof(m.start_nonce), "a");
-        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
         hello.raft_id = 1;
         hello.start_number = m.start_number;
         assert_int_equal(membership_admit(h->membership, &hello, &err), -ESTALE);
@@ -350,7 +350,7 @@ static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **sta
         assert_string_equal(peer.hello.address, OTHER);
         assert_int_equal(n_known(), 2);
 
-        DONE(registry_forget_member(h->registry, THIRD_ID, on_done, done_));
+        DONE(registry_remove_member(h->registry, THIRD_ID, on_done, done_));
         assert_file(path, HEAD "Join=10.0.0.2:2380\n");
         have_member("00000000000000000000000000000001", 4, "10.0.0.4:2380", 0); /* in front of this host */
         assert_file(path, HEAD "Join=10.0.0.4:2380 10.0.0.2:2380\n");
@@ -516,7 +516,7 @@ static int hear(void *userdata) {
         alloc_pause(true);
         beat("x");
         ticks(2); /* the first one may write something else */
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_TROUBLE "x");
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
         beat("");
         ticks(2);
         return 0;

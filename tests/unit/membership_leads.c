@@ -23,7 +23,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
 
         beat("x");
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_TROUBLE "x");
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
         index = machine(STILL_OTHER_ID)->presence_index;
         beat("x");
         tick();
@@ -31,7 +31,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         memset(trouble, 'y', sizeof(trouble));
         assert_true(quiet_peer_say(h, PEER_HEARTBEAT, trouble, sizeof(trouble)));
         tick();
-        snprintf(expected, sizeof(expected), MACHINE_TROUBLE "%.*s", TROUBLE_MAX, trouble);
+        snprintf(expected, sizeof(expected), MACHINE_CONDITION "%.*s", TROUBLE_MAX, trouble);
         assert_presence(STILL_OTHER_ID, PRESENCE_UP, expected);
         beat("");
         tick();
@@ -276,7 +276,7 @@ static void a_start_that_is_on_record_is_not_published_again(void **state) {
                                 .start_nonce = "a",
                                 .peer = OWN };
 
-        DONE(__real_registry_member_started(h->registry, &self, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, &self, on_done, done_));
         open_with(plain);
         start_asked = (Asked) { .hold = true };
         ticks(3);

@@ -29,12 +29,12 @@ int __real_registry_presence(Registry *r, uint64_t term, const PresenceChange *c
                              RegistryDone done, void *userdata);
 int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n,
                              RegistryDone done, void *userdata);
-int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
-                                   void *userdata);
-int __real_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
-                               RegistryDone done, void *userdata);
-int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
-                               RegistryDone done, void *userdata);
+int __wrap_registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done,
+                                 void *userdata);
+int __real_registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
+                                 RegistryDone done, void *userdata);
+int __wrap_registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
+                                 RegistryDone done, void *userdata);
 int __real_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
 int __wrap_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
 int __real_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata,
@@ -57,20 +57,20 @@ int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *c
                        __real_registry_presence(r, term, changes, n, done, userdata);
 }
 
-int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
-                                   void *userdata) {
+int __wrap_registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done,
+                                 void *userdata) {
         return is_held(&start_asked, done, userdata) ?
                        0 :
-                       __real_registry_member_started(r, member, done, userdata);
+                       __real_registry_record_start(r, member, done, userdata);
 }
 
-int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
-                               RegistryDone done, void *userdata) {
+int __wrap_registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
+                                 RegistryDone done, void *userdata) {
         noted_level = level;
         noted_since_ms = since_ms;
         return is_held(&note_asked, done, userdata) ?
                        0 :
-                       __real_registry_note_level(r, term, level, since_ms, done, userdata);
+                       __real_registry_record_level(r, term, level, since_ms, done, userdata);
 }
 
 int __wrap_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms) {
@@ -272,7 +272,7 @@ void have_member(const char *id, uint64_t raft_id, const char *peer, uint64_t le
 
         snprintf(m.id, sizeof(m.id), "%s", id);
         snprintf(m.peer, sizeof(m.peer), "%s", peer);
-        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
 }
 
 void have_facts(const char *id) {

@@ -28,8 +28,8 @@ enum {
 extern QuietPeer *h;
 
 void __real_kv_state(KvStore *store, KvState *ret); /* without state_seen */
-int __real_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
-                                   void *userdata);
+int __real_registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done,
+                                 void *userdata);
 
 typedef struct Asked {
         bool hold;

@@ -125,7 +125,7 @@ static void on_order(void *userdata, const RegistryChange *change) {
 }
 
 static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void **state) {
-        RegistryListener listener = { .on_change = on_order };
+        RegistryObserver listener = { .on_change = on_order };
         Fixture *room = *state;
 
         for (unsigned n = 1; n <= 3; n++) { /* the unit; the table, which has none yet, in two parts */
@@ -136,7 +136,7 @@ static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void 
                 settle(room);
                 run_ms(room, 1000);
                 host_unit(room->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
-                registry_listen(room->host->registry, &listener); /* in front of the agent's */
+                registry_observe(room->host->registry, &listener); /* in front of the agent's */
                 nth = n;
                 ordered_ms = world_now_ms(room->world);
                 host_order(room->host, "short.service", ASSIGNMENT_RUN);
@@ -144,7 +144,7 @@ static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void 
                 alloc_fail_at(0);
                 UNTIL(room, says(room, "short.service", "active"));
                 assert_in_range(world_now_ms(room->world) - ordered_ms, 0, SOON_MS);
-                registry_unlisten(room->host->registry, &listener);
+                registry_unobserve(room->host->registry, &listener);
                 host_order(room->host, "short.service", ASSIGNMENT_STOP);
                 UNTIL(room, is_gone(room, "short.service"));
         }

@@ -1316,7 +1316,7 @@ static void on_adopting_set(void *userdata, const KvResult *result) {
 static bool is_unreadable(Fixture *room, const char *unit) {
         const ClusterUnit *u = cluster_any_unit(registry_cluster(room->host->registry), unit);
 
-        return u && u->unreadable;
+        return u && cluster_unit_is_unreadable(u);
 }
 
 /* As a host of a later version would have written it. */
@@ -1924,7 +1924,7 @@ static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked
         char own[128];
         KvState now;
 
-        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)),
+        assert_int_equal(host_wait(room->host, registry_record_start(r, &other, host_on_done, room->host)),
                          KV_OK);
         assert_int_equal(
                 host_wait(room->host, registry_presence(r, 0, &presence, 1, host_on_done, room->host)),
@@ -1946,7 +1946,7 @@ static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked
         assert_says(room, "\"clientURLs\":[]");
 
         snprintf(other.client, sizeof(other.client), "http://10.0.0.2:2379"); /* with an agent or without */
-        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)),
+        assert_int_equal(host_wait(room->host, registry_record_start(r, &other, host_on_done, room->host)),
                          KV_OK);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
         assert_says(room,

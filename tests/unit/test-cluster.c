@@ -13,7 +13,7 @@
 static size_t listed(const ClusterView *p, ClusterList list) {
         size_t n = 0;
 
-        for (const ClusterUnit *u = p->cluster.lists[list]; u; u = u->lists[list].next)
+        for (const ClusterUnit *u = LIST_FIRST(&p->cluster.lists[list]); u; u = LIST_NEXT(u, lists[list]))
                 n++;
         return n;
 }
@@ -26,7 +26,7 @@ static void a_picture_holds_what_its_keys_say(void **state) {
 
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "active");
 
         u = cluster_unit(&p.cluster, "a.service");
@@ -36,9 +36,9 @@ static void a_picture_holds_what_its_keys_say(void **state) {
         assert_string_equal(cluster_machine_name(m), "A");
         assert_string_equal(pairs_get(&m->facts->metadata, "zone"), "a");
         assert_int_equal(cluster_load(m), 1);
-        assert_ptr_equal(u->assignments, cluster_assignment(&p.cluster, id, "a.service"));
-        assert_ptr_equal(u->states, cluster_state(&p.cluster, id, "a.service"));
-        assert_string_equal(u->states->state.active, "active");
+        assert_ptr_equal(LIST_FIRST(&u->assignments), cluster_assignment(&p.cluster, id, "a.service"));
+        assert_ptr_equal(LIST_FIRST(&u->states), cluster_state(&p.cluster, id, "a.service"));
+        assert_string_equal(LIST_FIRST(&u->states)->state.active, "active");
         assert_int_equal(p.cluster.index, p.index);
         cluster_view_free(&p);
 }
@@ -77,7 +77,7 @@ static void an_entry_ends_with_its_last_key(void **state) {
         ClusterView p = {};
         char id[MACHINE_ID_SIZE], key[128];
 
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_null(cluster_unit(&p.cluster, "a.service"));
         assert_non_null(cluster_any_unit(&p.cluster, "a.service"));
         snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", cluster_view_id(id, "A"));
@@ -94,14 +94,14 @@ static void removing_a_directory_removes_all_below_it(void **state) {
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
         snprintf(dir, sizeof(dir), "/_fleet/machine/%s", cluster_view_id(id, "A"));
         cluster_view_remove(&p, dir);
 
         assert_null(cluster_machine(&p.cluster, id));
         assert_non_null(cluster_assignment(&p.cluster, cluster_view_id(id, "B"), "a.service"));
-        assert_null(cluster_unit(&p.cluster, "a.service")->assignments->next);
+        assert_null(LIST_NEXT(LIST_FIRST(&cluster_unit(&p.cluster, "a.service")->assignments), of_unit));
         cluster_view_remove(&p, "/_fleet");
         assert_null(p.cluster.units);
         assert_null(p.cluster.machines);
@@ -117,7 +117,7 @@ static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) 
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), "running", 7, 9, 9, &err), -EBADMSG);
         assert_string_equal(err.message, "/_fleet/target/a.service: not a target state: 'running'");
         assert_int_equal(cluster_unit(&p.cluster, "a.service")->target, TARGET_INACTIVE);
-        assert_true(cluster_unit_lacks(cluster_unit(&p.cluster, "a.service"), LAYOUT_TARGET));
+        assert_true(cluster_unit_has_unreadable(cluster_unit(&p.cluster, "a.service"), LAYOUT_TARGET));
         assert_true(cluster_is_unreadable(&p.cluster, key, strlen(key)));
 
         assert_int_equal(cluster_put(&p.cluster, "/_fleet/unit/a.service", 22, "{", 1, 9, 9, &err), -EBADMSG);
@@ -127,7 +127,7 @@ static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) 
         /* The next value that can be read ends it, as does the removal of the key. */
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         assert_false(cluster_is_unreadable(&p.cluster, key, strlen(key)));
-        assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
+        assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
         cluster_view_destroy(&p, "a.service");
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
         cluster_view_free(&p);
@@ -150,15 +150,15 @@ static void what_a_machine_cannot_be_read_of_is_not_absent(void **state) {
         cluster_view_presence(&p, "A", PRESENCE_UP);
         assert_false(cluster_machine_is_unreadable(m));
 
-        assert_true(cluster_awaits(&p.cluster, m));
+        assert_true(cluster_awaits_report(&p.cluster, m));
         cluster_view_unreadable(&p, LAYOUT_FACTS, NULL, "A");
         assert_null(m->facts);
-        assert_true(cluster_awaits(&p.cluster, m));
+        assert_true(cluster_awaits_report(&p.cluster, m));
 
         cluster_view_unreadable(&p, LAYOUT_ASSIGNMENT, "a.service", "A");
         assert_null(cluster_assignment(&p.cluster, id, "a.service"));
         assert_int_equal(cluster_load(m), 1);
-        assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
+        assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
 
         cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "A");
         cluster_view_unreadable(&p, LAYOUT_MEMBER, NULL, "A");
@@ -185,13 +185,13 @@ static void a_unit_waits_until_a_machine_that_is_up_has_it(void **state) {
 
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
         cluster_view_presence(&p, "A", PRESENCE_UP);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_STOP);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_STOP);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", cluster_view_id(id, "A"));
         cluster_view_remove(&p, key);
@@ -213,20 +213,20 @@ static void current_states_follow_order_and_report(void **state) {
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
         assert_null(m);
 
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
         assert_string_equal(cluster_machine_name(m), "A");
         cluster_view_state(&p, "A", "a.service", "failed");
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_LOAD);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_LOAD);
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LOADED);
 
         /* Lost, and being replaced on B. */
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
         p.cluster.now_ms = 5;
-        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "B", "a.service", "active");
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LAUNCHED);
         assert_string_equal(cluster_machine_name(m), "B");
@@ -257,7 +257,7 @@ static void counts_and_lists_never_drift(void **state) {
                         cluster_view_destroy(&p, unit);
                         break;
                 case 2:
-                        cluster_view_order(&p, machine, unit, random_below(&random, _ASSIGNMENT_MAX));
+                        cluster_view_assign(&p, machine, unit, random_below(&random, _ASSIGNMENT_MAX));
                         break;
                 case 3:
                         snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/%s", id, unit);
@@ -283,9 +283,12 @@ static void counts_and_lists_never_drift(void **state) {
                 for (ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
                         bool placed = false;
 
-                        for (ClusterAssignment *o = u->assignments; o; o = o->next) {
+                        for (ClusterAssignment *o = LIST_FIRST(&u->assignments); o;
+                             o = LIST_NEXT(o, of_unit)) {
                                 assert_ptr_equal(o->of, u);
-                                assert_true(!o->next || strcmp(o->machine->id, o->next->machine->id) < 0);
+                                const ClusterAssignment *next = LIST_NEXT(o, of_unit);
+
+                                assert_true(!next || strcmp(o->machine->id, next->machine->id) < 0);
                                 placed = placed ||
                                          (o->kind != ASSIGNMENT_STOP && o->machine->presence == PRESENCE_UP);
                         }
@@ -426,7 +429,7 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
                          nonce16, peer, client);
                 cluster_view_put(&p, key, json);
                 m = cluster_machine(&p.cluster, id);
-                assert_false(cluster_machine_lacks(m, LAYOUT_MEMBER));
+                assert_false(cluster_machine_has_unreadable(m, LAYOUT_MEMBER));
                 assert_int_equal(m->raft_id, 7);
                 assert_int_equal(m->start_number, 3);
                 assert_int_equal(m->level, 2);
@@ -436,7 +439,7 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
                 if (cluster_put(&p.cluster, key, strlen(key), wrong[i], strlen(wrong[i]), 9, 9, &err) !=
                     -EBADMSG)
                         fail_msg("%s is read", wrong[i]);
-                assert_true(cluster_machine_lacks(cluster_machine(&p.cluster, id), LAYOUT_MEMBER));
+                assert_true(cluster_machine_has_unreadable(cluster_machine(&p.cluster, id), LAYOUT_MEMBER));
         }
         /* What is too long. */
         snprintf(json, sizeof(json), "{\"raftId\":7,\"nonce\":\"%s\"}", nonce17);
@@ -499,19 +502,19 @@ static bool has(const ClusterView *p, LayoutKind kind) {
                 return m && pairs_get(&m->metadata, "a.service") && m->set.n > 0;
         case LAYOUT_PRESENCE:
                 return m && m->presence == PRESENCE_UP && m->presence_index > 0 && m->since_ms == 5 &&
-                       m->losses == 2 && m->lost_ms == 3 && m->quiet_ms == 4 &&
+                       m->losses == 2 && m->lost_ms == 3 && m->hold_off_until_ms == 4 &&
                        streq(m->presence_reason, "why");
         case LAYOUT_REPORTED:
                 return m && m->reported == 0xabc;
         case LAYOUT_MEMBER:
                 return m && m->raft_id == 3 && streq(m->peer, "p") && streq(m->client, "c");
         case LAYOUT_ASSIGNMENT:
-                return cluster_assignment(&p->cluster, A, "a.service") && u && u->assignments &&
+                return cluster_assignment(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->assignments) &&
                        cluster_load(m) == 1;
         case LAYOUT_PROBLEM:
                 return cluster_problem(&p->cluster, A, "a.service");
         case LAYOUT_STATE:
-                return cluster_state(&p->cluster, A, "a.service") && u && u->states;
+                return cluster_state(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->states);
         case LAYOUT_CLUSTER:
                 return p->cluster.adopting && p->cluster.adopting_since_ms == 77;
         default:

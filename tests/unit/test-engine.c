@@ -40,7 +40,7 @@ static void launch(const char *name) {
 
 static void run_on_a(const char *name) {
         launch(name);
-        cluster_view_order(&room.picture, "A", name, ASSIGNMENT_RUN);
+        cluster_view_assign(&room.picture, "A", name, ASSIGNMENT_RUN);
         cluster_view_state(&room.picture, "A", name, "active");
 }
 

@@ -36,7 +36,7 @@ static void many_that_vanish_together_move_late_and_one_by_one(void **state) {
         /* People still get what they ask for. */
         cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
         plans(&p, "run new.service D");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
 
         p.cluster.now_ms += 29999;
         plans(&p, "");
@@ -225,7 +225,7 @@ static void lay_unreadable(ClusterView *p) {
 
 static void lay_unwanted(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_INACTIVE);
-        cluster_view_order(p, "A", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "A", "x.service", ASSIGNMENT_RUN);
 }
 
 static void lay_global(ClusterView *p) {
@@ -238,13 +238,13 @@ static void lay_global(ClusterView *p) {
 
 static void lay_finished(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
-        cluster_view_order(p, "A", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "A", "x.service", ASSIGNMENT_RUN);
         cluster_view_done(p, "A", "x.service");
 }
 
 static void lay_stopping(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
-        cluster_view_order(p, "A", "x.service", ASSIGNMENT_STOP);
+        cluster_view_assign(p, "A", "x.service", ASSIGNMENT_STOP);
 }
 
 static void lay_for_a_alone(ClusterView *p) {
@@ -254,7 +254,7 @@ static void lay_for_a_alone(ClusterView *p) {
 
 static void lay_also_on_one_that_is_away(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
-        cluster_view_order(p, "D", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "D", "x.service", ASSIGNMENT_RUN);
         cluster_view_presence(p, "D", PRESENCE_AWAY);
         p->cluster.now_ms += 1000;
         run_on(p, "A", "x.service");
@@ -262,7 +262,7 @@ static void lay_also_on_one_that_is_away(ClusterView *p) {
 
 static void lay_also_finished_elsewhere(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
-        cluster_view_order(p, "D", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "D", "x.service", ASSIGNMENT_RUN);
         cluster_view_done(p, "D", "x.service");
         p->cluster.now_ms += 1000;
         run_on(p, "A", "x.service");

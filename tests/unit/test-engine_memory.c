@@ -29,23 +29,23 @@ static void make_calm_pictures(void) {
                 cluster_view_machine(&calm, (char[]) { c, 0 }, "", PRESENCE_UP);
         cluster_view_unit(&calm, "all.service", "Global=true", TARGET_LAUNCHED);
         cluster_view_unit(&calm, "edited.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&calm, "A", "edited.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "A", "edited.service", ASSIGNMENT_RUN);
         cluster_view_text(&calm, "edited.service", "", "/bin/false");
         cluster_view_unit(&calm, "ended.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
-        cluster_view_order(&calm, "A", "ended.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "A", "ended.service", ASSIGNMENT_RUN);
         cluster_view_done(&calm, "A", "ended.service");
         cluster_view_unit(&calm, "moved.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&calm, "A", "moved.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "A", "moved.service", ASSIGNMENT_RUN);
         calm.cluster.now_ms++;
-        cluster_view_order(&calm, "B", "ended.service", ASSIGNMENT_RUN);
-        cluster_view_order(&calm, "B", "moved.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "B", "ended.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "B", "moved.service", ASSIGNMENT_RUN);
         cluster_view_state(&calm, "B", "moved.service", "active");
         cluster_view_state(&calm, "C", "moved.service", "active");
         cluster_view_unit(&calm, "new-1.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&calm, "new-2.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&calm, "old.service", "", TARGET_INACTIVE);
-        cluster_view_order(&calm, "A", "old.service", ASSIGNMENT_RUN);
-        cluster_view_order(&calm, "B", "old.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "A", "old.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "B", "old.service", ASSIGNMENT_RUN);
         cluster_view_unit(&calm, "stray.service", "", TARGET_INACTIVE);
         cluster_view_state(&calm, "A", "stray.service", "active");
         cluster_view_state(&calm, "B", "stray.service", "active");
@@ -58,15 +58,15 @@ static void make_calm_pictures(void) {
         cluster_view_machine(&held, "D", "", PRESENCE_UP);
         cluster_view_machine(&held, "F", "", PRESENCE_AWAY);
         cluster_view_unit(&held, "old-1.service", "", TARGET_INACTIVE);
-        cluster_view_order(&held, "A", "old-1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "A", "old-1.service", ASSIGNMENT_RUN);
         cluster_view_unit(&held, "old-2.service", "", TARGET_INACTIVE);
-        cluster_view_order(&held, "B", "old-2.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "B", "old-2.service", ASSIGNMENT_RUN);
         cluster_view_unit(&held, "waits.service", "MachineID=ffffffff", TARGET_LAUNCHED);
-        cluster_view_order(&held, "C", "waits.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "C", "waits.service", ASSIGNMENT_RUN);
         held.cluster.now_ms++;
-        cluster_view_order(&held, "F", "waits.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "F", "waits.service", ASSIGNMENT_RUN);
         held.cluster.now_ms++;
-        cluster_view_order(&held, "D", "waits.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "D", "waits.service", ASSIGNMENT_RUN);
         held.cluster.now_ms += 30000;
 
         alone = (ClusterView) { .cluster.now_ms = 1000000 };
@@ -74,7 +74,7 @@ static void make_calm_pictures(void) {
         cluster_view_unit(&alone, "follower.service", "MachineOf=new.service", TARGET_LAUNCHED);
         cluster_view_unit(&alone, "new.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&alone, "replacing.service", "Replaces=new.service", TARGET_LAUNCHED);
-        cluster_view_order(&alone, "A", "replacing.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&alone, "A", "replacing.service", ASSIGNMENT_RUN);
 }
 
 typedef struct Strict {
@@ -162,11 +162,11 @@ static void make_crowded_picture(void) {
                                   TARGET_LAUNCHED);
         }
         cluster_view_unit(&crowded, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
-        cluster_view_order(&crowded, "C", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&crowded, "C", "web@1.service", ASSIGNMENT_RUN);
         cluster_view_unit(&crowded, "x.service", "Conflicts=y.service", TARGET_LAUNCHED);
         cluster_view_unit(&crowded, "y.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&crowded, "A", "x.service", ASSIGNMENT_RUN);
-        cluster_view_order(&crowded, "A", "y.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&crowded, "A", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&crowded, "A", "y.service", ASSIGNMENT_RUN);
 }
 
 static int plan_crowded(void *userdata) {

@@ -77,7 +77,7 @@ static void an_order_says_why(void **state) {
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         c = planned(&p);
         assert_string_equal(c.reason, "A is lost; B is the only machine that qualifies");
@@ -176,8 +176,8 @@ static void of_two_places_the_newer_one_ends_unless_it_runs(void **state) {
         /* Of the same moment: the one whose key is newer. */
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         plans(&p, "stop a.service A");
         cluster_view_free(&p);
 }
@@ -211,7 +211,7 @@ static void of_ten_places_one_is_left(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         for (size_t i = 0; i < ELEMENTS(machines); i++) {
                 cluster_view_machine(&p, machines[i], "", PRESENCE_UP);
-                cluster_view_order(&p, machines[i], "a.service", ASSIGNMENT_RUN);
+                cluster_view_assign(&p, machines[i], "a.service", ASSIGNMENT_RUN);
         }
         for (unsigned i = 0; i < 3; i++) {
                 EnginePlan plan = {};
@@ -223,7 +223,7 @@ static void of_ten_places_one_is_left(void **state) {
                 engine_plan_done(&plan);
         }
         u = cluster_unit(&p.cluster, "a.service");
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 n += o->kind == ASSIGNMENT_RUN;
         assert_int_equal(n, 1);
         cluster_view_free(&p);
@@ -235,12 +235,12 @@ static void held_on_a(ClusterView *p, bool on_b, bool on_c) {
         cluster_view_machine(p, "C", "", PRESENCE_UP);
         cluster_view_unit(p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
         if (on_b)
-                cluster_view_order(p, "B", "a.service", ASSIGNMENT_RUN);
+                cluster_view_assign(p, "B", "a.service", ASSIGNMENT_RUN);
         p->cluster.now_ms += 1000;
-        cluster_view_order(p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "A", "a.service", ASSIGNMENT_RUN);
         p->cluster.now_ms += 1000;
         if (on_c)
-                cluster_view_order(p, "C", "a.service", ASSIGNMENT_RUN);
+                cluster_view_assign(p, "C", "a.service", ASSIGNMENT_RUN);
 }
 
 static void a_held_unit_keeps_its_place_and_one_other_until_it_is_known_to_run(void **state) {
@@ -301,7 +301,7 @@ static void a_move_goes_on_while_the_former_host_is_away(void **state) {
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         p.cluster.now_ms += 1000;
         cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
         cluster_view_machine(&p, "A", "zone=b", PRESENCE_UP);
@@ -354,7 +354,7 @@ static void a_global_unit_that_finishes_gets_its_next_text_everywhere(void **sta
         two_machines(&p);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_text(&p, "g.service", "Global=true", "/bin/false");
         plans(&p, "run g.service A");
         cluster_view_done(&p, "A", "g.service");
@@ -368,7 +368,7 @@ static void a_loaded_unit_has_moved_once_systemd_has_it(void **state) {
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LOADED);
         plans(&p, "load a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         p.cluster.now_ms += 1000;
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "load a.service B");
@@ -388,7 +388,7 @@ static void of_two_that_came_in_one_plan_the_one_with_the_greater_name_yields(vo
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run b.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
         plans(&p, "run a.service A; stop b.service A");
         cluster_view_free(&p);

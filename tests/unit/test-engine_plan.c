@@ -60,7 +60,7 @@ static void an_inactive_unit_is_stopped_where_it_is(void **state) {
         cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service A");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -89,7 +89,7 @@ static void of_two_that_conflict_exactly_one_moves(void **state) {
         run_on(&p, "A", "b.service");
         cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
         plans(&p, "run a.service A; stop b.service A; run b.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -105,11 +105,11 @@ static void three_that_exclude_each_other_fill_two_machines(void **state) {
         plans(&p, "");
 
         /* The third gets the place of one that goes, when that has stopped. */
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_target(&p, "a@1.service", TARGET_INACTIVE);
         plans(&p, "stop a@1.service A");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "run a@3.service A");
         cluster_view_free(&p);
 }
@@ -123,12 +123,12 @@ static void a_follower_goes_where_its_peer_goes(void **state) {
         plans(&p, "");
         cluster_view_target(&p, "z.service", TARGET_LAUNCHED);
         plans(&p, "run b.service A; run z.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
 
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run b.service B; run z.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "stop b.service A; stop z.service A");
         plans(&p, "");
         cluster_view_free(&p);
@@ -152,7 +152,7 @@ static void a_follower_stops_with_its_peer(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run b.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service A; stop b.service A");
         cluster_view_free(&p);
@@ -197,7 +197,7 @@ static void the_replaced_unit_moves_if_it_can(void **state) {
         run_on(&p, "A", "k.service");
         plans(&p, "run a.service B");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "stop a.service A");
         plans(&p, "");
         cluster_view_free(&p);
@@ -210,7 +210,7 @@ static void the_replaced_unit_moves_if_it_can(void **state) {
         run_on(&p, "A", "k.service");
         plans(&p, "run a.service A");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -223,10 +223,10 @@ static void loaded_is_not_started(void **state) {
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LOADED);
         plans(&p, "load a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_target(&p, "a.service", TARGET_LOADED);
         plans(&p, "load a.service A");
@@ -240,12 +240,12 @@ static void a_destroyed_unit_is_stopped_everywhere(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run g.service A; run g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_destroy(&p, "a.service");
         cluster_view_destroy(&p, "g.service");
         plans(&p, "stop a.service A; stop g.service A; stop g.service B");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -259,7 +259,7 @@ static void an_edited_unit_is_ordered_anew_in_place(void **state) {
         cluster_view_text(&p, "a.service", "", "/bin/false");
         plans(&p, "run a.service A");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
 
         /* The same text written again: the order follows, so that it always names what is meant; nothing else
@@ -277,7 +277,7 @@ static void an_edited_global_unit_changes_on_one_machine_at_a_time(void **state)
         cluster_view_machine(&p, "C", "", PRESENCE_UP);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B; run g.service C");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
 
         cluster_view_text(&p, "g.service", "Global=true", "/bin/false");
@@ -289,10 +289,10 @@ static void an_edited_global_unit_changes_on_one_machine_at_a_time(void **state)
         plans(&p, "run g.service B");
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run g.service C");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_presence(&p, "B", PRESENCE_UP);
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -303,13 +303,13 @@ static void a_unit_put_right_after_a_bad_edit_goes_on(void **state) {
         two_machines(&p);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_text(&p, "g.service", "Global=true", "/bin/false");
         plans(&p, "run g.service A");
         cluster_view_state(&p, "A", "g.service", "failed");
         cluster_view_text(&p, "g.service", "Global=true", "/bin/cat");
         plans(&p, "run g.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_state(&p, "A", "g.service", "active");
         plans(&p, "run g.service B");
         cluster_view_free(&p);
@@ -323,10 +323,10 @@ static void a_global_unit_comes_with_a_machine_and_goes_with_its_metadata(void *
         plans(&p, "");
         cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
         plans(&p, "run g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
         plans(&p, "stop g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -338,14 +338,14 @@ static void metadata_that_change_move_a_unit_gently(void **state) {
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
         cluster_view_machine(&p, "A", "zone=b", PRESENCE_UP);
         plans(&p, "run a.service B");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "stop a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
 
         /* And where it fits nowhere any more, it may not run. */
         cluster_view_machine(&p, "B", "zone=c", PRESENCE_UP);
@@ -451,7 +451,7 @@ static void a_lost_machines_units_move_and_the_old_orders_end_when_the_new_ones_
         /* Back at last, it obeys. */
         cluster_view_presence(&p, "A", PRESENCE_UP);
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -469,7 +469,7 @@ static void a_machine_that_returns_first_keeps_its_units(void **state) {
         cluster_view_presence(&p, "A", PRESENCE_UP);
         plans(&p, "stop a.service B");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -548,7 +548,7 @@ static void what_has_finished_is_not_run_elsewhere(void **state) {
 
         two_machines(&p);
         cluster_view_unit(&p, "job.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "job.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "job.service", ASSIGNMENT_RUN);
         cluster_view_done(&p, "A", "job.service");
         plans(&p, "");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
@@ -563,7 +563,7 @@ static void what_has_failed_stays_failed(void **state) {
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "failed");
         plans(&p, "");
         cluster_view_free(&p);
@@ -576,10 +576,10 @@ static void what_runs_without_an_order_gets_one_or_the_other(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "run a.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_state(&p, "A", "a.service", "active");
         plans(&p, "stop a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
 
         cluster_view_unit(&p, "b.service", "", TARGET_INACTIVE);
         cluster_view_state(&p, "A", "b.service", "active");
@@ -602,14 +602,14 @@ static void what_runs_elsewhere_than_ordered_stays_there(void **state) {
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "inactive");
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "run a.service B");
         plans(&p, "stop a.service A");
         plans(&p, "");
         cluster_view_unit(&p, "d.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "d.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "d.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "d.service", "inactive");
         cluster_view_state(&p, "B", "d.service", "failed");
         plans(&p, "");
@@ -618,15 +618,15 @@ static void what_runs_elsewhere_than_ordered_stays_there(void **state) {
 
         /* What runs where it was ordered stays; the other goes. */
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "b.service", "active");
         cluster_view_state(&p, "B", "b.service", "active");
         plans(&p, "stop b.service B");
 
         /* A host that was lost has left what it said behind. */
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "c.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "c.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "c.service", "active");
         cluster_view_state(&p, "B", "c.service", "active");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
@@ -685,28 +685,28 @@ static void a_name_that_is_taken_on_one_machine_runs_on_another(void **state) {
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_foreign(&p, "A", "a.service");
+        cluster_view_conflicting(&p, "A", "a.service");
         plans(&p, "run a.service B");
         plans(&p, "");
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
 
         /* Taken everywhere it waits, without going round, until it is free somewhere. */
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run b.service A");
-        cluster_view_foreign(&p, "A", "b.service");
+        cluster_view_conflicting(&p, "A", "b.service");
         plans(&p, "run b.service B");
-        cluster_view_foreign(&p, "B", "b.service");
+        cluster_view_conflicting(&p, "B", "b.service");
         plans(&p, "");
         cluster_view_state(&p, "A", "b.service", "active");
         plans(&p, "stop b.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
 
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
-        cluster_view_foreign(&p, "A", "g.service");
+        cluster_view_conflicting(&p, "A", "g.service");
         cluster_view_state(&p, "B", "g.service", "active");
         plans(&p, "");
         cluster_view_free(&p);
@@ -788,7 +788,7 @@ static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state)
         cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         plans(&p, "run a.service A");
-        cluster_view_foreign(&p, "A", "a.service");
+        cluster_view_conflicting(&p, "A", "a.service");
         plans(&p, "");
 
         cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
@@ -911,7 +911,7 @@ static void happen(ClusterView *p, Chance *c) {
                 static const char *const actives[] = { "active", "active", "active", "activating", "failed" };
 
                 if (random_below(&c->random, 10) == 0)
-                        cluster_view_foreign(p, machine, unit);
+                        cluster_view_conflicting(p, machine, unit);
                 else
                         cluster_view_state(p, machine, unit, ANY(c, actives));
                 change.kind = CHANGED_STATE;
@@ -958,7 +958,7 @@ static void assert_lawful(const ClusterView *p, const EnginePlan *plan) {
 
                 assert_non_null(m);
                 assert_true(c->reason[0]);
-                assert_null(cluster_any_unit(&p->cluster, c->unit)->unreadable);
+                assert_false(cluster_unit_is_unreadable(cluster_any_unit(&p->cluster, c->unit)));
                 for (size_t k = 0; k < i; k++)
                         assert_false(streq(plan->changes[k].unit, c->unit) &&
                                      streq(plan->changes[k].machine, c->machine));
@@ -982,7 +982,7 @@ static void assert_lawful(const ClusterView *p, const EnginePlan *plan) {
                                                                 o->unit, NULL));
                 if (wants->global)
                         continue;
-                for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+                for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                         if (o->kind != ASSIGNMENT_STOP && o->machine != m &&
                             o->machine->presence == PRESENCE_UP) {
                                 SchedulerView *view;
@@ -1101,7 +1101,7 @@ static void an_unreadable_order_is_not_given_a_second_time(void **state) {
         assert_int_equal(cluster_load(cluster_machine(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")), 1);
         assert_null(cluster_assignment(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"));
 
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "active");
         assert_plan(&p, "");
         cluster_view_target(&p, "a.service", TARGET_INACTIVE);
@@ -1149,7 +1149,7 @@ static void whom_a_decision_frees_is_part_of_the_same_plan(void **state) {
         cluster_view_unit(&p, "d.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         run_on(&p, "B", "d.service");
         p.cluster.now_ms += 1000;
-        cluster_view_order(&p, "A", "d.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "d.service", ASSIGNMENT_RUN);
         cluster_view_unit(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", TARGET_LAUNCHED);
         run_on(&p, "B", "h.service");
         cluster_view_text(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", "/bin/false");
@@ -1219,7 +1219,7 @@ static void all_units_that_a_decision_concerns_are_part_of_the_same_plan(void **
                 cluster_view_unit(&p, "d.service", rows[i].own, TARGET_LAUNCHED);
                 run_on(&p, "B", "d.service");
                 p.cluster.now_ms += 1000;
-                cluster_view_order(&p, "A", "d.service", ASSIGNMENT_RUN);
+                cluster_view_assign(&p, "A", "d.service", ASSIGNMENT_RUN);
                 for (size_t k = 0; k < ELEMENTS(others); k++) {
                         cluster_view_unit(&p, others[k], rows[i].others, TARGET_LAUNCHED);
                         run_on(&p, "B", others[k]);
@@ -1293,7 +1293,7 @@ static void a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends
                 chain(&p);
                 (void) plan_in_parts(&p, names, ELEMENTS(names), work_max, &n_plans);
                 for (size_t i = 0; i < ELEMENTS(names); i++)
-                        if (!cluster_unit(&p.cluster, names[i])->assignments)
+                        if (LIST_EMPTY(&cluster_unit(&p.cluster, names[i])->assignments))
                                 fail_msg("with %zu steps in one plan %s was left out", work_max, names[i]);
                 cluster_view_free(&p);
         }
@@ -1348,14 +1348,14 @@ static void plans_come_to_rest(void **state) {
                 forget_names(&c);
 
                 /* Nothing happens any more but what was ordered, and nobody has to rest for getting lost. */
-                p.cluster.now_ms += QUIET_MAX_MS;
+                p.cluster.now_ms += HOLD_OFF_MAX_MS;
                 bool rests = false;
 
                 for (unsigned i = 0; i < 200 && !rests; i++) {
                         uint64_t before = p.index;
                         _cleanup_free_ char *plan = cluster_view_plan(&p, true);
 
-                        cluster_view_obey(&p);
+                        cluster_view_execute(&p);
                         p.cluster.now_ms += 31000;
                         rests = !*plan && p.index <= before + 1;
                 }
@@ -1369,7 +1369,8 @@ static void plans_come_to_rest(void **state) {
                         SchedulerView *view;
                         unsigned n = 0, held = 0;
 
-                        for (ClusterAssignment *o = u->assignments; o; o = o->next) {
+                        for (ClusterAssignment *o = LIST_FIRST(&u->assignments); o;
+                             o = LIST_NEXT(o, of_unit)) {
                                 bool is_held = o->machine->presence == PRESENCE_AWAY ||
                                                cluster_machine_is_unreadable(o->machine);
 
@@ -1377,7 +1378,7 @@ static void plans_come_to_rest(void **state) {
                                      !is_held;
                                 held += is_held;
                         }
-                        if (!u->unit || u->unreadable || u->target == TARGET_INACTIVE ||
+                        if (!u->unit || cluster_unit_is_unreadable(u) || u->target == TARGET_INACTIVE ||
                             u->unit->placement.global)
                                 continue;
                         assert_true(n <= 1);
@@ -1452,7 +1453,7 @@ static void a_plan_of_thousands_of_units_with_rules_is_made_in_short_parts(void 
                 if (plans > CROWD_NEW)
                         fail_msg("%s: %u plans", rows[i].option, plans);
                 for (unsigned k = 0; k < CROWD_NEW; k++)
-                        assert_int_equal(cluster_unit(&p.cluster, fresh[k])->assignments != NULL,
+                        assert_int_equal(!LIST_EMPTY(&cluster_unit(&p.cluster, fresh[k])->assignments),
                                          rows[i].placed);
                 free(names);
                 cluster_view_free(&p);
@@ -1600,7 +1601,7 @@ static void one_machine_lost_moves_only_its_own_units(void **state) {
                 cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
         }
         free(cluster_view_plan(&p, true));
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_presence(&p, "C", PRESENCE_LOST);
         cluster_view_id(id, "C");
         assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);

@@ -47,19 +47,19 @@ int __wrap_registry_publish_facts(Registry *r, const Machine *facts, RegistryDon
 }
 
 /* By which facts hear of changes, and what they deferred since. */
-static RegistryListener *listener;
+static RegistryObserver *listener;
 static const void *listening;
 static unsigned n_deferred;
 
-void __real_registry_listen(Registry *r, RegistryListener *l);
-void __wrap_registry_listen(Registry *r, RegistryListener *l);
+void __real_registry_observe(Registry *r, RegistryObserver *l);
+void __wrap_registry_observe(Registry *r, RegistryObserver *l);
 void __real_loop_defer(Loop *loop, Deferred *deferred);
 void __wrap_loop_defer(Loop *loop, Deferred *deferred);
 
-void __wrap_registry_listen(Registry *r, RegistryListener *l) {
+void __wrap_registry_observe(Registry *r, RegistryObserver *l) {
         listener = l;
         listening = l->userdata;
-        __real_registry_listen(r, l);
+        __real_registry_observe(r, l);
 }
 
 void __wrap_loop_defer(Loop *loop, Deferred *deferred) {

@@ -39,8 +39,8 @@ const void *forgotten;
 
 int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id,
                           RegistryDone done, void *userdata);
-void __real_registry_forget(Registry *r, const void *userdata);
-void __wrap_registry_forget(Registry *r, const void *userdata);
+void __real_registry_cancel(Registry *r, const void *userdata);
+void __wrap_registry_cancel(Registry *r, const void *userdata);
 
 int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id,
                           RegistryDone done, void *userdata) {
@@ -52,27 +52,27 @@ int __wrap_registry_admit(Registry *r, const char *machine_id, const char *addre
         return admission.error;
 }
 
-void __wrap_registry_forget(Registry *r, const void *userdata) {
+void __wrap_registry_cancel(Registry *r, const void *userdata) {
         if (userdata == admission.waits)
                 admission.waits = NULL;
         forgotten = userdata;
-        __real_registry_forget(r, userdata);
+        __real_registry_cancel(r, userdata);
 }
 
 /* By which membership hears of changes, and the calls that it deferred. */
-static RegistryListener *listener;
+static RegistryObserver *listener;
 static const void *listening;
 unsigned n_deferred;
 
-void __real_registry_listen(Registry *r, RegistryListener *l);
-void __wrap_registry_listen(Registry *r, RegistryListener *l);
+void __real_registry_observe(Registry *r, RegistryObserver *l);
+void __wrap_registry_observe(Registry *r, RegistryObserver *l);
 void __real_loop_defer(Loop *loop, Deferred *deferred);
 void __wrap_loop_defer(Loop *loop, Deferred *deferred);
 
-void __wrap_registry_listen(Registry *r, RegistryListener *l) {
+void __wrap_registry_observe(Registry *r, RegistryObserver *l) {
         listener = l;
         listening = l->userdata;
-        __real_registry_listen(r, l);
+        __real_registry_observe(r, l);
 }
 
 void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
@@ -121,7 +121,7 @@ static void a_leader_whose_own_replica_suffers_says_so_in_its_presence_until_it_
         Fixture *room = *state;
 
         state_seen = trees_differ;
-        HOST_UNTIL(room->host, says(room, MACHINE_TROUBLE "trees differ"));
+        HOST_UNTIL(room->host, says(room, MACHINE_CONDITION "trees differ"));
         state_seen = NULL;
         HOST_UNTIL(room->host, says(room, "its replica works again"));
         /* A host without a peer listener publishes no replica. */

@@ -246,8 +246,8 @@ static void make_picture(void) {
         }
         cluster_view_unit(&picture, "all.service", "Global=true", TARGET_LAUNCHED);
         cluster_view_unit(&picture, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
-        cluster_view_order(&picture, "C", "web@1.service", ASSIGNMENT_RUN);
-        cluster_view_order(&picture, "A", "gone.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&picture, "C", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&picture, "A", "gone.service", ASSIGNMENT_RUN);
 }
 
 static int plan_all(void *userdata) {

@@ -356,10 +356,10 @@ static void a_further_rule_never_lets_a_unit_run_where_it_could_not(void **state
 
                         snprintf(name, sizeof(name), "%c%u.service", below(2) ? 'w' : 'u', k);
                         cluster_view_unit(&p, name, below(3) == 0 ? "Conflicts=x*" : "", TARGET_LAUNCHED);
-                        cluster_view_order(&p, machines[below(3)], name, ASSIGNMENT_RUN);
+                        cluster_view_assign(&p, machines[below(3)], name, ASSIGNMENT_RUN);
                 }
                 cluster_view_unit(&p, "peer.service", "", TARGET_LAUNCHED);
-                cluster_view_order(&p, machines[below(3)], "peer.service", ASSIGNMENT_RUN);
+                cluster_view_assign(&p, machines[below(3)], "peer.service", ASSIGNMENT_RUN);
                 for (uint64_t k = below(3); k > 0; k--)
                         strncat(less, rules[below(ELEMENTS(rules))], sizeof(less) - strlen(less) - 1);
                 snprintf(more, sizeof(more), "%s%s", less, rules[below(ELEMENTS(rules))]);

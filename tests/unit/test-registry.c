@@ -30,7 +30,7 @@ typedef struct World {
         KvStore *store;
         Registry *registry;
         Engine *engine;
-        RegistryListener listener;
+        RegistryObserver listener;
         unsigned heard[CHANGED_CLUSTER + 1];
         Timer timer;
         bool (*is_true)(struct World *w);
@@ -129,8 +129,8 @@ static int begin(void **state) {
                 fail_msg("%s", err.message);
         run_until(w, leads);
         assert_int_equal(registry_new(&w->registry, w->loop, w->store, self), 0);
-        w->listener = (RegistryListener) { .on_change = on_change, .userdata = w };
-        registry_listen(w->registry, &w->listener);
+        w->listener = (RegistryObserver) { .on_change = on_change, .userdata = w };
+        registry_observe(w->registry, &w->listener);
         *state = w;
         return 0;
 }
@@ -146,7 +146,7 @@ static bool is_closed(World *w) {
 static int end(void **state) {
         World *w = *state;
 
-        registry_unlisten(w->registry, &w->listener);
+        registry_unobserve(w->registry, &w->listener);
         engine_free(w->engine);
         registry_free(w->registry);
         kv_close(w->store, on_closed, w);
@@ -354,14 +354,15 @@ static void an_order_holds_only_for_what_it_was_planned_on(void **state) {
 
         c = order_for(w, "a.service", ASSIGNMENT_RUN);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
-        assert_string_equal(unit(w, "a.service")->assignments->reason, "why not");
-        assert_int_equal(unit(w, "a.service")->assignments->term, term(w));
+        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason, "why not");
+        assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_EXISTS);
 
         c = order_for(w, "a.service", ASSIGNMENT_STOP);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
-        assert_int_equal(unit(w, "a.service")->assignments->kind, ASSIGNMENT_STOP);
-        assert_true(unit(w, "a.service")->assignments->created < unit(w, "a.service")->assignments->index);
+        assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->kind, ASSIGNMENT_STOP);
+        assert_true(LIST_FIRST(&unit(w, "a.service")->assignments)->created <
+                    LIST_FIRST(&unit(w, "a.service")->assignments)->index);
 }
 
 static void an_obeyed_order_goes_with_its_state(void **state) {
@@ -377,19 +378,19 @@ static void an_obeyed_order_goes_with_its_state(void **state) {
                                          unit(w, "a.service")->unit->hash, 1, false),
                          0);
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
-        assert_string_equal(unit(w, "a.service")->states->state.sub, "running");
+        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->states)->state.sub, "running");
 
         /* Obeying an order that is no longer this one is refused. */
-        s.remove = s.obeyed = true;
-        s.order_index = 999;
+        s.remove = s.stopped = true;
+        s.assignment_index = 999;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_COMPARE_FAILED);
-        s.order_index = unit(w, "a.service")->assignments->index;
+        s.assignment_index = LIST_FIRST(&unit(w, "a.service")->assignments)->index;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
-        assert_null(unit(w, "a.service")->assignments);
-        assert_null(unit(w, "a.service")->states);
+        assert_true(LIST_EMPTY(&unit(w, "a.service")->assignments));
+        assert_true(LIST_EMPTY(&unit(w, "a.service")->states));
 
         /* Removing a state that is not there is no error. */
-        s.obeyed = false;
+        s.stopped = false;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
         unit_state_done(&s.state);
 }
@@ -408,7 +409,7 @@ static void a_raft_id_is_given_once(void **state) {
         assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &second, on_done, w)),
                          KV_OK);
         assert_int_equal(second, first + 1);
-        assert_int_equal(answer(w, registry_forget_member(w->registry, other, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_remove_member(w->registry, other, on_done, w)), KV_OK);
         assert_null(cluster_machine(registry_cluster(w->registry), other));
         assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &third, on_done, w)),
                          KV_OK);
@@ -416,7 +417,7 @@ static void a_raft_id_is_given_once(void **state) {
 }
 
 static bool target_is_unknown(World *w) {
-        return unit(w, "a.service") && cluster_unit_lacks(unit(w, "a.service"), LAYOUT_TARGET);
+        return unit(w, "a.service") && cluster_unit_has_unreadable(unit(w, "a.service"), LAYOUT_TARGET);
 }
 
 static void ignore_result(void *userdata, const KvResult *result) {
@@ -447,7 +448,7 @@ static void a_value_that_cannot_be_read_is_told_once(void **state) {
 static bool member_is_unreadable(World *w) {
         ClusterMachine *m = cluster_machine(registry_cluster(w->registry), other);
 
-        return m && cluster_machine_lacks(m, LAYOUT_MEMBER);
+        return m && cluster_machine_has_unreadable(m, LAYOUT_MEMBER);
 }
 
 /* What its host knows is not known here: no level is raised on it. */
@@ -472,7 +473,7 @@ static void who_forgets_is_not_answered(void **state) {
 
         /* Would write into our stack as if it were a World. */
         assert_int_equal(registry_change_units(w->registry, &c, 1, on_done, &userdata), 0);
-        registry_forget(w->registry, &userdata);
+        registry_cancel(w->registry, &userdata);
         assert_int_equal(change(w, (UnitChange) { .unit = a, .only_if_absent = true }), KV_EXISTS);
 }
 
@@ -516,9 +517,9 @@ static void the_engine_orders_what_is_wanted(void **state) {
                          KV_OK);
         machine(w, self);
         run_until(w, runs_on_self);
-        assert_string_equal(unit(w, "a.service")->assignments->reason,
+        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason,
                             "m is the only machine that qualifies");
-        assert_int_equal(unit(w, "a.service")->assignments->term, term(w));
+        assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
 
         assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
         run_until(w, stops_on_self);
@@ -601,7 +602,7 @@ static void the_tree_knows_who_keeps_getting_lost(void **state) {
         registry_reset(w->registry);
         m = cluster_machine(registry_cluster(w->registry), self);
         assert_int_equal(m->losses, 2);
-        assert_int_equal(m->quiet_ms, m->since_ms + 30000);
+        assert_int_equal(m->hold_off_until_ms, m->since_ms + 30000);
 }
 
 static void submit_700(World *w) {

@@ -60,7 +60,7 @@ static void of_many_reasons_the_first_ones_are_told(void **state) {
                 snprintf(name, sizeof(name), "c%u.service", i);
                 cluster_view_machine(&p, machine, "", PRESENCE_UP);
                 cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
-                cluster_view_order(&p, machine, name, ASSIGNMENT_RUN);
+                cluster_view_assign(&p, machine, name, ASSIGNMENT_RUN);
         }
         assert_null(pick(&p, "new.service", &why));
         for (unsigned i = 0; i < 8; i++) {
@@ -82,7 +82,7 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         cluster_view_machine(&p, "E", "", PRESENCE_LEFT);
         cluster_view_presence(&p, "F", PRESENCE_UP);
         cluster_view_unit(&p, "web@1.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "web@1.service", ASSIGNMENT_RUN);
 
         cluster_view_unit(&p, "web@2.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "web@2.service", "A", false),
@@ -105,8 +105,8 @@ static void each_rule_says_no_in_a_sentence(void **state) {
                             "MachineOf=web@1.service, and web@1.service is not there");
 
         cluster_view_unit(&p, "n.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "n.service", ASSIGNMENT_RUN);
-        cluster_view_foreign(&p, "A", "n.service");
+        cluster_view_assign(&p, "A", "n.service", ASSIGNMENT_RUN);
+        cluster_view_conflicting(&p, "A", "n.service");
         assert_string_equal(refusal(&p, "n.service", "A", true), "it has a unit of that name from elsewhere");
         assert_string_equal(refusal(&p, "n.service", "B", false), "");
 
@@ -188,7 +188,7 @@ static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
 
         /* Ten minutes without trouble, the rest not counted, and all is forgotten. */
         m = cluster_machine(&p.cluster, cluster_view_id(id, "A"));
-        lose(&p, m->quiet_ms - p.cluster.now_ms + 600001);
+        lose(&p, m->hold_off_until_ms - p.cluster.now_ms + 600001);
         assert_int_equal(m->losses, 1);
         assert_string_equal(refusal(&p, "a.service", "A", false), "");
         cluster_view_free(&p);
@@ -200,7 +200,7 @@ static void a_conflict_counts_in_both_directions(void **state) {
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", false),
                             "a.service runs there and has Conflicts=b.service");
         cluster_view_free(&p);
@@ -212,10 +212,10 @@ static void what_is_still_stopping_keeps_newcomers_away_but_evicts_nobody(void *
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_STOP);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_STOP);
         assert_string_equal(refusal(&p, "b.service", "A", false),
                             "a.service runs there and has Conflicts=b.service");
-        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         cluster_view_free(&p);
 }
@@ -227,18 +227,18 @@ static void of_two_in_conflict_exactly_the_later_one_yields(void **state) {
         cluster_view_unit(&p, "a.service", "Conflicts=*", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "Conflicts=*", TARGET_LAUNCHED);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         p.cluster.now_ms = 7;
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         assert_string_equal(refusal(&p, "a.service", "A", true), "Conflicts=*, and b.service runs there");
 
         /* A global one goes whenever it came. */
         cluster_view_destroy(&p, "a.service");
         p.cluster.now_ms = 9;
-        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "A", "g.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "g.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         assert_string_equal(refusal(&p, "g.service", "A", true), "b.service runs there and has Conflicts=*");
         cluster_view_free(&p);
@@ -255,7 +255,7 @@ static void the_least_loaded_then_the_smallest_is_picked(void **state) {
         cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
         assert_string_equal(pick(&p, "new.service", &err), "A");
         assert_string_equal(err.message, "A had the fewest units (0) of 3 machines that qualify");
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(pick(&p, "new.service", &err), "B");
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         assert_string_equal(pick(&p, "new.service", &err), "C");
@@ -310,10 +310,10 @@ static void of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name(voi
         for (size_t i = 0; i < ELEMENTS(mutual); i++) {
                 if (i == 2) {
                         cluster_view_unit(&p, "new.service", "Replaces=old.service", TARGET_LAUNCHED);
-                        cluster_view_order(&p, "A", "new.service", ASSIGNMENT_RUN);
+                        cluster_view_assign(&p, "A", "new.service", ASSIGNMENT_RUN);
                 }
                 cluster_view_unit(&p, mutual[i], "Replaces=old.service", TARGET_LAUNCHED);
-                cluster_view_order(&p, "A", mutual[i], ASSIGNMENT_RUN);
+                cluster_view_assign(&p, "A", mutual[i], ASSIGNMENT_RUN);
         }
         assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
         assert_ptr_equal(scheduler_replaced_by(view, unit(&p, "old.service"), machine(&p, "A")),
@@ -329,14 +329,14 @@ static void a_machine_where_somebody_replaces_it_is_the_second_choice(void **sta
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "k.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "k.service", ASSIGNMENT_RUN);
         assert_string_equal(pick(&p, "a.service", &err), "A");
 
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
         cluster_view_unit(&p, "x.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "y.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "B", "x.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "B", "y.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "y.service", ASSIGNMENT_RUN);
         assert_string_equal(pick(&p, "a.service", &err), "B");
 
         /* Each naming the other is no relation. */
@@ -352,8 +352,8 @@ static void of_several_that_conflict_the_first_by_name_is_told(void **state) {
         cluster_view_unit(&p, "b1.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b2.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "new.service", "Conflicts=b*", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "b1.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "A", "b2.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b2.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "new.service", "A", false),
                             "Conflicts=b*, and b1.service runs there");
         cluster_view_free(&p);
@@ -366,8 +366,8 @@ static void its_own_present_and_former_places_are_no_other_place(void **state) {
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_machine(&p, "B", "", PRESENCE_LOST);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "A: it is there; B: it was there, and the machine is lost");
         cluster_view_free(&p);
@@ -452,7 +452,7 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
                 for (size_t k = 0; k < 4 && rows[i].there[k][0]; k++) {
                         cluster_view_unit(&p, rows[i].there[k][0], rows[i].there[k][1] ?: "",
                                           TARGET_LAUNCHED);
-                        cluster_view_order(&p, "A", rows[i].there[k][0], ASSIGNMENT_RUN);
+                        cluster_view_assign(&p, "A", rows[i].there[k][0], ASSIGNMENT_RUN);
                 }
                 for (size_t k = 0; k < 4 && rows[i].known[k][0]; k++)
                         cluster_view_unit(&p, rows[i].known[k][0], rows[i].known[k][1] ?: "",
@@ -519,7 +519,7 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "web@1.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "web@1.service", ASSIGNMENT_RUN);
         m = machine(&p, "A");
         assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
         assert_true(scheduler_fits(view, drafts[0], m, false, NULL));
@@ -609,7 +609,7 @@ static const bool *model_decided(const Model *m, const ClusterMachine *on, const
 }
 
 static const ClusterAssignment *model_order(const ClusterUnit *u, const ClusterMachine *on) {
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (o->machine == on)
                         return o;
         return NULL;
@@ -702,9 +702,9 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
                         cluster_view_destroy(&p, names[random_below(&random, ELEMENTS(names))]);
                 for (size_t i = 0; i < 8; i++) {
                         p.cluster.now_ms += random_below(&random, 2);
-                        cluster_view_order(&p, machines[random_below(&random, ELEMENTS(machines))],
-                                           names[random_below(&random, ELEMENTS(names))],
-                                           random_below(&random, _ASSIGNMENT_MAX));
+                        cluster_view_assign(&p, machines[random_below(&random, ELEMENTS(machines))],
+                                            names[random_below(&random, ELEMENTS(names))],
+                                            random_below(&random, _ASSIGNMENT_MAX));
                 }
                 assert_int_equal(scheduler_view_new(&p.cluster, &m.view), 0);
                 for (m.n = 0; m.n < random_below(&random, MODEL_DECISIONS);) {
