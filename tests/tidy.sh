@@ -146,14 +146,15 @@ api=man/fleet-api.7.scd
 } | grep -oE '"[A-Za-z]+"' | tr -d '"' | sort -u | while read -r name; do
         grep -qE "[*\"]$name[*\"]|[*]$name=|_$name" $api || echo "$api does not name the parameter $name"
 done | rule every_parameter_of_the_api_is_in_the_manual
-{
-        grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/server.c | some 'routes of api.c'
-        grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/cluster_v2.c | some 'routes of cluster_v2.c'
-        grep -oE '^ +\{ "/[a-z]+", (true|false)' fleetd/api/kv_v1.c | some 'routes of kv_v1.c'
-        grep -oE '= \{ "/[a-z-]+/"' fleetd/api/remote_command_spec.c | some 'routes of call_spec.c'
-} | grep -oE '"/[^"]+"' | tr -d '"' | sort -u | while read -r path; do
+routes=$(grep -E '^ +\{ ROUTE_[A-Z]+, ' fleetd/api/routes.c | some 'routes of routes.c')
+grep -oE '"/[^"]+"' <<<"$routes" | tr -d '"' | sed -E 's,/\*+$,,; s,^/fleet/v1,,' | sort -u | while read -r path; do
         grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
 done | rule every_route_of_the_api_is_in_the_manual
+
+# A route names the right that its sender needs; only the server distinguishes listeners.
+grep -vE ' RIGHT_[A-Z_]+, ' <<<"$routes" | rule every_route_names_a_right
+grep -E ' RIGHT_NONE, ' <<<"$routes" | rule no_route_is_closed
+sources_of fleetd/api/ | grep -v '^fleetd/api/server\.[ch]$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK)\b' | rule only_the_server_distinguishes_listeners
 grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | some 'error codes' | while read -r code status; do
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual

@@ -201,10 +201,6 @@ void events_handle(Request *request) {
         bool details = false;
         EventStream *s;
 
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
-                return;
-        }
         if (!read_parameters(request, &details, &parameters))
                 return;
         if (details) {

@@ -207,8 +207,7 @@ static GetResult get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 answer_refusal(request, 300, strerror(-r));
                 return GET_DONE;
         }
-        if (request->door != API_SOCKET &&
-            kv_path_is_ours(key)) { /* as where there is nothing of fleet's, whatever there is */
+        if (!request_may_read(request, key)) { /* as where there is nothing of fleet's, whatever there is */
                 request->api->gets_failed++;
                 answer_error(request, 100, "/_fleet", strlen("/_fleet"), meta.index);
                 return GET_DONE;
@@ -521,7 +520,8 @@ static void get_watch(KeysWait *w) {
                                  .recursive = w->query.recursive,
                                  .since = w->query.wait_index,
                                  .hidden_rule = true,
-                                 .internal = request->door == API_SOCKET && kv_path_is_ours(wait_key(w)),
+                                 .internal = kv_path_is_ours(wait_key(w)) &&
+                                             request_may_read(request, wait_key(w)),
                                  .once = !w->query.stream };
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         uint64_t index = kv_index(store), oldest = 0;
@@ -641,31 +641,15 @@ static void write_propose(KeysWait *w) {
                 wait_forget_form(w); /* the command was copied */
 }
 
-/* -- The door of this room -- */
+/* -- Requests -- */
 
 void keys_v2_handle(Request *request) {
-        static const char *const methods[] = { "HEAD", "GET", "PUT", "POST", "DELETE" };
         const ApiLimits *limits = &request->api->limits;
         KeysError e = {};
         KeysWait *w;
         char text[32];
-        bool known = false, get = method_is(request, "GET") || method_is(request, "HEAD");
+        bool get = method_is(request, "GET") || method_is(request, "HEAD");
         int r;
-
-        if (method_is(request, "OPTIONS")) {
-                request_answer(request, 200, NULL, NULL, "", 0);
-                return;
-        }
-        if (!request_path_is_clean(request)) {
-                request_redirect_clean(request);
-                return;
-        }
-        for (size_t i = 0; i < ELEMENTS(methods); i++)
-                known |= method_is(request, methods[i]);
-        if (!known) {
-                request_not_allowed(request, &(HttpField) { "Allow", "HEAD,GET,PUT,POST,DELETE" });
-                return;
-        }
 
         w = NEW0(KeysWait, 1);
         if (!w) {
@@ -680,7 +664,8 @@ void keys_v2_handle(Request *request) {
                 wait_free(w);
                 return;
         }
-        r = kv_path_clean(request->path + 8, request->path_size - 8, &w->key, &w->key_size);
+        r = kv_path_clean(request->rest, request->path_size - (size_t) (request->rest - request->path),
+                          &w->key, &w->key_size);
         if (r == -ENOMEM) {
                 answer_refusal(request, 300, "out of memory");
                 wait_free(w);

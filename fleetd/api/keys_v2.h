@@ -10,6 +10,8 @@
  * cluster time 'now_ms', for "expiration". */
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms);
 
+void keys_v2_handle(Request *request);
+
 /* Answers with code 300; the request is gone then. */
 void keys_v2_refuse(Request *request, const char *cause);
 

@@ -6,6 +6,7 @@
 
 #include "base/base64.h"
 #include "base/parse.h"
+#include "fleetd/api/routes.h"
 
 /* -- Nodes and refusals -- */
 
@@ -210,8 +211,7 @@ static void value_read(KvRequest *ask) {
                 kv_request_free(ask);
                 return;
         }
-        r = request->door != API_SOCKET && kv_path_is_ours(ask->key) ? -ENOENT :
-                                                                       tree_get(txn, ask->key, &node);
+        r = request_may_read(request, ask->key) ? tree_get(txn, ask->key, &node) : -ENOENT;
         snprintf(index, sizeof(index), "%llu", (unsigned long long) meta.index);
         if (r < 0)
                 kv_refuse(
@@ -272,54 +272,83 @@ static void value_on_done(void *userdata, const KvResult *result) {
         kv_request_free(ask);
 }
 
-static void value_handle(KvRequest *ask) {
-        Request *request = ask->request;
-        const KvParameters *p = &ask->p;
-        const char *type = request->http->content_type;
+/* The request for one key; NULL: it is answered. */
+static KvRequest *value_request_new(Request *request) {
+        KvRequest *ask = kv_request_new(request);
         KvRefusal refusal = {};
         int r;
 
+        if (!ask)
+                return NULL;
+        ask->key = (KvBytes) { request->rest, request->path_size - (size_t) (request->rest - request->path) };
         r = kv_key_check(ask->key, &refusal.err);
-        if (r < 0) {
-                refusal.status = request_status_of(r);
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
-        } else if (method_is(request, "GET") || method_is(request, "HEAD")) {
-                ask->read = value_read;
-                kv_request_read(ask);
-        } else if (method_is(request, "DELETE")) {
-                ask->command = (KvCommand) { .op = KV_DELETE,
-                                             .key = ask->key,
-                                             .dir = p->dir,
-                                             .recursive = p->recursive,
-                                             .prev_index = p->prev_index };
-                kv_request_propose(ask, value_on_done);
-        } else if (type && starts_with(type, "application/x-www-form-urlencoded")) {
+        if (r >= 0)
+                return ask;
+        refusal.status = request_status_of(r);
+        kv_refuse(request, &refusal);
+        kv_request_free(ask);
+        return NULL;
+}
+
+void kv_value_get_handle(Request *request) {
+        KvRequest *ask = value_request_new(request);
+
+        if (!ask)
+                return;
+        ask->read = value_read;
+        kv_request_read(ask);
+}
+
+void kv_value_delete_handle(Request *request) {
+        KvRequest *ask = value_request_new(request);
+
+        if (!ask)
+                return;
+        ask->command = (KvCommand) { .op = KV_DELETE,
+                                     .key = ask->key,
+                                     .dir = ask->p.dir,
+                                     .recursive = ask->p.recursive,
+                                     .prev_index = ask->p.prev_index };
+        kv_request_propose(ask, value_on_done);
+}
+
+void kv_value_put_handle(Request *request) {
+        KvRequest *ask = value_request_new(request);
+        KvRefusal refusal = { .status = 413 };
+        const KvParameters *p;
+        const char *type;
+
+        if (!ask)
+                return;
+        type = request->http->content_type;
+        p = &ask->p;
+        if (type && starts_with(type, "application/x-www-form-urlencoded")) {
                 refuse(request, 415,
                        "the body is the value itself, of type application/octet-stream: curl -T FILE");
                 kv_request_free(ask);
-        } else if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
+                return;
+        }
+        if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
                 refuse(request, 400,
                        "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
                 kv_request_free(ask);
-        } else {
-                ask->command = (KvCommand) {
-                        .op = !p->has_prev_exist ? KV_SET :
-                              p->prev_exist      ? KV_UPDATE :
-                                                   KV_CREATE,
-                        .key = ask->key,
-                        .prev_index = p->prev_index,
-                        .value = { request->http->body, request->http->body_size },
-                };
-                request_ttl(&ask->command, p->has_ttl, p->ttl);
-                if (kv_limits_check(request, &ask->command, &refusal.err) == 0) {
-                        kv_request_propose(ask, value_on_done);
-                        return;
-                }
-                refusal.status = 413;
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
+                return;
         }
+        ask->command = (KvCommand) {
+                .op = KV_SET,
+                .key = ask->key,
+                .prev_index = p->prev_index,
+                .value = { request->http->body, request->http->body_size },
+        };
+        if (p->has_prev_exist)
+                ask->command.op = p->prev_exist ? KV_UPDATE : KV_CREATE;
+        request_ttl(&ask->command, p->has_ttl, p->ttl);
+        if (kv_limits_check(request, &ask->command, &refusal.err) == 0) {
+                kv_request_propose(ask, value_on_done);
+                return;
+        }
+        kv_refuse(request, &refusal);
+        kv_request_free(ask);
 }
 
 /* -- /list: pages of a node and all below it -- */
@@ -414,7 +443,7 @@ static int page_new(const KvRequest *ask, KvPage **ret, Error *err) {
         page->values = p->values;
         page->limit = p->limit;
         page->ours = kv_path_is_ours(p->prefix);
-        page->internal = page->ours && ask->request->door == API_SOCKET;
+        page->internal = page->ours && request_may_read(ask->request, p->prefix);
         page->now_ms = kv_cluster_ms(ask->request->api->options.store);
         r = page_begin(page, p->page, err);
         if (r < 0)
@@ -560,12 +589,16 @@ static void list_read(KvRequest *ask) {
         request->forget = ask_forget;
 }
 
-void kv_list_handle(KvRequest *ask) {
+void kv_list_handle(Request *request) {
+        KvRequest *ask = kv_request_new(request);
+
+        if (!ask)
+                return;
         ask->read = list_read;
         kv_request_read(ask);
 }
 
-/* -- Parameters and routes: fleet-api(7) documents the same names -- */
+/* -- Parameters: fleet-api(7) documents the same names -- */
 
 typedef enum ParameterType { TAKES_KEY, TAKES_BYTES, TAKES_BOOL, TAKES_NUMBER } ParameterType;
 
@@ -591,30 +624,6 @@ static const struct KvParameter {
         { "ttl", TAKES_NUMBER, AT(ttl), SAYS(has_ttl), 0, UINT64_MAX },
         { "values", TAKES_BOOL, AT(values) },
 };
-
-static const struct KvRoute {
-        const char *path;
-        bool has_key;                /* and a key behind it */
-        const char *methods, *takes; /* with a blank around each */
-        void (*handle)(KvRequest *ask);
-} routes[] = {
-        { "/changes", false, " GET ", " after prefix progress ", kv_changes_handle },
-        { "/list", false, " GET HEAD ", " limit nextPageToken prefix quorum recursive values ",
-          kv_list_handle },
-        { "/txn", false, " POST ", " ", kv_txn_handle },
-        { "/value", true, " GET HEAD ", " quorum ", value_handle },
-        { "/value", true, " PUT ", " prevExist prevIndex ttl ", value_handle },
-        { "/value", true, " DELETE ", " dir prevIndex recursive ", value_handle },
-};
-
-static bool has_word(const char *words, const char *word) {
-        size_t n = strlen(word);
-
-        for (const char *at = words; n > 0 && (at = strstr(at, word)); at++)
-                if (at > words && at[-1] == ' ' && at[n] == ' ')
-                        return true;
-        return false;
-}
 
 static int parameter_read(const struct KvParameter *parameter, const HttpParameter *sent, KvParameters *p,
                           Error *err) {
@@ -657,20 +666,19 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
                            .values = true,
                            .progress = KV_PROGRESS_DEFAULT_S };
 
-        p.recursive = has_word(takes, "limit"); /* a list is of all levels, a deletion of one */
+        p.recursive = route_has_word(takes, "limit"); /* a list is of all levels, a deletion of one */
         for (size_t i = 0; i < request->parameters.n; i++) {
                 const HttpParameter *sent = &request->parameters.items[i];
                 const struct KvParameter *parameter = NULL;
                 int r;
 
                 for (size_t k = 0; k < ELEMENTS(parameters); k++)
-                        if (streq(parameters[k].name, sent->name) && has_word(takes, sent->name))
+                        if (streq(parameters[k].name, sent->name) && route_has_word(takes, sent->name))
                                 parameter = &parameters[k];
-                if (!parameter && streq(takes, " "))
+                if (!parameter && !takes[0])
                         return error_set(err, -EINVAL, "%.100s: this takes no parameters", sent->name);
                 if (!parameter)
-                        return error_set(err, -EINVAL, "%.100s: this takes%.*s", sent->name,
-                                         (int) strlen(takes) - 1, takes);
+                        return error_set(err, -EINVAL, "%.100s: this takes %s", sent->name, takes);
                 if (http_parameter(&request->parameters, sent->name) != sent)
                         return error_set(err, -EINVAL, "%s: given twice", sent->name);
                 r = parameter_read(parameter, sent, &p, err);
@@ -681,68 +689,38 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
         return 0;
 }
 
-/* Does 'path' lie on the route? */
-static bool route_fits(const struct KvRoute *route, const char *path) {
-        size_t n = strlen(route->path);
-
-        return starts_with(path, route->path) && (path[n] == 0 || (route->has_key && path[n] == '/'));
+void kv_v1_not_found(Request *request) {
+        refuse(request, 404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY");
 }
 
-static void not_allowed(Request *request, const char *path) {
-        _cleanup_text_ Text allow = {}, t = {};
+void kv_v1_not_allowed(Request *request, const char *methods) {
         KvRefusal refusal = { .status = 405 };
+        _cleanup_text_ Text t = {};
 
-        for (size_t i = 0; i < ELEMENTS(routes); i++)
-                if (route_fits(&routes[i], path))
-                        text_printf(&allow, "%s%.*s", allow.size > 0 ? " " : "",
-                                    (int) strlen(routes[i].methods) - 2, routes[i].methods + 1);
-        for (char *p = allow.chars; p && *p; p++)
-                *p = *p == ' ' ? ',' : *p;
         error_set(&refusal.err, -EINVAL, "%s is not for this path; it takes %s", request->http->method,
-                  allow.chars ?: "");
+                  methods);
         kv_refusal_write(&t, &refusal);
-        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", allow.chars ?: "" }, {} },
+        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", methods }, {} },
                        t.chars ?: "", t.size);
 }
 
-void kv_v1_handle(Request *request, const char *path) {
-        const struct KvRoute *route = NULL;
+KvRequest *kv_request_new(Request *request) {
         KvRefusal refusal = { .status = 400 };
-        bool known = false;
         KvRequest *ask;
         int r;
 
-        for (size_t i = 0; i < ELEMENTS(routes) && !route; i++)
-                if (route_fits(&routes[i], path) &&
-                    (routes[i].has_key || strlen(path) == request->path_size - (path - request->path))) {
-                        known = true;
-                        route = has_word(routes[i].methods, request->http->method) ? &routes[i] : NULL;
-                }
-        if (!known) {
-                refuse(request, 404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY");
-                return;
-        }
-        if (!route) {
-                not_allowed(request, path);
-                return;
-        }
         ask = NEW0(KvRequest, 1);
         if (!ask) {
                 refuse(request, 503, "out of memory");
-                return;
+                return NULL;
         }
         ask->request = request;
         request->state = ask;
-        r = parameters_read(request, route->takes, &ask->p, &refusal.err);
-        if (r < 0) {
-                refusal.status = request_status_of(r);
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
-                return;
-        }
-        if (route->has_key) {
-                path += strlen(route->path);
-                ask->key = (KvBytes) { path, request->path_size - (path - request->path) };
-        }
-        route->handle(ask);
+        r = parameters_read(request, request->route->parameters, &ask->p, &refusal.err);
+        if (r >= 0)
+                return ask;
+        refusal.status = request_status_of(r);
+        kv_refuse(request, &refusal);
+        kv_request_free(ask);
+        return NULL;
 }

@@ -91,6 +91,16 @@ typedef int (*KvLine)(HubEvent *event, Shared **ret);
  * goes. */
 void kv_changes_begin(KvRequest *ask, KvLine line, bool told);
 
-void kv_list_handle(KvRequest *ask);    /* kv_v1.c calls these; each owns 'ask' then */
-void kv_txn_handle(KvRequest *ask);     /* kv_v1_txn.c */
-void kv_changes_handle(KvRequest *ask); /* kv_v1_changes.c */
+/* Read the parameters that the route of 'request' takes. NULL: one is rejected, and the request is answered.
+ */
+KvRequest *kv_request_new(Request *request);
+
+/* Handlers, and the answers where there is none. */
+void kv_list_handle(Request *request);
+void kv_txn_handle(Request *request);
+void kv_changes_handle(Request *request);
+void kv_value_get_handle(Request *request);
+void kv_value_put_handle(Request *request);
+void kv_value_delete_handle(Request *request);
+void kv_v1_not_allowed(Request *request, const char *methods);
+void kv_v1_not_found(Request *request);

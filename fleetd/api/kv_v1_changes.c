@@ -135,8 +135,8 @@ static int changes_watch(Changes *c, uint64_t *ret_oldest) {
                                  .recursive = true,
                                  .refreshes = true,
                                  .since = c->told + 1,
-                                 .internal = c->request->door == API_SOCKET &&
-                                             kv_path_is_ours(c->ask->p.prefix) };
+                                 .internal = kv_path_is_ours(c->ask->p.prefix) &&
+                                             request_may_read(c->request, c->ask->p.prefix) };
 
         return hub_watch(kv_hub(c->request->api->options.store), &options, &changes_events, c, &c->watch,
                          ret_oldest);
@@ -222,6 +222,9 @@ void kv_changes_begin(KvRequest *ask, KvLine line, bool told) {
         say_caught_up(c);
 }
 
-void kv_changes_handle(KvRequest *ask) {
-        kv_changes_begin(ask, line_of, false);
+void kv_changes_handle(Request *request) {
+        KvRequest *ask = kv_request_new(request);
+
+        if (ask)
+                kv_changes_begin(ask, line_of, false);
 }
