@@ -4,7 +4,6 @@
 
 #include "base/text.h"
 #include "fleetd/api/request.h"
-#include "kvstore/apply/apply.h"
 
 /* {"action":...,"node":{...},"prevNode":{...}} and a newline. 'wall_ms' is the wall clock that belongs to
  * cluster time 'now_ms', for "expiration". */

@@ -10,15 +10,19 @@
 
 /* -- Nodes and refusals -- */
 
+/* At least 1: a key that is due exists until the leader proposes its expiry. */
+static uint64_t ttl_seconds(const KvNode *node, uint64_t now_ms) {
+        return node->expires_ms > now_ms ? (node->expires_ms - now_ms + 999) / 1000 : 1;
+}
+
 void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_value, uint64_t now_ms) {
         json_open(t, name, '{');
         json_add_u64(t, "createdIndex", node->created);
         json_add_bool(t, "dir", node->dir);
         json_add_bytes(t, "key", node->key.data, node->key.size);
         json_add_u64(t, "modifiedIndex", node->modified);
-        if (node->expires_ms > 0) /* what is due is there until the leader says so: a second */
-                json_add_u64(t, "ttl",
-                             node->expires_ms > now_ms ? (node->expires_ms - now_ms + 999) / 1000 : 1);
+        if (node->expires_ms > 0)
+                json_add_u64(t, "ttl", ttl_seconds(node, now_ms));
         if (with_value && !node->dir)
                 json_add_bytes(t, "value", node->value.data ?: "", node->value.size);
         json_close(t, '}');
@@ -145,8 +149,8 @@ static void ask_forget(Request *request) {
                 kv_sync_cancel(store, &ask->sync);
         if (ask->number > 0)
                 kv_cancel(store, ask->number);
-        if (ask->large)
-                kv_read_large_cancel(ask->large);
+        if (ask->list)
+                kv_list_cancel(ask->list);
         api_list_cancel(request->api, &ask->listing);
         kv_request_free(ask);
 }
@@ -192,58 +196,51 @@ void kv_request_propose(KvRequest *ask, KvDone done) {
 
 /* -- /value/KEY: one value's bytes, as they are -- */
 
-static void value_read(KvRequest *ask) {
-        Request *request = ask->request;
-        KvStore *store = request->api->options.store;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        char index[24], modified[24], created[24], ttl[24];
-        uint64_t now_ms = kv_cluster_ms(store);
+static void value_answer(Request *request, const KvFound *found) {
+        char index[TEXT_U64_SIZE], modified[TEXT_U64_SIZE], created[TEXT_U64_SIZE], ttl[TEXT_U64_SIZE];
+        uint64_t now_ms = kv_cluster_ms(request->api->options.store);
+        const KvNode *node = found->node;
+        HttpField fields[7] = {};
         StaleField stale;
-        TreeMeta meta;
-        KvNode node;
-        int r;
+        size_t n = 4;
 
-        r = kv_read(store, &txn);
-        if (r == 0)
-                r = tree_meta(txn, &meta);
-        if (r < 0) {
-                refuse(request, 503, "%s", strerror(-r));
-                kv_request_free(ask);
-                return;
-        }
-        r = request_may_read(request, ask->key) ? tree_get(txn, ask->key, &node) : -ENOENT;
-        snprintf(index, sizeof(index), "%llu", (unsigned long long) meta.index);
-        if (r < 0)
-                kv_refuse(
-                        request,
-                        &(KvRefusal) { .status = 404, .index = meta.index, .err.message = "key not found" });
-        else if (node.dir)
+        fields[0] = (HttpField) { "X-Fleet-Index", text_u64(found->index, index) };
+        fields[1] = (HttpField) { "X-Fleet-Modified-Index", text_u64(node->modified, modified) };
+        fields[2] = (HttpField) { "X-Fleet-Created-Index", text_u64(node->created, created) };
+        fields[3] = (HttpField) { "X-Content-Type-Options", "nosniff" };
+        fields[n] = request_stale_field(request, &stale);
+        if (fields[n].name)
+                n++;
+        if (node->expires_ms > 0)
+                fields[n] = (HttpField) { "X-Fleet-TTL", text_u64(ttl_seconds(node, now_ms), ttl) };
+        request_answer(request, 200, "application/octet-stream", fields, node->value.data ?: "",
+                       node->value.size);
+}
+
+static void value_on_get(void *userdata, int result, const KvFound *found) {
+        KvRequest *ask = userdata;
+        Request *request = ask->request;
+
+        if (result < 0)
+                refuse(request, 503, "%s", strerror(-result));
+        else if (!found->node || !request_may_read(request, ask->key))
+                kv_refuse(request, &(KvRefusal) { .status = 404,
+                                                  .index = found->index,
+                                                  .err.message = "key not found" });
+        else if (found->node->dir)
                 kv_refuse(request,
                           &(KvRefusal) {
                                   .status = 409,
-                                  .index = meta.index,
+                                  .index = found->index,
                                   .err.message = "it is a directory: GET /fleet/v1/kv/list?prefix=KEY" });
-        else {
-                snprintf(modified, sizeof(modified), "%llu", (unsigned long long) node.modified);
-                snprintf(created, sizeof(created), "%llu", (unsigned long long) node.created);
-                snprintf(ttl, sizeof(ttl), "%llu",
-                         (unsigned long long) (node.expires_ms > now_ms ?
-                                                       (node.expires_ms - now_ms + 999) / 1000 :
-                                                       1));
-                HttpField fields[] = { { "X-Fleet-Index", index },
-                                       { "X-Fleet-Modified-Index", modified },
-                                       { "X-Fleet-Created-Index", created },
-                                       { "X-Content-Type-Options", "nosniff" },
-                                       request_stale_field(request, &stale),
-                                       {},
-                                       {} };
-
-                fields[fields[4].name ? 5 : 4] = node.expires_ms > 0 ? (HttpField) { "X-Fleet-TTL", ttl } :
-                                                                       (HttpField) {};
-                request_answer(request, 200, "application/octet-stream", fields, node.value.data ?: "",
-                               node.value.size);
-        }
+        else
+                value_answer(request, found);
         kv_request_free(ask);
+}
+
+static void value_read(KvRequest *ask) {
+        ask->get = (KvGet) { .key = ask->key, .done = value_on_get, .userdata = ask };
+        kv_get(ask->request->api->options.store, &ask->get);
 }
 
 static void value_on_done(void *userdata, const KvResult *result) {
@@ -359,7 +356,7 @@ typedef struct KvPage {
         char *after; /* a key: the page begins behind it; NULL: with 'prefix' itself, or what is below it */
         size_t after_size;
         bool first, recursive, values, ours, internal, more;
-        uint64_t limit, now_ms;
+        uint64_t limit, now_ms, index;
         size_t encoded_max; /* bytes of the answer; more is -E2BIG; 0: any */
         uint64_t n, size;
         char *last; /* the key that the page ends with: owned; the root where it was 'prefix' itself */
@@ -430,7 +427,7 @@ static int page_begin(KvPage *page, KvBytes token, Error *err) {
         return 0;
 }
 
-static int page_new(const KvRequest *ask, KvPage **ret, Error *err) {
+static int page_new(KvRequest *ask, KvPage **ret, Error *err) {
         const KvParameters *p = &ask->p;
         _cleanup_(page_freep) KvPage *page = calloc(1, sizeof(KvPage) + p->prefix.size);
         int r;
@@ -442,6 +439,8 @@ static int page_new(const KvRequest *ask, KvPage **ret, Error *err) {
         page->recursive = p->recursive;
         page->values = p->values;
         page->limit = p->limit;
+        page->encoded_max = API_LARGE_BYTES;
+        page->ask = ask;
         page->ours = kv_path_is_ours(p->prefix);
         page->internal = page->ours && request_may_read(ask->request, p->prefix);
         page->now_ms = kv_cluster_ms(ask->request->api->options.store);
@@ -452,51 +451,40 @@ static int page_new(const KvRequest *ask, KvPage **ret, Error *err) {
         return 0;
 }
 
-static int page_nodes(KvPage *page, TreeTxn *txn) {
-        KvNode node;
-        int r;
-
-        if (page->ours && !page->internal)
-                return 0;
-        if (page->first && page->prefix.size > 1) {
-                r = tree_get(txn, page->prefix, &node);
-                if (r == -ENOENT || r == -ENOTUNIQ)
-                        return 0;
-                if (r == 0)
-                        r = page_add(page, &node);
-                if (r < 0)
-                        return r;
-        }
-        return tree_walk_from(txn, page->prefix, (KvBytes) { page->after, page->after_size }, page->recursive,
-                              page_add, page);
-}
-
-/* Makes the answer, in the loop or in a worker. */
-static int page_read(void *userdata, TreeTxn *txn) {
+static int page_begin_read(void *userdata, const KvFound *found) {
         KvPage *page = userdata;
-        _cleanup_text_ Text t = {}, token = {};
-        size_t base = page->prefix.size > 1 ? page->prefix.size : 0;
-        TreeMeta meta;
         int r;
 
         text_clear(&page->nodes);
         page->n = page->size = 0;
         page->more = false;
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
+        page->index = found->index;
         json_open(&page->nodes, NULL, '[');
-        r = page_nodes(page, txn);
-        if (r < 0)
-                return r;
-        json_close(&page->nodes, ']');
+        if (page->ours && !page->internal)
+                return 0;
+        if (!page->first || page->prefix.size <= 1)
+                return 1;
+        if (found->error == -ENOENT || found->error == -ENOTUNIQ)
+                return 0;
+        if (found->error < 0)
+                return found->error;
+        r = page_add(page, found->node);
+        return r < 0 ? r : 1;
+}
 
+/* Make the answer, on the loop or in a worker. */
+static int page_end(void *userdata) {
+        KvPage *page = userdata;
+        _cleanup_text_ Text t = {}, token = {};
+        size_t base = page->prefix.size > 1 ? page->prefix.size : 0;
+
+        json_close(&page->nodes, ']');
         if (page->more && page->last_size > base)
                 text_append_base64(&token, page->last + base, page->last_size - base, true);
         else if (page->more)
                 text_append_base64(&token, "/", 1, true);
         json_open(&t, NULL, '{');
-        json_add_u64(&t, "index", meta.index);
+        json_add_u64(&t, "index", page->index);
         json_add_string(&t, "nextPageToken", token.chars);
         text_append(&t, t.size > 1 ? ",\"nodes\":" : "\"nodes\":");
         text_append_bytes(&t, page->nodes.chars ?: "", page->nodes.size);
@@ -505,6 +493,13 @@ static int page_read(void *userdata, TreeTxn *txn) {
                 return -ENOMEM;
         page->answer = shared_new(t.chars, t.size);
         return page->answer ? 0 : -ENOMEM;
+}
+
+static void page_grow(void *userdata) {
+        KvPage *page = userdata;
+
+        loop_count(page->ask->request->api->loop, 0, page->nodes.size);
+        page->encoded_max = 0;
 }
 
 static void page_answer(KvRequest *ask, const KvPage *page, int result) {
@@ -522,18 +517,22 @@ static void page_answer(KvRequest *ask, const KvPage *page, int result) {
 
 static void page_done(void *userdata, int result) {
         KvPage *page = userdata;
-        KvRequest *ask = page->ask;
 
-        ask->large = NULL;
-        ask->request->forget = NULL;
-        page_answer(ask, page, result);
+        page->ask->list = NULL;
+        page->ask->request->forget = NULL;
+        page_answer(page->ask, page, result);
 }
 
-static void page_done_with(void *userdata) {
+static void page_release(void *userdata) {
         page_free(userdata);
 }
 
-static const KvLargeReadOps page_ops = { .read = page_read, .done = page_done, .free = page_done_with };
+static const KvListOps page_ops = { .begin = page_begin_read,
+                                    .visit = page_add,
+                                    .end = page_end,
+                                    .grow = page_grow,
+                                    .done = page_done,
+                                    .free = page_release };
 
 static void list_again(void *userdata) {
         KvRequest *ask = userdata;
@@ -544,10 +543,10 @@ static void list_again(void *userdata) {
 
 static void list_read(KvRequest *ask) {
         Request *request = ask->request;
-        KvStore *store = request->api->options.store;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_(page_freep) KvPage *page = NULL;
         KvRefusal refusal = { .status = 400 };
+        KvRange range;
+        KvList *large;
         int r;
 
         if (!api_may_list(request->api)) {
@@ -563,29 +562,20 @@ static void list_read(KvRequest *ask) {
                 kv_request_free(ask);
                 return;
         }
-        if (r == 0)
-                r = kv_read(store, &txn);
         if (r < 0) {
-                page_answer(ask, page, r);
+                page_answer(ask, NULL, r);
                 return;
         }
-        page->encoded_max = API_LARGE_BYTES;
-        tree_limit_walks(txn, API_LARGE_VISITS);
-        r = page_read(page, txn);
-        if (r != -E2BIG) {
-                page_answer(ask, page, r);
+        range = (KvRange) { .key = page->prefix,
+                            .after = { page->after, page->after_size },
+                            .recursive = page->recursive,
+                            .without_key = !page->first || page->prefix.size <= 1 ||
+                                           (page->ours && !page->internal),
+                            .visits_max = API_LARGE_VISITS };
+        kv_list(request->api->options.store, &range, &page_ops, TAKE_PTR(page), &large);
+        if (!large)
                 return;
-        }
-        loop_count(request->api->loop, 0, page->nodes.size);
-
-        page->encoded_max = 0;
-        page->ask = ask;
-        r = kv_read_large(store, &page_ops, page, &ask->large);
-        if (r < 0) {
-                page_answer(ask, page, r);
-                return;
-        }
-        (void) TAKE_PTR(page);
+        ask->list = large;
         request->forget = ask_forget;
 }
 
