@@ -183,6 +183,17 @@ typedef struct KvResult {
 /* A copy in one block, to be freed by free(); NULL without memory. */
 KvResult *kv_result_copy(const KvResult *result);
 
+/* One change of one key, as watchers receive it. */
+typedef struct KvEvent {
+        KvAction action;
+        uint64_t index; /* the store's */
+        KvNode node;    /* of a deletion or expiry: key, indexes, dir; a directory takes all below it along */
+        bool has_prev;
+        KvNode prev;
+        bool refresh;    /* only the time to live changed: it takes a slot of the window */
+        uint64_t now_ms; /* cluster time of the entry */
+} KvEvent;
+
 /* -- Paths -- */
 
 /* Cleans what a client sent: collapses slashes and dots as Go's path.Clean, a leading but no trailing slash;

@@ -21,25 +21,25 @@ typedef struct Place {
         struct Place *parent;
         LIST_HEAD(, Place) children;
         LIST_ENTRY(Place) siblings;
-        Watch *exact, *recursive;
-        bool absent;          /* see WatchOptions; events keep it true to the tree */
+        KvWatch *exact, *recursive;
+        bool absent;          /* see KvWatchOptions; events keep it true to the tree */
         uint64_t absent_from; /* it was absent behind the event of this index, said a watch; 0: none did */
         size_t size;          /* 0: the root */
         char path[];
 } Place;
 
-struct Watch {
+struct KvWatch {
         Hub *hub;
-        const WatchEvents *events;
+        const KvWatchOps *events;
         void *userdata;
-        Place *place;                   /* NULL: no longer told of new events */
-        Watch *next, *prev;             /* at the place */
-        Watch *all_next, *all_prev;     /* all that have a place */
-        Watch *ready_next, *ready_prev; /* those with something to tell */
+        Place *place;                     /* NULL: no longer told of new events */
+        KvWatch *next, *prev;             /* at the place */
+        KvWatch *all_next, *all_prev;     /* all that have a place */
+        KvWatch *ready_next, *ready_prev; /* those with something to tell */
         bool recursive, internal, hidden_rule, refreshes, once;
         bool ready, calling, closed, cleared;
         uint64_t since;
-        HubEvent **pending;
+        KvWatchEvent **pending;
         size_t first, n_pending, capacity;
         size_t key_size;
         char key[];
@@ -47,7 +47,7 @@ struct Watch {
 
 /* The last events of one owner, bounded as the tree's own windows are. */
 typedef struct Window {
-        HubEvent **events; /* a ring */
+        KvWatchEvent **events; /* a ring */
         size_t size, first, n;
         uint64_t bytes;
         Blocks memory;   /* in which all of them are */
@@ -55,7 +55,7 @@ typedef struct Window {
 } Window;
 
 typedef struct Waiting {
-        HubEvent *event;
+        KvWatchEvent *event;
         STAILQ_ENTRY(Waiting) entries;
 } Waiting;
 
@@ -64,8 +64,8 @@ struct Hub {
         Window windows[_TREE_WINDOW_MAX];
         Place *root, *places; /* all but the root, by their keys */
         size_t place_bytes;
-        Watch *all;
-        Watch *ready_first, *ready_last;
+        KvWatch *all;
+        KvWatch *ready_first, *ready_last;
         unsigned n_watches;
         uint64_t index; /* of the last event */
         /* Events whose watchers are still to be found, in order; and what finding them has cost in this turn.
@@ -79,7 +79,7 @@ struct Hub {
 /* -- Events -- */
 
 static size_t event_size(const KvEvent *e) {
-        return sizeof(HubEvent) + e->node.key.size + e->node.value.size +
+        return sizeof(KvWatchEvent) + e->node.key.size + e->node.value.size +
                (e->has_prev ? e->prev.value.size : 0);
 }
 
@@ -90,13 +90,13 @@ static char *place_bytes(char *at, KvBytes *bytes) {
         return at + bytes->size;
 }
 
-static HubEvent *event_new(Window *window, const KvEvent *event) {
-        HubEvent *e = blocks_alloc(&window->memory, event_size(event));
+static KvWatchEvent *event_new(Window *window, const KvEvent *event) {
+        KvWatchEvent *e = blocks_alloc(&window->memory, event_size(event));
         char *at;
 
         if (!e)
                 return NULL;
-        *e = (HubEvent) { .refs = 1, .event = *event };
+        *e = (KvWatchEvent) { .refs = 1, .event = *event };
         at = place_bytes((char *) (e + 1), &e->event.node.key);
         at = place_bytes(at, &e->event.node.value);
         if (event->has_prev) {
@@ -106,12 +106,12 @@ static HubEvent *event_new(Window *window, const KvEvent *event) {
         return e;
 }
 
-HubEvent *hub_event_ref(HubEvent *event) {
+KvWatchEvent *hub_event_ref(KvWatchEvent *event) {
         event->refs++;
         return event;
 }
 
-HubEvent *hub_event_unref(HubEvent *event) {
+KvWatchEvent *hub_event_unref(KvWatchEvent *event) {
         if (!event || --event->refs > 0)
                 return NULL;
         if (event->encoded)
@@ -125,7 +125,7 @@ HubEvent *hub_event_unref(HubEvent *event) {
 /* -- Windows -- */
 
 static void window_drop_first(Window *w) {
-        HubEvent *e = w->events[w->first];
+        KvWatchEvent *e = w->events[w->first];
 
         w->oldest = e->event.index + 1;
         w->bytes -= event_weight(&e->event);
@@ -134,7 +134,7 @@ static void window_drop_first(Window *w) {
         w->n--;
 }
 
-static void window_add(Window *w, HubEvent *event) {
+static void window_add(Window *w, KvWatchEvent *event) {
         if (w->n == w->size)
                 window_drop_first(w);
         w->events[(w->first + w->n++) % w->size] = hub_event_ref(event);
@@ -149,7 +149,7 @@ static void window_clear(Window *w, uint64_t index) {
         w->oldest = index + 1;
 }
 
-static HubEvent *window_at(const Window *w, size_t i) {
+static KvWatchEvent *window_at(const Window *w, size_t i) {
         return w->events[(w->first + i) % w->size];
 }
 
@@ -324,7 +324,7 @@ static Place *place_make(Hub *hub, KvBytes path) {
 
 /* -- Watches -- */
 
-static void watch_make_ready(Watch *watch) {
+static void watch_make_ready(KvWatch *watch) {
         Hub *hub = watch->hub;
 
         if (watch->ready)
@@ -340,7 +340,7 @@ static void watch_make_ready(Watch *watch) {
         loop_defer(hub->loop, &hub->deliver);
 }
 
-static void watch_not_ready(Watch *watch) {
+static void watch_not_ready(KvWatch *watch) {
         Hub *hub = watch->hub;
 
         if (!watch->ready)
@@ -350,8 +350,8 @@ static void watch_not_ready(Watch *watch) {
         watch->ready = false;
 }
 
-static void watch_attach(Watch *watch, Place *place) {
-        Watch **head = watch->recursive ? &place->recursive : &place->exact;
+static void watch_attach(KvWatch *watch, Place *place) {
+        KvWatch **head = watch->recursive ? &place->recursive : &place->exact;
         Hub *hub = watch->hub;
 
         watch->place = place;
@@ -366,7 +366,7 @@ static void watch_attach(Watch *watch, Place *place) {
         hub->n_watches++;
 }
 
-static void watch_detach(Watch *watch) {
+static void watch_detach(KvWatch *watch) {
         Place *place = watch->place;
         Hub *hub = watch->hub;
 
@@ -385,7 +385,7 @@ static void watch_detach(Watch *watch) {
         place_prune(hub, place);
 }
 
-static void watch_drop_pending(Watch *watch) {
+static void watch_drop_pending(KvWatch *watch) {
         for (; watch->n_pending > 0; watch->n_pending--)
                 hub_event_unref(watch->pending[watch->first++]);
         free(watch->pending);
@@ -393,7 +393,7 @@ static void watch_drop_pending(Watch *watch) {
         watch->first = watch->capacity = 0;
 }
 
-static void watch_free(Watch *watch) {
+static void watch_free(KvWatch *watch) {
         watch_detach(watch);
         watch_not_ready(watch);
         watch_drop_pending(watch);
@@ -402,13 +402,13 @@ static void watch_free(Watch *watch) {
 
 /* The watch ends; its owner hears of it from the loop. Until then it stays where it is: we may be walking
  * past it. */
-static void watch_lose_place(Watch *watch) {
+static void watch_lose_place(KvWatch *watch) {
         watch_drop_pending(watch);
         watch->cleared = true;
         watch_make_ready(watch);
 }
 
-static void watch_push(Watch *watch, HubEvent *event) {
+static void watch_push(KvWatch *watch, KvWatchEvent *event) {
         if (watch->once && watch->n_pending > 0)
                 return;
         if (watch->n_pending == HUB_PENDING_MAX ||
@@ -421,8 +421,8 @@ static void watch_push(Watch *watch, HubEvent *event) {
 }
 
 /* The oldest; the room is given back with the last one, so that a parked watch is small. */
-static HubEvent *watch_pop(Watch *watch) {
-        HubEvent *event = watch->pending[watch->first++];
+static KvWatchEvent *watch_pop(KvWatch *watch) {
+        KvWatchEvent *event = watch->pending[watch->first++];
 
         if (--watch->n_pending == 0) {
                 watch_drop_pending(watch);
@@ -434,12 +434,12 @@ static HubEvent *watch_pop(Watch *watch) {
         return event;
 }
 
-bool watch_is_current(const Watch *watch) {
+bool kv_watch_is_current(const KvWatch *watch) {
         return watch->n_pending == 0 && !watch->cleared &&
                (STAILQ_EMPTY(&watch->hub->waiting) || watch->since > watch->hub->index);
 }
 
-bool watch_is_told(const Watch *watch, uint64_t *index) {
+bool kv_watch_progress(const KvWatch *watch, uint64_t *index) {
         const Waiting *first = STAILQ_FIRST(&watch->hub->waiting);
 
         if (watch->n_pending > 0 || watch->cleared)
@@ -449,11 +449,11 @@ bool watch_is_told(const Watch *watch, uint64_t *index) {
         return true;
 }
 
-static KvBytes watch_key(const Watch *watch) {
+static KvBytes watch_key(const KvWatch *watch) {
         return (KvBytes) { watch->key, watch->key_size };
 }
 
-static bool watch_may_see(const Watch *watch, const KvEvent *event) {
+static bool watch_may_see(const KvWatch *watch, const KvEvent *event) {
         return !watch->cleared && (watch->refreshes || !event->refresh) && event->index >= watch->since &&
                (watch->internal || !kv_path_is_ours(event->node.key));
 }
@@ -464,7 +464,7 @@ static bool event_ends_dir(const KvEvent *event) {
 
 /* The whole rule, for an event out of the window. Whether anything was at the watched key then, nobody knows
  * any more. */
-static bool watch_wants(const Watch *watch, const KvEvent *event) {
+static bool watch_wants(const KvWatch *watch, const KvEvent *event) {
         KvBytes key = watch_key(watch);
 
         if (!watch_may_see(watch, event))
@@ -478,14 +478,14 @@ static bool watch_wants(const Watch *watch, const KvEvent *event) {
 
 /* -- Publishing -- */
 
-static void tell(Hub *hub, Watch *first, HubEvent *event, bool hidden) {
-        for (Watch *watch = first; watch; watch = watch->next, hub->visits++)
+static void tell(Hub *hub, KvWatch *first, KvWatchEvent *event, bool hidden) {
+        for (KvWatch *watch = first; watch; watch = watch->next, hub->visits++)
                 if (watch_may_see(watch, &event->event) && !(hidden && watch->hidden_rule))
                         watch_push(watch, event);
 }
 
 /* An event reaches a place: what a watch said of the tree behind an earlier one holds until now. */
-static void place_reach(Hub *hub, Place *place, const HubEvent *event) {
+static void place_reach(Hub *hub, Place *place, const KvWatchEvent *event) {
         hub->visits++;
         if (place->absent_from > 0 && event->event.index > place->absent_from) {
                 place->absent = true;
@@ -494,7 +494,7 @@ static void place_reach(Hub *hub, Place *place, const HubEvent *event) {
 }
 
 /* A watched place below a deleted directory, and all below it, where something was. */
-static void tell_below(Hub *hub, Place *place, HubEvent *event) {
+static void tell_below(Hub *hub, Place *place, KvWatchEvent *event) {
         Place *child;
 
         place_reach(hub, place, event);
@@ -518,7 +518,7 @@ static size_t last_hidden(KvBytes path) {
         return 0;
 }
 
-static void tell_all(Hub *hub, HubEvent *event) {
+static void tell_all(Hub *hub, KvWatchEvent *event) {
         KvBytes key = event->event.node.key;
         size_t hidden = last_hidden(key), end, common;
         bool gone = event->event.action == KV_ACTION_DELETE || event->event.action == KV_ACTION_CAD ||
@@ -585,12 +585,12 @@ static void lose_all(Hub *hub, bool once_too) {
                 place_forget(hub->root);
         while (!STAILQ_EMPTY(&hub->waiting))
                 waiting_drop_first(hub);
-        for (Watch *watch = hub->all; watch; watch = watch->all_next)
+        for (KvWatch *watch = hub->all; watch; watch = watch->all_next)
                 if (once_too || !watch->once || watch->n_pending == 0)
                         watch_lose_place(watch);
 }
 
-static void wait_to_tell(Hub *hub, HubEvent *event) {
+static void wait_to_tell(Hub *hub, KvWatchEvent *event) {
         uint64_t bytes = sizeof(Waiting) + event_size(&event->event);
         Waiting *w = NEW0(Waiting, 1);
 
@@ -612,7 +612,7 @@ static Window *window_of(Hub *hub, const KvEvent *event) {
 
 void hub_publish(Hub *hub, const KvEvent *event) {
         Window *w = window_of(hub, event);
-        HubEvent *e = event_new(w, event);
+        KvWatchEvent *e = event_new(w, event);
         uint64_t visits = hub->visits;
 
         if (!e) {
@@ -643,7 +643,7 @@ void hub_reach_back(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours) {
 
 int hub_remember(Hub *hub, const KvEvent *event) {
         Window *w = window_of(hub, event);
-        HubEvent *e = event_new(w, event);
+        KvWatchEvent *e = event_new(w, event);
 
         if (!e) {
                 window_clear(w, event->index);
@@ -657,9 +657,9 @@ int hub_remember(Hub *hub, const KvEvent *event) {
 /* -- Delivery -- */
 
 /* 'watch' may be closed inside: it is then freed here. */
-static void deliver_one(Watch *watch) {
+static void deliver_one(KvWatch *watch) {
         Hub *hub = watch->hub;
-        HubEvent *event;
+        KvWatchEvent *event;
 
         watch_not_ready(watch);
         watch->calling = true;
@@ -702,7 +702,7 @@ static void deliver(void *userdata) {
 /* -- Opening and closing -- */
 
 /* What the windows have for a watch, in order of index over both. */
-static void watch_look_back(Watch *watch) {
+static void watch_look_back(KvWatch *watch) {
         Hub *hub = watch->hub;
         size_t at[_TREE_WINDOW_MAX];
 
@@ -711,11 +711,12 @@ static void watch_look_back(Watch *watch) {
                                 window_find(&hub->windows[i], watch->since) :
                                 hub->windows[i].n;
         while (!watch->cleared && !(watch->once && watch->n_pending > 0)) {
-                HubEvent *first = NULL;
+                KvWatchEvent *first = NULL;
                 size_t from = 0;
 
                 for (size_t i = 0; i < _TREE_WINDOW_MAX; i++) {
-                        HubEvent *e = at[i] < hub->windows[i].n ? window_at(&hub->windows[i], at[i]) : NULL;
+                        KvWatchEvent *e = at[i] < hub->windows[i].n ? window_at(&hub->windows[i], at[i]) :
+                                                                      NULL;
 
                         if (e && (!first || e->event.index < first->event.index))
                                 first = e, from = i;
@@ -728,10 +729,10 @@ static void watch_look_back(Watch *watch) {
         }
 }
 
-int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret,
-              uint64_t *ret_oldest) {
+int hub_watch(Hub *hub, const KvWatchOptions *options, const KvWatchOps *events, void *userdata,
+              KvWatch **ret, uint64_t *ret_oldest) {
         uint64_t oldest = oldest_for(hub, options->key, options->internal);
-        Watch *watch;
+        KvWatch *watch;
         Place *place;
 
         if (options->since > 0 && options->since < oldest) {
@@ -741,7 +742,7 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         if (hub->n_watches >= HUB_WATCHES_MAX)
                 return -ENOBUFS;
 
-        watch = calloc(1, sizeof(Watch) + options->key.size);
+        watch = calloc(1, sizeof(KvWatch) + options->key.size);
         if (!watch)
                 return -ENOMEM;
         place = place_make(hub, options->key);
@@ -751,7 +752,7 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         }
         if (options->absent && place->absent_from == 0)
                 place->absent_from = MAX(hub->index, (uint64_t) 1);
-        *watch = (Watch) {
+        *watch = (KvWatch) {
                 .hub = hub,
                 .events = events,
                 .userdata = userdata,
@@ -773,7 +774,7 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         return 0;
 }
 
-Watch *watch_close(Watch *watch) {
+KvWatch *kv_watch_close(KvWatch *watch) {
         if (!watch)
                 return NULL;
         if (watch->calling) {
@@ -799,7 +800,7 @@ int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index) {
                 Window *w = &hub->windows[i];
 
                 *w = (Window) { .size = window > 0 ? window : HUB_WINDOW, .oldest = index + 1 };
-                w->events = NEW0(HubEvent *, w->size);
+                w->events = NEW0(KvWatchEvent *, w->size);
                 made = made && w->events;
         }
         if (!made) {
@@ -838,7 +839,7 @@ size_t hub_window_bytes(const Hub *hub) {
 
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
                 for (size_t k = 0; k < hub->windows[i].n; k++) {
-                        const HubEvent *e = window_at(&hub->windows[i], k);
+                        const KvWatchEvent *e = window_at(&hub->windows[i], k);
 
                         bytes += event_size(&e->event) + (e->encoded ? e->encoded->size : 0) +
                                  (e->line ? e->line->size : 0);

@@ -538,12 +538,12 @@ static void on_closed(void *userdata) {
         KvStore *s = userdata;
 
         s->replica = NULL;
-        if (s->n_large == 0)
+        if (s->n_lists == 0)
                 closed_whole(s);
 }
 
-void kv_large_ended(KvStore *s) {
-        if (!s->replica && s->n_large == 0)
+void kv_list_ended(KvStore *s) {
+        if (!s->replica && s->n_lists == 0)
                 closed_whole(s);
 }
 
@@ -581,7 +581,7 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
         timer_stop(&s->expiry);
         proposals_end(s->proposals);
         read_index_end(s->reads, KV_UNKNOWN);
-        kv_large_stop(s);
+        kv_lists_stop(s);
 
         if (replica_is_leader(s->replica) && replica_transfer(s->replica, 0) >= 0 &&
             timer_start(&s->hand_over, s->loop, HAND_OVER_MS) >= 0)
@@ -599,7 +599,7 @@ KvStore *kv_crash(KvStore *s) {
                 read_index_drop(s->reads);
         s->proposals = proposals_free(s->proposals);
         s->reads = read_index_free(s->reads);
-        kv_large_drop(s);
+        kv_lists_drop(s);
         s->replica = replica_crash(s->replica);
         return store_free(s);
 }

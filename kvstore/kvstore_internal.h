@@ -9,6 +9,7 @@
 #include "base/sizes.h"
 #include "kvstore/kvstore.h"
 #include "kvstore/apply/outcomes.h"
+#include "kvstore/hub.h"
 #include "kvstore/propose.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/read_index.h"
@@ -66,8 +67,8 @@ struct KvStore {
                 expiry_heard; /* the expiry is proposed; something is due, and the loop reads what has come */
         Timer expiry;
 
-        LIST_HEAD(, KvLargeRead) large;
-        unsigned n_large;
+        LIST_HEAD(, KvList) lists; /* large reads under way */
+        unsigned n_lists;
 
         Deferred tell;
         bool closing, handing_over;
@@ -77,14 +78,17 @@ struct KvStore {
         void *closed_userdata;
 };
 
-/* -- large.c -- */
+/* -- read.c -- */
 
-void kv_large_stop(KvStore *s); /* all end soon */
-void kv_large_drop(KvStore *s); /* all are gone, and their work never comes back */
+/* Begin a read transaction on the serving tree, for one callback of the loop at most. */
+int kv_read(KvStore *s, TreeTxn **ret);
+void kv_lists_stop(KvStore *s); /* large reads end soon */
+void kv_lists_drop(KvStore *s); /* large reads are gone, and their work never comes back */
+Hub *kv_hub(KvStore *s);        /* for tests */
 
 /* -- kvstore.c -- */
 
-void kv_large_ended(KvStore *s); /* one of them: a close may have waited for it */
+void kv_list_ended(KvStore *s); /* a large read: kv_close() may wait for it */
 
 /* -- time.c -- */
 

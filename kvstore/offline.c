@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "kvstore/apply/apply.h"
+#include "kvstore/tree/tree.h"
 #include "kvstore/tree/file_checksum.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"

@@ -150,15 +150,6 @@ void kv_position(const KvStore *s, KvPosition *ret) {
         ret->term = raft_core_term(p->core);
 }
 
-int kv_read(KvStore *s, TreeTxn **ret) {
-        Tree *tree = replica_serving(s->replica);
-
-        if (!tree)
-                return -EUCLEAN;
-        tree_set_work(tree, &s->loop->turns.now);
-        return tree_begin_read(tree, ret);
-}
-
 bool kv_can_serve(const KvStore *s) {
         return (read_bound_allows(&s->floor, s->index) && s->index >= s->promised) ||
                kv_has_bug(s->bug, "serve-below-floor");
@@ -206,8 +197,4 @@ int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
         if (r >= 0)
                 *ret_applied = meta.applied;
         return r;
-}
-
-Hub *kv_hub(KvStore *s) {
-        return s->hub;
 }

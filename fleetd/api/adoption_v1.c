@@ -8,10 +8,6 @@ void adopting_handle(Request *request) {
         Registry *registry = request->api->options.registry;
         ChangeWork *w;
 
-        if (!method_is(request, "DELETE")) {
-                request_error(request, 405, "only DELETE supported against this resource");
-                return;
-        }
         if (!registry_cluster(registry)->adopting) {
                 request_error(request, 404, "no host is waited for");
                 return;

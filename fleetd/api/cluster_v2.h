@@ -4,10 +4,16 @@
 #include "base/text.h"
 #include "fleetd/api/request.h"
 
-/* 'rest': behind "/v2/members/" or "/v2/stats/", "" when nothing follows. */
-void v2_members_handle(Request *request, const char *rest);
+void v2_version_handle(Request *request);
+void v2_health_handle(Request *request);
+void v2_auth_users_handle(Request *request);
+void v2_auth_roles_handle(Request *request);
+void v2_auth_enable_handle(Request *request);
 void v2_machines_handle(Request *request);
-void v2_stats_handle(Request *request, const char *rest);
+void v2_members_handle(Request *request);
+void v2_stats_self_handle(Request *request);
+void v2_stats_leader_handle(Request *request);
+void v2_stats_store_handle(Request *request);
 
 /* With the cluster's id, as all answers about members and rights have it. */
 void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body);

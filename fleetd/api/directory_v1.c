@@ -36,7 +36,7 @@ static int problems_write(Text *t, const ClusterMachine *m) {
         return 0;
 }
 
-static void directory_list(Request *request) {
+void directory_list_handle(Request *request) {
         _cleanup_free_ ClusterMachine **machines = NULL;
         _cleanup_text_ Text t = {};
         size_t n = 0;
@@ -91,7 +91,7 @@ static unsigned answers_read(const Cluster *c, const JsonValue *root, Problem pr
         return 0;
 }
 
-static void directory_answer(Request *request) {
+void directory_post_handle(Request *request) {
         Registry *registry = request->api->options.registry;
         _cleanup_json_ JsonValue *root = NULL;
         ProblemChange changes[NAMES_MAX];
@@ -117,13 +117,4 @@ static void directory_answer(Request *request) {
         change_sent(request, w,
                     w ? registry_change_directory(registry, NULL, 0, changes, n, change_on_done, w) :
                         -ENOMEM);
-}
-
-void directory_handle(Request *request) {
-        if (method_is(request, "GET"))
-                directory_list(request);
-        else if (method_is(request, "POST"))
-                directory_answer(request);
-        else
-                request_error(request, 405, "only GET and POST supported against this resource");
 }

@@ -130,7 +130,7 @@ static const struct {
         [LAYOUT_MEMBER] = { "member", NULL },         [LAYOUT_CLUSTER] = { "cluster", NULL },
 };
 
-static int told_line(HubEvent *event, Shared **ret) {
+static int told_line(KvWatchEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
         bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD ||
                     e->action == KV_ACTION_EXPIRE;
@@ -201,10 +201,6 @@ void events_handle(Request *request) {
         bool details = false;
         EventStream *s;
 
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
-                return;
-        }
         if (!read_parameters(request, &details, &parameters))
                 return;
         if (details) {

@@ -251,7 +251,7 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
         };
 }
 
-static void units_list(Request *request) {
+void units_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_free_ ClusterUnit **units = NULL;
         SchedulerView *view = NULL;
@@ -288,9 +288,9 @@ static void units_list(Request *request) {
         scheduler_view_free(view);
 }
 
-static void units_get(Request *request, const char *name) {
+void units_get_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        const ClusterUnit *u = cluster_any_unit(c, name);
+        const ClusterUnit *u = cluster_any_unit(c, request->rest);
         SchedulerView *view = NULL;
         _cleanup_text_ Text t = {};
         ApiUnit entity;
@@ -549,7 +549,8 @@ static bool content_type_is_json(Request *request) {
         return true;
 }
 
-static void units_put(Request *request, const char *name) {
+void units_put_handle(Request *request) {
+        const char *name = request->rest;
         _cleanup_api_unit_ ApiUnit body = API_UNIT_EMPTY;
         _cleanup_(wish_done) Wish wish = {};
         unsigned status;
@@ -581,7 +582,8 @@ static void units_put(Request *request, const char *name) {
                 units_change(request, &wish.change, wish.success);
 }
 
-static void units_delete(Request *request, const char *name) {
+void units_delete_handle(Request *request) {
+        const char *name = request->rest;
         const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
         _cleanup_(wish_done) Wish wish = {};
         unsigned status;
@@ -641,10 +643,6 @@ void batch_handle(Request *request) {
         ChangeWork *w;
         int r;
 
-        if (!method_is(request, "POST")) {
-                request_error(request, 405, "only POST supported against this resource");
-                return;
-        }
         if (!content_type_is_json(request))
                 return;
         r = api_units_read(request->http->body, request->http->body_size, BATCH_MAX, &page, &err);
@@ -665,21 +663,6 @@ void batch_handle(Request *request) {
                     w ? registry_change_units(request->api->options.registry, wishes.changes, wishes.n,
                                               change_on_done, w) :
                         -ENOMEM);
-}
-
-void units_handle(Request *request, const char *name) {
-        if (!name[0] && method_is(request, "GET") && request->path[request->path_size - 1] != '/')
-                units_list(request);
-        else if (!name[0])
-                request_error(request, 405, "only GET supported against this resource");
-        else if (method_is(request, "GET"))
-                units_get(request, name);
-        else if (method_is(request, "PUT"))
-                units_put(request, name);
-        else if (method_is(request, "DELETE"))
-                units_delete(request, name);
-        else
-                request_error(request, 405, "only GET, PUT and DELETE supported against this resource");
 }
 
 /* -- States -- */
@@ -724,46 +707,51 @@ static ApiState state_entity(const ClusterState *s) {
                             .job = s->state.job[0] ? s->state.job : NULL };
 }
 
-void states_handle(Request *request, const char *name) {
+void states_get_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        const char *unit = name[0] ? name : request_parameter(request, "unitName");
-        const char *machine = name[0] ? NULL : request_parameter(request, "machineID");
         _cleanup_free_ const ClusterState **states = NULL;
         _cleanup_text_ Text t = {};
-        size_t total;
-        Page page;
+        ApiState entity;
+        size_t n;
 
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
-                return;
-        }
-        states = states_sorted(c, machine, unit, &total);
+        states = states_sorted(c, NULL, request->rest, &n);
         if (!states) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (name[0]) {
-                if (total == 0) {
-                        request_error(request, 404, "unit state does not exist");
-                        return;
-                }
-                ApiState entity = state_entity(states[0]);
-
-                api_state_write(&t, &entity);
-                request_answer_json(request, 200, &t);
+        if (n == 0) {
+                request_error(request, 404, "unit state does not exist");
                 return;
         }
-        if (page_of(request, total, &page)) {
-                _cleanup_free_ ApiState *entities = NEW0(ApiState, page.n + 1);
+        entity = state_entity(states[0]);
+        api_state_write(&t, &entity);
+        request_answer_json(request, 200, &t);
+}
 
-                for (size_t i = 0; entities && i < page.n; i++)
-                        entities[i] = state_entity(states[page.first + i]);
-                if (entities)
-                        api_states_page_write(&t, entities, page.n, page_next(&page));
-                else
-                        t.error = -ENOMEM;
-                request_answer_json(request, 200, &t);
+void states_list_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_free_ const ClusterState **states = NULL;
+        _cleanup_free_ ApiState *entities = NULL;
+        _cleanup_text_ Text t = {};
+        size_t total;
+        Page page;
+
+        states = states_sorted(c, request_parameter(request, "machineID"),
+                               request_parameter(request, "unitName"), &total);
+        if (!states) {
+                request_error(request, 500, "out of memory");
+                return;
         }
+        if (!page_of(request, total, &page))
+                return;
+        entities = NEW0(ApiState, page.n + 1);
+        for (size_t i = 0; entities && i < page.n; i++)
+                entities[i] = state_entity(states[page.first + i]);
+        if (entities)
+                api_states_page_write(&t, entities, page.n, page_next(&page));
+        else
+                t.error = -ENOMEM;
+        request_answer_json(request, 200, &t);
 }
 
 /* -- The cluster, in one answer -- */
@@ -813,10 +801,6 @@ void cluster_handle(Request *request) {
         char id[24];
         KvState state;
 
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
-                return;
-        }
         kv_state(request->api->options.store, &state);
         snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         json_open(&t, NULL, '{');

@@ -41,3 +41,12 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
 const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 
 bool machine_is_there(const ClusterMachine *machine); /* up or away: what it said counts */
+
+/* Handlers of units and their states. */
+void units_list_handle(Request *request);
+void units_get_handle(Request *request);
+void units_put_handle(Request *request);
+void units_delete_handle(Request *request);
+void batch_handle(Request *request);
+void states_list_handle(Request *request);
+void states_get_handle(Request *request);

@@ -4,11 +4,12 @@
 
 #include "base/text.h"
 #include "fleetd/api/request.h"
-#include "kvstore/apply/apply.h"
 
 /* {"action":...,"node":{...},"prevNode":{...}} and a newline. 'wall_ms' is the wall clock that belongs to
  * cluster time 'now_ms', for "expiration". */
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms);
+
+void keys_v2_handle(Request *request);
 
 /* Answers with code 300; the request is gone then. */
 void keys_v2_refuse(Request *request, const char *cause);

@@ -6,8 +6,14 @@
 
 #include "base/base64.h"
 #include "base/parse.h"
+#include "fleetd/api/routes.h"
 
 /* -- Nodes and refusals -- */
+
+/* At least 1: a key that is due exists until the leader proposes its expiry. */
+static uint64_t ttl_seconds(const KvNode *node, uint64_t now_ms) {
+        return node->expires_ms > now_ms ? (node->expires_ms - now_ms + 999) / 1000 : 1;
+}
 
 void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_value, uint64_t now_ms) {
         json_open(t, name, '{');
@@ -15,9 +21,8 @@ void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_valu
         json_add_bool(t, "dir", node->dir);
         json_add_bytes(t, "key", node->key.data, node->key.size);
         json_add_u64(t, "modifiedIndex", node->modified);
-        if (node->expires_ms > 0) /* what is due is there until the leader says so: a second */
-                json_add_u64(t, "ttl",
-                             node->expires_ms > now_ms ? (node->expires_ms - now_ms + 999) / 1000 : 1);
+        if (node->expires_ms > 0)
+                json_add_u64(t, "ttl", ttl_seconds(node, now_ms));
         if (with_value && !node->dir)
                 json_add_bytes(t, "value", node->value.data ?: "", node->value.size);
         json_close(t, '}');
@@ -144,8 +149,8 @@ static void ask_forget(Request *request) {
                 kv_sync_cancel(store, &ask->sync);
         if (ask->number > 0)
                 kv_cancel(store, ask->number);
-        if (ask->large)
-                kv_read_large_cancel(ask->large);
+        if (ask->list)
+                kv_list_cancel(ask->list);
         api_list_cancel(request->api, &ask->listing);
         kv_request_free(ask);
 }
@@ -191,59 +196,51 @@ void kv_request_propose(KvRequest *ask, KvDone done) {
 
 /* -- /value/KEY: one value's bytes, as they are -- */
 
-static void value_read(KvRequest *ask) {
-        Request *request = ask->request;
-        KvStore *store = request->api->options.store;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        char index[24], modified[24], created[24], ttl[24];
-        uint64_t now_ms = kv_cluster_ms(store);
+static void value_answer(Request *request, const KvFound *found) {
+        char index[TEXT_U64_SIZE], modified[TEXT_U64_SIZE], created[TEXT_U64_SIZE], ttl[TEXT_U64_SIZE];
+        uint64_t now_ms = kv_cluster_ms(request->api->options.store);
+        const KvNode *node = found->node;
+        HttpField fields[7] = {};
         StaleField stale;
-        TreeMeta meta;
-        KvNode node;
-        int r;
+        size_t n = 4;
 
-        r = kv_read(store, &txn);
-        if (r == 0)
-                r = tree_meta(txn, &meta);
-        if (r < 0) {
-                refuse(request, 503, "%s", strerror(-r));
-                kv_request_free(ask);
-                return;
-        }
-        r = request->door != API_SOCKET && kv_path_is_ours(ask->key) ? -ENOENT :
-                                                                       tree_get(txn, ask->key, &node);
-        snprintf(index, sizeof(index), "%llu", (unsigned long long) meta.index);
-        if (r < 0)
-                kv_refuse(
-                        request,
-                        &(KvRefusal) { .status = 404, .index = meta.index, .err.message = "key not found" });
-        else if (node.dir)
+        fields[0] = (HttpField) { "X-Fleet-Index", text_u64(found->index, index) };
+        fields[1] = (HttpField) { "X-Fleet-Modified-Index", text_u64(node->modified, modified) };
+        fields[2] = (HttpField) { "X-Fleet-Created-Index", text_u64(node->created, created) };
+        fields[3] = (HttpField) { "X-Content-Type-Options", "nosniff" };
+        fields[n] = request_stale_field(request, &stale);
+        if (fields[n].name)
+                n++;
+        if (node->expires_ms > 0)
+                fields[n] = (HttpField) { "X-Fleet-TTL", text_u64(ttl_seconds(node, now_ms), ttl) };
+        request_answer(request, 200, "application/octet-stream", fields, node->value.data ?: "",
+                       node->value.size);
+}
+
+static void value_on_get(void *userdata, int result, const KvFound *found) {
+        KvRequest *ask = userdata;
+        Request *request = ask->request;
+
+        if (result < 0)
+                refuse(request, 503, "%s", strerror(-result));
+        else if (!found->node || !request_may_read(request, ask->key))
+                kv_refuse(request, &(KvRefusal) { .status = 404,
+                                                  .index = found->index,
+                                                  .err.message = "key not found" });
+        else if (found->node->dir)
                 kv_refuse(request,
                           &(KvRefusal) {
                                   .status = 409,
-                                  .index = meta.index,
+                                  .index = found->index,
                                   .err.message = "it is a directory: GET /fleet/v1/kv/list?prefix=KEY" });
-        else {
-                snprintf(modified, sizeof(modified), "%llu", (unsigned long long) node.modified);
-                snprintf(created, sizeof(created), "%llu", (unsigned long long) node.created);
-                snprintf(ttl, sizeof(ttl), "%llu",
-                         (unsigned long long) (node.expires_ms > now_ms ?
-                                                       (node.expires_ms - now_ms + 999) / 1000 :
-                                                       1));
-                HttpField fields[] = { { "X-Fleet-Index", index },
-                                       { "X-Fleet-Modified-Index", modified },
-                                       { "X-Fleet-Created-Index", created },
-                                       { "X-Content-Type-Options", "nosniff" },
-                                       request_stale_field(request, &stale),
-                                       {},
-                                       {} };
-
-                fields[fields[4].name ? 5 : 4] = node.expires_ms > 0 ? (HttpField) { "X-Fleet-TTL", ttl } :
-                                                                       (HttpField) {};
-                request_answer(request, 200, "application/octet-stream", fields, node.value.data ?: "",
-                               node.value.size);
-        }
+        else
+                value_answer(request, found);
         kv_request_free(ask);
+}
+
+static void value_read(KvRequest *ask) {
+        ask->get = (KvGet) { .key = ask->key, .done = value_on_get, .userdata = ask };
+        kv_get(ask->request->api->options.store, &ask->get);
 }
 
 static void value_on_done(void *userdata, const KvResult *result) {
@@ -272,54 +269,83 @@ static void value_on_done(void *userdata, const KvResult *result) {
         kv_request_free(ask);
 }
 
-static void value_handle(KvRequest *ask) {
-        Request *request = ask->request;
-        const KvParameters *p = &ask->p;
-        const char *type = request->http->content_type;
+/* The request for one key; NULL: it is answered. */
+static KvRequest *value_request_new(Request *request) {
+        KvRequest *ask = kv_request_new(request);
         KvRefusal refusal = {};
         int r;
 
+        if (!ask)
+                return NULL;
+        ask->key = (KvBytes) { request->rest, request->path_size - (size_t) (request->rest - request->path) };
         r = kv_key_check(ask->key, &refusal.err);
-        if (r < 0) {
-                refusal.status = request_status_of(r);
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
-        } else if (method_is(request, "GET") || method_is(request, "HEAD")) {
-                ask->read = value_read;
-                kv_request_read(ask);
-        } else if (method_is(request, "DELETE")) {
-                ask->command = (KvCommand) { .op = KV_DELETE,
-                                             .key = ask->key,
-                                             .dir = p->dir,
-                                             .recursive = p->recursive,
-                                             .prev_index = p->prev_index };
-                kv_request_propose(ask, value_on_done);
-        } else if (type && starts_with(type, "application/x-www-form-urlencoded")) {
+        if (r >= 0)
+                return ask;
+        refusal.status = request_status_of(r);
+        kv_refuse(request, &refusal);
+        kv_request_free(ask);
+        return NULL;
+}
+
+void kv_value_get_handle(Request *request) {
+        KvRequest *ask = value_request_new(request);
+
+        if (!ask)
+                return;
+        ask->read = value_read;
+        kv_request_read(ask);
+}
+
+void kv_value_delete_handle(Request *request) {
+        KvRequest *ask = value_request_new(request);
+
+        if (!ask)
+                return;
+        ask->command = (KvCommand) { .op = KV_DELETE,
+                                     .key = ask->key,
+                                     .dir = ask->p.dir,
+                                     .recursive = ask->p.recursive,
+                                     .prev_index = ask->p.prev_index };
+        kv_request_propose(ask, value_on_done);
+}
+
+void kv_value_put_handle(Request *request) {
+        KvRequest *ask = value_request_new(request);
+        KvRefusal refusal = { .status = 413 };
+        const KvParameters *p;
+        const char *type;
+
+        if (!ask)
+                return;
+        type = request->http->content_type;
+        p = &ask->p;
+        if (type && starts_with(type, "application/x-www-form-urlencoded")) {
                 refuse(request, 415,
                        "the body is the value itself, of type application/octet-stream: curl -T FILE");
                 kv_request_free(ask);
-        } else if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
+                return;
+        }
+        if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
                 refuse(request, 400,
                        "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
                 kv_request_free(ask);
-        } else {
-                ask->command = (KvCommand) {
-                        .op = !p->has_prev_exist ? KV_SET :
-                              p->prev_exist      ? KV_UPDATE :
-                                                   KV_CREATE,
-                        .key = ask->key,
-                        .prev_index = p->prev_index,
-                        .value = { request->http->body, request->http->body_size },
-                };
-                request_ttl(&ask->command, p->has_ttl, p->ttl);
-                if (kv_limits_check(request, &ask->command, &refusal.err) == 0) {
-                        kv_request_propose(ask, value_on_done);
-                        return;
-                }
-                refusal.status = 413;
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
+                return;
         }
+        ask->command = (KvCommand) {
+                .op = KV_SET,
+                .key = ask->key,
+                .prev_index = p->prev_index,
+                .value = { request->http->body, request->http->body_size },
+        };
+        if (p->has_prev_exist)
+                ask->command.op = p->prev_exist ? KV_UPDATE : KV_CREATE;
+        request_ttl(&ask->command, p->has_ttl, p->ttl);
+        if (kv_limits_check(request, &ask->command, &refusal.err) == 0) {
+                kv_request_propose(ask, value_on_done);
+                return;
+        }
+        kv_refuse(request, &refusal);
+        kv_request_free(ask);
 }
 
 /* -- /list: pages of a node and all below it -- */
@@ -330,7 +356,7 @@ typedef struct KvPage {
         char *after; /* a key: the page begins behind it; NULL: with 'prefix' itself, or what is below it */
         size_t after_size;
         bool first, recursive, values, ours, internal, more;
-        uint64_t limit, now_ms;
+        uint64_t limit, now_ms, index;
         size_t encoded_max; /* bytes of the answer; more is -E2BIG; 0: any */
         uint64_t n, size;
         char *last; /* the key that the page ends with: owned; the root where it was 'prefix' itself */
@@ -401,7 +427,7 @@ static int page_begin(KvPage *page, KvBytes token, Error *err) {
         return 0;
 }
 
-static int page_new(const KvRequest *ask, KvPage **ret, Error *err) {
+static int page_new(KvRequest *ask, KvPage **ret, Error *err) {
         const KvParameters *p = &ask->p;
         _cleanup_(page_freep) KvPage *page = calloc(1, sizeof(KvPage) + p->prefix.size);
         int r;
@@ -413,8 +439,10 @@ static int page_new(const KvRequest *ask, KvPage **ret, Error *err) {
         page->recursive = p->recursive;
         page->values = p->values;
         page->limit = p->limit;
+        page->encoded_max = API_LARGE_BYTES;
+        page->ask = ask;
         page->ours = kv_path_is_ours(p->prefix);
-        page->internal = page->ours && ask->request->door == API_SOCKET;
+        page->internal = page->ours && request_may_read(ask->request, p->prefix);
         page->now_ms = kv_cluster_ms(ask->request->api->options.store);
         r = page_begin(page, p->page, err);
         if (r < 0)
@@ -423,51 +451,40 @@ static int page_new(const KvRequest *ask, KvPage **ret, Error *err) {
         return 0;
 }
 
-static int page_nodes(KvPage *page, TreeTxn *txn) {
-        KvNode node;
-        int r;
-
-        if (page->ours && !page->internal)
-                return 0;
-        if (page->first && page->prefix.size > 1) {
-                r = tree_get(txn, page->prefix, &node);
-                if (r == -ENOENT || r == -ENOTUNIQ)
-                        return 0;
-                if (r == 0)
-                        r = page_add(page, &node);
-                if (r < 0)
-                        return r;
-        }
-        return tree_walk_from(txn, page->prefix, (KvBytes) { page->after, page->after_size }, page->recursive,
-                              page_add, page);
-}
-
-/* Makes the answer, in the loop or in a worker. */
-static int page_read(void *userdata, TreeTxn *txn) {
+static int page_begin_read(void *userdata, const KvFound *found) {
         KvPage *page = userdata;
-        _cleanup_text_ Text t = {}, token = {};
-        size_t base = page->prefix.size > 1 ? page->prefix.size : 0;
-        TreeMeta meta;
         int r;
 
         text_clear(&page->nodes);
         page->n = page->size = 0;
         page->more = false;
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
+        page->index = found->index;
         json_open(&page->nodes, NULL, '[');
-        r = page_nodes(page, txn);
-        if (r < 0)
-                return r;
-        json_close(&page->nodes, ']');
+        if (page->ours && !page->internal)
+                return 0;
+        if (!page->first || page->prefix.size <= 1)
+                return 1;
+        if (found->error == -ENOENT || found->error == -ENOTUNIQ)
+                return 0;
+        if (found->error < 0)
+                return found->error;
+        r = page_add(page, found->node);
+        return r < 0 ? r : 1;
+}
 
+/* Make the answer, on the loop or in a worker. */
+static int page_end(void *userdata) {
+        KvPage *page = userdata;
+        _cleanup_text_ Text t = {}, token = {};
+        size_t base = page->prefix.size > 1 ? page->prefix.size : 0;
+
+        json_close(&page->nodes, ']');
         if (page->more && page->last_size > base)
                 text_append_base64(&token, page->last + base, page->last_size - base, true);
         else if (page->more)
                 text_append_base64(&token, "/", 1, true);
         json_open(&t, NULL, '{');
-        json_add_u64(&t, "index", meta.index);
+        json_add_u64(&t, "index", page->index);
         json_add_string(&t, "nextPageToken", token.chars);
         text_append(&t, t.size > 1 ? ",\"nodes\":" : "\"nodes\":");
         text_append_bytes(&t, page->nodes.chars ?: "", page->nodes.size);
@@ -476,6 +493,13 @@ static int page_read(void *userdata, TreeTxn *txn) {
                 return -ENOMEM;
         page->answer = shared_new(t.chars, t.size);
         return page->answer ? 0 : -ENOMEM;
+}
+
+static void page_grow(void *userdata) {
+        KvPage *page = userdata;
+
+        loop_count(page->ask->request->api->loop, 0, page->nodes.size);
+        page->encoded_max = 0;
 }
 
 static void page_answer(KvRequest *ask, const KvPage *page, int result) {
@@ -493,18 +517,22 @@ static void page_answer(KvRequest *ask, const KvPage *page, int result) {
 
 static void page_done(void *userdata, int result) {
         KvPage *page = userdata;
-        KvRequest *ask = page->ask;
 
-        ask->large = NULL;
-        ask->request->forget = NULL;
-        page_answer(ask, page, result);
+        page->ask->list = NULL;
+        page->ask->request->forget = NULL;
+        page_answer(page->ask, page, result);
 }
 
-static void page_done_with(void *userdata) {
+static void page_release(void *userdata) {
         page_free(userdata);
 }
 
-static const KvLargeReadOps page_ops = { .read = page_read, .done = page_done, .free = page_done_with };
+static const KvListOps page_ops = { .begin = page_begin_read,
+                                    .visit = page_add,
+                                    .end = page_end,
+                                    .grow = page_grow,
+                                    .done = page_done,
+                                    .free = page_release };
 
 static void list_again(void *userdata) {
         KvRequest *ask = userdata;
@@ -515,10 +543,10 @@ static void list_again(void *userdata) {
 
 static void list_read(KvRequest *ask) {
         Request *request = ask->request;
-        KvStore *store = request->api->options.store;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_(page_freep) KvPage *page = NULL;
         KvRefusal refusal = { .status = 400 };
+        KvRange range;
+        KvList *large;
         int r;
 
         if (!api_may_list(request->api)) {
@@ -534,38 +562,33 @@ static void list_read(KvRequest *ask) {
                 kv_request_free(ask);
                 return;
         }
-        if (r == 0)
-                r = kv_read(store, &txn);
         if (r < 0) {
-                page_answer(ask, page, r);
+                page_answer(ask, NULL, r);
                 return;
         }
-        page->encoded_max = API_LARGE_BYTES;
-        tree_limit_walks(txn, API_LARGE_VISITS);
-        r = page_read(page, txn);
-        if (r != -E2BIG) {
-                page_answer(ask, page, r);
+        range = (KvRange) { .key = page->prefix,
+                            .after = { page->after, page->after_size },
+                            .recursive = page->recursive,
+                            .without_key = !page->first || page->prefix.size <= 1 ||
+                                           (page->ours && !page->internal),
+                            .visits_max = API_LARGE_VISITS };
+        kv_list(request->api->options.store, &range, &page_ops, TAKE_PTR(page), &large);
+        if (!large)
                 return;
-        }
-        loop_count(request->api->loop, 0, page->nodes.size);
-
-        page->encoded_max = 0;
-        page->ask = ask;
-        r = kv_read_large(store, &page_ops, page, &ask->large);
-        if (r < 0) {
-                page_answer(ask, page, r);
-                return;
-        }
-        (void) TAKE_PTR(page);
+        ask->list = large;
         request->forget = ask_forget;
 }
 
-void kv_list_handle(KvRequest *ask) {
+void kv_list_handle(Request *request) {
+        KvRequest *ask = kv_request_new(request);
+
+        if (!ask)
+                return;
         ask->read = list_read;
         kv_request_read(ask);
 }
 
-/* -- Parameters and routes: fleet-api(7) documents the same names -- */
+/* -- Parameters: fleet-api(7) documents the same names -- */
 
 typedef enum ParameterType { TAKES_KEY, TAKES_BYTES, TAKES_BOOL, TAKES_NUMBER } ParameterType;
 
@@ -591,30 +614,6 @@ static const struct KvParameter {
         { "ttl", TAKES_NUMBER, AT(ttl), SAYS(has_ttl), 0, UINT64_MAX },
         { "values", TAKES_BOOL, AT(values) },
 };
-
-static const struct KvRoute {
-        const char *path;
-        bool has_key;                /* and a key behind it */
-        const char *methods, *takes; /* with a blank around each */
-        void (*handle)(KvRequest *ask);
-} routes[] = {
-        { "/changes", false, " GET ", " after prefix progress ", kv_changes_handle },
-        { "/list", false, " GET HEAD ", " limit nextPageToken prefix quorum recursive values ",
-          kv_list_handle },
-        { "/txn", false, " POST ", " ", kv_txn_handle },
-        { "/value", true, " GET HEAD ", " quorum ", value_handle },
-        { "/value", true, " PUT ", " prevExist prevIndex ttl ", value_handle },
-        { "/value", true, " DELETE ", " dir prevIndex recursive ", value_handle },
-};
-
-static bool has_word(const char *words, const char *word) {
-        size_t n = strlen(word);
-
-        for (const char *at = words; n > 0 && (at = strstr(at, word)); at++)
-                if (at > words && at[-1] == ' ' && at[n] == ' ')
-                        return true;
-        return false;
-}
 
 static int parameter_read(const struct KvParameter *parameter, const HttpParameter *sent, KvParameters *p,
                           Error *err) {
@@ -657,20 +656,19 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
                            .values = true,
                            .progress = KV_PROGRESS_DEFAULT_S };
 
-        p.recursive = has_word(takes, "limit"); /* a list is of all levels, a deletion of one */
+        p.recursive = route_has_word(takes, "limit"); /* a list is of all levels, a deletion of one */
         for (size_t i = 0; i < request->parameters.n; i++) {
                 const HttpParameter *sent = &request->parameters.items[i];
                 const struct KvParameter *parameter = NULL;
                 int r;
 
                 for (size_t k = 0; k < ELEMENTS(parameters); k++)
-                        if (streq(parameters[k].name, sent->name) && has_word(takes, sent->name))
+                        if (streq(parameters[k].name, sent->name) && route_has_word(takes, sent->name))
                                 parameter = &parameters[k];
-                if (!parameter && streq(takes, " "))
+                if (!parameter && !takes[0])
                         return error_set(err, -EINVAL, "%.100s: this takes no parameters", sent->name);
                 if (!parameter)
-                        return error_set(err, -EINVAL, "%.100s: this takes%.*s", sent->name,
-                                         (int) strlen(takes) - 1, takes);
+                        return error_set(err, -EINVAL, "%.100s: this takes %s", sent->name, takes);
                 if (http_parameter(&request->parameters, sent->name) != sent)
                         return error_set(err, -EINVAL, "%s: given twice", sent->name);
                 r = parameter_read(parameter, sent, &p, err);
@@ -681,68 +679,38 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
         return 0;
 }
 
-/* Does 'path' lie on the route? */
-static bool route_fits(const struct KvRoute *route, const char *path) {
-        size_t n = strlen(route->path);
-
-        return starts_with(path, route->path) && (path[n] == 0 || (route->has_key && path[n] == '/'));
+void kv_v1_not_found(Request *request) {
+        refuse(request, 404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY");
 }
 
-static void not_allowed(Request *request, const char *path) {
-        _cleanup_text_ Text allow = {}, t = {};
+void kv_v1_not_allowed(Request *request, const char *methods) {
         KvRefusal refusal = { .status = 405 };
+        _cleanup_text_ Text t = {};
 
-        for (size_t i = 0; i < ELEMENTS(routes); i++)
-                if (route_fits(&routes[i], path))
-                        text_printf(&allow, "%s%.*s", allow.size > 0 ? " " : "",
-                                    (int) strlen(routes[i].methods) - 2, routes[i].methods + 1);
-        for (char *p = allow.chars; p && *p; p++)
-                *p = *p == ' ' ? ',' : *p;
         error_set(&refusal.err, -EINVAL, "%s is not for this path; it takes %s", request->http->method,
-                  allow.chars ?: "");
+                  methods);
         kv_refusal_write(&t, &refusal);
-        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", allow.chars ?: "" }, {} },
+        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", methods }, {} },
                        t.chars ?: "", t.size);
 }
 
-void kv_v1_handle(Request *request, const char *path) {
-        const struct KvRoute *route = NULL;
+KvRequest *kv_request_new(Request *request) {
         KvRefusal refusal = { .status = 400 };
-        bool known = false;
         KvRequest *ask;
         int r;
 
-        for (size_t i = 0; i < ELEMENTS(routes) && !route; i++)
-                if (route_fits(&routes[i], path) &&
-                    (routes[i].has_key || strlen(path) == request->path_size - (path - request->path))) {
-                        known = true;
-                        route = has_word(routes[i].methods, request->http->method) ? &routes[i] : NULL;
-                }
-        if (!known) {
-                refuse(request, 404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY");
-                return;
-        }
-        if (!route) {
-                not_allowed(request, path);
-                return;
-        }
         ask = NEW0(KvRequest, 1);
         if (!ask) {
                 refuse(request, 503, "out of memory");
-                return;
+                return NULL;
         }
         ask->request = request;
         request->state = ask;
-        r = parameters_read(request, route->takes, &ask->p, &refusal.err);
-        if (r < 0) {
-                refusal.status = request_status_of(r);
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
-                return;
-        }
-        if (route->has_key) {
-                path += strlen(route->path);
-                ask->key = (KvBytes) { path, request->path_size - (path - request->path) };
-        }
-        route->handle(ask);
+        r = parameters_read(request, request->route->parameters, &ask->p, &refusal.err);
+        if (r >= 0)
+                return ask;
+        refusal.status = request_status_of(r);
+        kv_refuse(request, &refusal);
+        kv_request_free(ask);
+        return NULL;
 }

@@ -8,7 +8,6 @@
 #include "base/text.h"
 #include "fleetd/api/request.h"
 #include "kvstore/arena.h"
-#include "kvstore/apply/apply.h"
 #include "units/json.h"
 
 enum {
@@ -40,8 +39,9 @@ typedef struct KvRequest {
         bool syncing;
         uint64_t number; /* of a proposal; 0: none */
         ApiListing listing;
-        KvLargeRead *large; /* under way; NULL: none */
-        Arena arena;        /* of a transaction: what its command borrows */
+        KvGet get;
+        KvList *list; /* a large one under way; NULL: none */
+        Arena arena;  /* of a transaction: what its command borrows */
         KvCommand command;
 } KvRequest;
 
@@ -84,13 +84,23 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
 
 /* The bytes of an event's line, a reference for the caller in *ret: 1; 0 for an event that is not told; or a
  * negative errno. */
-typedef int (*KvLine)(HubEvent *event, Shared **ret);
+typedef int (*KvLine)(KvWatchEvent *event, Shared **ret);
 
 /* Begins a stream of all changes of ask->p.prefix, in lines of this form; owns 'ask'. 'told': a line with the
  * index alone follows as soon as what the window of events had is told; then "after" 0 is as far back as that
  * goes. */
 void kv_changes_begin(KvRequest *ask, KvLine line, bool told);
 
-void kv_list_handle(KvRequest *ask);    /* kv_v1.c calls these; each owns 'ask' then */
-void kv_txn_handle(KvRequest *ask);     /* kv_v1_txn.c */
-void kv_changes_handle(KvRequest *ask); /* kv_v1_changes.c */
+/* Read the parameters that the route of 'request' takes. NULL: one is rejected, and the request is answered.
+ */
+KvRequest *kv_request_new(Request *request);
+
+/* Handlers, and the answers where there is none. */
+void kv_list_handle(Request *request);
+void kv_txn_handle(Request *request);
+void kv_changes_handle(Request *request);
+void kv_value_get_handle(Request *request);
+void kv_value_put_handle(Request *request);
+void kv_value_delete_handle(Request *request);
+void kv_v1_not_allowed(Request *request, const char *methods);
+void kv_v1_not_found(Request *request);

@@ -12,7 +12,7 @@
 typedef struct Changes {
         Request *request;
         KvRequest *ask; /* owned: the prefix */
-        Watch *watch;   /* NULL: the connection is full */
+        KvWatch *watch; /* NULL: the connection is full */
         uint64_t told;  /* all up to here has been said */
         KvLine line;
         bool catching_up; /* a line is owed when the window is told */
@@ -22,7 +22,7 @@ typedef struct Changes {
 static void changes_free(Changes *c) {
         c->request->api->n_watching--;
         timer_stop(&c->progress);
-        watch_close(c->watch);
+        kv_watch_close(c->watch);
         kv_request_free(c->ask);
         free(c);
 }
@@ -53,7 +53,7 @@ static void changes_end(Changes *c, const KvRefusal *refusal) {
         request_end(request);
 }
 
-static int line_of(HubEvent *event, Shared **ret) {
+static int line_of(KvWatchEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
         bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD ||
                     e->action == KV_ACTION_EXPIRE;
@@ -89,13 +89,13 @@ static void say_index(Changes *c, uint64_t index) {
 static void say_caught_up(Changes *c) {
         uint64_t index = kv_index(c->request->api->options.store);
 
-        if (!c->catching_up || !c->watch || !watch_is_told(c->watch, &index))
+        if (!c->catching_up || !c->watch || !kv_watch_progress(c->watch, &index))
                 return;
         c->catching_up = false;
         say_index(c, MAX(index, c->told));
 }
 
-static void changes_on_event(void *userdata, HubEvent *event) {
+static void changes_on_event(void *userdata, KvWatchEvent *event) {
         Changes *c = userdata;
         Request *request = c->request;
         Shared *line = NULL;
@@ -110,7 +110,7 @@ static void changes_on_event(void *userdata, HubEvent *event) {
                 say_caught_up(c);
         } else if (r == -ENOBUFS) {
                 c->told = event->event.index - 1;
-                c->watch = watch_close(c->watch);
+                c->watch = kv_watch_close(c->watch);
         } else {
                 request->forget = NULL;
                 request->drain = NULL;
@@ -128,18 +128,17 @@ static void changes_on_cleared(void *userdata, uint64_t oldest, uint64_t current
         changes_end(c, &refusal);
 }
 
-static const WatchEvents changes_events = { .on_event = changes_on_event, .on_cleared = changes_on_cleared };
+static const KvWatchOps changes_events = { .on_event = changes_on_event, .on_cleared = changes_on_cleared };
 
 static int changes_watch(Changes *c, uint64_t *ret_oldest) {
-        WatchOptions options = { .key = c->ask->p.prefix,
-                                 .recursive = true,
-                                 .refreshes = true,
-                                 .since = c->told + 1,
-                                 .internal = c->request->door == API_SOCKET &&
-                                             kv_path_is_ours(c->ask->p.prefix) };
+        KvWatchOptions options = { .key = c->ask->p.prefix,
+                                   .recursive = true,
+                                   .refreshes = true,
+                                   .since = c->told + 1,
+                                   .internal = kv_path_is_ours(c->ask->p.prefix) &&
+                                               request_may_read(c->request, c->ask->p.prefix) };
 
-        return hub_watch(kv_hub(c->request->api->options.store), &options, &changes_events, c, &c->watch,
-                         ret_oldest);
+        return kv_watch(c->request->api->options.store, &options, &changes_events, c, &c->watch, ret_oldest);
 }
 
 static void too_many(KvRefusal *ret) {
@@ -173,7 +172,7 @@ static void changes_on_progress(void *userdata) {
 
         if (timer_start(&c->progress, c->request->api->loop, c->ask->p.progress * 1000) < 0)
                 return;
-        if (c->watch && watch_is_told(c->watch, &index))
+        if (c->watch && kv_watch_progress(c->watch, &index))
                 say_index(c, MAX(index, c->told));
 }
 
@@ -222,6 +221,9 @@ void kv_changes_begin(KvRequest *ask, KvLine line, bool told) {
         say_caught_up(c);
 }
 
-void kv_changes_handle(KvRequest *ask) {
-        kv_changes_begin(ask, line_of, false);
+void kv_changes_handle(Request *request) {
+        KvRequest *ask = kv_request_new(request);
+
+        if (ask)
+                kv_changes_begin(ask, line_of, false);
 }

@@ -291,12 +291,15 @@ static void txn_on_done(void *userdata, const KvResult *result) {
         kv_request_free(ask);
 }
 
-void kv_txn_handle(KvRequest *ask) {
-        Request *request = ask->request;
-        const char *type = request->http->content_type;
+void kv_txn_handle(Request *request) {
+        KvRequest *ask = kv_request_new(request);
         KvRefusal refusal = { .status = 400 };
+        const char *type;
         int r = 0;
 
+        if (!ask)
+                return;
+        type = request->http->content_type;
         if (!type || strncasecmp(type, "application/json", 16) != 0 || !strchr("; \t", type[16])) {
                 refusal.status = 415;
                 r = error_set(&refusal.err, -EINVAL, "only an application/json body is taken");

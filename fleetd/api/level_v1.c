@@ -43,10 +43,6 @@ void level_handle(Request *request) {
         Error err = {};
         int r;
 
-        if (!method_is(request, "PUT")) {
-                request_error(request, 405, "only PUT supported against this resource");
-                return;
-        }
         r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
         if (r >= 0)
                 r = json_read_u64(root, "level", &level, &err);

@@ -25,7 +25,7 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
         return NULL;
 }
 
-static void machines_list(Request *request) {
+void machines_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *all = request_parameter(request, "all");
         _cleanup_free_ ClusterMachine **machines = NULL;
@@ -156,7 +156,7 @@ static int keys_fit(const Cluster *c, const MetadataChange *changes, size_t n, E
         return r;
 }
 
-static void machines_patch(Request *request) {
+void machines_patch_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_free_ MetadataChange *changes = NULL;
         _cleanup_free_ char(*ids)[MACHINE_ID_SIZE] = NULL;
@@ -198,13 +198,4 @@ static void machines_patch(Request *request) {
         }
         change_sent(request, w,
                     registry_set_metadata(request->api->options.registry, changes, n, change_on_done, w));
-}
-
-void machines_handle(Request *request) {
-        if (method_is(request, "GET"))
-                machines_list(request);
-        else if (method_is(request, "PATCH"))
-                machines_patch(request);
-        else
-                request_error(request, 405, "only GET and PATCH supported against this resource");
 }

@@ -54,13 +54,13 @@ void answer_cluster_message(Request *request, const KvState *state, unsigned sta
  * it. */
 static void own_url(const Request *request, Text *t) {
         const char *address = request->http->host;
-        const ApiListenerState *door;
+        const ApiListenerState *listener;
 
-        if (request->door == API_SOCKET) {
+        if (!request->listener->is_dialed) {
                 address = "";
-                TAILQ_FOREACH(door, &request->api->doors, doors)
-                if (door->door == API_LOOPBACK)
-                        address = door->address;
+                TAILQ_FOREACH(listener, &request->api->listeners, listeners)
+                if (listener->is_dialed)
+                        address = listener->address;
         }
         text_printf(t, "http://%s", address[0] ? address : "127.0.0.1:2379");
 }
@@ -293,27 +293,34 @@ static void member_change(Request *request, const KvState *state, const char *te
 
 /* -- The doors of this file -- */
 
-void v2_members_handle(Request *request, const char *id) {
+static void members_get(Request *request, const KvState *state, const char *id) {
         const KvMember *member;
+
+        if (id[0] == 0) {
+                members_list(request, state);
+                return;
+        }
+        member = streq(id, "leader") ? member_by_raft_id(state, state->leader_id) : member_by_id(state, id);
+        if (member)
+                answer_member(request, state, member);
+        else if (streq(id, "leader"))
+                answer_cluster_message(request, state, 503, "During election");
+        else
+                answer_cluster_message(request, state, 404, "Not found");
+}
+
+void v2_members_handle(Request *request) {
+        const char *id = request->rest[0] == '/' ? request->rest + 1 : "";
         KvState state;
         char cluster[24];
 
         kv_state(request->api->options.store, &state);
-        if (method_is(request, "GET")) {
-                if (id[0] == 0)
-                        members_list(request, &state);
-                else if (streq(id, "leader") && !(member = member_by_raft_id(&state, state.leader_id)))
-                        answer_cluster_message(request, &state, 503, "During election");
-                else if (streq(id, "leader") || (member = member_by_id(&state, id)))
-                        answer_member(request, &state, member);
-                else
-                        answer_cluster_message(request, &state, 404, "Not found");
-        } else if (method_is(request, "POST")) {
+        if (method_is(request, "GET"))
+                members_get(request, &state, id);
+        else if (method_is(request, "POST")) {
                 if (body_is_good(request, &state))
                         answer_refused(request, &state);
-        } else if (!method_is(request, "PUT") && !method_is(request, "DELETE"))
-                request_not_allowed(request, &(HttpField) { "Allow", "GET,POST,DELETE,PUT" });
-        else if (id[0])
+        } else if (id[0])
                 member_change(request, &state, id);
         else {
                 snprintf(cluster, sizeof(cluster), "%llx", (unsigned long long) state.cluster_id);
@@ -336,10 +343,6 @@ void v2_machines_handle(Request *request) {
         KvState state;
         size_t n;
 
-        if (!method_is(request, "GET") && !method_is(request, "HEAD")) {
-                request_not_allowed(request, &(HttpField) { "Allow", "GET,HEAD" });
-                return;
-        }
         kv_state(request->api->options.store, &state);
         n = members_sorted(&state, sorted);
         for (size_t i = 0; i < n; i++) {

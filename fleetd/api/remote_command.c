@@ -17,6 +17,7 @@
 #include "base/parse.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/api/routes.h"
 #include "io/loop_uv.h"
 #include "units/json.h"
 #include "units/name.h"
@@ -518,20 +519,17 @@ static bool spec_read(Request *request, RemoteCommandSpec *spec) {
         return false;
 }
 
-void remote_command_handle(Request *request, RemoteCommandKind kind, const char *unit, const char *method) {
+void remote_command_handle(Request *request) {
+        const char *unit = request->rest;
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *wanted = request_parameter(request, "machine");
         const ClusterUnit *u = cluster_unit(c, unit);
         const ClusterMachine *m;
-        RemoteCommandSpec spec = { .kind = kind };
+        RemoteCommandSpec spec = { .kind = request->route->command };
         Running *running;
         Error err = {};
         int r;
 
-        if (!method_is(request, method)) {
-                request_error(request, 405, "only %s supported against this resource", method);
-                return;
-        }
         m = wanted ? cluster_machine(c, wanted) : unit_machine(c, unit);
         if (!u && !m) {
                 request_error(request, 404, "unit does not exist");

@@ -16,8 +16,7 @@ typedef enum RemoteCommandKind {
         CALL_RELOAD,
         CALL_KILL,
         CALL_RESET_FAILED,
-        _CALL_MAX,
-        _CALL_INVALID = -1,
+        _CALL_MAX
 } RemoteCommandKind;
 
 typedef struct RemoteCommandSpec {
@@ -31,10 +30,6 @@ typedef struct RemoteCommandSpec {
         char signal[32], whom[16]; /* kill */
 } RemoteCommandSpec;
 
-/* The kind whose path, "/journal" for example, stands before the unit's name, and its method; _CALL_INVALID.
- */
-RemoteCommandKind remote_command_kind_from_path(const char *path, const char **ret_name,
-                                                const char **ret_method);
 bool remote_command_changes(RemoteCommandKind kind); /* it does something to the unit, so the unit has to be
                                                         the cluster's there */
 

@@ -25,7 +25,7 @@ static const HttpField *add_server(const Request *request, const HttpField *fiel
                                    HttpField ret[static FIELDS_MAX + 1]) {
         size_t n = 0;
 
-        if (request->door != API_SOCKET || starts_with(request->path ?: "", "/v2/") ||
+        if (request->listener->dialect != DIALECT_FLEET || starts_with(request->path ?: "", "/v2/") ||
             !registry_ready(request->api->options.registry))
                 return fields;
         for (; fields && fields[n].name; n++) {
@@ -163,6 +163,10 @@ void request_ttl(KvCommand *cmd, bool given, uint64_t seconds) {
 
         cmd->has_ttl = given && seconds <= max_s;
         cmd->ttl_ms = cmd->has_ttl ? seconds * 1000 : 0;
+}
+
+bool request_may_read(const Request *request, KvBytes key) {
+        return policy_allows(request->principal, RIGHT_KEYS_READ, resource_of_key(key));
 }
 
 const char *request_parameter(const Request *request, const char *name) {

@@ -1,12 +1,13 @@
-/* What a handler sees of one request: path, parameters, rights; and the ways to answer. Within fleetd/api
+/* One request as its handler uses it: path, parameters, sender; and the ways to answer. Within fleetd/api
  * only. */
 #pragma once
 
 #include <sys/queue.h>
 
-#include "fleetd/api/server.h"
 #include "base/sizes.h"
 #include "fleetd/api/remote_command_spec.h"
+#include "fleetd/api/server.h"
+#include "fleetd/policy.h"
 #include "io/http.h"
 
 enum { API_PARKED_MAX = 20000 };
@@ -29,13 +30,19 @@ enum {
         API_LARGE_VISITS = API_LARGE_NODES + 24, /* ... and so is one that passes more nodes, shown or not */
 };
 
+/* The form of errors, redirects and paths that are no route: as fleet's server answers, or etcd's. */
+typedef enum ApiDialect { DIALECT_FLEET, DIALECT_ETCD } ApiDialect;
+
 typedef struct ApiListenerState {
         Api *api;
-        ApiListener door;
+        Principal principal; /* of the requests that arrive here, once their sender is accepted */
+        ApiDialect dialect;
+        bool checks_host; /* a web page in a browser on this host can send requests here */
+        bool is_dialed;   /* clients dial 'address' */
         Listener *listener;
-        HttpServer *server; /* of its own, so that nobody at the other door takes its connections away */
+        HttpServer *server; /* of its own: connections of another listener do not count against its limits */
         char address[128];
-        TAILQ_ENTRY(ApiListenerState) doors;
+        TAILQ_ENTRY(ApiListenerState) listeners;
 } ApiListenerState;
 
 struct Api {
@@ -44,7 +51,7 @@ struct Api {
         char machine_id[MACHINE_ID_SIZE], name[PEER_NAME_MAX];
         ApiLimits limits;
         HttpLimits http;
-        TAILQ_HEAD(, ApiListenerState) doors;
+        TAILQ_HEAD(, ApiListenerState) listeners;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* requests led to and from other hosts */
         uint64_t started_ms, leader_id, leader_since_ms;
@@ -62,8 +69,11 @@ struct Api {
 struct Request {
         Api *api;
         HttpRequest *http;
-        ApiListener door;
-        char *path; /* decoded; terminated; size counts NULs inside */
+        const ApiListenerState *listener;
+        Principal principal;
+        const struct Route *route; /* NULL: not found yet */
+        const char *rest; /* what the pattern of the route leaves open of the path; borrowed from it */
+        char *path;       /* decoded; terminated; size counts NULs inside */
         size_t path_size;
         size_t steps; /* unit_check() of its units */
         const char *query;
@@ -128,25 +138,23 @@ void api_list_cancel(Api *api, ApiListing *listing); /* harmless if it does not 
  * again. */
 const char *request_large_reason(int error);
 
-/* Handlers. Each answers, or leaves the request parked with 'forget' set. */
-void keys_v2_handle(Request *request);    /* /v2/keys... */
-void cluster_v2_handle(Request *request); /* /version, /health, /v2/machines, /v2/members, /v2/stats: what
-                                             clients look for */
-void kv_v1_handle(Request *request, const char *path);  /* /fleet/v1/kv...: 'path' is what stands behind it */
-void units_handle(Request *request, const char *name);  /* /fleet/v1/units[/NAME] */
-void directory_handle(Request *request);                /* /fleet/v1/directory */
-void batch_handle(Request *request);                    /* /fleet/v1/batch */
-void states_handle(Request *request, const char *name); /* /fleet/v1/state[/NAME] */
-void machines_handle(Request *request);                 /* /fleet/v1/machines */
-void why_handle(Request *request, const char *name);    /* /fleet/v1/why/NAME */
-void plan_handle(Request *request);                     /* /fleet/v1/plan */
-void discovery_handle(Request *request);                /* /fleet/v1/discovery */
-void cluster_handle(Request *request);                  /* /fleet/v1/cluster */
-void level_handle(Request *request);                    /* /fleet/v1/cluster/level */
-void adopting_handle(Request *request);                 /* /fleet/v1/cluster/adopting */
-void events_handle(Request *request);                   /* /fleet/v1/events */
-/* /fleet/v1/journal/NAME and its kin: what systemd's tools say of a unit on its machine, or do to it. */
-void remote_command_handle(Request *request, RemoteCommandKind kind, const char *unit, const char *method);
+/* Return whether the sender may read 'key'. If not, the answer is that of a key that does not exist. */
+bool request_may_read(const Request *request, KvBytes key);
+
+/* Handlers, by their routes (fleetd/api/routes.c). */
+void metrics_handle(Request *request);
+void directory_list_handle(Request *request);
+void directory_post_handle(Request *request);
+void machines_list_handle(Request *request);
+void machines_patch_handle(Request *request);
+void why_handle(Request *request);
+void plan_handle(Request *request);
+void discovery_handle(Request *request);
+void cluster_handle(Request *request);
+void level_handle(Request *request);
+void adopting_handle(Request *request);
+void events_handle(Request *request);
+void remote_command_handle(Request *request);
 
 int remote_commands_new(Api *api);
 void remote_commands_free(Api *api);

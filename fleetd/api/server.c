@@ -9,12 +9,13 @@
 #include "base/parse.h"
 #include "fleetd/api/keys_v2.h"
 #include "fleetd/api/kv_v1.h"
-#include "fleetd/api/request.h"
+#include "fleetd/api/routes.h"
 #include "units/api_json.h"
 
 enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
 
-/* -- Who may (policy): a browser must not be made a deputy (CVE-2018-1098, -1099) -- */
+/* -- Authentication of the sender: a browser must not send requests for a web page (CVE-2018-1098, -1099) --
+ */
 
 static bool host_is_local(const char *host, const char *bound) {
         char name[128];
@@ -41,143 +42,34 @@ static bool origin_is_ours(const char *origin, const char *host, const char *bou
                (streq(authority, host) || streq(authority, bound));
 }
 
-static bool request_is_allowed(Request *request, const ApiListenerState *door) {
+/* Set the principal of a request. False: the sender is not accepted, and the request is answered. */
+static bool server_authenticate(Request *request) {
+        const ApiListenerState *listener = request->listener;
         const HttpRequest *http = request->http;
-        bool reads = method_is(request, "GET") || method_is(request, "HEAD") || method_is(request, "OPTIONS");
 
-        if (door->door == API_SOCKET)
-                return true;
-        if (!host_is_local(http->host, door->address)) {
+        if (listener->checks_host && !host_is_local(http->host, listener->address))
                 request_error(request, 403,
                               "Host '%s' is not this door: a name that points here is not enough",
                               http->host);
-                return false;
-        }
-        if (http->origin && !origin_is_ours(http->origin, http->host, door->address)) {
+        else if (listener->checks_host && http->origin &&
+                 !origin_is_ours(http->origin, http->host, listener->address))
                 request_error(request, 403, "requests of web pages from elsewhere (Origin: %s) are refused",
                               http->origin);
-                return false;
+        else {
+                request->principal = listener->principal;
+                return true;
         }
-        if (request->api->options.access == CLIENT_READ_ONLY && !reads) {
-                request_error(request, 403, "this door is read-only (ClientAccess=read-only)");
-                return false;
-        }
-        return true;
+        return false;
 }
 
-/* -- Routes -- */
+/* Whoever may write no key may send no request that can change anything, whatever its path. */
+static bool server_allows_method(Request *request) {
+        bool reads = method_is(request, "GET") || method_is(request, "HEAD") || method_is(request, "OPTIONS");
 
-/* The rest of 'path' behind 'prefix' when it is one name, or "" when nothing follows; NULL: another path. */
-static const char *rest_of(const char *path, const char *prefix) {
-        size_t n = strlen(prefix);
-
-        if (strncmp(path, prefix, n) != 0)
-                return NULL;
-        if (path[n] == 0)
-                return "";
-        return path[n] == '/' && path[n + 1] && !strchr(path + n + 1, '/') ? path + n + 1 : NULL;
-}
-
-static void fleet_route(Request *request, const char *path) {
-        const char *rest, *method;
-        RemoteCommandKind kind;
-
-        if ((rest = rest_of(path, "/units")))
-                units_handle(request, rest);
-        else if ((rest = rest_of(path, "/state")))
-                states_handle(request, rest);
-        else if (streq(path, "/machines"))
-                machines_handle(request);
-        else if ((rest = rest_of(path, "/why")) && rest[0])
-                why_handle(request, rest);
-        else if (streq(path, "/directory"))
-                directory_handle(request);
-        else if (streq(path, "/batch"))
-                batch_handle(request);
-        else if (streq(path, "/plan"))
-                plan_handle(request);
-        else if (streq(path, "/discovery"))
-                discovery_handle(request);
-        else if (streq(path, "/cluster"))
-                cluster_handle(request);
-        else if (streq(path, "/cluster/level"))
-                level_handle(request);
-        else if (streq(path, "/cluster/adopting"))
-                adopting_handle(request);
-        else if (streq(path, "/events"))
-                events_handle(request);
-        else if ((kind = remote_command_kind_from_path(path, &rest, &method)) != _CALL_INVALID)
-                remote_command_handle(request, kind, rest, method);
-        else if (path[0] == 0)
-                request_error(request, 405, "%s", "");
-        else
-                request_error(request, 404, "%s", "");
-}
-
-static void metrics_handle(Request *request) {
-        static const char type[] = "text/plain; version=0.0.4; charset=utf-8";
-        const Api *api = request->api;
-        _cleanup_text_ Text t = {};
-
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
-                return;
-        }
-        api->options.metrics(api->options.userdata, &t);
-        if (t.error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, 200, type, NULL, t.chars, t.size);
-}
-
-/* At the socket dots and slashes that were escaped are part of a name, and refused with it; etcd unescapes
- * first. */
-static bool redirects(const Request *request) {
-        const char *target = request->http->target;
-
-        if (request->path[0] != '/' || request_path_is_clean(request))
-                return false;
-        return request->door == API_SOCKET ? target[strcspn(target, "%?")] != '%' :
-                                             !method_is(request, "OPTIONS");
-}
-
-static void route(Request *request) {
-        const char *path = request->path;
-        const char *fleet = starts_with(path, "/fleet/v1") ? path + 9 :
-                            starts_with(path, "/v1-alpha") ? path + 9 :
-                                                             NULL;
-
-        if (starts_with(path, "/v2/keys") && (path[8] == '/' || request->path_size == 8))
-                keys_v2_handle(request);
-        else if (starts_with(path, "/fleet/v1/kv") && (path[12] == 0 || path[12] == '/'))
-                kv_v1_handle(request, path + 12);
-        else if (redirects(request))
-                request_redirect_clean(request);
-        else if (path[0] != '/' && !method_is(request, "OPTIONS")) /* "*" is for them */
-                request_refuse_target(request);
-        else if (strlen(path) < request->path_size &&
-                 request->door == API_SOCKET) /* keys alone may have a NUL */
-                request_error(request, 404, "%s", "");
-        else if (strlen(path) < request->path_size && !method_is(request, "OPTIONS"))
-                request_not_found(request);
-        else if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
-                cluster_v2_handle(request);
-        else if (!fleet && request->door != API_SOCKET &&
-                 method_is(request, "OPTIONS")) /* as from etcd, whatever the path */
-                request_answer(request, 200, NULL, NULL, "", 0);
-        else if (request->door == API_SOCKET && streq(path, "/metrics") && request->api->options.metrics)
-                metrics_handle(request);
-        else if (request->door == API_SOCKET &&
-                 !registry_ready(request->api->options.registry)) /* whatever the path, as fleet's server */
-                request_error(request, 503, "fleet server unable to communicate with etcd");
-        else if ((!fleet || (fleet[0] && fleet[0] != '/')) && request->door == API_SOCKET)
-                request_error(request, path[1] ? 404 : 405, "%s", "");
-        else if (!fleet || (fleet[0] && fleet[0] != '/'))
-                request_not_found(request);
-        else if (request->door != API_SOCKET)
-                request_error(request, 403, "units are taken over the socket only: /run/fleet.sock");
-        else
-                fleet_route(request, fleet);
+        if (policy_allows(request->principal, reads ? RIGHT_KEYS_READ : RIGHT_KEYS_WRITE, RESOURCE_USER_KEYS))
+                return true;
+        request_error(request, 403, "this door is read-only (ClientAccess=read-only)");
+        return false;
 }
 
 /* -- The read bound: this host serves no tree that may be older than what it served, or that no majority has
@@ -219,7 +111,7 @@ static void gate_on_synced(void *userdata, KvStatus status) {
         request->state = NULL;
         request->forget = NULL;
         if (status == KV_OK)
-                route(request);
+                route_request(request);
         else
                 gate_refuse(request);
 }
@@ -234,12 +126,12 @@ static bool shows_state(const Request *request) {
                  !streq(path + 9, "/cluster")));
 }
 
-static void admit(Request *request) {
+static void gate_admit(Request *request) {
         KvStore *store = request->api->options.store;
         Gate *gate;
 
         if (!shows_state(request) || kv_can_serve(store)) {
-                route(request);
+                route_request(request);
                 return;
         }
         gate = NEW0(Gate, 1);
@@ -251,6 +143,18 @@ static void admit(Request *request) {
         request->state = gate;
         request->forget = gate_forget;
         kv_sync(store, &gate->sync);
+}
+
+void metrics_handle(Request *request) {
+        static const char type[] = "text/plain; version=0.0.4; charset=utf-8";
+        const Api *api = request->api;
+        _cleanup_text_ Text t = {};
+
+        api->options.metrics(api->options.userdata, &t);
+        if (t.error < 0)
+                request_error(request, 500, "out of memory");
+        else
+                request_answer(request, 200, type, NULL, t.chars, t.size);
 }
 
 /* -- The server's callbacks -- */
@@ -272,9 +176,9 @@ static size_t api_body_limit(void *userdata, const HttpRequest *http) {
 /* Each door's errors are of one kind, those that no handler has seen, too. */
 static const char *api_write_refusal(void *userdata, void *at, unsigned status, const char *sentence,
                                      Text *body) {
-        const ApiListenerState *door = at;
+        const ApiListenerState *listener = at;
 
-        if (door->door == API_SOCKET)
+        if (listener->dialect == DIALECT_FLEET)
                 api_error_write(body, status, sentence);
         else
                 (void) keys_v2_write_error(body, status == 503 ? 300 : 210, sentence, strlen(sentence), 0);
@@ -282,7 +186,6 @@ static const char *api_write_refusal(void *userdata, void *at, unsigned status, 
 }
 
 static void api_on_request(void *userdata, HttpRequest *http) {
-        ApiListenerState *door = http->door;
         Request *request = NEW0(Request, 1);
         Error err = {};
         int r;
@@ -291,7 +194,7 @@ static void api_on_request(void *userdata, HttpRequest *http) {
                 http_answer_text(http, 503, "out of memory");
                 return;
         }
-        *request = (Request) { .api = userdata, .http = http, .door = door->door };
+        *request = (Request) { .api = userdata, .http = http, .listener = http->door };
         TAILQ_INSERT_TAIL(&request->api->requests, request, requests);
         http->userdata = request;
 
@@ -300,14 +203,14 @@ static void api_on_request(void *userdata, HttpRequest *http) {
                 request_error(request, 500, "out of memory");
         else if (r < 0)
                 request_refuse_target(request);
-        else if (!request_is_allowed(request, door))
+        else if (!server_authenticate(request) || !server_allows_method(request))
                 return;
         else if (!starts_with(request->path, "/v2/keys") &&
                  (r = http_parameters_parse(&request->parameters, request->query, strlen(request->query),
                                             &err)) < 0)
                 request_error(request, request_status_of(r), "%s", error_text(&err, r));
         else
-                admit(request);
+                gate_admit(request);
 }
 
 static void api_on_gone(void *userdata, HttpRequest *http) {
@@ -335,12 +238,12 @@ static const HttpHandler api_handler = {
         .write_refusal = api_write_refusal,
 };
 
-/* -- Doors -- */
+/* -- Listeners -- */
 
 static void api_on_accepted(void *userdata, Stream *stream) {
-        ApiListenerState *door = userdata;
+        ApiListenerState *listener = userdata;
 
-        http_server_accept(door->server, stream, door);
+        http_server_accept(listener->server, stream, listener);
 }
 
 /* Root and group fleet may connect; without such a group root alone. */
@@ -352,26 +255,46 @@ static void socket_give(const char *path) {
                             "cannot give %s to group fleet: %s; only root can use it", path, strerror(errno));
 }
 
+/* The only place that tells listeners apart: what a request that arrives by one may do, and in which form
+ * errors are answered. */
+static void listener_init(ApiListenerState *listener, ApiListener kind, ClientAccess access) {
+        static const Principal clients[] = {
+                [CLIENT_READ_WRITE] = PRINCIPAL_WRITER,
+                [CLIENT_READ_ONLY] = PRINCIPAL_READER,
+                [CLIENT_OFF] = PRINCIPAL_NONE,
+        };
+
+        if (kind == API_SOCKET) {
+                listener->principal = PRINCIPAL_ADMINISTRATOR;
+                listener->dialect = DIALECT_FLEET;
+                return;
+        }
+        listener->principal = clients[access];
+        listener->dialect = DIALECT_ETCD;
+        listener->checks_host = listener->is_dialed = true;
+}
+
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
-        ApiListenerState *door = NEW0(ApiListenerState, 1);
+        ApiListenerState *listener = NEW0(ApiListenerState, 1);
         Network *net = api->options.network;
         int r;
 
-        if (!door)
+        if (!listener)
                 return -ENOMEM;
-        *door = (ApiListenerState) { .api = api, .door = kind };
-        snprintf(door->address, sizeof(door->address), "%s", address);
-        r = http_server_new(&door->server, api->loop, &api_handler, api, &api->http);
+        listener->api = api;
+        listener_init(listener, kind, api->options.access);
+        snprintf(listener->address, sizeof(listener->address), "%s", address);
+        r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
         if (r == 0)
-                r = net->ops->listen(net, address, api_on_accepted, door, &door->listener, err);
+                r = net->ops->listen(net, address, api_on_accepted, listener, &listener->listener, err);
         if (r < 0) {
-                http_server_free(door->server);
-                free(door);
+                http_server_free(listener->server);
+                free(listener);
                 return r;
         }
         if (kind == API_SOCKET)
                 socket_give(address);
-        TAILQ_INSERT_TAIL(&api->doors, door, doors);
+        TAILQ_INSERT_TAIL(&api->listeners, listener, listeners);
         return 0;
 }
 
@@ -386,12 +309,12 @@ void api_state_changed(Api *api) {
 }
 
 void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
-        ApiListenerState *door;
+        ApiListenerState *listener;
 
         api->limits = *limits;
         api->http = *http;
-        TAILQ_FOREACH(door, &api->doors, doors)
-        http_server_set_limits(door->server, http);
+        TAILQ_FOREACH(listener, &api->listeners, listeners)
+        http_server_set_limits(listener->server, http);
 }
 
 static void api_on_list(void *userdata) {
@@ -421,7 +344,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
                        .options = *options,
                        .started_ms = loop_now_ms(loop),
                        .leader_since_ms = loop_now_ms(loop) };
-        TAILQ_INIT(&api->doors);
+        TAILQ_INIT(&api->listeners);
         TAILQ_INIT(&api->requests);
         TAILQ_INIT(&api->listings);
         api->list = DEFERRED(api_on_list, api);
@@ -443,7 +366,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
 }
 
 Api *api_free(Api *api) {
-        ApiListenerState *door;
+        ApiListenerState *listener;
         Request *request;
 
         if (!api)
@@ -457,11 +380,11 @@ Api *api_free(Api *api) {
         }
         deferred_cancel(&api->list);
         remote_commands_free(api);
-        while ((door = TAILQ_FIRST(&api->doors))) {
-                TAILQ_REMOVE(&api->doors, door, doors);
-                api->options.network->ops->unlisten(api->options.network, door->listener);
-                http_server_free(door->server);
-                free(door);
+        while ((listener = TAILQ_FIRST(&api->listeners))) {
+                TAILQ_REMOVE(&api->listeners, listener, listeners);
+                api->options.network->ops->unlisten(api->options.network, listener->listener);
+                http_server_free(listener->server);
+                free(listener);
         }
         free(api);
         return NULL;

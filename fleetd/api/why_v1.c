@@ -49,9 +49,9 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_close(t, '}');
 }
 
-void why_handle(Request *request, const char *name) {
+void why_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        const ClusterUnit *u = cluster_any_unit(c, name);
+        const ClusterUnit *u = cluster_any_unit(c, request->rest);
         const ClusterMachine *where = NULL, *would = NULL;
         _cleanup_free_ ClusterMachine **machines = NULL;
         SchedulerView *view = NULL;
@@ -59,10 +59,6 @@ void why_handle(Request *request, const char *name) {
         size_t n = 0;
         Error why = {};
 
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
-                return;
-        }
         if (!cluster_unit_exists(u)) {
                 request_error(request, 404, "unit does not exist");
                 return;
@@ -233,10 +229,6 @@ void plan_handle(Request *request) {
         Error err = {};
         int r;
 
-        if (!method_is(request, "POST")) {
-                request_error(request, 405, "only POST supported against this resource");
-                return;
-        }
         r = api_units_read(request->http->body, request->http->body_size, PLAN_UNITS_MAX, &page, &err);
         if (r == -E2BIG) {
                 request_error(request, 400, "more than %d units in one plan", PLAN_UNITS_MAX);

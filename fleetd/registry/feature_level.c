@@ -27,23 +27,31 @@ unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **re
         return (unsigned) level;
 }
 
-int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+typedef struct NotedLevel {
+        uint64_t level, since_ms;
+} NotedLevel;
+
+static int read_level(void *userdata, const KvNode *node) {
         _cleanup_json_ JsonValue *root = NULL;
-        char path[LAYOUT_KEY_MAX];
-        KvNode node;
+        NotedLevel *noted = userdata;
         int e;
 
-        e = kv_read(registry_store(r), &txn);
+        e = json_value_parse(node->value.data, node->value.size, &root, NULL);
         if (e >= 0)
-                e = tree_get(txn, kv_string(layout_key(path, LAYOUT_CLUSTER, name, NULL)), &node);
-        if (e < 0)
-                return e;
-        *ret_level = *ret_since_ms = 0;
-        e = json_value_parse(node.value.data, node.value.size, &root, NULL);
-        if (e >= 0)
-                e = json_read_u64(root, "level", ret_level, NULL);
-        return e < 0 ? e : json_read_u64(root, "since", ret_since_ms, NULL);
+                e = json_read_u64(root, "level", &noted->level, NULL);
+        return e < 0 ? e : json_read_u64(root, "since", &noted->since_ms, NULL);
+}
+
+int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms) {
+        char path[LAYOUT_KEY_MAX];
+        NotedLevel noted = {};
+        int e;
+
+        e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_CLUSTER, name, NULL)),
+                         read_level, &noted);
+        *ret_level = noted.level;
+        *ret_since_ms = noted.since_ms;
+        return e;
 }
 
 int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,

@@ -38,28 +38,38 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
 /* -- Members -- */
 
+/* The node that holds the next id: its index, and as many digits as a number can have. */
+typedef struct NextId {
+        uint64_t index;
+        char digits[32];
+} NextId;
+
+static int read_next_digits(void *userdata, const KvNode *node) {
+        NextId *next = userdata;
+
+        next->index = node->modified;
+        if (node->value.size < sizeof(next->digits))
+                memcpy(next->digits, node->value.data, node->value.size);
+        return 0;
+}
+
 /* The next id to give: above all that any key or seat has had. */
 static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         const Cluster *cluster = registry_cluster(r);
-        char path[LAYOUT_KEY_MAX], digits[32] = "";
+        char path[LAYOUT_KEY_MAX];
+        NextId stored = {};
         uint64_t next = 1;
-        TreeTxn *txn;
         KvState state;
-        KvNode node;
         int e;
 
-        e = kv_read(registry_store(r), &txn);
-        if (e < 0)
-                return e;
-        e = tree_get(txn, kv_string(layout_key(path, LAYOUT_CLUSTER, next_raft_id, NULL)), &node);
-        *ret_index = e < 0 ? 0 : node.modified;
-        if (e >= 0 && node.value.size < sizeof(digits))
-                memcpy(digits, node.value.data, node.value.size);
-        tree_abort(txn);
+        e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_CLUSTER, next_raft_id, NULL)),
+                         read_next_digits, &stored);
         if (e < 0 && e != -ENOENT)
                 return e;
+        *ret_index = stored.index;
 
-        (void) parse_u64(digits, &next); /* whatever somebody has put there: the seats below count as well */
+        (void) parse_u64(stored.digits,
+                         &next); /* whatever somebody has put there: the seats below count as well */
         kv_state(registry_store(r), &state);
         for (size_t i = 0; i < state.n_members; i++)
                 next = MAX(next, state.members[i].raft_id + 1);

@@ -34,7 +34,7 @@ struct Registry {
         bool read_all;                /* nothing is behind it */
         size_t n_nodes, n_bytes;      /* of this slice */
         Deferred slice, drain;
-        Watch *watch;
+        KvWatch *watch;
         Timer again;
         LIST_HEAD(, RegistryObserver) observers;
         LIST_HEAD(, Op) ops; /* in flight */
@@ -135,7 +135,7 @@ static void tell(Registry *r, const RegistryChange *change) {
 
 static void read_later(Registry *r, uint64_t delay_ms) {
         r->whole = false;
-        r->watch = watch_close(r->watch);
+        r->watch = kv_watch_close(r->watch);
         deferred_cancel(&r->slice);
         /* Without memory for a timer the next on_reset or state change of the store brings us back. */
         (void) timer_start(&r->again, r->loop, delay_ms);
@@ -164,7 +164,7 @@ static void finish(Registry *r) {
         tell(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster->index });
 }
 
-static void on_event(void *userdata, HubEvent *event) {
+static void on_event(void *userdata, KvWatchEvent *event) {
         Registry *r = userdata;
         const KvEvent *e = &event->event;
         bool removed = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_EXPIRE ||
@@ -212,16 +212,12 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
 }
 
 static int read_slice(Registry *r) {
-        TreeTxn *txn;
+        KvRange range = { .key = kv_string(root), .after = kv_string(r->read_to), .recursive = true };
         int e;
 
-        e = kv_read(r->store, &txn);
-        if (e < 0)
-                return e;
         r->read_all = true;
         r->n_nodes = r->n_bytes = 0;
-        e = tree_walk_from(txn, kv_string(root), kv_string(r->read_to), true, on_node, r);
-        tree_abort(txn);
+        e = kv_local_walk(r->store, &range, on_node, r);
         if (r->read_all && e >= 0)
                 r->next->index = MAX(r->next->index, kv_index(r->store));
         return e < 0 && e != -ENOENT ? e : 0;
@@ -239,18 +235,18 @@ static void on_slice(void *userdata) {
         e = read_slice(r);
         if (e < 0)
                 cannot_read(r, e);
-        else if (r->read_all && watch_is_current(r->watch))
+        else if (r->read_all && kv_watch_is_current(r->watch))
                 finish(r);
         else
                 loop_defer(r->loop, &r->slice);
 }
 
 void registry_reset(Registry *r) {
-        static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
+        static const KvWatchOps events = { .on_event = on_event, .on_cleared = on_cleared };
         uint64_t oldest = 0, index = kv_index(r->store);
         int e;
 
-        r->watch = watch_close(r->watch);
+        r->watch = kv_watch_close(r->watch);
         timer_stop(&r->again);
         deferred_cancel(&r->slice);
         cluster_done(r->next);
@@ -259,12 +255,12 @@ void registry_reset(Registry *r) {
 
         e = read_slice(r);
         if (e >= 0)
-                e = hub_watch(kv_hub(r->store),
-                              &(WatchOptions) { .key = kv_string(root),
-                                                .recursive = true,
-                                                .since = index + 1,
-                                                .internal = true },
-                              &events, r, &r->watch, &oldest);
+                e = kv_watch(r->store,
+                             &(KvWatchOptions) { .key = kv_string(root),
+                                                 .recursive = true,
+                                                 .since = index + 1,
+                                                 .internal = true },
+                             &events, r, &r->watch, &oldest);
         if (e < 0)
                 cannot_read(r, e);
         else if (r->read_all)
@@ -301,7 +297,7 @@ bool registry_ready(const Registry *r) {
 }
 
 bool registry_is_current(const Registry *r) {
-        return r->whole && watch_is_current(r->watch);
+        return r->whole && kv_watch_is_current(r->watch);
 }
 
 KvStore *registry_store(const Registry *r) {
@@ -325,24 +321,20 @@ void registry_unobserve(Registry *r, RegistryObserver *observer) {
                 LIST_REMOVE(o, observers);
 }
 
+static int read_modified(void *userdata, const KvNode *node) {
+        *(uint64_t *) userdata = node->modified;
+        return 0;
+}
+
 int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret) {
         char path[LAYOUT_KEY_MAX];
-        TreeTxn *txn;
-        KvNode node;
         int e;
 
-        e = kv_read(r->store, &txn);
-        if (e < 0)
+        e = kv_local_get(r->store, kv_string(layout_key(path, key, unit, machine)), read_modified, ret);
+        if (e != -ENOENT)
                 return e;
-        e = tree_get(txn, kv_string(layout_key(path, key, unit, machine)), &node);
-        if (e >= 0)
-                *ret = node.modified;
-        else if (e == -ENOENT) {
-                *ret = 0;
-                e = 0;
-        }
-        tree_abort(txn);
-        return e < 0 ? e : 0;
+        *ret = 0;
+        return 0;
 }
 
 uint64_t registry_refused_at(const Registry *r) {
@@ -550,7 +542,7 @@ Registry *registry_free(Registry *r) {
                 deferred_cancel(&op->empty);
                 free(op);
         }
-        r->watch = watch_close(r->watch);
+        r->watch = kv_watch_close(r->watch);
         timer_stop(&r->again);
         deferred_cancel(&r->slice);
         deferred_cancel(&r->drain);

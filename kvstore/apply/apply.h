@@ -20,17 +20,6 @@ enum {
  * /_fleet. */
 #define APPLY_QUOTA (256ull * 1024 * 1024)
 
-/* One change of one key, as watchers see it. Borrowed for the call of 'on_event'. */
-typedef struct KvEvent {
-        KvAction action;
-        uint64_t index; /* the store's */
-        KvNode node;    /* for delete and expire: key, indexes, dir; a directory takes all below it along */
-        bool has_prev;
-        KvNode prev;
-        bool refresh;    /* watchers are not told; it takes a slot of the window */
-        uint64_t now_ms; /* cluster time of the entry */
-} KvEvent;
-
 /* Either may be NULL. Called before the transaction is committed; a command's events come before its result.
  */
 typedef struct ApplySink {

@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "tests/lib/quiet_peer.h"
+#include "tests/lib/store_inside.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -19,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 typedef struct Fuzz {
         QuietPeer *host;
         uint64_t guard;
-        Watch *watch;
+        KvWatch *watch;
         uint64_t n_expired; /* what time did, nobody's request */
 } Fuzz;
 
@@ -30,7 +31,7 @@ static void guard_on_done(void *userdata, const KvResult *result) {
         ((Fuzz *) userdata)->guard = result->index;
 }
 
-static void on_event(void *userdata, HubEvent *event) {
+static void on_event(void *userdata, KvWatchEvent *event) {
         ((Fuzz *) userdata)->n_expired += event->event.action == KV_ACTION_EXPIRE;
 }
 
@@ -38,7 +39,7 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         assert(!"nothing replaces the tree of a host that is alone");
 }
 
-static const WatchEvents watch_events = { .on_event = on_event, .on_cleared = on_cleared };
+static const KvWatchOps watch_events = { .on_event = on_event, .on_cleared = on_cleared };
 
 static void guard_put(void) {
         KvCommand guard = {
@@ -52,7 +53,7 @@ static void guard_put(void) {
 }
 
 static void host_forget(void) {
-        fuzz.watch = watch_close(fuzz.watch);
+        fuzz.watch = kv_watch_close(fuzz.watch);
         quiet_peer_free(fuzz.host);
 }
 
@@ -62,20 +63,17 @@ static void host_open(void) {
         fuzz.host = quiet_peer_new(false);
         (void) atexit(host_forget);
         guard_put();
-        r = hub_watch(kv_hub(fuzz.host->store),
-                      &(WatchOptions) { .key = { "/", 1 }, .recursive = true, .internal = true },
-                      &watch_events, &fuzz, &fuzz.watch, NULL);
+        r = kv_watch(fuzz.host->store,
+                     &(KvWatchOptions) { .key = { "/", 1 }, .recursive = true, .internal = true },
+                     &watch_events, &fuzz, &fuzz.watch, NULL);
         assert(r == 0);
 }
 
 static void guard_is_safe(void) {
-        TreeTxn *txn = NULL;
         KvNode node;
 
-        assert(kv_read(fuzz.host->store, &txn) == 0);
-        assert(tree_get(txn, (KvBytes) { GUARD, strlen(GUARD) }, &node) == 0);
+        assert(store_node(fuzz.host->store, GUARD, &node) == 0);
         assert(node.modified == fuzz.guard && node.value.size == 4);
-        tree_abort(txn);
 }
 
 /* -- One request -- */

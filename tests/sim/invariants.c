@@ -5,6 +5,7 @@
 
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/cluster.h"
+#include "tests/lib/store_inside.h"
 
 enum {
         SETTLES_MS = 5000, /* a daemon that is back has caught up with what was asked meanwhile */
@@ -137,22 +138,21 @@ void check_hashes(SimCluster *c) {
 
 static void check_writers(SimCluster *c) {
         for (unsigned h = 0; h < c->n; h++) {
-                TreeTxn *txn;
+                KvStore *store = daemon_store(c->machines[h].daemon);
+                TreeMeta meta;
 
-                if (kv_read(daemon_store(c->machines[h].daemon), &txn) < 0)
+                if (store_meta(store, &meta) < 0)
                         abort();
                 for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                         for (uint64_t k = 1; k <= c->writers[i].attempted; k++) {
                                 char key[64];
-                                KvNode node;
 
                                 snprintf(key, sizeof(key), "/writer/%u/%llu", i, (unsigned long long) k);
-                                if (c->writers[i].acknowledged[k] && tree_get(txn, kv_string(key), &node) < 0)
+                                if (c->writers[i].acknowledged[k] && !store_has(store, key))
                                         world_failed(c->world, "no-acknowledged-write-lost",
                                                      "%s was acknowledged, and is not on %s", key,
                                                      c->machines[h].name);
                         }
-                tree_abort(txn);
         }
 }
 

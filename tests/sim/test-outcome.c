@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "kvstore/propose.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 #include "tests/sim/data_dir_faults.h"
 #include "tests/sim/scenarios.h"
 
@@ -70,12 +71,11 @@ static int count_child(void *userdata, const KvNode *node) {
 }
 
 static unsigned children(Stores *all, Host *h) {
+        KvRange range = { .key = kv_string("/q") };
         unsigned n = 0;
-        TreeTxn *txn;
 
-        if (kv_read(h->store, &txn) < 0 || tree_walk(txn, kv_string("/q"), false, count_child, &n) < 0)
+        if (kv_local_walk(h->store, &range, count_child, &n) < 0)
                 world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
-        tree_abort(txn);
         return n;
 }
 
@@ -449,14 +449,12 @@ static void a_failed_apply_publishes_no_index(Stores *all) {
         folder_fault(h->tree, -ENOSPC);
         ask(&a, all, leader);
         do {
-                TreeTxn *txn;
                 TreeMeta meta;
 
                 run_ms(all, LOOK_MS);
                 kv_state(h->store, &state);
-                if (kv_read(h->store, &txn) < 0 || tree_meta(txn, &meta) < 0)
+                if (store_meta(h->store, &meta) < 0)
                         world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
-                tree_abort(txn);
                 if (kv_index(h->store) != meta.index)
                         world_failed(all->world, "the-index-is-the-trees",
                                      "%s: index %" PRIu64 ", the tree has %" PRIu64, h->name,

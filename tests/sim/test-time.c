@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "tests/sim/scenarios.h"
+#include "tests/lib/store_inside.h"
 
 enum { PATIENCE_MS = 60000, LOOK_MS = 10 };
 
@@ -61,14 +62,12 @@ static void put(Stores *all, Host *h, const char *key, uint64_t ttl_ms) {
 }
 
 static bool is_there(Stores *all, Host *h, const char *key) {
-        TreeTxn *txn;
         KvNode node;
         int r;
 
-        if (kv_read(h->store, &txn) < 0)
+        r = store_node(h->store, key, &node);
+        if (r < 0 && r != -ENOENT)
                 world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
-        r = tree_get(txn, kv_string(key), &node);
-        tree_abort(txn);
         return r == 0;
 }
 

@@ -14,6 +14,7 @@
 #include "fleetd/engine/engine.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 #include "tests/sim/cluster.h"
 #include "tests/unit/memory.h"
 
@@ -210,15 +211,12 @@ typedef struct Question {
 } Question;
 
 static bool says(const char *key, const char *part) {
-        TreeTxn *txn;
         KvNode node;
         bool there, has = false;
 
-        assert_int_equal(kv_read(daemon_store(yard.first->daemon), &txn), 0);
-        there = tree_get(txn, kv_string(key), &node) == 0;
+        there = store_node(daemon_store(yard.first->daemon), key, &node) == 0;
         if (there && part)
                 has = part[0] == 0 || memmem(node.value.data, node.value.size, part, strlen(part));
-        tree_abort(txn);
         return part ? has : !there;
 }
 

@@ -19,6 +19,7 @@
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
+#include "tests/lib/store_inside.h"
 
 enum { QUIET_MS = 300, AGENT_RETRY_MS = 500, ADOPT_MS = 600, BOOT_WAIT_MS = 60000, SHORT_BOOT_WAIT_MS = 800 };
 
@@ -675,13 +676,10 @@ static void units_that_are_ordered_together_are_linked_by_one_call(void **state)
 
 static uint64_t index_of(Fixture *room, const char *unit) {
         char key[128];
-        TreeTxn *txn;
-        KvNode node = {};
+        KvNode node;
 
         snprintf(key, sizeof(key), "/_fleet/state/%s/%s", unit, room->host->id);
-        assert_int_equal(kv_read(room->host->store, &txn), 0);
-        (void) tree_get(txn, kv_string(key), &node);
-        tree_abort(txn);
+        (void) store_node(room->host->store, key, &node);
         return node.modified;
 }
 

@@ -7,13 +7,14 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "fleetd/api/request.h"
-#include "kvstore/kvstore_internal.h"
+#include "tests/lib/store_inside.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
@@ -254,25 +255,37 @@ static unsigned count_keys(const Fixture *room) {
         return n;
 }
 
-/* A worker's read that goes on until the test, or somebody else, ends it. */
+/* A large read that continues until the test ends it, or the store. */
 typedef struct Endless {
         _Atomic bool reads, stops;
-        bool done, freed;
+        bool large, done, freed;
         int result;
 } Endless;
 
-static int endless_visit(void *userdata, const KvNode *node) {
+static int endless_begin(void *userdata, const KvFound *found) {
+        Endless *e = userdata;
+
+        if (!e->large)
+                return -E2BIG;
+        e->reads = true;
         return 1;
 }
 
-static int endless_read(void *userdata, TreeTxn *txn) {
+static int endless_visit(void *userdata, const KvNode *node) {
         Endless *e = userdata;
-        int r = 0;
 
-        e->reads = true;
-        while (r == 0 && !e->stops)
-                r = tree_walk(txn, kv_string("/"), true, endless_visit, NULL);
-        return r;
+        assert_int_equal(usleep(5000), 0); /* all nodes take longer than any test waits */
+        return !e->stops;
+}
+
+static int endless_end(void *userdata) {
+        return 0;
+}
+
+static void endless_grow(void *userdata) {
+        Endless *e = userdata;
+
+        e->large = true;
 }
 
 static void endless_done(void *userdata, int result) {
@@ -288,9 +301,21 @@ static void endless_free(void *userdata) {
         e->freed = true;
 }
 
-static const KvLargeReadOps endless_ops = { .read = endless_read,
-                                            .done = endless_done,
-                                            .free = endless_free };
+static const KvListOps endless_ops = { .begin = endless_begin,
+                                       .visit = endless_visit,
+                                       .end = endless_end,
+                                       .grow = endless_grow,
+                                       .done = endless_done,
+                                       .free = endless_free };
+
+/* NULL: it has ended already. */
+static KvList *endless_start(Fixture *room, Endless *e) {
+        KvRange range = { .key = kv_string("/"), .recursive = true, .visits_max = API_LARGE_VISITS };
+        KvList *list;
+
+        kv_list(room->host->store, &range, &endless_ops, e, &list);
+        return list;
+}
 
 static void a_large_answer_is_made_off_the_loop_and_is_whole(void **state) {
         static const struct {
@@ -341,13 +366,17 @@ static void the_third_large_answer_at_a_time_is_503_and_may_be_asked_again(void 
         static const char *const targets[] = { "/v2/keys/dir", "/v2/keys/?recursive=true&quorum=true",
                                                "/fleet/v1/kv/list?prefix=/dir&limit=2000" };
         Endless reads[KV_LARGE_READS_MAX] = {}, more = {};
-        KvLargeRead *handles[KV_LARGE_READS_MAX], *none;
+        KvList *lists[KV_LARGE_READS_MAX];
         Fixture *room = *state;
 
         fill(room, "/dir");
-        for (unsigned i = 0; i < KV_LARGE_READS_MAX; i++)
-                assert_int_equal(kv_read_large(room->host->store, &endless_ops, &reads[i], &handles[i]), 0);
-        assert_int_equal(kv_read_large(room->host->store, &endless_ops, &more, &none), -EBUSY);
+        for (unsigned i = 0; i < KV_LARGE_READS_MAX; i++) {
+                lists[i] = endless_start(room, &reads[i]);
+                assert_non_null(lists[i]);
+        }
+        assert_null(endless_start(room, &more));
+        assert_true(more.done && more.freed);
+        assert_int_equal(more.result, -EBUSY);
         for (size_t i = 0; i < ELEMENTS(targets); i++) {
                 assert_int_equal(ask(room, API_LOOPBACK, "GET", targets[i], "", NULL), 503);
                 assert_says(room, "\r\nRetry-After: 1\r\n");
@@ -357,7 +386,7 @@ static void the_third_large_answer_at_a_time_is_503_and_may_be_asked_again(void 
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/dir/0001", "", NULL), 200);
 
         reads[0].stops = true;
-        kv_read_large_cancel(handles[1]);
+        kv_list_cancel(lists[1]);
         HOST_UNTIL(room->host, reads[0].freed && reads[1].freed);
         assert_true(reads[0].done);
         assert_int_equal(reads[0].result, 0);
@@ -367,11 +396,10 @@ static void the_third_large_answer_at_a_time_is_503_and_may_be_asked_again(void 
 
 static void a_large_read_ends_after_its_time(void **state) {
         Fixture *room = *state;
-        KvLargeRead *handle;
         Endless e = {};
 
         fill(room, "/dir");
-        assert_int_equal(kv_read_large(room->host->store, &endless_ops, &e, &handle), 0);
+        assert_non_null(endless_start(room, &e));
         HOST_UNTIL(room->host, e.freed);
         assert_true(e.done);
         assert_int_equal(e.result, -ETIMEDOUT);
@@ -380,11 +408,10 @@ static void a_large_read_ends_after_its_time(void **state) {
 
 static void a_store_closes_while_large_answers_are_made(void **state) {
         Fixture *room = *state;
-        KvLargeRead *handle;
         Endless e = {};
 
         fill(room, "/dir");
-        assert_int_equal(kv_read_large(room->host->store, &endless_ops, &e, &handle), 0);
+        assert_non_null(endless_start(room, &e));
         HOST_UNTIL(room->host, e.reads);
         room->api = api_free(room->api);
         room->host = host_free(room->host);
@@ -480,18 +507,18 @@ static void a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_b
                 assert_int_equal(loop_work(room->host->loop, &works[i]), 0);
         }
         for (size_t i = 0; i < ELEMENTS(requests); i++) {
-                unsigned under_way = room->host->store->n_large;
+                unsigned under_way = room->host->store->n_lists;
                 int fd = connect_and_send(room, requests[i]);
 
-                HOST_UNTIL(room->host, room->host->store->n_large == under_way + 1);
+                HOST_UNTIL(room->host, room->host->store->n_lists == under_way + 1);
                 leave(fd);
         }
         assert_int_equal(ask(room, API_SOCKET, "GET", "/v2/keys/dir/0000", "", NULL),
                          200); /* and the loop has heard of it */
-        assert_int_equal(room->host->store->n_large, 2);
+        assert_int_equal(room->host->store->n_lists, 2);
         for (unsigned i = 0; i < THREADS; i++)
                 holds[i].stops = true;
-        HOST_UNTIL(room->host, room->host->store->n_large == 0);
+        HOST_UNTIL(room->host, room->host->store->n_lists == 0);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/dir", "", NULL), 200);
         HOST_UNTIL(room->host, holds[0].freed && holds[1].freed && holds[2].freed && holds[3].freed);
 }

@@ -18,9 +18,9 @@
 #include "base/text.h"
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/metrics.h"
-#include "kvstore/kvstore_internal.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 
 typedef struct Fixture {
         Host *host;
@@ -2602,7 +2602,7 @@ static void a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten(
         stream_open(room, &changes, API_LOOPBACK, "GET /fleet/v1/kv/changes");
         stream_begins(room, &changes, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
         stream_says(room, &changes, "{\"index\":@1}\n");
-        hub_cleared(kv_hub(room->host->store), room->base + 50);
+        store_clear_watches(room->host->store, room->base + 50);
         HOST_UNTIL(room->host, stream_has(&watch, "0\r\n\r\n") && stream_has(&changes, "0\r\n\r\n"));
         stream_says(room, &watch,
                     "{\"errorCode\":400,\"message\":\"watcher is cleared due to etcd "

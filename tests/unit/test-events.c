@@ -77,17 +77,17 @@ static void set(Fixture *f, const char *key, const char *value) {
 }
 
 /* What a watch of everything from 'since' on is told by a hub; or "from N" when that is too long ago. */
-static void on_event(void *userdata, HubEvent *event) {
+static void on_event(void *userdata, KvWatchEvent *event) {
         model_print_event(userdata, &event->event);
 }
 
 static void history(Loop *loop, Hub *hub, const char *key, bool internal, uint64_t since, Text *told) {
-        static const WatchEvents events = { .on_event = on_event };
-        WatchOptions options = {
+        static const KvWatchOps events = { .on_event = on_event };
+        KvWatchOptions options = {
                 .key = kv_string(key), .recursive = true, .internal = internal, .since = since
         };
         uint64_t oldest;
-        Watch *watch;
+        KvWatch *watch;
         int r;
 
         text_clear(told);
@@ -100,7 +100,7 @@ static void history(Loop *loop, Hub *hub, const char *key, bool internal, uint64
         assert_int_equal(r, 0);
         while (loop_run_due(loop, 1000))
                 ;
-        watch_close(watch);
+        kv_watch_close(watch);
 }
 
 /* A hub of another life says the same as the one that saw all of it. */

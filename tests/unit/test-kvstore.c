@@ -476,26 +476,26 @@ static bool seen(void *userdata) {
         return *(unsigned *) userdata >= 2;
 }
 
-static void on_watched(void *userdata, HubEvent *event) {
+static void on_watched(void *userdata, KvWatchEvent *event) {
         (*(unsigned *) userdata)++;
         assert_true(kv_bytes_equal(event->event.node.key, kv_string("/w")));
 }
 
 static void a_watcher_is_told_of_each_change_after_it_can_be_read(void **state) {
         Host *h = open_host(*state, 0, false);
-        WatchEvents events = { .on_event = on_watched };
-        WatchOptions options = { .key = kv_string("/w") };
+        KvWatchOps events = { .on_event = on_watched };
+        KvWatchOptions options = { .key = kv_string("/w") };
         unsigned n = 0;
         uint64_t oldest;
-        Watch *w;
+        KvWatch *w;
 
-        assert_int_equal(hub_watch(kv_hub(h->store), &options, &events, &n, &w, &oldest), 0);
+        assert_int_equal(kv_watch(h->store, &options, &events, &n, &w, &oldest), 0);
         put_ok(h, "/w", "1");
         put_ok(h, "/other", "1");
         put_ok(h, "/w", "2");
         run_until(*state, seen, &n);
         assert_int_equal(n, 2);
-        watch_close(w);
+        kv_watch_close(w);
 }
 
 static void many_proposals_of_one_turn_are_answered_in_order(void **state) {
@@ -738,10 +738,10 @@ static void raise_level(Host *h) {
 
 static uint64_t oldest_event(Host *h) {
         uint64_t oldest = 0;
-        Watch *w;
+        KvWatch *w;
 
-        assert_int_equal(hub_watch(kv_hub(h->store), &(WatchOptions) { .key = kv_string("/"), .since = 1 },
-                                   &(WatchEvents) {}, NULL, &w, &oldest),
+        assert_int_equal(kv_watch(h->store, &(KvWatchOptions) { .key = kv_string("/"), .since = 1 },
+                                  &(KvWatchOps) {}, NULL, &w, &oldest),
                          -ESTALE);
         return oldest;
 }
@@ -2061,7 +2061,7 @@ static void a_follower_that_fell_far_behind_receives_the_tree(void **state) {
         assert_string_equal(value_at(c, "/after"), "1");
 }
 
-static void on_refreshed(void *userdata, HubEvent *event) {
+static void on_refreshed(void *userdata, KvWatchEvent *event) {
         (*(unsigned *) userdata)++;
 }
 
@@ -2071,12 +2071,12 @@ static bool heard_all(void *userdata) {
 
 static void what_a_follower_lacked_is_applied_and_told_in_slices(void **state) {
         World *world = *state;
-        WatchOptions options = { .key = kv_string("/large"), .recursive = true, .refreshes = true };
-        WatchEvents events = { .on_event = on_refreshed };
+        KvWatchOptions options = { .key = kv_string("/large"), .recursive = true, .refreshes = true };
+        KvWatchOps events = { .on_event = on_refreshed };
         Host *c = &world->hosts[2];
         unsigned n = 0;
         uint64_t oldest;
-        Watch *w;
+        KvWatch *w;
 
         make_three(world);
         put_large(&world->hosts[0]);
@@ -2084,10 +2084,10 @@ static void what_a_follower_lacked_is_applied_and_told_in_slices(void **state) {
         close_host(c);
         refresh_large(&world->hosts[0], N_REFRESHES);
         open_host(world, 2, false);
-        assert_int_equal(hub_watch(kv_hub(c->store), &options, &events, &n, &w, &oldest), 0);
+        assert_int_equal(kv_watch(c->store, &options, &events, &n, &w, &oldest), 0);
         run_until(world, heard_all, &n);
         assert_int_equal(n, N_LARGE * N_REFRESHES);
-        watch_close(w);
+        kv_watch_close(w);
         assert_int_equal(synced(c), KV_OK);
         assert_held_little(c);
 }

@@ -108,7 +108,7 @@ typedef struct Told {
         unsigned events, cleared;
 } Told;
 
-static void on_event(void *userdata, HubEvent *event) {
+static void on_event(void *userdata, KvWatchEvent *event) {
         ((Told *) userdata)->events++;
 }
 
@@ -119,12 +119,12 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
 /* True when nothing failed: the watch heard of the event. Otherwise it was never opened, or lost its place
  * and heard that. */
 static bool watch_once(Loop *loop) {
-        static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
-        WatchOptions options = { .key = kv_string("/a/b"), .recursive = true };
+        static const KvWatchOps events = { .on_event = on_event, .on_cleared = on_cleared };
+        KvWatchOptions options = { .key = kv_string("/a/b"), .recursive = true };
         KvEvent event = { .action = KV_ACTION_SET, .index = 1, .node = { .key = kv_string("/a/b/c") } };
         Told told = {};
         uint64_t oldest;
-        Watch *watch;
+        KvWatch *watch;
         Hub *hub;
 
         if (hub_new(&hub, loop, 10, 0) < 0)
@@ -135,7 +135,7 @@ static bool watch_once(Loop *loop) {
                         ;
                 assert_int_equal(told.events + told.cleared, 1);
                 if (!told.cleared)
-                        watch_close(watch);
+                        kv_watch_close(watch);
         }
         hub_free(hub);
         return told.events == 1;

@@ -13,6 +13,7 @@
 #include "kvstore/propose_internal.h"
 #include "peers/session.h"
 #include "tests/lib/quiet_peer.h"
+#include "tests/lib/store_inside.h"
 
 enum { LARGE = 200 * 1024, LIFE_MS = 10000, SHARE_MS = 30 /* after which the next heavy command may go */ };
 
@@ -45,23 +46,13 @@ static uint64_t entries_of(const QuietPeer *h) {
 
 static uint64_t kept_by(QuietPeer *h) {
         TreeMeta meta;
-        TreeTxn *txn;
 
-        assert_int_equal(kv_read(h->store, &txn), 0);
-        assert_int_equal(tree_meta(txn, &meta), 0);
-        tree_abort(txn);
+        assert_int_equal(store_meta(h->store, &meta), 0);
         return meta.results.bytes;
 }
 
 static bool exists(QuietPeer *h, const char *key) {
-        TreeTxn *txn;
-        KvNode node;
-        int r;
-
-        assert_int_equal(kv_read(h->store, &txn), 0);
-        r = tree_get(txn, kv_string(key), &node);
-        tree_abort(txn);
-        return r == 0;
+        return store_has(h->store, key);
 }
 
 static void meet(QuietPeer *h) {
@@ -394,13 +385,10 @@ static void what_would_cost_an_entry_too_much_goes_into_several(void **state) {
         quiet_peer_pass(h, BUDGET_WAIT_MS);
         assert_true(entries_of(h) >= entries + 3);
         for (unsigned i = 0; i < N; i++) {
-                TreeTxn *txn;
                 KvNode node;
 
-                assert_int_equal(kv_read(h->store, &txn), 0);
-                assert_int_equal(tree_get(txn, kv_string(keys[i]), &node), 0);
+                assert_int_equal(store_node(h->store, keys[i], &node), 0);
                 assert_int_equal(node.value.size, 1);
-                tree_abort(txn);
         }
         assert_true(costliest(h).total <= COST_ENTRY_MAX);
 }

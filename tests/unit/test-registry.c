@@ -15,6 +15,7 @@
 #include "fleetd/registry/registry.h"
 #include "io/loop_uv.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 
 enum { PATIENCE_S = 60, PATIENCE_MS = 20000 };
 
@@ -239,14 +240,7 @@ static ClusterUnit *unit(World *w, const char *name) {
 }
 
 static bool key_exists(World *w, const char *key) {
-        TreeTxn *txn;
-        KvNode node;
-        int r;
-
-        assert_int_equal(kv_read(w->store, &txn), 0);
-        r = tree_get(txn, kv_string(key), &node);
-        tree_abort(txn);
-        return r >= 0;
+        return store_has(w->store, key);
 }
 
 /* -- Registry -- */
