@@ -173,11 +173,11 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                 const ClusterMachine *m = d->machines[i];
                 Error why = {};
 
-                if (!scheduler_fits(d->view, u, m, view_has(d->view, m, u->name), &why)) {
+                if (!scheduler_fits(d->view, u, m, scheduler_view_has(d->view, m, u->name), &why)) {
                         last = why;
                         continue;
                 }
-                open_entry(t, u, view_has(d->view, m, u->name) ? "stay" : "place");
+                open_entry(t, u, scheduler_view_has(d->view, m, u->name) ? "stay" : "place");
                 error_set(&why, 0, "global");
                 close_entry(t, u, m, &why);
                 r = scheduler_view_place(d->view, m->id, u);

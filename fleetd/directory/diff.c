@@ -124,7 +124,7 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
 
 /* A unit without a file here. */
 static int diff_no_file(const DirectoryView *view, const ClusterUnit *u, DirectoryDiff *ret) {
-        SeenFiles *seen;
+        SeenFile *seen;
 
         if (!view->complete || !owned_by(u, view->machine_id))
                 return 0;

@@ -30,18 +30,18 @@ typedef struct DirectoryFile {
 } DirectoryFile;
 
 /* What this daemon remembers to have seen in this very folder. */
-typedef struct SeenFiles {
+typedef struct SeenFile {
         char name[UNIT_NAME_MAX + 1];
         bool there; /* a file has this name: while a record is brought up to date */
         UT_hash_handle hh;
-} SeenFiles;
+} SeenFile;
 
 /* The folder at one look. */
 typedef struct DirectoryView {
         const char *machine_id, *path;
         DirectoryFile *files; /* sorted by name; 'error' is set where somebody else has a unit of that name */
         size_t n_files;
-        const SeenFiles *record;
+        const SeenFile *record;
         bool complete; /* all of it could be read: what is not among the files is not there */
         bool same;     /* it is the folder of the record */
 } DirectoryView;

@@ -57,7 +57,7 @@ struct Directory {
         Timer settle;                         /* the earlier of both */
         uint64_t busy_ms;                     /* since when events keep it from running out; 0: they do not */
         RegistryListener listener;
-        SeenFiles *record;
+        SeenFile *record;
         uint64_t device, inode; /* of the folder that the record is about */
         bool crowded;           /* it was said that there are too many files */
         DirectoryCounts counts;
@@ -83,7 +83,7 @@ static void record_read(Directory *d) {
 }
 
 /* Removals that are still to be made (or held) stay on the record, so that one that failed is tried again. */
-static bool record_keeps(const Directory *d, const SeenFiles *seen) {
+static bool record_keeps(const Directory *d, const SeenFile *seen) {
         const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), seen->name);
 
         if (u && cluster_unit_lacks(u, LAYOUT_UNIT)) /* its owner is not known */
@@ -93,7 +93,7 @@ static bool record_keeps(const Directory *d, const SeenFiles *seen) {
 
 static void record_write(Directory *d, const struct stat *st, const DirectoryView *view) {
         bool changed = !view->same;
-        SeenFiles *seen, *next;
+        SeenFile *seen, *next;
         _cleanup_text_ Text t = {};
         int r;
 
@@ -142,7 +142,7 @@ static void writing_begin(Directory *d, const char *name) {
         Writing *w;
 
         HASH_FIND_STR(d->writing, name, w);
-        if (!w && HASH_COUNT(d->writing) < UNIT_FOLDER_MAX && (w = NEW0(Writing, 1))) {
+        if (!w && HASH_COUNT(d->writing) < DIRECTORY_FILES_MAX && (w = NEW0(Writing, 1))) {
                 snprintf(w->name, sizeof(w->name), "%s", name);
                 HASH_ADD_STR(d->writing, name, w);
                 if (!TABLE_ADDED(w)) {
@@ -358,7 +358,7 @@ static bool errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
         }
         while (d->folder.errors.n > 0 && view->complete && written < ERRORS_MAX) {
                 _cleanup_free_ char *name = d->folder.errors.items[--d->folder.errors.n];
-                SeenFiles *seen;
+                SeenFile *seen;
 
                 HASH_FIND_STR(d->record, name, seen);
                 if (!seen || directory_file(view, name))
@@ -513,7 +513,7 @@ static void directory_on_step(void *userdata) {
                         log_warning(NO_FIELDS,
                                     "%s holds more than %d unit files: the others are left out, and none "
                                     "that is gone is taken for removed",
-                                    d->path, UNIT_FOLDER_MAX);
+                                    d->path, DIRECTORY_FILES_MAX);
                 d->crowded = !d->folder.complete;
                 directory_later(d, 0);
         }
@@ -636,7 +636,7 @@ static const GuestOps directory_guest = {
 static bool concerns(const Directory *d, const char *unit) {
         const Cluster *c = registry_cluster(d->registry);
         const ClusterUnit *u = cluster_unit(c, unit);
-        SeenFiles *seen;
+        SeenFile *seen;
 
         HASH_FIND_STR(d->record, unit, seen);
         return seen || directory_folder_find(&d->folder, unit) || cluster_problem(c, d->machine_id, unit) ||

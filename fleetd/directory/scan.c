@@ -209,7 +209,7 @@ void directory_scan_done(DirectoryScan *scan) {
 }
 
 static int add_drop_in(DirectoryFolder *folder, const char *name) {
-        if (folder->n_drop_ins == UNIT_FOLDER_MAX)
+        if (folder->n_drop_ins == DIRECTORY_FILES_MAX)
                 return 0;
         if (GROW(folder->drop_ins, folder->drop_ins_capacity, folder->n_drop_ins + 1) < 0)
                 return -ENOMEM;
@@ -226,14 +226,14 @@ static int add_name(DirectoryScan *scan, const char *name) {
 
         if (r < 0)
                 return r;
-        if (ends_with(name, suffix) && scan->found.errors.n < 2 * UNIT_FOLDER_MAX) {
+        if (ends_with(name, suffix) && scan->found.errors.n < 2 * DIRECTORY_FILES_MAX) {
                 r = names_add(&scan->found.errors, name, size - strlen(suffix));
                 if (r < 0)
                         return r;
         }
         if (!directory_folder_name_is_unit(name))
                 return 0;
-        scan->found.complete = scan->names.n < UNIT_FOLDER_MAX;
+        scan->found.complete = scan->names.n < DIRECTORY_FILES_MAX;
         return scan->found.complete ? names_add(&scan->names, name, size) : 0;
 }
 
@@ -381,7 +381,7 @@ int directory_folder_read(int dir_fd, const char *path, const char *machine_id,
         _cleanup_(directory_scan_done) DirectoryScan scan = {
                 .path = path, .machine_id = machine_id, .is_unfinished = is_unfinished, .userdata = userdata
         };
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         int r;
 
         r = directory_scan_begin(&scan, dir_fd);

@@ -6,12 +6,12 @@
 #include "fleetd/directory/diff.h"
 #include "units/drop_ins.h"
 
-enum { UNIT_FOLDER_MAX = 10000 };
+enum { DIRECTORY_FILES_MAX = 10000 };
 
 typedef struct DirectoryFolder {
         DirectoryFile *files; /* sorted by name */
         size_t n;
-        bool complete;          /* false: there are more than UNIT_FOLDER_MAX */
+        bool complete;          /* false: there are more than DIRECTORY_FILES_MAX */
         DropInFolder *drop_ins; /* all that are there, sorted by name */
         size_t n_drop_ins, drop_ins_capacity;
         Names errors; /* NAME of each NAME.error that is there; unsorted */
@@ -21,7 +21,7 @@ typedef struct DirectoryFolder {
 bool directory_folder_name_is_unit(const char *name);
 
 void directory_folder_done(DirectoryFolder *folder);
-#define _cleanup_unit_folder_ _cleanup_(directory_folder_done)
+#define _cleanup_directory_folder_ _cleanup_(directory_folder_done)
 
 DirectoryFile *directory_folder_find(const DirectoryFolder *folder,
                                      const char *name); /* NULL: it is not there */

@@ -6,8 +6,8 @@
 #include "units/json.h"
 #include "units/name.h"
 
-void seen_files_clear(SeenFiles **table) {
-        SeenFiles *r, *next;
+void seen_files_clear(SeenFile **table) {
+        SeenFile *r, *next;
 
         HASH_ITER(hh, *table, r, next) {
                 HASH_DEL(*table, r);
@@ -15,13 +15,13 @@ void seen_files_clear(SeenFiles **table) {
         }
 }
 
-bool seen_files_add(SeenFiles **table, const char *name) {
-        SeenFiles *r;
+bool seen_files_add(SeenFile **table, const char *name) {
+        SeenFile *r;
 
         HASH_FIND_STR(*table, name, r);
         if (r)
                 r->there = true;
-        if (r || !(r = NEW0(SeenFiles, 1)))
+        if (r || !(r = NEW0(SeenFile, 1)))
                 return false;
         r->there = true;
         snprintf(r->name, sizeof(r->name), "%s", name);
@@ -33,7 +33,7 @@ bool seen_files_add(SeenFiles **table, const char *name) {
 }
 
 int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode,
-                    SeenFiles **table) {
+                    SeenFile **table) {
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t device = 0, inode = 0;
         const JsonValue *names;
@@ -54,12 +54,12 @@ int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_
         return 0;
 }
 
-void seen_files_write(Text *t, uint64_t device, uint64_t inode, const SeenFiles *table) {
+void seen_files_write(Text *t, uint64_t device, uint64_t inode, const SeenFile *table) {
         json_open(t, NULL, '{');
         json_add_u64(t, "device", device);
         json_add_u64(t, "inode", inode);
         json_open(t, "names", '[');
-        for (const SeenFiles *r = table; r; r = r->hh.next)
+        for (const SeenFile *r = table; r; r = r->hh.next)
                 json_add_item(t, r->name);
         json_close(t, ']');
         json_close(t, '}');

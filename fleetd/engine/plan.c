@@ -557,9 +557,9 @@ static void add_related_there(Adding *a, const ClusterUnit *u, const ClusterMach
                 const Names *own = u->unit ? cluster_rule(&u->unit->placement, rules[i]) : NULL;
 
                 if (a->error >= 0)
-                        view_each_naming(a->pass->view, m, rules[i], u->name, add_placed, a);
+                        scheduler_view_each_naming(a->pass->view, m, rules[i], u->name, add_placed, a);
                 for (size_t k = 0; own && k < own->n && a->error >= 0; k++)
-                        view_each_named(a->pass->view, m, own->items[k], add_placed, a);
+                        scheduler_view_each_named(a->pass->view, m, own->items[k], add_placed, a);
         }
 }
 

@@ -72,7 +72,7 @@ Liveness *liveness_free(Liveness *l) {
         return NULL;
 }
 
-void liveness_lead(Liveness *l) {
+void liveness_reset(Liveness *l) {
         forget(l);
 }
 

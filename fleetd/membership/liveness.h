@@ -39,7 +39,7 @@ Liveness *liveness_free(Liveness *l);
 
 /* This host begins to lead: forget all counts. A new leader counts a whole period itself, because heartbeats
  * went to the last one: the absence of a heartbeat before says nothing about a host. */
-void liveness_lead(Liveness *l);
+void liveness_reset(Liveness *l);
 
 /* One tick. 'late': this tick came more than 250 ms late, or we were without majority: silence in that span
  * does not count against anybody. 'sign' is asked for each machine of the picture. At most one change a

@@ -573,7 +573,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         size_t n = 0;
 
         if (m->led_term != state->term || !m->leading) {
-                liveness_lead(m->liveness);
+                liveness_reset(m->liveness);
                 m->led_term = state->term;
                 m->leading = true;
         }

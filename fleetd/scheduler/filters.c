@@ -81,7 +81,7 @@ static bool machine_of_fits(const SchedulerView *view, const ClusterUnit *unit, 
         const Names *peers = &wants(unit)->machine_of;
 
         for (size_t i = 0; i < peers->n; i++)
-                if (!view_has(view, m, peers->items[i])) {
+                if (!scheduler_view_has(view, m, peers->items[i])) {
                         error_set(ret_why, -ENOENT, "MachineOf=%s, and %s is not there", peers->items[i],
                                   peers->items[i]);
                         return false;
@@ -143,12 +143,12 @@ static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, co
                                 s.assignment = o;
 
         for (size_t i = 0; i < own->n && !s.found; i++)
-                view_each_named(view, m, own->items[i], no_conflict, &s);
+                scheduler_view_each_named(view, m, own->items[i], no_conflict, &s);
         if (s.found) {
                 error_set(ret_why, -ENOENT, "Conflicts=%s, and %s runs there", s.glob, s.found->name);
                 return false;
         }
-        view_each_naming(view, m, CLUSTER_CONFLICTS, unit->name, no_conflict, &s);
+        scheduler_view_each_naming(view, m, CLUSTER_CONFLICTS, unit->name, no_conflict, &s);
         if (s.found)
                 error_set(ret_why, -ENOENT, "%s runs there and has Conflicts=%s", s.found->name, s.glob);
         return !s.found;
@@ -160,7 +160,7 @@ static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, co
  * a while. */
 static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
                        bool staying, Error *ret_why) {
-        uint64_t quiet_ms = presence_quiet(m, view_now_ms(view)), seconds = (quiet_ms + 999) / 1000;
+        uint64_t quiet_ms = presence_quiet(m, scheduler_view_now_ms(view)), seconds = (quiet_ms + 999) / 1000;
         bool minutes = seconds > 90;
 
         if (staying || quiet_ms == 0)
@@ -189,7 +189,7 @@ const Filter scheduler_filters[_RULE_MAX] = {
         { RULE_MACHINE_OF, "MachineOf", machine_of_fits },
         { RULE_CONFLICTS, "Conflicts", conflicts_fit },
         { RULE_FOREIGN, "", name_is_free },
-        { RULE_QUIET, "", quiet_fits },
+        { RULE_FLAP_DAMPING, "", quiet_fits },
 };
 
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
@@ -209,5 +209,5 @@ bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const Cl
 bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
         SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
 
-        return rule == RULE_NONE || rule == RULE_QUIET;
+        return rule == RULE_NONE || rule == RULE_FLAP_DAMPING;
 }

@@ -15,16 +15,17 @@ struct Placed {
 };
 
 /* Of a unit there, and the pattern by which it was found; false ends the visits. */
-typedef bool (*ViewEach)(void *userdata, const Placed *placed, const char *pattern);
+typedef bool (*SchedulerViewEach)(void *userdata, const Placed *placed, const char *pattern);
 
 /* Visit the units on the machine whose names match 'pattern'. */
-void view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern,
-                     ViewEach each, void *userdata);
+void scheduler_view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern,
+                               SchedulerViewEach each, void *userdata);
 /* Visit the units on the machine whose rule matches 'name'. */
-void view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule,
-                      const char *name, ViewEach each, void *userdata);
-uint64_t view_now_ms(const SchedulerView *view); /* cluster time of the picture */
-bool view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit); /* active there */
+void scheduler_view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule,
+                                const char *name, SchedulerViewEach each, void *userdata);
+uint64_t scheduler_view_now_ms(const SchedulerView *view); /* cluster time of the picture */
+bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine,
+                        const char *unit); /* active there */
 
 typedef struct Filter {
         SchedulerRule rule;

@@ -224,7 +224,7 @@ typedef struct Visit {
         const ViewMachine *machine;
         ClusterRule rule;
         const char *name; /* of the unit that others may name */
-        ViewEach each;
+        SchedulerViewEach each;
         void *userdata;
         const Pattern *pattern;
         size_t n; /* units that have a pattern which matches */
@@ -303,8 +303,8 @@ static const char *named(const Visit *v, const ClusterUnit *unit) {
         return matches(v->view, v->name, unit->name) ? v->name : NULL;
 }
 
-void view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern,
-                     ViewEach each, void *userdata) {
+void scheduler_view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern,
+                               SchedulerViewEach each, void *userdata) {
         Visit v = { .view = view,
                     .machine = find(view, machine),
                     .name = pattern,
@@ -353,8 +353,8 @@ static bool visit_pattern(void *userdata, const Pattern *pattern) {
         return !v->ended;
 }
 
-void view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule,
-                      const char *name, ViewEach each, void *userdata) {
+void scheduler_view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule,
+                                const char *name, SchedulerViewEach each, void *userdata) {
         Visit v = { .view = view,
                     .machine = find(view, machine),
                     .rule = rule,
@@ -372,11 +372,11 @@ void view_each_naming(const SchedulerView *view, const ClusterMachine *machine, 
         visit_all(&v, names_it, true);
 }
 
-uint64_t view_now_ms(const SchedulerView *view) {
+uint64_t scheduler_view_now_ms(const SchedulerView *view) {
         return view->cluster->now_ms;
 }
 
-bool view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit) {
+bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit) {
         return has(find(view, machine), unit);
 }
 
@@ -402,7 +402,7 @@ const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const Cluste
                                          const ClusterMachine *machine) {
         Replacer r = { .view = view, .unit = unit };
 
-        view_each_naming(view, machine, CLUSTER_REPLACES, unit->name, no_replacer, &r);
+        scheduler_view_each_naming(view, machine, CLUSTER_REPLACES, unit->name, no_replacer, &r);
         return r.found;
 }
 

@@ -36,7 +36,7 @@ typedef enum SchedulerRule {
         RULE_CONFLICTS,
         RULE_FOREIGN, /* said by the machine itself of what was ordered there: its order stays until another
                          one has it, or the name is free */
-        RULE_QUIET,   /* last: all else is well */
+        RULE_FLAP_DAMPING, /* last: all else is well */
         _RULE_MAX,
         RULE_NONE = -1,
 } SchedulerRule;

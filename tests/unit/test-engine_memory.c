@@ -191,7 +191,7 @@ static int decide(void *userdata) {
         r = r ?: scheduler_pick(view, u, &machine, &why);
         r = r ?: scheduler_view_place(view, machine->id, u);
         if (r == 0)
-                assert_true(view_has(view, machine, u->name));
+                assert_true(scheduler_view_has(view, machine, u->name));
         r = r ?: scheduler_view_remove(view, machine->id, u);
         scheduler_view_free(view);
         return r;

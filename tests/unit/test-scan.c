@@ -96,7 +96,7 @@ static void each_file_is_a_unit_or_says_why_it_is_none(void **state) {
                 { "m.service", "m.service: m.service.d: too many drop-ins", true },
                 { "n.service", "n.service: line 2: unable to find end of section", true },
         };
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         _cleanup_text_ Text large = {};
         Lab *lab = *state;
         char name[64];
@@ -157,7 +157,7 @@ static int next_descriptor(void) {
 }
 
 static void a_folder_that_cannot_be_listed_leaves_nothing_open(void **state) {
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         int before = next_descriptor();
         Lab *lab = *state;
 
@@ -189,7 +189,7 @@ static void names_of_units_and_no_others_are_taken(void **state) {
 }
 
 static void a_file_that_is_written_is_not_read(void **state) {
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         Lab *lab = *state;
 
         put(lab, "written.service", ONE);
@@ -222,7 +222,7 @@ static void a_touched_file_is_read_again_and_once(void **state) {
                 const char *touched;
                 size_t n;
         } rows[] = { { "a.service", 1 }, { "none.service", 0 }, { NULL, 3 } };
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         Lab *lab = *state;
 
         put(lab, "a.service", ONE);
@@ -322,7 +322,7 @@ static void a_record_is_read_back_and_holds_names_of_units_alone(void **state) {
         static const char *const broken[] = { "", "{", "{\"device\":\"1\"}", "{\"device\":1,\"inode\":-1}" };
         static const char json[] = "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",7,\"../"
                                    "b.service\",\"a.service\",\"c.timer\"]}";
-        SeenFiles *table = NULL, *seen;
+        SeenFile *table = NULL, *seen;
         uint64_t device = 8, inode = 9;
         _cleanup_text_ Text t = {};
 
