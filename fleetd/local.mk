@@ -6,8 +6,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/maintenance.h fleetd/maintenance.c \
 	fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_query.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
-	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c \
-	fleetd/scheduler/rules.h fleetd/scheduler/filters.c \
+	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c fleetd/scheduler/view.h fleetd/scheduler/view.c \
+	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c \
 	fleetd/registry/registry.h fleetd/registry/registry.c fleetd/registry/transaction.h \
 	fleetd/registry/units.c \
 	fleetd/registry/schedule.c \

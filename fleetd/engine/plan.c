@@ -12,7 +12,7 @@
 
 #include "fleetd/engine/brake.h"
 #include "fleetd/registry/presence.h"
-#include "fleetd/scheduler/rules.h"
+#include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scheduler.h"
 
 /* A unit to look at. Those that others depend on come first: who replaces, then all others, then followers.
@@ -732,7 +732,7 @@ int engine_plan_within(const Cluster *cluster, const char *const *units, size_t 
         _cleanup_(pass_done) Pass pass = { .cluster = cluster, .plan = &plan, .limits = limits };
         int r;
 
-        r = scheduler_view_new(cluster, &pass.view);
+        r = scheduler_view_new(cluster, cluster->now_ms, &pass.view);
         if (r < 0)
                 return r;
         r = brake_update(cluster, brake_ms, host_is_through, &pass, &pass.brake);

@@ -273,7 +273,7 @@ static int pick(void *userdata) {
         const ClusterMachine *machine = NULL;
         SchedulerView *view = NULL;
         Error why = {};
-        int r = scheduler_view_new(&picture.cluster, &view);
+        int r = scheduler_view_new(&picture.cluster, picture.cluster.now_ms, &view);
 
         r = r ?: scheduler_pick(view, cluster_unit(&picture.cluster, "web@0.service"), &machine, &why);
         r = r ?: scheduler_view_place(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
