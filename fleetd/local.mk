@@ -13,7 +13,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \
-	fleetd/engine/plan.h fleetd/engine/plan.c \
+	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
+	fleetd/engine/assign.c fleetd/engine/move.c fleetd/engine/global.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.h fleetd/engine/brake.c \
 	fleetd/engine/adoption.h fleetd/engine/adoption.c \
