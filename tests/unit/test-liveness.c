@@ -18,12 +18,12 @@ typedef struct Watch {
         LivenessSign sign;
 } Watch;
 
-static const LivenessSign healthy = { .beat = true, .kernel = true, .session = true };
+static const LivenessSign healthy = { .heartbeat = true, .kernel = true, .session = true };
 static const LivenessSign silent = {};
 static const LivenessSign hung = { .kernel = true, .session = true };
 static const LivenessSign closed = { .kernel = true };
-static const LivenessSign stopped = { .kernel = true, .bye = "stop" };
-static const LivenessSign shut_down = { .bye = "shutdown" };
+static const LivenessSign stopped = { .kernel = true, .stopped = true };
+static const LivenessSign shut_down = { .shut_down = true };
 
 static LivenessSign sign_of(void *userdata, const char *machine_id) {
         return ((Watch *) userdata)->sign;
@@ -301,7 +301,7 @@ static void a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_los
         begin(&w, PRESENCE_UP);
         assert_says(&w, stopped, 1, "away: its fleetd was stopped");
         assert_quiet(&w, stopped, 20);
-        assert_says(&w, (LivenessSign) { .bye = "stop" }, 4, "lost: it is silent, and so is its kernel");
+        assert_says(&w, (LivenessSign) { .stopped = true }, 4, "lost: it is silent, and so is its kernel");
         end(&w);
 }
 
