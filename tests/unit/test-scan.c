@@ -256,7 +256,7 @@ static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **sta
         assert_int_equal(warnings, 2);
 
         /* A daemon that has just started finds it there: it says nothing anew. */
-        f.told = 0;
+        f.error_sum = 0;
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         assert_int_equal(warnings, 2);
@@ -270,7 +270,7 @@ static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **sta
         assert_string_equal(last, "/path/a.service is in order again");
         assert_int_equal(notes, 1);
         assert_int_equal(faccessat(lab->fd, "a.service.error", F_OK, 0), -1);
-        assert_false(f.has_error || f.told != 0);
+        assert_false(f.has_error || f.error_sum != 0);
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         f.has_error = true; /* gone already */
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
@@ -288,10 +288,10 @@ static void what_cannot_be_written_beside_the_file_is_tried_again(void **state) 
         assert_int_equal(mkdirat(lab->fd, "a.service.error", 0755), 0);
         for (unsigned i = 1; i <= 2; i++) {
                 assert_true(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
-                assert_string_equal(last, "cannot write /path/a.service.error: Is a directory");
+                assert_string_equal(last, "Failed to write /path/a.service.error: Is a directory");
                 assert_int_equal(warnings, 2 * i);
                 assert_false(f.has_error);
-                assert_int_equal(f.told, 0);
+                assert_int_equal(f.error_sum, 0);
         }
 }
 
@@ -303,7 +303,7 @@ static void a_name_that_leaves_no_room_is_said_in_the_journal_alone(void **state
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0,
                                                   true)); /* the cluster was told before */
         assert_int_equal(warnings, 0);
-        f.told = 0;
+        f.error_sum = 0;
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_int_equal(warnings, 1);
