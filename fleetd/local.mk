@@ -7,14 +7,15 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/cluster.h fleetd/registry/cluster_internal.h fleetd/registry/cluster.c \
 	fleetd/registry/cluster_query.c fleetd/registry/kinds.h fleetd/registry/kinds.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
-	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c \
-	fleetd/scheduler/rules.h fleetd/scheduler/filters.c \
+	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c fleetd/scheduler/view.h fleetd/scheduler/view.c \
+	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c \
 	fleetd/registry/registry.h fleetd/registry/registry.c fleetd/registry/transaction.h \
 	fleetd/registry/units.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \
-	fleetd/engine/plan.h fleetd/engine/plan.c \
+	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
+	fleetd/engine/assign.c fleetd/engine/move.c fleetd/engine/global.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.h fleetd/engine/brake.c \
 	fleetd/engine/adoption.h fleetd/engine/adoption.c \
@@ -22,7 +23,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c \
 	fleetd/registry/feature_level.c \
-	fleetd/membership/membership.h fleetd/membership/membership.c \
+	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
+	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
 	fleetd/systemd/systemd.h fleetd/systemd/owner.h fleetd/systemd/owner.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
 	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c \
 	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h \
@@ -34,7 +36,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/agent/publish.h fleetd/agent/publish.c \
 	fleetd/agent/facts.h fleetd/agent/facts.c \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
-	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/seen_files.h fleetd/directory/seen_files.c fleetd/directory/scan.h fleetd/directory/scan.c \
+	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/problems.h fleetd/directory/problems.c fleetd/directory/seen_files.h fleetd/directory/seen_files.c fleetd/directory/scan.h fleetd/directory/scan.c \
 	fleetd/policy.h fleetd/policy.c \
 	fleetd/api/routes.h fleetd/api/routes.c \
 	fleetd/api/server.h fleetd/api/request.h fleetd/api/request.c fleetd/api/server.c \

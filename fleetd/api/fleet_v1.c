@@ -263,7 +263,7 @@ void units_list_handle(Request *request) {
         for (size_t i = 0; units && i < total; i++)
                 if (cluster_unit_exists(units[i]))
                         units[known++] = units[i];
-        if (!units || scheduler_view_new(c, &view) < 0) {
+        if (!units || scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }
@@ -300,7 +300,7 @@ void units_get_handle(Request *request) {
                 request_error(request, 404, "unit does not exist");
                 return;
         }
-        if (scheduler_view_new(c, &view) < 0) {
+        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/scheduler/rules.h"
+#include "fleetd/scheduler/filters.h"
 #include "units/name.h"
 
 static const char *rule_name(SchedulerRule rule) {
@@ -64,7 +64,7 @@ void why_handle(Request *request) {
                 return;
         }
         machines = cluster_machines_sorted(c, &n);
-        if (!machines || scheduler_view_new(c, &view) < 0) {
+        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }
@@ -124,7 +124,7 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
         d->cluster = c;
         d->units = NEW0(ClusterUnit, page->n + 1);
         d->machines = cluster_machines_sorted(c, &d->n_machines);
-        if (!d->units || !d->machines || scheduler_view_new(c, &d->view) < 0)
+        if (!d->units || !d->machines || scheduler_view_new(c, c->now_ms, &d->view) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < page->n; i++) {
                 const ApiUnit *said = &page->units[i];
@@ -172,11 +172,11 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                 const ClusterMachine *m = d->machines[i];
                 Error why = {};
 
-                if (!scheduler_fits(d->view, u, m, view_has(d->view, m, u->name), &why)) {
+                if (!scheduler_fits(d->view, u, m, scheduler_view_has(d->view, m, u->name), &why)) {
                         last = why;
                         continue;
                 }
-                open_entry(t, u, view_has(d->view, m, u->name) ? "stay" : "place");
+                open_entry(t, u, scheduler_view_has(d->view, m, u->name) ? "stay" : "place");
                 error_set(&why, 0, "global");
                 close_entry(t, u, m, &why);
                 r = scheduler_view_place(d->view, m->id, u);

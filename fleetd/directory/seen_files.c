@@ -6,34 +6,34 @@
 #include "units/json.h"
 #include "units/name.h"
 
-void seen_files_clear(SeenFiles **table) {
-        SeenFiles *r, *next;
+void seen_files_clear(SeenFile **table) {
+        SeenFile *f, *next;
 
-        HASH_ITER(hh, *table, r, next) {
-                HASH_DEL(*table, r);
-                free(r);
+        HASH_ITER(hh, *table, f, next) {
+                HASH_DEL(*table, f);
+                free(f);
         }
 }
 
-bool seen_files_add(SeenFiles **table, const char *name) {
-        SeenFiles *r;
+bool seen_files_add(SeenFile **table, const char *name) {
+        SeenFile *f;
 
-        HASH_FIND_STR(*table, name, r);
-        if (r)
-                r->there = true;
-        if (r || !(r = NEW0(SeenFiles, 1)))
+        HASH_FIND_STR(*table, name, f);
+        if (f)
+                f->there = true;
+        if (f || !(f = NEW0(SeenFile, 1)))
                 return false;
-        r->there = true;
-        snprintf(r->name, sizeof(r->name), "%s", name);
-        HASH_ADD_STR(*table, name, r);
-        if (TABLE_ADDED(r))
+        f->there = true;
+        snprintf(f->name, sizeof(f->name), "%s", name);
+        HASH_ADD_STR(*table, name, f);
+        if (TABLE_ADDED(f))
                 return true;
-        free(r);
+        free(f);
         return false;
 }
 
 int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode,
-                    SeenFiles **table) {
+                    SeenFile **table) {
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t device = 0, inode = 0;
         const JsonValue *names;
@@ -54,13 +54,13 @@ int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_
         return 0;
 }
 
-void seen_files_write(Text *t, uint64_t device, uint64_t inode, const SeenFiles *table) {
+void seen_files_write(Text *t, uint64_t device, uint64_t inode, const SeenFile *table) {
         json_open(t, NULL, '{');
         json_add_u64(t, "device", device);
         json_add_u64(t, "inode", inode);
         json_open(t, "names", '[');
-        for (const SeenFiles *r = table; r; r = r->hh.next)
-                json_add_item(t, r->name);
+        for (const SeenFile *f = table; f; f = f->hh.next)
+                json_add_item(t, f->name);
         json_close(t, ']');
         json_close(t, '}');
 }

@@ -35,7 +35,7 @@ int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, 
                               uint64_t brake_ms, const EnginePlanLimits *limits, EnginePlan *ret);
 
 static Clock *clock_of(const Timer *timer) {
-        return streq(timer->name, "engine.c:on_sweep") ? &room.sweep : &room.again;
+        return streq(timer->name, "engine.c:engine_on_resync") ? &room.sweep : &room.again;
 }
 
 int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {

@@ -247,7 +247,7 @@ void check_settled(SimCluster *c) {
         check_writers(c);
 
         picture = registry_cluster(daemon_registry(leader->daemon));
-        if (scheduler_view_new(picture, &view) < 0)
+        if (scheduler_view_new(picture, picture->now_ms, &view) < 0)
                 abort();
         for (const ClusterUnit *u = picture->units; u; u = u->hh.next)
                 if (u->unit)

@@ -21,7 +21,7 @@ static bool refused; /* an old image was, as the journal says */
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
         if (tracing)
                 world_trace(tracing, "log", "%s", sentence);
-        refused |= strstr(sentence, "comes with an old image of its state") != NULL;
+        refused |= strstr(sentence, "runs an old image of its state") != NULL;
 }
 
 static bool serves(const SimMachine *m) {
@@ -169,7 +169,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         old->disk = disk;
         isolate(c, knows, false);
         machine_power_on(old);
-        world_trace(w, old->name, "comes with an old image");
+        world_trace(w, old->name, "runs an old image");
         for (uint64_t end_ms = world_now_ms(w) + OLD_MS; world_now_ms(w) < end_ms;) {
                 world_run(w, world_now_ms(w) + 100);
                 if (cluster_leader(c))

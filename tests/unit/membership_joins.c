@@ -69,8 +69,7 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 j = ask_to_join(wrong[i].version, wrong[i].address, wrong[i].more);
                 assert_int_equal(j.n, 1);
-                assert_true(j.refused &&
-                            starts_with(j.sentence, "alpha does not understand the request to join"));
+                assert_true(j.refused && starts_with(j.sentence, "alpha received an invalid join request"));
                 assert_int_equal(j.cluster_id, 0);
                 assert_int_equal(j.lineage, 0);
                 assert_int_equal(j.raft_id, 0);
@@ -93,7 +92,7 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
         assert_int_equal(j.n, 1);
         assert_true(j.refused);
         assert_string_equal(j.sentence, "another host was faster");
-        assert_int_equal(said("let beta in"), 0);
+        assert_int_equal(said("added beta"), 0);
 
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
         *admission.ret_id = 9;
@@ -104,10 +103,10 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
         assert_string_equal(j.sentence, "");
         assert_int_equal(j.cluster_id, store.cluster_id);
         assert_int_equal(j.raft_id, 9);
-        assert_int_equal(said(STILL_OTHER_ID "|let beta in as replica 9"), 1);
+        assert_int_equal(said(STILL_OTHER_ID "|added beta as member 9"), 1);
 
         admission.error = -ENOMEM;
-        snprintf(expected, sizeof(expected), "alpha cannot let it in: %s", strerror(ENOMEM));
+        snprintf(expected, sizeof(expected), "alpha failed to admit the host: %s", strerror(ENOMEM));
         j = ask_to_join(JOIN_VERSION, OTHER, 0);
         assert_int_equal(j.n, 1);
         assert_string_equal(j.sentence, expected);
@@ -177,14 +176,14 @@ static void a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds
         assert_int_equal(n_asked(), 1);
 
         say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
-        assert_int_equal(said("beta does not let this host in: no"), 1);
+        assert_int_equal(said("beta rejected the join request of this host: no"), 1);
         membership_state_changed(h->membership);
         until(1999);
         assert_int_equal(n_asked(), 0);
         until(2000);
         assert_int_equal(n_asked(), 1);
         say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
-        assert_int_equal(said("beta does not let this host in: no"), 1);
+        assert_int_equal(said("beta rejected the join request of this host: no"), 1);
         until(3000);
         assert_int_equal(n_asked(), 1);
 
@@ -233,7 +232,7 @@ static void an_answer_of_a_bad_format_makes_no_member(void **state) {
         assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 say_joined(wrong[i].version, false, "", wrong[i].cluster_id, wrong[i].raft_id, wrong[i].more);
-                assert_int_equal(said("with what we do not understand"), i + 1);
+                assert_int_equal(said("invalid answer to the join request"), i + 1);
                 __real_kv_state(h->store, &store);
                 assert_int_equal(store.cluster_id, 0);
         }
@@ -242,8 +241,8 @@ static void an_answer_of_a_bad_format_makes_no_member(void **state) {
         __real_kv_state(h->store, &store);
         assert_int_equal(store.cluster_id, 1);
         assert_int_equal(store.raft_id, 1);
-        assert_int_equal(said("joined the cluster 1 by beta, as replica 1"), 1);
-        assert_int_equal(said("cannot join"), 0);
+        assert_int_equal(said("joined the cluster 1 through beta as member 1"), 1);
+        assert_int_equal(said("Failed to join"), 0);
         (void) n_asked();
         quiet_peer_pass(h, 3000);
         assert_int_equal(n_asked(), 0);
@@ -354,7 +353,7 @@ static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **sta
         assert_file(path, HEAD "Join=10.0.0.2:2380\n");
         have_member("00000000000000000000000000000001", 4, "10.0.0.4:2380", 0); /* in front of this host */
         assert_file(path, HEAD "Join=10.0.0.4:2380 10.0.0.2:2380\n");
-        assert_int_equal(said("cannot write"), 0);
+        assert_int_equal(said("Failed to write"), 0);
         umask(mask);
 }
 
@@ -375,7 +374,7 @@ static void the_shortest_addresses_are_remembered_with_the_lowest_descriptor(voi
         assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
         close(input);
         assert_file(path, HEAD "Join=b c\n");
-        assert_int_equal(said("cannot write"), 0);
+        assert_int_equal(said("Failed to write"), 0);
 }
 
 static void a_file_that_cannot_be_written_is_logged_once(void **state) {
@@ -390,17 +389,17 @@ static void a_file_that_cannot_be_written_is_logged_once(void **state) {
         options.cluster_file = path;
         open_with(options);
         quiet_peer_run(h);
-        assert_int_equal(said("cannot write"), 1);
+        assert_int_equal(said("Failed to write"), 1);
         assert_int_equal(said("Not a directory"), 1);
         n_deferred = 0;
         ticks(4);
-        assert_int_equal(said("cannot write"), 1);
+        assert_int_equal(said("Failed to write"), 1);
         assert_int_equal(n_deferred, 0);
 
         options.cluster_file = "";
         open_with(options);
         quiet_peer_run(h);
-        assert_int_equal(said("cannot write"), 1);
+        assert_int_equal(said("Failed to write"), 1);
 }
 
 static void no_more_than_1024_addresses_are_known(void **state) {

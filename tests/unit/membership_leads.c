@@ -304,11 +304,11 @@ static void a_change_of_members_that_fails_is_logged_unless_it_is_tried_again(vo
                 int result;
                 const char *says;
         } rows[] = {
-                { 0, "|add replica 2: " },
+                { 0, "|add member 2: " },
                 { -EBUSY, NULL },
                 { -EAGAIN, NULL },
                 { -EREMOTE, NULL },
-                { -EINVAL, "|cannot add replica 2: Invalid argument" },
+                { -EINVAL, "|Failed to add member 2: Invalid argument" },
         };
         MembershipOptions options = plain;
 
@@ -326,7 +326,7 @@ static void a_change_of_members_that_fails_is_logged_unless_it_is_tried_again(vo
                 beat("");
                 tick();
                 assert_int_equal(adding.n, 1);
-                assert_int_equal(said("add replica 2"), rows[i].says ? 1 : 0);
+                assert_int_equal(said("add member 2"), rows[i].says ? 1 : 0);
                 if (rows[i].says)
                         assert_int_equal(said(rows[i].says), 1);
         }
@@ -387,7 +387,7 @@ static void the_store_is_asked_for_the_change_of_members_that_is_due(void **stat
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char message[64];
 
-                snprintf(message, sizeof(message), "|%.*s replica %s: ", (int) strcspn(rows[i].expected, " "),
+                snprintf(message, sizeof(message), "|%.*s member %s: ", (int) strcspn(rows[i].expected, " "),
                          rows[i].expected, strchr(rows[i].expected, ' ') + 1);
                 state_seen = rows[i].seats;
                 if (i == 2) {
@@ -456,11 +456,11 @@ static void the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_hos
         membership_state_changed(h->membership);
         assert_int_equal(raising.n, 1);
         raising.done(raising.userdata, &(KvResult) { .status = KV_NO_LEADER });
-        assert_int_equal(said("a new cluster: "), 0);
+        assert_int_equal(said("raised the feature level"), 0);
         membership_state_changed(h->membership);
         assert_int_equal(raising.n, 2);
         raising.done(raising.userdata, &(KvResult) { .status = KV_OK });
-        assert_int_equal(said("a new cluster: "), 1);
+        assert_int_equal(said("raised the feature level"), 1);
 
         /* What cannot be proposed is tried again, and nothing is noted instead. */
         raising.error = -ENOMEM;
@@ -549,9 +549,9 @@ static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_
         raising.done(raising.userdata, &(KvResult) { .status = KV_NO_LEADER });
         tick();
         assert_int_equal(raising.n, 2);
-        assert_int_equal(said("have known a higher feature level"), 0);
+        assert_int_equal(said("raised the feature level"), 0);
         raising.done(raising.userdata, &(KvResult) { .status = KV_OK });
-        assert_int_equal(said("have known a higher feature level"), 1);
+        assert_int_equal(said("raised the feature level"), 1);
         raising.forgotten = false;
         tick();
         assert_int_equal(raising.n, 3);

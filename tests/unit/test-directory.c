@@ -628,7 +628,7 @@ static size_t scan(Fixture *room, DirectoryFolder *folder, uint64_t now_ms, unsi
 }
 
 static void a_scan_reads_what_has_changed_and_nothing_else(void **state) {
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         Fixture *room = *state;
         unsigned steps = 0;
         struct stat st;

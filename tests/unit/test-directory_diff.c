@@ -17,7 +17,7 @@ typedef struct DataDir {
         ClusterView picture;
         DirectoryFile files[FILES_MAX];
         size_t n;
-        SeenFiles *record;
+        SeenFile *record;
         DirectoryDiff diff;
         char id[MACHINE_ID_SIZE];
         bool crowded; /* more files than are read */
@@ -44,7 +44,7 @@ static void folder_empty(DataDir *f) {
 
 static int folder_teardown(void **state) {
         DataDir *f = *state;
-        SeenFiles *r, *next;
+        SeenFile *r, *next;
 
         folder_empty(f);
         directory_diff_done(&f->diff);
@@ -91,7 +91,7 @@ static void unit(DataDir *f, const char *name, const char *command, const char *
 }
 
 static void seen(DataDir *f, const char *name) {
-        SeenFiles *r = calloc(1, sizeof(*r));
+        SeenFile *r = calloc(1, sizeof(*r));
 
         snprintf(r->name, sizeof(r->name), "%s", name);
         HASH_ADD_STR(f->record, name, r);

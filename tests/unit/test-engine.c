@@ -629,8 +629,8 @@ static void orders_wait_for_reports_and_the_end_of_the_waiting_is_tried_until_it
         assert_int_equal(room.n_plans, 0);
         assert_int_equal(room.again.delay_ms, ADOPTION_MS);
         assert_int_equal(room.n_notices, 1); /* told once */
-        assert_non_null(strstr(room.notice, "until A has said"));
-        assert_non_null(strstr(room.notice, "for another 300 s"));
+        assert_non_null(strstr(room.notice, "waiting for A to report"));
+        assert_non_null(strstr(room.notice, "for 300 s at most"));
 
         report("A");
         report("B");

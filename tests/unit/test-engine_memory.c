@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/scheduler/rules.h"
+#include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/cluster_view.h"
@@ -102,7 +102,7 @@ static int judge(void *userdata) {
         EngineVerdict verdict = ENGINE_STAYS;
         SchedulerView *view = NULL;
         Error why = {};
-        int r = scheduler_view_new(&held.cluster, &view);
+        int r = scheduler_view_new(&held.cluster, held.cluster.now_ms, &view);
 
         r = r     ?:
                     engine_judge(view, &held.cluster,
@@ -186,12 +186,12 @@ static int decide(void *userdata) {
         const ClusterMachine *machine = NULL;
         SchedulerView *view = NULL;
         Error why = {};
-        int r = scheduler_view_new(&crowded.cluster, &view);
+        int r = scheduler_view_new(&crowded.cluster, crowded.cluster.now_ms, &view);
 
         r = r ?: scheduler_pick(view, u, &machine, &why);
         r = r ?: scheduler_view_place(view, machine->id, u);
         if (r == 0)
-                assert_true(view_has(view, machine, u->name));
+                assert_true(scheduler_view_has(view, machine, u->name));
         r = r ?: scheduler_view_remove(view, machine->id, u);
         scheduler_view_free(view);
         return r;

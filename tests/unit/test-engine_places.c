@@ -100,7 +100,7 @@ static EngineVerdict verdict(const ClusterView *p, Error *why) {
         EngineVerdict v = ENGINE_STAYS;
         SchedulerView *view;
 
-        assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
         assert_int_equal(
                 engine_judge(view, &p->cluster,
                              cluster_assignment(&p->cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"),

@@ -989,7 +989,8 @@ static void assert_lawful(const ClusterView *p, const EnginePlan *plan) {
                                 bool stays;
 
                                 /* A second place only while the first is being left for a reason. */
-                                assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+                                assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view),
+                                                 0);
                                 stays = scheduler_fits(view, u, o->machine, true, NULL) &&
                                         !scheduler_replaced_by(view, u, o->machine);
                                 scheduler_view_free(view);
@@ -1384,7 +1385,7 @@ static void plans_come_to_rest(void **state) {
                         assert_true(n <= 1);
                         if (n == 1 || held > 0)
                                 continue;
-                        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+                        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
                         assert_int_equal(scheduler_pick(view, u, &m, NULL), -ENOENT);
                         scheduler_view_free(view);
                 }

@@ -18,12 +18,12 @@ typedef struct Watch {
         LivenessSign sign;
 } Watch;
 
-static const LivenessSign healthy = { .beat = true, .kernel = true, .session = true };
+static const LivenessSign healthy = { .heartbeat = true, .kernel = true, .session = true };
 static const LivenessSign silent = {};
 static const LivenessSign hung = { .kernel = true, .session = true };
 static const LivenessSign closed = { .kernel = true };
-static const LivenessSign stopped = { .kernel = true, .bye = "stop" };
-static const LivenessSign shut_down = { .bye = "shutdown" };
+static const LivenessSign stopped = { .kernel = true, .stopped = true };
+static const LivenessSign shut_down = { .shut_down = true };
 
 static LivenessSign sign_of(void *userdata, const char *machine_id) {
         return ((Watch *) userdata)->sign;
@@ -226,7 +226,7 @@ static void limits_that_are_given_hold_and_what_is_inherited_is_below_them(void 
         assert_says(&w, healthy, 1, "up: it is heard");
         assert_says(&w, closed, 1, "away: its fleetd closed its session");
         w.picture.cluster.now_ms += 3600000;
-        liveness_lead(w.liveness);
+        liveness_reset(w.liveness);
         assert_says(&w, closed, 4, "lost: it was away for too long");
         end(&w);
 }
@@ -301,7 +301,7 @@ static void a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_los
         begin(&w, PRESENCE_UP);
         assert_says(&w, stopped, 1, "away: its fleetd was stopped");
         assert_quiet(&w, stopped, 20);
-        assert_says(&w, (LivenessSign) { .bye = "stop" }, 4, "lost: it is silent, and so is its kernel");
+        assert_says(&w, (LivenessSign) { .stopped = true }, 4, "lost: it is silent, and so is its kernel");
         end(&w);
 }
 
@@ -335,7 +335,7 @@ static void a_new_leader_counts_a_whole_period_itself(void **state) {
 
         begin(&w, PRESENCE_UP);
         assert_quiet(&w, silent, 5);
-        liveness_lead(w.liveness);
+        liveness_reset(w.liveness);
         assert_says(&w, silent, 6, "lost: it is silent, and so is its kernel");
         end(&w);
 }
@@ -346,7 +346,7 @@ static void a_new_leader_knows_why_a_host_is_away_and_since_when(void **state) {
         begin(&w, PRESENCE_UP);
         assert_says(&w, stopped, 1, "away: its fleetd was stopped");
         assert_quiet(&w, stopped, 1000);
-        liveness_lead(w.liveness);
+        liveness_reset(w.liveness);
         assert_quiet(&w, closed, 150); /* it never told us */
         assert_says(&w, closed, 50, "lost: it was away for too long");
 
@@ -354,7 +354,7 @@ static void a_new_leader_knows_why_a_host_is_away_and_since_when(void **state) {
         assert_says(&w, healthy, 1, "up: it is heard");
         assert_says(&w, closed, 1, "away: its fleetd closed its session");
         w.picture.cluster.now_ms += 3600000;
-        liveness_lead(w.liveness);
+        liveness_reset(w.liveness);
         assert_says(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }

@@ -273,7 +273,7 @@ static int pick(void *userdata) {
         const ClusterMachine *machine = NULL;
         SchedulerView *view = NULL;
         Error why = {};
-        int r = scheduler_view_new(&picture.cluster, &view);
+        int r = scheduler_view_new(&picture.cluster, picture.cluster.now_ms, &view);
 
         r = r ?: scheduler_pick(view, cluster_unit(&picture.cluster, "web@0.service"), &machine, &why);
         r = r ?: scheduler_view_place(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
@@ -333,7 +333,7 @@ static int tick(void *userdata) {
         int r = liveness_new(&l, &(LivenessLimits) { .lost_ticks = 2 });
 
         if (r == 0)
-                liveness_lead(l);
+                liveness_reset(l);
         for (unsigned i = 0; i < 8 && r == 0; i++) {
                 r = liveness_tick(l, &picture.cluster, false, silent, NULL, &changes, &n);
                 if (r == 0) {
@@ -442,7 +442,7 @@ static bool is_finished(void *userdata, const char *name) {
 
 /* What is wrong with the memory is not said of a file, and no unit comes without its owner. */
 static int watched_folder(void *userdata) {
-        _cleanup_unit_folder_ DirectoryFolder files = {};
+        _cleanup_directory_folder_ DirectoryFolder files = {};
         _cleanup_close_ int fd = open(userdata, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int r = directory_folder_read(fd, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", is_finished, NULL,
                                       &files);

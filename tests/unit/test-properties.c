@@ -366,7 +366,7 @@ static void a_further_rule_never_lets_a_unit_run_where_it_could_not(void **state
                 cluster_view_unit(&p, "x-less.service", less, TARGET_LAUNCHED);
                 cluster_view_unit(&p, "x-more.service", more, TARGET_LAUNCHED);
 
-                assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+                assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
                 for (size_t m = 0; m < ELEMENTS(machines); m++)
                         for (unsigned k = 0; k < 4; k++) {
                                 char id[MACHINE_ID_SIZE];

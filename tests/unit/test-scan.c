@@ -96,7 +96,7 @@ static void each_file_is_a_unit_or_says_why_it_is_none(void **state) {
                 { "m.service", "m.service: m.service.d: too many drop-ins", true },
                 { "n.service", "n.service: line 2: unable to find end of section", true },
         };
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         _cleanup_text_ Text large = {};
         Lab *lab = *state;
         char name[64];
@@ -157,7 +157,7 @@ static int next_descriptor(void) {
 }
 
 static void a_folder_that_cannot_be_listed_leaves_nothing_open(void **state) {
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         int before = next_descriptor();
         Lab *lab = *state;
 
@@ -189,7 +189,7 @@ static void names_of_units_and_no_others_are_taken(void **state) {
 }
 
 static void a_file_that_is_written_is_not_read(void **state) {
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         Lab *lab = *state;
 
         put(lab, "written.service", ONE);
@@ -222,7 +222,7 @@ static void a_touched_file_is_read_again_and_once(void **state) {
                 const char *touched;
                 size_t n;
         } rows[] = { { "a.service", 1 }, { "none.service", 0 }, { NULL, 3 } };
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         Lab *lab = *state;
 
         put(lab, "a.service", ONE);
@@ -256,7 +256,7 @@ static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **sta
         assert_int_equal(warnings, 2);
 
         /* A daemon that has just started finds it there: it says nothing anew. */
-        f.told = 0;
+        f.error_sum = 0;
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         assert_int_equal(warnings, 2);
@@ -270,7 +270,7 @@ static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **sta
         assert_string_equal(last, "/path/a.service is in order again");
         assert_int_equal(notes, 1);
         assert_int_equal(faccessat(lab->fd, "a.service.error", F_OK, 0), -1);
-        assert_false(f.has_error || f.told != 0);
+        assert_false(f.has_error || f.error_sum != 0);
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         f.has_error = true; /* gone already */
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
@@ -288,10 +288,10 @@ static void what_cannot_be_written_beside_the_file_is_tried_again(void **state) 
         assert_int_equal(mkdirat(lab->fd, "a.service.error", 0755), 0);
         for (unsigned i = 1; i <= 2; i++) {
                 assert_true(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
-                assert_string_equal(last, "cannot write /path/a.service.error: Is a directory");
+                assert_string_equal(last, "Failed to write /path/a.service.error: Is a directory");
                 assert_int_equal(warnings, 2 * i);
                 assert_false(f.has_error);
-                assert_int_equal(f.told, 0);
+                assert_int_equal(f.error_sum, 0);
         }
 }
 
@@ -303,7 +303,7 @@ static void a_name_that_leaves_no_room_is_said_in_the_journal_alone(void **state
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0,
                                                   true)); /* the cluster was told before */
         assert_int_equal(warnings, 0);
-        f.told = 0;
+        f.error_sum = 0;
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_int_equal(warnings, 1);
@@ -322,7 +322,7 @@ static void a_record_is_read_back_and_holds_names_of_units_alone(void **state) {
         static const char *const broken[] = { "", "{", "{\"device\":\"1\"}", "{\"device\":1,\"inode\":-1}" };
         static const char json[] = "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",7,\"../"
                                    "b.service\",\"a.service\",\"c.timer\"]}";
-        SeenFiles *table = NULL, *seen;
+        SeenFile *table = NULL, *seen;
         uint64_t device = 8, inode = 9;
         _cleanup_text_ Text t = {};
 

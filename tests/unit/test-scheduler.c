@@ -27,7 +27,7 @@ static const char *refusal(const ClusterView *p, const char *name, const char *o
         bool fits;
 
         err = (Error) {};
-        assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
         fits = scheduler_fits(view, unit(p, name), machine(p, on), staying, &err);
         scheduler_view_free(view);
         assert_int_equal(fits, err.message[0] == 0);
@@ -40,7 +40,7 @@ static const char *pick(const ClusterView *p, const char *name, Error *err) {
         int r;
 
         *err = (Error) {};
-        assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
         r = scheduler_pick(view, unit(p, name), &m, err);
         scheduler_view_free(view);
         assert_true(r == 0 || r == -ENOENT);
@@ -315,7 +315,7 @@ static void of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name(voi
                 cluster_view_unit(&p, mutual[i], "Replaces=old.service", TARGET_LAUNCHED);
                 cluster_view_assign(&p, "A", mutual[i], ASSIGNMENT_RUN);
         }
-        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
         assert_ptr_equal(scheduler_replaced_by(view, unit(&p, "old.service"), machine(&p, "A")),
                          unit(&p, "new.service"));
         scheduler_view_free(view);
@@ -458,7 +458,7 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
                         cluster_view_unit(&p, rows[i].known[k][0], rows[i].known[k][1] ?: "",
                                           TARGET_LAUNCHED);
                 cluster_view_unit(&p, "x.service", rows[i].options ?: "", TARGET_LAUNCHED);
-                assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+                assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
                 if (rows[i].decided)
                         assert_int_equal(
                                 scheduler_view_place(view, machine(&p, "A")->id, unit(&p, rows[i].decided)),
@@ -483,7 +483,7 @@ static void a_pick_looks_at_all_machines_only_to_explain_itself(void **state) {
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
         cluster_view_machine(&p, "C", "", PRESENCE_UP);
         cluster_view_unit(&p, "x.service", "", TARGET_LAUNCHED);
-        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
         assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, &why), 0);
         assert_int_equal(scheduler_view_work(view), 3);
         assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, NULL), 0);
@@ -521,7 +521,7 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
         cluster_view_unit(&p, "web@1.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
         cluster_view_assign(&p, "A", "web@1.service", ASSIGNMENT_RUN);
         m = machine(&p, "A");
-        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
         assert_true(scheduler_fits(view, drafts[0], m, false, NULL));
         assert_int_equal(scheduler_view_place(view, m->id, drafts[0]), 0);
         assert_false(scheduler_fits(view, drafts[1], m, false, &why));
@@ -557,7 +557,7 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
                 cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
         }
         cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
-        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
 
         size_t n;
         _cleanup_free_ ClusterMachine **machines = cluster_machines_sorted(&p.cluster, &n);
@@ -706,7 +706,7 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
                                             names[random_below(&random, ELEMENTS(names))],
                                             random_below(&random, _ASSIGNMENT_MAX));
                 }
-                assert_int_equal(scheduler_view_new(&p.cluster, &m.view), 0);
+                assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &m.view), 0);
                 for (m.n = 0; m.n < random_below(&random, MODEL_DECISIONS);) {
                         const ClusterMachine *on = machine(
                                 &p, machines[random_below(&random, ELEMENTS(machines))]);

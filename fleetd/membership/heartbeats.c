@@ -1,0 +1,127 @@
+/* Heartbeats: each host sends two a second to the leader. A heartbeat carries the problem of its sender's
+ * replica, which such a replica cannot publish through the log. */
+#include <stdio.h>
+
+#include "fleetd/membership/membership_internal.h"
+
+/* A connection counts as alive while its TCP keep-alives of 1 s are answered. */
+enum { KERNEL_SILENT_MS = 1500 };
+
+/* A host that has sent a heartbeat since this host leads. */
+typedef struct Sender {
+        char machine[MACHINE_ID_SIZE];
+        bool heartbeat; /* since the last tick */
+        char problem[REPLICA_PROBLEM_SIZE];
+        UT_hash_handle hh;
+} Sender;
+
+size_t replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
+        ret[0] = 0;
+        if (!state->stopped && !state->differs && !state->undecided && !state->refuses)
+                return 0;
+        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", state->problem);
+        return strlen(ret);
+}
+
+static Sender *heartbeats_sender(Membership *m, const char *machine_id) {
+        Sender *s;
+
+        HASH_FIND_STR(m->heartbeats.senders, machine_id, s);
+        return s;
+}
+
+static Sender *heartbeats_add_sender(Membership *m, const char *machine_id) {
+        Sender *s = NEW0(Sender, 1);
+
+        if (!s)
+                return NULL;
+        snprintf(s->machine, sizeof(s->machine), "%s", machine_id);
+        HASH_ADD_STR(m->heartbeats.senders, machine, s);
+        if (TABLE_ADDED(s))
+                return s;
+        free(s);
+        return NULL;
+}
+
+static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                                    size_t size) {
+        Membership *m = userdata;
+        const char *id = peer_handshake(session)->machine_id;
+        Sender *s = heartbeats_sender(m, id) ?: heartbeats_add_sender(m, id);
+
+        if (!s)
+                return;
+        s->heartbeat = true;
+        snprintf(s->problem, sizeof(s->problem), "%.*s", (int) MIN(size, sizeof(s->problem) - 1),
+                 (const char *) payload);
+}
+
+const char *heartbeats_problem(Membership *m, const char *machine_id) {
+        const Sender *s = heartbeats_sender(m, machine_id);
+
+        return s ? s->problem : NULL;
+}
+
+LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
+        Membership *m = userdata;
+        LivenessSign sign = {};
+        PeerState peer;
+        Sender *s;
+
+        if (streq(machine_id, m->machine_id))
+                return (LivenessSign) { .heartbeat = true, .kernel = true, .session = true };
+
+        s = heartbeats_sender(m, machine_id);
+        if (s) {
+                sign.heartbeat = s->heartbeat;
+                s->heartbeat = false;
+        }
+        if (peers_state(m->peers, machine_id, &peer) < 0)
+                return sign;
+        sign.session = peer.accepted;
+        /* Without a session, the kernel shows that it runs only when it rejects a connection. */
+        sign.kernel = peer.kernel_silent_ms < (peer.accepted || peer.dialed ?
+                                                       KERNEL_SILENT_MS :
+                                                       KERNEL_SILENT_MS + PEERS_BACKOFF_MAX_MS);
+        sign.stopped = streq(peer.bye, "stop");
+        sign.shut_down = streq(peer.bye, "shutdown");
+        return sign;
+}
+
+static void heartbeats_send_to(Membership *m, const char *machine_id) {
+        (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, m->heartbeats.problem,
+                          m->heartbeats.problem_size);
+}
+
+static void heartbeats_send_one(void *userdata, const PeerState *peer) {
+        if (peer->dialed)
+                heartbeats_send_to(userdata, peer->hello.machine_id);
+}
+
+void heartbeats_send(Membership *m, const KvState *state) {
+        m->heartbeats.problem_size = replica_problem(state, m->heartbeats.problem);
+        /* An admitted host learns which host leads only with its replica, and gets the replica only when the
+         * leader receives its heartbeats. */
+        if (state->leader_id == 0)
+                peers_each(m->peers, heartbeats_send_one, m);
+        else if (state->leader_machine_id[0])
+                heartbeats_send_to(m, state->leader_machine_id);
+}
+
+void heartbeats_clear(Membership *m) {
+        Sender *s, *next;
+
+        HASH_ITER(hh, m->heartbeats.senders, s, next) {
+                HASH_DEL(m->heartbeats.senders, s);
+                free(s);
+        }
+}
+
+void heartbeats_init(Membership *m) {
+        peers_handle(m->peers, PEER_HEARTBEAT, heartbeats_on_heartbeat, m);
+}
+
+void heartbeats_done(Membership *m) {
+        peers_handle(m->peers, PEER_HEARTBEAT, NULL, NULL);
+        heartbeats_clear(m);
+}
