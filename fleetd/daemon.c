@@ -247,7 +247,7 @@ static uint64_t daemon_brake_ms(void *userdata) {
 static bool daemon_is_foreign(void *userdata, const char *unit) {
         const Daemon *d = userdata;
 
-        return d->agent && agent_sees_foreign(d->agent, unit);
+        return d->agent && agent_has_conflict(d->agent, unit);
 }
 
 static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {

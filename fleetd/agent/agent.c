@@ -7,32 +7,32 @@
 enum {
         PERIOD_MS = 10000,
         PUBLISH_BATCH_MAX = 200,
-        PASSING_MS = 300,
+        CHANGING_MS = 300,
         STEADY_MS = 1000,
         ADOPT_MS = 30000,
-        REPORT_AGAIN_MS = 1000,
-        HELD_MS = 1000,
-        AGAIN_MIN_MS = 30000,
-        AGAIN_MAX_MS = 600000,
-        AGAIN_DOUBLINGS = 5
+        REPORT_RETRY_MS = 1000,
+        RECHECK_MS = 1000,
+        RESTART_MIN_MS = 30000,
+        RESTART_MAX_MS = 600000,
+        RESTART_DOUBLINGS = 5
 };
 
 /* -- Publishing -- */
 
 /* What is seen is a unit of the host under that name: it says nothing of what was started here. */
-static bool agent_sees_another(const Agent *a, const AgentUnit *u, const AssignmentRecord *note) {
-        return agent_is_foreign(&u->seen, note, a->boot_id, false) &&
-               !(note->invocation[0] && streq(note->invocation, u->seen.invocation_id));
+static bool agent_observes_conflict(const Agent *a, const AgentUnit *u, const AssignmentRecord *record) {
+        return agent_is_conflicting(&u->seen, record, a->boot_id, false) &&
+               !(record->invocation[0] && streq(record->invocation, u->seen.invocation_id));
 }
 
 /* Whether it is done; that is noted. */
-static bool agent_note_done(Agent *a, AgentUnit *u, AssignmentRecord *note) {
-        if (!note || (!note->done && agent_sees_another(a, u, note)) ||
-            !agent_is_done(note, &u->seen, a->boot_id, u->job_ended))
+static bool agent_record_done(Agent *a, AgentUnit *u, AssignmentRecord *record) {
+        if (!record || (!record->done && agent_observes_conflict(a, u, record)) ||
+            !agent_is_done(record, &u->seen, a->boot_id, u->job_ended))
                 return false;
-        if (!note->done) {
-                note->done = true;
-                a->notes.dirty = true;
+        if (!record->done) {
+                record->done = true;
+                a->records.dirty = true;
                 u->done_save = a->n_saves + 1;
         }
         return true;
@@ -40,23 +40,23 @@ static bool agent_note_done(Agent *a, AgentUnit *u, AssignmentRecord *note) {
 
 /* False without memory. */
 static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
-        AssignmentRecord *note = records_get(&a->notes, u->name);
-        bool done = agent_note_done(a, u, note),
-             conflicting = agent_is_foreign(&u->seen, note, a->boot_id, u->taken);
+        AssignmentRecord *record = records_get(&a->records, u->name);
+        bool done = agent_record_done(a, u, record),
+             conflicting = agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused);
 
         if (unit_state_init(ret, conflicting ? STATE_FOREIGN : u->seen.load,
                             conflicting ? "inactive" : u->seen.active, conflicting ? "dead" : u->seen.sub,
                             u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
                 return false;
-        if (!conflicting && note && streq(u->seen.active, "inactive"))
-                snprintf(ret->job, sizeof(ret->job), "%s", note->job);
+        if (!conflicting && record && streq(u->seen.active, "inactive"))
+                snprintf(ret->job, sizeof(ret->job), "%s", record->job);
         return true;
 }
 
 /* Since when a unit has been on its way to another state; 0: it is not. One that is restarted again and again
  * rests too shortly to be steady. */
-static uint64_t agent_passing_since(const Agent *a, AgentUnit *u, const ClusterAssignment *o,
-                                    const UnitState *state) {
+static uint64_t agent_changing_since(const Agent *a, AgentUnit *u, const ClusterAssignment *o,
+                                     const UnitState *state) {
         uint64_t now_ms = loop_now_ms(a->loop);
         bool waits = o && o->kind == ASSIGNMENT_RUN && streq(u->seen.active, "inactive") && !state->done &&
                      !state->job[0];
@@ -67,29 +67,29 @@ static uint64_t agent_passing_since(const Agent *a, AgentUnit *u, const ClusterA
                         u->steady_ms = now_ms;
                 return 0;
         }
-        if (u->passing_ms == 0 || (u->steady_ms > 0 && now_ms - u->steady_ms >= STEADY_MS))
-                u->passing_ms = now_ms;
+        if (u->changing_ms == 0 || (u->steady_ms > 0 && now_ms - u->steady_ms >= STEADY_MS))
+                u->changing_ms = now_ms;
         u->steady_ms = 0;
-        return u->passing_ms;
+        return u->changing_ms;
 }
 
 /* A state that will soon be another one is not told at once: that other one is what people wait for, and it
  * would have to wait its second behind this one. */
-static bool agent_holds(Agent *a, AgentUnit *u, const ClusterAssignment *o, const UnitState *state) {
-        uint64_t since_ms = agent_passing_since(a, u, o, state);
+static bool agent_delays_state(Agent *a, AgentUnit *u, const ClusterAssignment *o, const UnitState *state) {
+        uint64_t since_ms = agent_changing_since(a, u, o, state);
 
-        if (since_ms == 0 || loop_now_ms(a->loop) - since_ms >= PASSING_MS)
+        if (since_ms == 0 || loop_now_ms(a->loop) - since_ms >= CHANGING_MS)
                 return false;
-        publisher_later(a->publisher, since_ms + PASSING_MS);
+        publisher_wake_at(a->publisher, since_ms + CHANGING_MS);
         return true;
 }
 
-static void agent_on_reported(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void agent_on_reported(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Agent *a = userdata;
 
         a->reporting = false;
         if (status != KV_OK)
-                publisher_later(a->publisher, loop_now_ms(a->loop) + REPORT_AGAIN_MS);
+                publisher_wake_at(a->publisher, loop_now_ms(a->loop) + REPORT_RETRY_MS);
 }
 
 /* All that is here was told to a cluster whose lineage is new, and which waits for that. */
@@ -97,11 +97,11 @@ static void agent_report(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *self = cluster_machine(c, a->machine_id);
 
-        if (c->adopting && a->adopting && !a->reporting && !a->looking && !a->look_all && !a->all_dirty &&
-            (!self || self->reported != c->lineage)) {
+        if (c->adopting && a->adopting && !a->reporting && !a->refreshing && !a->refresh_all &&
+            !a->all_dirty && (!self || self->reported != c->lineage)) {
                 a->reporting = registry_report(a->registry, agent_on_reported, a) >= 0;
                 if (!a->reporting)
-                        agent_again(a);
+                        agent_retry_soon(a);
         }
 }
 
@@ -116,19 +116,19 @@ static void agent_publish(Agent *a) {
 
         /* When there is somebody to be told, all is gone over. */
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-        u->told = !a->fresh && !a->adopting;
+        u->published = !a->fresh && !a->adopting;
         if ((!a->fresh && !a->adopting) || !publisher_ready(a->publisher))
                 return;
         changes = NEW0(StateChange, PUBLISH_BATCH_MAX);
         if (!changes) {
-                agent_again(a);
+                agent_retry_soon(a);
                 return;
         }
 
         TAILQ_FOREACH(u, &a->dirty, dirty_units) {
                 const ClusterAssignment *o = cluster_assignment(c, a->machine_id, u->name);
                 const ClusterState *s = cluster_state(c, a->machine_id, u->name);
-                bool kept = (o && o->kind != ASSIGNMENT_STOP) || records_get(&a->notes, u->name) ||
+                bool kept = (o && o->kind != ASSIGNMENT_STOP) || records_get(&a->records, u->name) ||
                             u->seen.has_file;
                 StateChange *change;
 
@@ -137,7 +137,7 @@ static void agent_publish(Agent *a) {
                         break;
                 }
                 change = &changes[n];
-                if (!u->looked || u->look || u->asked || (u->busy && !kept)) {
+                if (!u->observed || u->must_refresh || u->refreshing || (u->busy && !kept)) {
                         all = false;
                         continue;
                 }
@@ -148,22 +148,22 @@ static void agent_publish(Agent *a) {
                         change->obeyed = o != NULL;
                         change->order_index = o ? o->index : 0;
                 } else if (!kept) {
-                        u->told = true;
+                        u->published = true;
                         continue;
                 } else if (!agent_state_of(a, u, &change->state)) {
                         all = false;
-                        agent_again(a);
+                        agent_retry_soon(a);
                         continue;
                 } else if (s && unit_state_equal(&s->state, &change->state)) {
-                        if (agent_passing_since(a, u, o, &change->state) > 0)
-                                u->passing_ms = 0;
+                        if (agent_changing_since(a, u, o, &change->state) > 0)
+                                u->changing_ms = 0;
                         unit_state_done(&change->state);
-                        u->told = true;
+                        u->published = true;
                         continue;
                 }
                 all = false;
                 if ((!change->remove &&
-                     (agent_holds(a, u, o, &change->state) || u->done_save > a->n_saved)) ||
+                     (agent_delays_state(a, u, o, &change->state) || u->done_save > a->n_saved)) ||
                     !publisher_allows(a->publisher, u->name)) {
                         unit_state_done(&change->state);
                         continue;
@@ -171,7 +171,7 @@ static void agent_publish(Agent *a) {
                 n++;
         }
         if (n > 0 && publisher_send(a->publisher, changes, n) < 0)
-                agent_again(a);
+                agent_retry_soon(a);
         else if (n == 0 && all)
                 agent_report(a);
         for (size_t i = 0; i < n; i++)
@@ -185,12 +185,12 @@ static void agent_publish(Agent *a) {
 static bool agent_is_of_another_lineage(const Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
 
-        return a->notes.lineage != 0 && c->lineage != 0 && c->lineage != a->notes.lineage;
+        return a->records.lineage != 0 && c->lineage != 0 && c->lineage != a->records.lineage;
 }
 
 /* Its orders may be about hosts and units as they were: they count when it has heard of all hosts what runs.
  */
-static bool agent_has_to_tell(const Agent *a) {
+static bool agent_must_report(const Agent *a) {
         return registry_cluster(a->registry)->adopting || agent_is_of_another_lineage(a);
 }
 
@@ -204,13 +204,13 @@ static void agent_on_adopted(void *userdata) {
                 return;
         log_notice(NO_FIELDS, "what runs here was told to the cluster, which is of a new lineage: its orders "
                               "count from now on");
-        a->notes.lineage = c->lineage;
-        a->notes.floor = 0;
-        a->notes.dirty = true;
+        a->records.lineage = c->lineage;
+        a->records.acted_index = 0;
+        a->records.dirty = true;
 }
 
 /* Until the cluster has heard of all its hosts; where that is long past, for a while. */
-static void agent_adopt(Agent *a) {
+static void agent_begin_adoption(Agent *a) {
         bool all = registry_cluster(a->registry)->adopting;
 
         if (!all && timer_start(&a->adopt, a->loop, a->adopt_ms) < 0)
@@ -231,11 +231,11 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         Agent *a = userdata;
 
         a->syncing = false;
-        if (status == KV_OK && agent_has_to_tell(a))
-                agent_adopt(a);
+        if (status == KV_OK && agent_must_report(a))
+                agent_begin_adoption(a);
         else if (status == KV_OK) {
                 a->fresh = true;
-                a->use_saved = false;
+                a->use_records = false;
                 timer_stop(&a->boot_wait);
         }
         agent_dirty_all(a);
@@ -243,7 +243,7 @@ static void agent_on_synced(void *userdata, KvStatus status) {
 
 /* Orders count while this host follows a leader and has since caught up with it: an order may have been taken
  * back long ago elsewhere. */
-static void agent_freshen(Agent *a) {
+static void agent_update_freshness(Agent *a) {
         KvStore *store = registry_store(a->registry);
         const Cluster *c = registry_cluster(a->registry);
         KvState state;
@@ -259,81 +259,82 @@ static void agent_freshen(Agent *a) {
         }
         if (a->adopting && !c->adopting && !timer_armed(&a->adopt))
                 agent_on_adopted(a);
-        if (agent_has_to_tell(a) ? a->adopting : c->index < a->notes.floor)
+        if (agent_must_report(a) ? a->adopting : c->index < a->records.acted_index)
                 a->fresh = false;
         else if (!a->fresh && !a->syncing) {
                 a->syncing = true;
                 a->sync = (KvSync) { .done = agent_on_synced, .userdata = a };
                 kv_sync(store, &a->sync);
         }
-        if (a->fresh && a->notes.lineage == 0 && c->lineage != 0) {
-                a->notes.lineage = c->lineage;
-                a->notes.dirty = true;
+        if (a->fresh && a->records.lineage == 0 && c->lineage != 0) {
+                a->records.lineage = c->lineage;
+                a->records.dirty = true;
         }
 }
 
 /* Each order counts anew: whoever has mended what failed under the last one does not wait for its pause to
  * end. */
-static void agent_note_order(AgentUnit *u, const ClusterAssignment *o) {
+static void agent_reset_backoff(AgentUnit *u, const ClusterAssignment *o) {
         uint64_t index = o ? o->index : 0;
 
-        if (index == u->order_index)
+        if (index == u->assignment_index)
                 return;
-        u->order_index = index;
-        u->failures = u->writes = u->agains = 0;
-        u->retry_ms = u->again_ms = u->try_ms = 0;
+        u->assignment_index = index;
+        u->n_failures = u->n_writes = u->n_restarts = 0;
+        u->retry_ms = u->restart_ms = u->recheck_ms = 0;
 }
 
-static void agent_note_flag(Agent *a, bool *flag, bool value) {
-        a->notes.dirty |= *flag != value;
+static void agent_record_flag(Agent *a, bool *flag, bool value) {
+        a->records.dirty |= *flag != value;
         *flag = value;
 }
 
-static void agent_note_job(Agent *a, AssignmentRecord *note, const char *job) {
-        if (streq(note->job, job))
+static void agent_record_job(Agent *a, AssignmentRecord *record, const char *job) {
+        if (streq(record->job, job))
                 return;
-        snprintf(note->job, sizeof(note->job), "%s", job);
-        a->notes.dirty = true;
+        snprintf(record->job, sizeof(record->job), "%s", job);
+        a->records.dirty = true;
 }
 
 /* What became of it is noted, as long as anybody knows. One that had finished, and was started by hand or by
  * another unit, has not. */
-static void agent_note_end(Agent *a, AgentUnit *u) {
-        AssignmentRecord *note = records_get(&a->notes, u->name);
+static void agent_record_observed(Agent *a, AgentUnit *u) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
         bool stopped_for;
 
-        if (!note || !u->looked || (note->stopping && !agent_is_running(&u->seen)))
+        if (!record || !u->observed || (record->stopping && !agent_is_running(&u->seen)))
                 return;
-        if (agent_sees_another(a, u, note)) {
-                note->taken_over = false;
+        if (agent_observes_conflict(a, u, record)) {
+                record->taken_over = false;
                 return;
         }
         if (agent_is_running(&u->seen)) {
                 if (u->seen.owner == SYSTEMD_OURS)
-                        memcpy(note->invocation, u->seen.invocation_id, sizeof(note->invocation));
-                agent_note_flag(a, &note->taken_over,
-                                u->seen.owner == SYSTEMD_CONFLICTING &&
-                                        !agent_is_foreign(&u->seen, note, a->boot_id, false));
-                u->agains = 0;
-                u->again_ms = 0;
-                agent_note_job(a, note, "");
-                agent_note_flag(a, &note->ran, true);
-                agent_note_flag(a, &note->done, false);
-                agent_note_flag(a, &note->stopped, false);
+                        memcpy(record->invocation, u->seen.invocation_id, sizeof(record->invocation));
+                agent_record_flag(a, &record->taken_over,
+                                  u->seen.owner == SYSTEMD_CONFLICTING &&
+                                          !agent_is_conflicting(&u->seen, record, a->boot_id, false));
+                u->n_restarts = 0;
+                u->restart_ms = 0;
+                agent_record_job(a, record, "");
+                agent_record_flag(a, &record->ran, true);
+                agent_record_flag(a, &record->done, false);
+                agent_record_flag(a, &record->stopped, false);
         } else if (streq(u->seen.active, "failed") ||
                    (u->seen.end != SYSTEMD_END_UNKNOWN && u->seen.end != SYSTEMD_END_ITSELF))
-                agent_note_flag(a, &note->ran, false);
+                agent_record_flag(a, &record->ran, false);
         if (u->seen.end != SYSTEMD_END_UNKNOWN)
-                agent_note_flag(a, &note->stopped,
-                                u->seen.end == SYSTEMD_END_STOPPED && streq(note->started_boot, a->boot_id));
+                agent_record_flag(a, &record->stopped,
+                                  u->seen.end == SYSTEMD_END_STOPPED &&
+                                          streq(record->started_boot, a->boot_id));
         if (u->seen.end == SYSTEMD_END_SKIPPED)
-                agent_note_job(a, note, "condition");
-        (void) agent_note_done(a, u, note);
-        stopped_for = agent_is_stopped_for(note, &u->seen, a->boot_id);
-        if (note->stopped_for == stopped_for || u->seen.job)
+                agent_record_job(a, record, "condition");
+        (void) agent_record_done(a, u, record);
+        stopped_for = agent_is_stopped_for(record, &u->seen, a->boot_id);
+        if (record->stopped_for == stopped_for || u->seen.job)
                 return;
-        note->stopped_for = stopped_for;
-        a->notes.dirty = true;
+        record->stopped_for = stopped_for;
+        a->records.dirty = true;
         if (stopped_for)
                 log_notice(((LogFields) { .unit = u->name }),
                            "%s was stopped for the sake of another unit, and is started again when that one "
@@ -342,52 +343,52 @@ static void agent_note_end(Agent *a, AgentUnit *u) {
 }
 
 /* What was stopped for another unit's sake still is when its start got lost. */
-static void agent_note_lost_start(Agent *a, AgentUnit *u) {
-        AssignmentRecord *note = records_get(&a->notes, u->name);
+static void agent_record_lost_start(Agent *a, AgentUnit *u) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
 
-        if (note && u->looked && note->stopped_for && agent_start_got_lost(note, &u->seen))
-                agent_cancel_start(a, note, u);
+        if (record && u->observed && record->stopped_for && agent_start_got_lost(record, &u->seen))
+                agent_cancel_start(a, record, u);
 }
 
 /* When another start of what was stopped for another unit's sake is due: the last ones did not make it run.
  */
-static uint64_t agent_again_gap_ms(const AgentUnit *u) {
-        return MIN((uint64_t) AGAIN_MIN_MS << MIN(u->agains, (unsigned) AGAIN_DOUBLINGS),
-                   (uint64_t) AGAIN_MAX_MS);
+static uint64_t agent_restart_gap_ms(const AgentUnit *u) {
+        return MIN((uint64_t) RESTART_MIN_MS << MIN(u->n_restarts, (unsigned) RESTART_DOUBLINGS),
+                   (uint64_t) RESTART_MAX_MS);
 }
 
 /* Nothing tells when what a unit is bound to is back: it is looked at every second. Nor is it started in the
  * first one, since the whole host may be on its way to another target, and this daemon with it. Each start of
  * it may move other units, so that one which did not make it run is repeated late. False: not now, and the
  * unit stays in the dirty set. */
-static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
+static bool agent_may_restart(Agent *a, AgentUnit *u, AgentStep s) {
         uint64_t now_ms = loop_now_ms(a->loop);
 
         if ((s != AGENT_NOTHING && s != AGENT_START) ||
-            !agent_is_stopped_for(records_get(&a->notes, u->name), &u->seen, a->boot_id)) {
-                u->try_ms = 0;
+            !agent_is_stopped_for(records_get(&a->records, u->name), &u->seen, a->boot_id)) {
+                u->recheck_ms = 0;
                 return true;
         }
-        if (u->try_ms == 0)
-                u->try_ms = now_ms + HELD_MS;
+        if (u->recheck_ms == 0)
+                u->recheck_ms = now_ms + RECHECK_MS;
         if (s == AGENT_START)
-                u->try_ms = MAX(u->try_ms, u->again_ms);
-        if (u->try_ms > now_ms) {
-                agent_wake_at(a, u->try_ms);
+                u->recheck_ms = MAX(u->recheck_ms, u->restart_ms);
+        if (u->recheck_ms > now_ms) {
+                agent_wake_at(a, u->recheck_ms);
                 return false;
         }
         if (s == AGENT_START &&
-            !u->answered) { /* that what it is bound to has ended again would not be told */
+            !u->refreshed) { /* that what it is bound to has ended again would not be told */
                 agent_refresh_now(a, u);
                 return false;
         }
-        u->try_ms = 0;
+        u->recheck_ms = 0;
         if (s == AGENT_NOTHING) {
                 agent_refresh_now(a, u);
                 return false;
         }
-        u->again_ms = now_ms + agent_again_gap_ms(u);
-        u->agains++;
+        u->restart_ms = now_ms + agent_restart_gap_ms(u);
+        u->n_restarts++;
         return true;
 }
 
@@ -400,17 +401,17 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         AgentStep s;
 
         u->planned = false;
-        if (u->busy || u->look || u->asked)
+        if (u->busy || u->must_refresh || u->refreshing)
                 return AGENT_NOTHING;
         a->counts.planned++;
-        agent_note_order(u, order);
-        agent_note_lost_start(a, u);
-        agent_note_end(a, u);
+        agent_reset_backoff(u, order);
+        agent_record_lost_start(a, u);
+        agent_record_observed(a, u);
         s = agent_next_step(a, u, &reason);
         u->refused = s == AGENT_REFUSE;
         if (s != AGENT_WRITE)
-                u->writes = 0;
-        if (!agent_may_try(a, u, s))
+                u->n_writes = 0;
+        if (!agent_may_restart(a, u, s))
                 return AGENT_NOTHING;
         if (s == AGENT_NOTHING || s == AGENT_DONE) {
                 log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s),
@@ -443,11 +444,11 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         return s;
 }
 
-bool agent_sees_foreign(Agent *a, const char *unit) {
+bool agent_has_conflict(Agent *a, const char *unit) {
         const AgentUnit *u = agent_unit(a, unit, false);
 
-        return u && u->looked &&
-               agent_is_foreign(&u->seen, records_get(&a->notes, unit), a->boot_id, u->taken);
+        return u && u->observed &&
+               agent_is_conflicting(&u->seen, records_get(&a->records, unit), a->boot_id, u->link_refused);
 }
 
 static void agent_plan_dirty(Agent *a) {
@@ -460,7 +461,7 @@ static void agent_plan_dirty(Agent *a) {
         if (!units || !steps) {
                 TAILQ_FOREACH(u, &a->dirty, dirty_units)
                 u->planned = false;
-                agent_again(a);
+                agent_retry_soon(a);
                 return;
         }
         TAILQ_FOREACH(u, &a->dirty, dirty_units) {
@@ -474,7 +475,7 @@ static void agent_plan_dirty(Agent *a) {
         if (agent_execute(a, units, steps, n))
                 agent_wake(a);
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-        u->answered = false;
+        u->refreshed = false;
 }
 
 static void agent_pass(void *userdata) {
@@ -482,23 +483,23 @@ static void agent_pass(void *userdata) {
         bool fresh = a->fresh;
 
         a->counts.passes++;
-        agent_freshen(a);
+        agent_update_freshness(a);
         if (a->fresh != fresh)
                 a->all_dirty = true;
         if (!a->systemd->ops->is_ready(a->systemd)) {
                 agent_save(a);
                 return;
         }
-        records_enter(&a->notes, a->boot_id, a->systemd->ops->era(a->systemd));
+        records_set_era(&a->records, a->boot_id, a->systemd->ops->era(a->systemd));
 
-        if (a->all_dirty || a->look_all)
+        if (a->all_dirty || a->refresh_all)
                 agent_collect(a);
         agent_refresh(a);
         agent_plan_dirty(a);
         agent_publish(a);
-        (void) records_check(&a->notes); /* an error of it is one of the save */
+        (void) records_check_dir(&a->records); /* an error of it is one of the save */
         agent_save(a);
-        agent_settle(a);
+        agent_clean(a);
 }
 
 /* -- Events: they only mark -- */
@@ -532,7 +533,7 @@ static void agent_on_ready(void *userdata, bool ready) {
 
         if (!ready)
                 return;
-        a->look_all = true;
+        a->refresh_all = true;
         agent_wake(a);
 }
 
@@ -542,28 +543,28 @@ static void agent_on_changed(void *userdata, const char *unit) {
         AgentUnit *u = unit ? agent_unit(a, unit, false) : NULL;
 
         if (!unit) {
-                a->look_all = true;
+                a->refresh_all = true;
                 agent_wake(a);
         }
-        if (!u || u->hinted)
+        if (!u || u->changed)
                 return;
-        u->hinted = true;
+        u->changed = true;
         agent_dirty(a, u);
 }
 
 /* Nothing of it shows in a unit that stayed inactive; all other results make it failed, or are none of a
  * start. */
-static void agent_note_result(Agent *a, const char *unit, const char *result) {
+static void agent_record_job_result(Agent *a, const char *unit, const char *result) {
         static const char *const never_began[] = { "assert", "dependency", "timeout", "unsupported" };
-        AssignmentRecord *note = records_get(&a->notes, unit);
+        AssignmentRecord *record = records_get(&a->records, unit);
 
-        if (note && streq(result, "done"))
-                agent_note_job(a, note, "");
-        for (size_t i = 0; note && i < ELEMENTS(never_began); i++)
-                if (streq(result, never_began[i]) && !streq(note->job, result)) {
+        if (record && streq(result, "done"))
+                agent_record_job(a, record, "");
+        for (size_t i = 0; record && i < ELEMENTS(never_began); i++)
+                if (streq(result, never_began[i]) && !streq(record->job, result)) {
                         log_warning(((LogFields) { .unit = unit }), "%s: systemd did not start it: %s", unit,
                                     result);
-                        agent_note_job(a, note, result);
+                        agent_record_job(a, record, result);
                 }
 }
 
@@ -574,8 +575,8 @@ static void agent_on_job_removed(void *userdata, const char *unit, const char *r
         if (!u)
                 return;
         u->job_ended |= streq(result, "done");
-        agent_note_result(a, unit, result);
-        u->look = true;
+        agent_record_job_result(a, unit, result);
+        u->must_refresh = true;
         agent_dirty(a, u);
 }
 
@@ -589,8 +590,8 @@ static void agent_on_period(void *userdata) {
 static void agent_on_boot_wait(void *userdata) {
         Agent *a = userdata;
 
-        a->use_saved = true;
-        if (HASH_COUNT(a->notes.table) > 0)
+        a->use_records = true;
+        if (HASH_COUNT(a->records.table) > 0)
                 log_notice(NO_FIELDS, "the cluster did not answer since this host booted: starting what was "
                                       "last assigned to it");
         agent_dirty_all(a);
@@ -623,7 +624,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .loop = loop,
                 .registry = registry,
                 .systemd = systemd,
-                .look_all = true,
+                .refresh_all = true,
                 .listener = { .on_change = agent_on_change, .userdata = a },
                 .pass = DEFERRED(agent_pass, a),
                 .period = TIMER(agent_on_period, a),
@@ -631,7 +632,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .boot_wait = TIMER(agent_on_boot_wait, a),
                 .adopt = TIMER(agent_on_adopted, a),
                 .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
-                .notes = { .dir_fd = -1 },
+                .records = { .dir_fd = -1 },
         };
         TAILQ_INIT(&a->dirty);
         TAILQ_INIT(&a->waiting);
@@ -642,7 +643,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         a->bug = options->bug;
 #endif
 
-        r = records_open(&a->notes, options->directory, err);
+        r = records_open(&a->records, options->directory, err);
         if (r == 0)
                 r = publisher_new(&a->publisher, loop, registry, agent_on_wake, a);
         if (r == 0)
@@ -655,8 +656,8 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         }
 
         /* What was started before this daemon began has long had its job. */
-        for (AssignmentRecord *note = a->notes.table; note; note = note->hh.next) {
-                AgentUnit *u = agent_unit(a, note->name, true);
+        for (AssignmentRecord *record = a->records.table; record; record = record->hh.next) {
+                AgentUnit *u = agent_unit(a, record->name, true);
 
                 if (!u) {
                         agent_free(a);
@@ -696,7 +697,7 @@ static void agent_end(Agent *a, bool save) {
                 HASH_DEL(a->units, u);
                 free(u);
         }
-        records_close(&a->notes);
+        records_close(&a->records);
         a->closing = true;
         if (a->calls == 0)
                 free(a);

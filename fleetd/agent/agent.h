@@ -38,4 +38,4 @@ Agent *agent_crash(Agent *agent);
 void agent_state_changed(Agent *agent); /* the store's on_state */
 const AgentCounts *agent_counts(const Agent *agent);
 /* Whether this name was the host's own, not the cluster's, when systemd was asked last. */
-bool agent_sees_foreign(Agent *agent, const char *unit);
+bool agent_has_conflict(Agent *agent, const char *unit);

@@ -15,36 +15,37 @@
 typedef struct AgentUnit {
         char name[UNIT_NAME_MAX + 1];
         SystemdUnit seen;
-        bool looked; /* 'seen' was read at all */
-        bool look;   /* and must be read again before anything is decided by it */
-        bool hinted; /* systemd said that it may have changed: it is read again soon, and counts until then */
-        bool asked;  /* and is being read */
-        bool answered;      /* and was read since the last pass */
+        bool observed;     /* 'seen' was read at all */
+        bool must_refresh; /* and must be read again before anything is decided by it */
+        bool changed; /* systemd said that it may have changed: it is read again soon, and counts until then
+                       */
+        bool refreshing;    /* and is being read */
+        bool refreshed;     /* and was read since the last pass */
         bool busy;          /* a step is under way */
         bool planned;       /* in this pass: there was nothing to do */
-        bool told;          /* in this pass: the registry has its state */
+        bool published;     /* in this pass: the registry has its state */
         uint64_t spent_ms;  /* up to when the gaps of all its refreshes so far reach */
         bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
         uint64_t done_save; /* the save of the notes that has that it is done: told after that; 0: none */
         bool refused;       /* its name is the host's, as the last pass found; that is logged */
-        uint64_t unproven;  /* what runs during a replacement may have begun before systemd had read the new
-                             * text: this listing, or a later one, says; 0: it was  said */
-        char outdated[INVOCATION_ID_SIZE]; /* the invocation that may have; "": none */
-        bool taken; /* not started, since its file or a name of its [Install] would go over what the host has:
-                       systemd was not asked, or refused */
-        char trouble[256];         /* what systemd said to the last call that failed */
-        unsigned failures, writes; /* in a row, under this order: */
-        uint64_t order_index;      /* 0: none */
-        uint64_t retry_ms;         /* no step before */
-        uint64_t try_ms; /* of one that waits for others: it is looked at, or started again, then; 0: it does
-                            not */
-        uint64_t again_ms;   /* and not started again before; */
-        unsigned agains;     /* so many such starts did not make it run, in a row */
-        uint64_t passing_ms; /* since when it has been on its way to another state that is not told, short
+        uint64_t outdated_listing; /* what runs during a replacement may have begun before systemd had read
+                                    * the new text: this listing, or a later one, says; 0: it was  said */
+        char outdated_invocation[INVOCATION_ID_SIZE]; /* the invocation that may have; "": none */
+        bool link_refused;    /* not started, since its file or a name of its [Install] would go over what the
+                          host has:    systemd was not asked, or refused */
+        char last_error[256]; /* what systemd said to the last call that failed */
+        unsigned n_failures, n_writes; /* in a row, under this order: */
+        uint64_t assignment_index;     /* 0: none */
+        uint64_t retry_ms;             /* no step before */
+        uint64_t recheck_ms;  /* of one that waits for others: it is looked at, or started again, then; 0: it
+                             does  not */
+        uint64_t restart_ms;  /* and not started again before; */
+        unsigned n_restarts;  /* so many such starts did not make it run, in a row */
+        uint64_t changing_ms; /* since when it has been on its way to another state that is not told, short
                                 rests included; 0: it is not */
-        uint64_t steady_ms;  /* since when it rests; 0: it does not */
-        uint64_t since_ms;   /* wall clock of the last change of its three states */
-        bool dirty;          /* in the dirty set */
+        uint64_t steady_ms;   /* since when it rests; 0: it does not */
+        uint64_t since_ms;    /* wall clock of the last change of its three states */
+        bool dirty;           /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
 } AgentUnit;
@@ -56,7 +57,7 @@ struct Agent {
         Registry *registry;
         Systemd *systemd;
         char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
-        AssignmentRecords notes;
+        AssignmentRecords records;
         AgentUnit *units; /* by name */
         TAILQ_HEAD(, AgentUnit)
         dirty; /* what a pass goes over: units of which something is still to be read, done or told */
@@ -70,11 +71,11 @@ struct Agent {
                            obey nothing */
         bool reporting; /* that all of it is said, is on its way */
         KvSync sync;
-        bool syncing, fresh, use_saved, look_all, closing;
+        bool syncing, fresh, use_records, refresh_all, closing;
         unsigned calls; /* operations whose answers are to come; the last one frees a closing agent */
-        bool looking, removing;
+        bool refreshing, removing;
         unsigned writing;    /* calls that put texts in force */
-        int note_error;      /* of the last save, said once */
+        int save_error;      /* of the last save, said once */
         RecordsWrite *write; /* the save under way, off the loop; NULL: none */
         Work save_work;
         uint64_t n_saves, n_saved;                 /* begun; ended */
@@ -97,21 +98,21 @@ void agent_dirty_all(Agent *a);
 /* A pass is due at 'due_ms' (loop_now_ms()), or before. */
 void agent_wake_at(Agent *a, uint64_t due_ms);
 /* A pass is due soon, since something could not be begun: for want of memory, or of an answer. */
-void agent_again(Agent *a);
+void agent_retry_soon(Agent *a);
 /* NULL: not known, or with 'make' no memory. */
 AgentUnit *agent_unit(Agent *a, const char *name, bool make);
 /* Puts each unit that an order, a state or a note names into the dirty set, and each that is known. */
 void agent_collect(Agent *a);
 /* Takes the units out of the dirty set of which nothing is to be read, done or told; forgets those of which
  * nothing is left. */
-void agent_settle(Agent *a);
+void agent_clean(Agent *a);
 /* When it may be read again: a few times in a row, then at most every 100 ms. 'agent_refreshed': it is, now.
  * What we did to it ourselves is looked at at once (agent_refresh_now()). */
 uint64_t agent_refresh_due_ms(const AgentUnit *u);
 void agent_refreshed(Agent *a, AgentUnit *u);
 void agent_refresh_now(Agent *a, AgentUnit *u);
 /* A step failed: says so once, and puts off the next one. */
-void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sentence);
+void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *message);
 /* 'listing': of a->n_listings, that it was in. */
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing);
 /* What was read is used although it may have changed since, or a unit that changes all the time would never
@@ -129,7 +130,7 @@ void agent_refresh(Agent *a);
  * again. */
 bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
 /* No job came of the start of 'u' that was noted: it is still to be made. */
-void agent_cancel_start(Agent *a, AssignmentRecord *note, AgentUnit *u);
+void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u);
 /* Has the notes written if they changed; says once why it cannot. */
 void agent_save(Agent *a);
 /* Forgets the calls that wait for a save. 'save': the notes are on disk as they are, when this returns; else

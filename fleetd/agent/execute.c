@@ -47,11 +47,11 @@ static AgentCall *agent_call_new(Agent *a, AgentStep step, AgentUnit *const *uni
         for (size_t i = 0; call && call->names && i < n && (call->names[i] = strdup(units[i]->name)); i++)
                 call->n++;
         if (!call || !call->names || call->n < n) {
-                agent_again(a);
+                agent_retry_soon(a);
                 return NULL;
         }
         for (size_t i = 0; i < n; i++)
-                *(step == AGENT_NOTHING ? &units[i]->asked : &units[i]->busy) = true;
+                *(step == AGENT_NOTHING ? &units[i]->refreshing : &units[i]->busy) = true;
         a->calls++;
         return TAKE_PTR(call);
 }
@@ -60,16 +60,16 @@ static const char *const *call_names(const AgentCall *call) {
         return (const char *const *) call->names;
 }
 
-/* Never NULL: agent_settle() keeps a unit that is busy or asked for. */
-static AgentUnit *agent_called(const AgentCall *call, size_t i) {
+/* Never NULL: agent_clean() keeps a unit that is busy or asked for. */
+static AgentUnit *agent_call_unit(const AgentCall *call, size_t i) {
         return agent_unit(call->agent, call->names[i], false);
 }
 
 /* It was started here in this boot, under its present note. */
 static bool agent_has_started(const Agent *a, const AgentUnit *u) {
-        const AssignmentRecord *note = records_get(&a->notes, u->name);
+        const AssignmentRecord *record = records_get(&a->records, u->name);
 
-        return note && note->kind == ASSIGNMENT_RUN && streq(note->started_boot, a->boot_id);
+        return record && record->kind == ASSIGNMENT_RUN && streq(record->started_boot, a->boot_id);
 }
 
 /* Returns false when the agent is closing; the last call of such an agent frees it. */
@@ -83,27 +83,27 @@ static bool agent_call_ended(Agent *a) {
 }
 
 /* Ends a call: its units are looked at again, by a pass that comes soon. The agent may be gone then. */
-static void agent_call_done(AgentCall *call, int error, const char *sentence) {
+static void agent_call_done(AgentCall *call, int error, const char *message) {
         Agent *a = call->agent;
 
         if (!agent_call_ended(a))
                 return;
         for (size_t i = 0; i < call->n; i++) {
-                AgentUnit *u = agent_called(call, i);
+                AgentUnit *u = agent_call_unit(call, i);
 
                 u->busy = false;
                 agent_refresh_now(a, u);
                 if (call->step == AGENT_WRITE)
-                        u->taken = error == -EEXIST && !agent_has_started(a, u);
-                publisher_ordered(a->publisher, u->name);
+                        u->link_refused = error == -EEXIST && !agent_has_started(a, u);
+                publisher_expedite(a->publisher, u->name);
                 if (error < 0)
                         agent_unit_failed(a, u, agent_step_to_string(call->step),
-                                          sentence && sentence[0] ? sentence : strerror(-error));
-                else if (call->step == AGENT_WRITE && ++u->writes > WRITES_IN_ROW_MAX)
+                                          message && message[0] ? message : strerror(-error));
+                else if (call->step == AGENT_WRITE && ++u->n_writes > WRITES_IN_ROW_MAX)
                         agent_unit_failed(a, u, "put in force", "systemd does not take its file");
                 else {
-                        u->failures = 0;
-                        u->trouble[0] = 0;
+                        u->n_failures = 0;
+                        u->last_error[0] = 0;
                 }
         }
 }
@@ -116,28 +116,28 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
 
         if (!agent_call_ended(a))
                 return;
-        a->looking = false;
+        a->refreshing = false;
         for (size_t i = 0; error == 0 && i < n; i++)
                 agent_refresh_unit(a, &units[i], call->listing);
         for (size_t i = 0; i < call->n; i++) {
-                AgentUnit *u = agent_called(call, i);
+                AgentUnit *u = agent_call_unit(call, i);
 
-                u->asked = false;
-                u->look |= error < 0;
+                u->refreshing = false;
+                u->must_refresh |= error < 0;
         }
         if (error == 0) {
                 agent_wake(a);
                 return;
         }
-        a->look_all |= call->all;
-        agent_again(a);
+        a->refresh_all |= call->all;
+        agent_retry_soon(a);
 }
 
 /* Whether it is to be read now; when later, a pass comes then. */
 static bool agent_refreshes_unit(Agent *a, const AgentUnit *u) {
         uint64_t due_ms = agent_refresh_due_ms(u);
 
-        if (u->asked || (!u->look && !u->hinted))
+        if (u->refreshing || (!u->must_refresh && !u->changed))
                 return false;
         if (due_ms > loop_now_ms(a->loop))
                 agent_wake_at(a, due_ms);
@@ -146,18 +146,18 @@ static bool agent_refreshes_unit(Agent *a, const AgentUnit *u) {
 
 void agent_refresh(Agent *a) {
         _cleanup_free_ AgentUnit **units = NULL;
-        bool all = a->look_all;
+        bool all = a->refresh_all;
         AgentCall *call;
         AgentUnit *u;
         size_t n = 0;
         int r;
 
-        if (a->looking)
+        if (a->refreshing)
                 return;
 
         units = NEW0(AgentUnit *, agent_count_dirty(a) + 1);
         if (!units) {
-                agent_again(a);
+                agent_retry_soon(a);
                 return;
         }
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
@@ -169,11 +169,11 @@ void agent_refresh(Agent *a) {
         if (!call)
                 return;
         for (size_t i = 0; i < n; i++) {
-                units[i]->look = units[i]->hinted = false;
+                units[i]->must_refresh = units[i]->changed = false;
                 agent_refreshed(a, units[i]);
         }
-        a->look_all = false;
-        a->looking = true;
+        a->refresh_all = false;
+        a->refreshing = true;
         a->counts.listings++;
         a->counts.refreshed += n;
         call->all = all;
@@ -185,66 +185,66 @@ void agent_refresh(Agent *a) {
 
 /* -- Steps -- */
 
-static void agent_note_start(Agent *a, AssignmentRecord *note) {
-        snprintf(note->started_boot, sizeof(note->started_boot), "%s", a->boot_id);
-        note->starting = true;
+static void agent_record_started(Agent *a, AssignmentRecord *record) {
+        snprintf(record->started_boot, sizeof(record->started_boot), "%s", a->boot_id);
+        record->starting = true;
 }
 
 /* No job came of the start that was noted: it is still to be made. */
-static void agent_unnote_start(AssignmentRecord *note) {
-        note->starting = false;
-        if (!note->stopped_for)
-                note->started_boot[0] = 0;
+static void agent_record_not_started(AssignmentRecord *record) {
+        record->starting = false;
+        if (!record->stopped_for)
+                record->started_boot[0] = 0;
 }
 
-void agent_cancel_start(Agent *a, AssignmentRecord *note, AgentUnit *u) {
-        agent_unnote_start(note);
-        note->before[0] = 0; /* systemd had read its text by then: what begins later has it */
-        a->notes.dirty = true;
-        u->again_ms = 0; /* it moved nothing */
+void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u) {
+        agent_record_not_started(record);
+        record->before[0] = 0; /* systemd had read its text by then: what begins later has it */
+        a->records.dirty = true;
+        u->restart_ms = 0; /* it moved nothing */
 }
 
-static void agent_on_called(void *userdata, int error, const char *sentence) {
+static void agent_on_called(void *userdata, int error, const char *message) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
         Agent *a = call->agent;
 
         if (call->step == AGENT_START && !a->closing) {
-                AssignmentRecord *note = records_get(&a->notes, call->names[0]);
+                AssignmentRecord *record = records_get(&a->records, call->names[0]);
 
                 /* Was the answer lost, then what systemd shows decides whether the start was made. */
-                if (note && error == 0) {
-                        note->starting = note->replacing = note->finishing = false;
-                        a->notes.dirty = true;
-                } else if (note && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
+                if (record && error == 0) {
+                        record->starting = record->replacing = record->finishing = false;
+                        a->records.dirty = true;
+                } else if (record && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
                         agent_cancel_start(
-                                a, note,
-                                agent_called(call, 0)); /* it never left for systemd, or was refused */
+                                a, record,
+                                agent_call_unit(call, 0)); /* it never left for systemd, or was refused */
         }
-        agent_call_done(call, error, sentence);
+        agent_call_done(call, error, message);
 }
 
 /* A socket, a timer or a person may have started one before systemd had read its new text: 'listing', or a
  * later one, shows that. */
-static void agent_mark_unproven(const AgentCall *call, uint64_t listing) {
+static void agent_mark_outdated(const AgentCall *call, uint64_t listing) {
         for (size_t i = 0; i < call->n; i++)
-                agent_called(call, i)->unproven = listing;
+                agent_call_unit(call, i)->outdated_listing = listing;
 }
 
 /* After an error systemd may have read the file all the same, for example because it was re-executed. */
-static void agent_write_done(AgentCall *call, int error, const char *sentence) {
+static void agent_write_done(AgentCall *call, int error, const char *message) {
         _cleanup_(agent_call_freep) AgentCall *owned = call;
         Agent *a = call->agent;
 
         if (!a->closing) {
                 a->writing--;
                 if (error < 0 || call->reloaded)
-                        agent_mark_unproven(call, a->n_listings + 1);
+                        agent_mark_outdated(call, a->n_listings + 1);
         }
-        agent_call_done(owned, error, sentence);
+        agent_call_done(owned, error, message);
 }
 
-static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
-        agent_write_done(userdata, error, sentence);
+static void agent_on_reloaded(void *userdata, int error, const char *message) {
+        agent_write_done(userdata, error, message);
 }
 
 /* After linking: whom systemd still knows by another text, or not at all, wants one reload for the batch
@@ -259,7 +259,7 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
                 agent_write_done(call, error, "");
                 return;
         }
-        agent_mark_unproven(call, call->listing); /* another program may have made systemd read the file */
+        agent_mark_outdated(call, call->listing); /* another program may have made systemd read the file */
         for (size_t i = 0; i < n; i++) {
                 agent_refresh_unit(a, &units[i], call->listing);
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT ||
@@ -274,7 +274,7 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         agent_write_done(call, r, "");
 }
 
-static void agent_on_linked(void *userdata, int error, const char *sentence);
+static void agent_on_linked(void *userdata, int error, const char *message);
 
 static void agent_link(Agent *a, AgentUnit **units, size_t n) {
         AgentCall *call = agent_call_new(a, AGENT_WRITE, units, n);
@@ -293,7 +293,7 @@ static void agent_link_each(AgentCall *call) {
         Agent *a = call->agent;
 
         for (size_t i = 0; i < call->n; i++) {
-                AgentUnit *u = agent_called(call, i);
+                AgentUnit *u = agent_call_unit(call, i);
 
                 u->busy = false; /* without memory for its call the next pass makes it */
                 agent_link(a, &u, 1);
@@ -303,7 +303,7 @@ static void agent_link_each(AgentCall *call) {
         (void) agent_call_free(call);
 }
 
-static void agent_on_linked(void *userdata, int error, const char *sentence) {
+static void agent_on_linked(void *userdata, int error, const char *message) {
         AgentCall *call = userdata;
         Agent *a = call->agent;
         int r = error;
@@ -318,19 +318,19 @@ static void agent_on_linked(void *userdata, int error, const char *sentence) {
                                           agent_on_linked_listed, call);
         }
         if (a->closing || r < 0)
-                agent_write_done(call, r, sentence);
+                agent_write_done(call, r, message);
 }
 
 /* The text that is to be in force: the registry's, or the note's where the cluster cannot be asked. */
-static const Unit *agent_text(const Agent *a, const char *name) {
+static const Unit *agent_unit_text(const Agent *a, const char *name) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterAssignment *o = cluster_assignment(c, a->machine_id, name);
         const ClusterUnit *u = cluster_unit(c, name);
-        const AssignmentRecord *note = records_get(&a->notes, name);
+        const AssignmentRecord *record = records_get(&a->records, name);
 
         if (a->fresh && o && o->kind != ASSIGNMENT_STOP && u && u->unit)
                 return u->unit;
-        return note ? note->unit : NULL;
+        return record ? record->unit : NULL;
 }
 
 static void agent_write(Agent *a, AgentUnit **units, size_t n) {
@@ -338,7 +338,7 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         int r;
 
         for (size_t i = 0; i < n; i++) {
-                const Unit *text = agent_text(a, units[i]->name);
+                const Unit *text = agent_unit_text(a, units[i]->name);
 
                 r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
                 if (r < 0)
@@ -350,12 +350,12 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
                 agent_link(a, units, written);
 }
 
-static void agent_remove_done(AgentCall *call, int error, const char *sentence) {
+static void agent_remove_done(AgentCall *call, int error, const char *message) {
         _cleanup_(agent_call_freep) AgentCall *owned = call;
 
         if (!call->agent->closing)
                 call->agent->removing = false;
-        agent_call_done(owned, error, sentence);
+        agent_call_done(owned, error, message);
 }
 
 /* A socket, a timer or a person may have started it since it was seen stopped: then its file and its note
@@ -364,13 +364,13 @@ static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
         int r;
 
         if (agent_is_running(seen) &&
-            !agent_is_foreign(seen, records_get(&a->notes, seen->name), a->boot_id, false))
+            !agent_is_conflicting(seen, records_get(&a->records, seen->name), a->boot_id, false))
                 return;
         r = a->systemd->ops->remove_file(a->systemd, seen->name);
         if (r < 0 && r != -ENOENT)
                 log_warning(((LogFields) { .unit = seen->name, .error = r }),
                             "cannot remove the file of %s: %s", seen->name, strerror(-r));
-        records_remove(&a->notes, seen->name);
+        records_remove(&a->records, seen->name);
 }
 
 static void agent_on_unlinked_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
@@ -381,7 +381,7 @@ static void agent_on_unlinked_listed(void *userdata, int error, const SystemdUni
         agent_remove_done(call, error, "");
 }
 
-static void agent_on_unlinked(void *userdata, int error, const char *sentence) {
+static void agent_on_unlinked(void *userdata, int error, const char *message) {
         AgentCall *call = userdata;
         Agent *a = call->agent;
         int r = error;
@@ -390,11 +390,11 @@ static void agent_on_unlinked(void *userdata, int error, const char *sentence) {
                 r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false,
                                           agent_on_unlinked_listed, call);
         if (a->closing || r < 0)
-                agent_remove_done(call, r, sentence);
+                agent_remove_done(call, r, message);
 }
 
 /* Ignore the result: the removal of the unit goes on, and reports its own errors. */
-static void agent_on_reset(void *userdata, int error, const char *sentence) {
+static void agent_on_reset(void *userdata, int error, const char *message) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
 
         (void) agent_call_ended(call->agent);
@@ -405,7 +405,7 @@ static void agent_remove(AgentCall *call) {
         int r;
 
         for (size_t i = 0; i < call->n; i++) {
-                AgentUnit *u = agent_called(call, i);
+                AgentUnit *u = agent_call_unit(call, i);
                 AgentCall *reset;
 
                 if (!streq(u->seen.active, "failed") || u->seen.owner != SYSTEMD_OURS ||
@@ -426,68 +426,68 @@ static void agent_remove(AgentCall *call) {
 /* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. Until
  * that start has succeeded this daemon makes it; until the unit runs it stays noted that it was stopped for
  * another one. 0 or -ENOMEM. */
-static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starting) {
+static int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool starting) {
         const char *name = unit->name;
         const Cluster *c = registry_cluster(a->registry);
         const ClusterAssignment *o = a->fresh ? cluster_assignment(c, a->machine_id, name) : NULL;
         const ClusterUnit *u = cluster_unit(c, name);
-        AssignmentRecord *note = records_get(&a->notes, name);
-        bool again = starting && note && note->stopped_for && (!o || o->index == note->index);
+        AssignmentRecord *record = records_get(&a->records, name);
+        bool again = starting && record && record->stopped_for && (!o || o->index == record->index);
         int r;
 
         if (o && o->kind != ASSIGNMENT_STOP && u && u->unit) {
-                r = records_put(&a->notes, u->unit, o->kind, u->index, o->index, &note);
+                r = records_put(&a->records, u->unit, o->kind, u->index, o->index, &record);
                 if (r < 0)
                         return r;
         }
-        if (note && (started || note->kind == ASSIGNMENT_LOAD)) /* its file is in force */
-                snprintf(note->owned_boot, sizeof(note->owned_boot), "%s", a->boot_id);
-        if (note && note->kind == ASSIGNMENT_LOAD)
-                note->replacing = false;
-        if (!note || !started)
+        if (record && (started || record->kind == ASSIGNMENT_LOAD)) /* its file is in force */
+                snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
+        if (record && record->kind == ASSIGNMENT_LOAD)
+                record->replacing = false;
+        if (!record || !started)
                 return 0;
-        agent_note_start(a, note);
-        note->starting = starting;
-        snprintf(note->before, sizeof(note->before), "%s", starting ? unit->seen.invocation_id : "");
-        note->ran = note->done = note->stopped = false;
-        note->stopped_for = again;
-        note->replacing = note->replacing && starting;
-        note->finishing = starting;
-        note->job[0] = 0;
-        a->notes.dirty = true;
+        agent_record_started(a, record);
+        record->starting = starting;
+        snprintf(record->before, sizeof(record->before), "%s", starting ? unit->seen.invocation_id : "");
+        record->ran = record->done = record->stopped = false;
+        record->stopped_for = again;
+        record->replacing = record->replacing && starting;
+        record->finishing = starting;
+        record->job[0] = 0;
+        a->records.dirty = true;
         return 0;
 }
 
 /* Note that 'unit' is about to be stopped or removed. What is to be stopped has an order and, if
  * that is to run, a text: the plan saw both. */
-static void agent_note_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
+static void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
         const ClusterAssignment *o = cluster_assignment(registry_cluster(a->registry), a->machine_id,
                                                         unit->name);
         const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), unit->name);
-        AssignmentRecord *note = records_get(&a->notes, unit->name);
+        AssignmentRecord *record = records_get(&a->records, unit->name);
 
-        if (!note)
+        if (!record)
                 return;
         if (s == AGENT_STOP) /* until it has stopped nothing else may say that what runs is ours */
-                snprintf(note->owned_boot, sizeof(note->owned_boot), "%s", a->boot_id);
+                snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
         /* The note stays until it has stopped, and is removed. */
         if (s == AGENT_REMOVE || o->kind != ASSIGNMENT_RUN) {
-                a->notes.floor = MAX(a->notes.floor, o ? o->index : 0);
-                a->notes.dirty |= !note->stopping;
-                note->kind = ASSIGNMENT_LOAD;
-                note->stopping = true;
-                note->starting = note->replacing = note->finishing = false;
+                a->records.acted_index = MAX(a->records.acted_index, o ? o->index : 0);
+                a->records.dirty |= !record->stopping;
+                record->kind = ASSIGNMENT_LOAD;
+                record->stopping = true;
+                record->starting = record->replacing = record->finishing = false;
                 return;
         }
         /* Stopped for another text. That and the intention come before the stop: should the cluster be lost
          * after it, this daemon finishes by itself. */
-        note->replacing |= records_put(&a->notes, u->unit, ASSIGNMENT_RUN, u->index, o->index, NULL) == 0;
-        if (note->replacing)
-                snprintf(note->before, sizeof(note->before), "%s", unit->seen.invocation_id);
-        note->finishing |= note->replacing;
-        note->started_boot[0] = 0;
-        note->starting = false;
-        a->notes.dirty = true;
+        record->replacing |= records_put(&a->records, u->unit, ASSIGNMENT_RUN, u->index, o->index, NULL) == 0;
+        if (record->replacing)
+                snprintf(record->before, sizeof(record->before), "%s", unit->seen.invocation_id);
+        record->finishing |= record->replacing;
+        record->started_boot[0] = 0;
+        record->starting = false;
+        a->records.dirty = true;
 }
 
 /* -- Notes are on disk before the calls that they are about --
@@ -499,28 +499,28 @@ static void agent_note_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
 
 /* Whether a unit is still to be started or stopped: the write of its note may have taken long. */
 static bool agent_is_due(Agent *a, const AgentCall *call, AgentUnit *u) {
-        AssignmentRecord *note = call->step == AGENT_START ? records_get(&a->notes, u->name) : NULL;
+        AssignmentRecord *record = call->step == AGENT_START ? records_get(&a->records, u->name) : NULL;
         const char *reason;
         AgentStep s;
 
-        if (note)
-                agent_unnote_start(note);
+        if (record)
+                agent_record_not_started(record);
         s = agent_next_step(a, u, &reason);
         if (s == call->step) {
-                if (note)
-                        agent_note_start(a, note);
+                if (record)
+                        agent_record_started(a, record);
                 return true;
         }
         log_info(((LogFields) { .unit = u->name }), "%s: no %s any more, but %s (%s)", u->name,
                  agent_step_to_string(call->step), agent_step_to_string(s), reason);
-        if (note)
-                agent_cancel_start(a, note, u);
+        if (record)
+                agent_cancel_start(a, record, u);
         return false;
 }
 
 static void agent_begin_call(AgentCall *call) {
         Agent *a = call->agent;
-        AgentUnit *u = agent_called(call, 0);
+        AgentUnit *u = agent_call_unit(call, 0);
         int r;
 
         if (call->step == AGENT_REMOVE) {
@@ -542,15 +542,15 @@ static void agent_begin_call(AgentCall *call) {
 
 /* False: what is known of its unit is not new enough, and a pass is due for that. */
 static bool agent_may_begin(Agent *a, const AgentCall *call) {
-        AgentUnit *u = agent_called(call, 0);
+        AgentUnit *u = agent_call_unit(call, 0);
 
         if (call->step == AGENT_REMOVE)
                 return true;
-        if (!a->systemd->ops->is_ready(a->systemd) || u->look || u->asked)
+        if (!a->systemd->ops->is_ready(a->systemd) || u->must_refresh || u->refreshing)
                 return false;
         if (agent_is_stale(u))
                 agent_refresh_now(a, u);
-        return !u->look;
+        return !u->must_refresh;
 }
 
 static void agent_begin_saved(Agent *a) {
@@ -567,11 +567,11 @@ static void agent_begin_saved(Agent *a) {
 
 static void agent_save_ended(Agent *a, int r) {
         a->n_saved = a->n_saves;
-        if (r < 0 && r != a->note_error)
+        if (r < 0 && r != a->save_error)
                 log_error(((LogFields) { .error = r }),
                           "cannot save the assignment of this host: %s; orders are obeyed all the same",
                           strerror(-r));
-        a->note_error = r;
+        a->save_error = r;
         agent_begin_saved(a);
         if (r >= 0)
                 agent_wake(a); /* what was not to be told before it was noted */
@@ -585,7 +585,7 @@ static void agent_save_run(void *userdata) {
 
 static void agent_save_done(void *userdata) {
         Agent *a = userdata;
-        int r = a->closing ? 0 : records_write_end(&a->notes, a->write);
+        int r = a->closing ? 0 : records_write_end(&a->records, a->write);
         const AgentCall *last;
 
         a->write = records_write_free(a->write);
@@ -604,9 +604,9 @@ static void agent_save_done(void *userdata) {
 void agent_save(Agent *a) {
         int r;
 
-        if (a->write || !a->notes.dirty)
+        if (a->write || !a->records.dirty)
                 return;
-        r = records_write_new(&a->notes, &a->write);
+        r = records_write_new(&a->records, &a->write);
         a->n_saves++;
         if (r < 0) {
                 agent_save_ended(a, r);
@@ -618,7 +618,7 @@ void agent_save(Agent *a) {
                                 .userdata = a };
         if (loop_work(a->loop, &a->save_work) < 0) { /* without memory it is made here */
                 records_write_run(a->write);
-                r = records_write_end(&a->notes, a->write);
+                r = records_write_end(&a->records, a->write);
                 a->write = records_write_free(a->write);
                 agent_save_ended(a, r);
                 return;
@@ -642,10 +642,10 @@ void agent_end_saves(Agent *a, bool save) {
                 return;
         if (a->write) {
                 records_write_run(a->write); /* it is over, or made here */
-                (void) records_write_end(&a->notes, a->write);
+                (void) records_write_end(&a->records, a->write);
         }
-        a->notes.dirty |= a->notes.table != NULL; /* invocations, which are not written each time */
-        (void) records_save(&a->notes);
+        a->records.dirty |= a->records.table != NULL; /* invocations, which are not written each time */
+        (void) records_save(&a->records);
 }
 
 /* -- Carrying out -- */
@@ -654,7 +654,7 @@ void agent_end_saves(Agent *a, bool save) {
 static int agent_stage(Agent *a, const AgentUnit *u) {
         const ClusterAssignment *o = cluster_assignment(registry_cluster(a->registry), a->machine_id,
                                                         u->name);
-        const Unit *text = agent_text(a, u->name);
+        const Unit *text = agent_unit_text(a, u->name);
 
         if (!o || o->kind != ASSIGNMENT_RUN || !text || streq(text->hash, u->seen.hash))
                 return 0;
@@ -662,7 +662,7 @@ static int agent_stage(Agent *a, const AgentUnit *u) {
 }
 
 /* False: 'call' could not be made. */
-static bool agent_wait(Agent *a, AgentCall *call, uint64_t save) {
+static bool agent_await_save(Agent *a, AgentCall *call, uint64_t save) {
         if (!call)
                 return false;
         call->save = save;
@@ -672,7 +672,7 @@ static bool agent_wait(Agent *a, AgentCall *call, uint64_t save) {
 
 bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
         AgentUnit *batch[BATCH_MAX];
-        bool noted = false;
+        bool recorded = false;
         uint64_t save;
         size_t n_batch;
         int r;
@@ -682,13 +682,14 @@ bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
          */
         for (size_t i = 0; i < n; i++) {
                 if (steps[i] == AGENT_RECORD || steps[i] == AGENT_ADOPT || steps[i] == AGENT_START) {
-                        r = agent_note(a, units[i], steps[i] != AGENT_RECORD, steps[i] == AGENT_START);
+                        r = agent_record_assignment(a, units[i], steps[i] != AGENT_RECORD,
+                                                    steps[i] == AGENT_START);
                         if (r < 0) {
                                 agent_unit_failed(a, units[i], agent_step_to_string(steps[i]), strerror(-r));
                                 steps[i] = AGENT_NOTHING;
                                 continue;
                         }
-                        noted |= steps[i] != AGENT_START;
+                        recorded |= steps[i] != AGENT_START;
                 }
                 r = steps[i] == AGENT_STOP ? agent_stage(a, units[i]) : 0;
                 if (r < 0) {
@@ -697,20 +698,20 @@ bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
                         continue;
                 }
                 if (steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
-                        agent_note_stop(a, units[i], steps[i]);
+                        agent_record_stop(a, units[i], steps[i]);
                 if (steps[i] == AGENT_ADOPT)
                         units[i]->job_ended = true;
                 if (steps[i] == AGENT_ADOPT || steps[i] == AGENT_START)
-                        units[i]->taken = false;
+                        units[i]->link_refused = false;
                 if (steps[i] == AGENT_WRITE || steps[i] == AGENT_START || steps[i] == AGENT_STOP ||
                     steps[i] == AGENT_REMOVE)
-                        publisher_ordered(a->publisher, units[i]->name);
+                        publisher_expedite(a->publisher, units[i]->name);
         }
-        save = a->n_saves + a->notes.dirty;
+        save = a->n_saves + a->records.dirty;
 
         for (size_t i = 0; i < n; i++)
                 if (steps[i] == AGENT_STOP || steps[i] == AGENT_START)
-                        agent_wait(a, agent_call_new(a, steps[i], &units[i], 1), save);
+                        agent_await_save(a, agent_call_new(a, steps[i], &units[i], 1), save);
 
         n_batch = 0;
         for (size_t i = 0; i < n && !a->writing && n_batch < BATCH_MAX; i++)
@@ -724,11 +725,11 @@ bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
                 if (steps[i] == AGENT_REMOVE)
                         batch[n_batch++] = units[i];
         if (n_batch > 0)
-                a->removing = agent_wait(a, agent_call_new(a, AGENT_REMOVE, batch, n_batch), save);
+                a->removing = agent_await_save(a, agent_call_new(a, AGENT_REMOVE, batch, n_batch), save);
 
         agent_begin_saved(a); /* nothing is to be written for them */
         agent_save(a);
-        return noted;
+        return recorded;
 }
 
 #ifdef PLANTED_BUGS
@@ -737,16 +738,16 @@ void agent_plant_restart(Agent *a) {
 
         kv_state(registry_store(a->registry), &state);
         if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id)
-                for (AssignmentRecord *note = a->notes.table; note; note = note->hh.next) {
-                        note->started_boot[0] = 0;
-                        note->done = false;
-                        a->notes.dirty = true;
+                for (AssignmentRecord *record = a->records.table; record; record = record->hh.next) {
+                        record->started_boot[0] = 0;
+                        record->done = false;
+                        a->records.dirty = true;
                 }
         for (AgentUnit *u = a->units; u; u = u->hh.next) {
                 AgentCall *call;
 
                 if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id &&
-                    u->looked && !u->busy && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
+                    u->observed && !u->busy && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
                         (void) a->systemd->ops->stop(a->systemd, u->name, agent_on_called, call);
         }
         a->leader_id = state.leader_id ?: a->leader_id;

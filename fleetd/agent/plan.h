@@ -25,20 +25,20 @@ const char *agent_step_to_string(AgentStep step);
 typedef struct AgentView {
         const ClusterAssignment *assignment; /* NULL: none; "no key is no order" */
         const ClusterUnit *unit;             /* NULL: gone, or unknown */
-        const AssignmentRecord *note;        /* NULL: none */
+        const AssignmentRecord *record;      /* NULL: none */
         const SystemdUnit *seen;             /* NULL: not looked at yet */
         const char *boot_id;
-        bool fresh;     /* the picture is this cluster's and as new as our notes: orders may be obeyed */
-        bool use_saved; /* a boot without the cluster, and the wait is over */
-        bool stopping;  /* systemd is stopping: nothing is started */
-        bool taken;     /* its last text was refused: a name that it would have is the host's */
-        bool outdated;  /* what runs may have been started before systemd had read the new text */
+        bool fresh;        /* the picture is this cluster's and as new as our notes: orders may be obeyed */
+        bool use_records;  /* a boot without the cluster, and the wait is over */
+        bool stopping;     /* systemd is stopping: nothing is started */
+        bool link_refused; /* its last text was refused: a name that it would have is the host's */
+        bool outdated;     /* what runs may have been started before systemd had read the new text */
 } AgentView;
 
 /* Whether this unit is told as foreign: its name is the host's, or a name that it would have is and it does
  * not run. */
-bool agent_is_foreign(const SystemdUnit *seen, const AssignmentRecord *note, const char *boot_id,
-                      bool taken); /* 'note': or NULL */
+bool agent_is_conflicting(const SystemdUnit *seen, const AssignmentRecord *record, const char *boot_id,
+                          bool link_refused); /* 'record': or NULL */
 
 /* *ret_reason is static text. */
 AgentStep agent_plan(const AgentView *view, const char **ret_reason);
@@ -47,14 +47,14 @@ bool agent_is_running(const SystemdUnit *seen);
 
 /* A start that was noted, then never made: the daemon died in between, or the bus was lost, and systemd shows
  * no trace of one: nothing runs, or is about to, and the last invocation is the one from before. */
-bool agent_start_got_lost(const AssignmentRecord *note, const SystemdUnit *seen);
+bool agent_start_got_lost(const AssignmentRecord *record, const SystemdUnit *seen);
 /* Whether systemd stopped a unit that was started here for the sake of another one: it is started again when
  * that one is back. Nobody may have seen it stop, now or before (note->stopped): then it counts that what it
  * is bound to does not run. False if systemd did not begin the last start of it. */
-bool agent_is_stopped_for(const AssignmentRecord *note, const SystemdUnit *seen, const char *boot_id);
+bool agent_is_stopped_for(const AssignmentRecord *record, const SystemdUnit *seen, const char *boot_id);
 
 /* Whether a unit that was started here has ended as it should, so that it is run nowhere again: it ended by
  * itself. One that was stopped, or whose condition did not hold, has not. Of one that nobody saw end a
  * oneshot alone counts as finished, and only if it was seen to run. */
-bool agent_is_done(const AssignmentRecord *note, const SystemdUnit *seen, const char *boot_id,
+bool agent_is_done(const AssignmentRecord *record, const SystemdUnit *seen, const char *boot_id,
                    bool job_ended);

@@ -18,8 +18,8 @@ bool publisher_ready(Publisher *p);
 /* May this unit's change go out now? If not, 'idle' comes when it may. */
 bool publisher_allows(Publisher *p, const char *unit);
 /* The unit is being started or stopped by order: somebody waits to hear of it. */
-void publisher_ordered(Publisher *p, const char *unit);
+void publisher_expedite(Publisher *p, const char *unit);
 /* 'idle' comes at 'due_ms' (loop_now_ms()), or before. */
-void publisher_later(Publisher *p, uint64_t due_ms);
+void publisher_wake_at(Publisher *p, uint64_t due_ms);
 /* Takes the batch; each change replaces what the registry has. */
 int publisher_send(Publisher *p, const StateChange *changes, size_t n);

@@ -52,13 +52,13 @@ typedef struct AssignmentRecord {
 typedef struct AssignmentRecords {
         AssignmentRecord *table; /* by name */
         uint64_t lineage;        /* of the registry that gave the orders; 0: none yet */
-        uint64_t floor;          /* highest index acted on */
+        uint64_t acted_index;    /* highest index acted on */
         char boot[BOOT_ID_SIZE],
                 era[64]; /* of the boot, the time of the host being up, in which it was written last;
                   "": not known */
         char *path;      /* of the folder */
         int dir_fd;
-        unsigned folders;        /* so many times it was opened again: what was written before is gone */
+        unsigned n_reopened;     /* so many times it was opened again: what was written before is gone */
         bool dirty, dirty_texts; /* there may be files of texts that nothing names */
 } AssignmentRecords;
 
@@ -72,36 +72,36 @@ enum {
  * a warning and the notes are empty: units go on running, and what runs is adopted. Of one whose entries
  * cannot all be read those are left out, with a warning each, and the file is kept as assignment.bad, too.
  * Without memory it stays, and -ENOMEM is returned. */
-int records_open(AssignmentRecords *n, const char *dir, Error *err);
-void records_close(AssignmentRecords *n);
+int records_open(AssignmentRecords *records, const char *dir, Error *err);
+void records_close(AssignmentRecords *records);
 
 /* The folder may be removed, or another one put in its place: it is made again, and all is to be written.
  * That is logged. 0 or a negative errno. */
-int records_check(AssignmentRecords *n);
+int records_check_dir(AssignmentRecords *records);
 
-AssignmentRecord *records_get(const AssignmentRecords *n, const char *name);
+AssignmentRecord *records_get(const AssignmentRecords *records, const char *name);
 /* Makes or changes the note of 'unit'; copies the unit. 0 or -ENOMEM. */
-int records_put(AssignmentRecords *n, const Unit *unit, AssignmentKind kind, uint64_t unit_index,
+int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kind, uint64_t unit_index,
                 uint64_t index, AssignmentRecord **ret);
-void records_remove(AssignmentRecords *n, const char *name);
+void records_remove(AssignmentRecords *records, const char *name);
 
 /* The host is up in this boot and era. Where it is another era of the same boot (a soft reboot, a way back
  * from rescue.target), what was started in it was ended by systemd, as by a boot. */
-void records_enter(AssignmentRecords *n, const char *boot, const char *era);
+void records_set_era(AssignmentRecords *records, const char *boot, const char *era);
 
 /* Writes what changed, durably; nothing when nothing did. Blocks. A negative errno is to be reported, and
  * then gone on; -EFBIG: there is more than could be read again, and the file stays as it was. */
-int records_save(AssignmentRecords *n);
+int records_save(AssignmentRecords *records);
 
 /* The same in three steps, of which the second may be made off the loop: it uses nothing but 'w', and is made
  * before another write begins. The notes may change meanwhile, and be closed. */
 typedef struct RecordsWrite RecordsWrite;
 
 /* 1, 0: there is nothing to write, or a negative errno as of records_save(). */
-int records_write_new(AssignmentRecords *n, RecordsWrite **ret);
+int records_write_new(AssignmentRecords *records, RecordsWrite **ret);
 /* Writes once, however often and from wherever it is called: it is written when this returns. */
 void records_write_run(RecordsWrite *w);
 /* The notes learn what was written; what was not is still to be. Returns what records_save() would, or
  * -ESTALE: the folder was removed meanwhile, and is made again; another write is due. */
-int records_write_end(AssignmentRecords *n, const RecordsWrite *w);
+int records_write_end(AssignmentRecords *records, const RecordsWrite *w);
 RecordsWrite *records_write_free(RecordsWrite *w);

@@ -13,7 +13,7 @@
 #include "tests/lib/scratch.h"
 
 Fixture *running;
-unsigned n_starts, n_stops, n_unnoted, n_slow;
+unsigned n_starts, n_stops, n_unrecorded, n_slow;
 
 /* -- The notes on disk -- */
 
@@ -24,7 +24,7 @@ static char *records_text(Fixture *room) {
         return read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL) < 0 ? NULL : text;
 }
 
-bool is_noted(Fixture *room, const char *unit) {
+bool is_recorded(Fixture *room, const char *unit) {
         _cleanup_free_ char *text = records_text(room), *name = NULL;
         const char *at, *runs, *started;
 
@@ -42,7 +42,7 @@ bool records_say(Fixture *room, const char *part) {
         return text && strstr(text, part);
 }
 
-void change_note(Fixture *room, const char *field, const char *value) {
+void change_record(Fixture *room, const char *field, const char *value) {
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"),
                             *text = records_text(room), *changed = NULL;
         char *at = text ? strstr(text, field) : NULL;
@@ -59,8 +59,8 @@ void change_note(Fixture *room, const char *field, const char *value) {
 static void on_unit(void *userdata, const char *unit) {
         n_starts++;
         n_slow += streq(unit, "slow.service");
-        n_unnoted += !is_noted(running, unit) &&
-                     !is_noted(running, unit); /* one allocation may fail on purpose */
+        n_unrecorded += !is_recorded(running, unit) &&
+                        !is_recorded(running, unit); /* one allocation may fail on purpose */
 }
 
 static void on_unit_end(void *userdata, const char *unit, bool asked) {
@@ -90,7 +90,7 @@ Fixture *fixture_new(void) {
         Fixture *room = NEW0(Fixture, 1);
 
         running = room;
-        n_starts = n_stops = n_unnoted = n_slow = 0;
+        n_starts = n_stops = n_unrecorded = n_slow = 0;
         vain = (Vain) {};
         pretence = (Pretence) {};
         room->host = host_new(false);
@@ -204,7 +204,7 @@ const SystemdOps *real_ops;
 SystemdOps bent;
 SystemdEvents events;
 
-static void set_events_noted(Systemd *s, const SystemdEvents *set) {
+static void set_events_recorded(Systemd *s, const SystemdEvents *set) {
         events = set ? *set : (SystemdEvents) {};
         real_ops->set_events(s, set);
 }
@@ -217,7 +217,7 @@ int faulty_fixture_setup(void **state) {
         close_agent(room);
         bent = *real_ops;
         bent.list = list_pretended;
-        bent.set_events = set_events_noted;
+        bent.set_events = set_events_recorded;
         room->bus->ops = &bent;
         open_agent(room);
         settle(room);

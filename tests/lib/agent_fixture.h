@@ -24,7 +24,7 @@ typedef struct Fixture {
 
 extern Fixture *running;
 extern unsigned n_starts, n_stops; /* of processes */
-extern unsigned n_unnoted;         /* starts of what was not on disk */
+extern unsigned n_unrecorded;      /* starts of what was not on disk */
 extern unsigned n_slow;            /* starts of slow.service */
 
 /* A host without units, and its agent. */
@@ -56,10 +56,10 @@ const UnitState *state_of(Fixture *room, const char *unit); /* as published; NUL
 bool has_order(Fixture *room, const char *unit);
 bool is_gone(Fixture *room, const char *unit);
 /* Whether the notes on disk say of 'unit' that it is to run, and was started; whether they contain 'part'. */
-bool is_noted(Fixture *room, const char *unit);
+bool is_recorded(Fixture *room, const char *unit);
 bool records_say(Fixture *room, const char *part);
 /* The first value behind 'field' in the notes on disk becomes 'value'. */
-void change_note(Fixture *room, const char *field, const char *value);
+void change_record(Fixture *room, const char *field, const char *value);
 
 /* Messages that contain 'part' are counted; NULL: no more. */
 extern unsigned n_said;

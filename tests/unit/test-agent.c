@@ -26,7 +26,7 @@ static const char boot_id[] = "b0000000000000000000000000000001";
 
 typedef struct Fixture {
         Host *host;
-        char *folder, *bus_path, *notes, *links;
+        char *folder, *bus_path, *records, *links;
         FakeBus *fake;
         Systemd *systemd;
         Agent *agent;
@@ -36,7 +36,7 @@ typedef struct Fixture {
 static void agent_open(Fixture *room) {
         AgentOptions options = { .machine_id = room->host->id,
                                  .boot_id = boot_id,
-                                 .directory = room->notes,
+                                 .directory = room->records,
                                  .boot_wait_ms = room->boot_wait_ms,
                                  .adopt_ms = ADOPT_MS };
         Error err = {};
@@ -66,7 +66,7 @@ static Fixture *fixture_new(bool alone) {
         room->host = host_new(alone);
         room->folder = scratch_path(room->host->scratch, "units");
         room->bus_path = scratch_path(room->host->scratch, "private");
-        room->notes = scratch_path(room->host->scratch, "agent");
+        room->records = scratch_path(room->host->scratch, "agent");
         room->fake = fake_bus_new(room->host->uv, room->bus_path);
         room->links = scratch_path(room->host->scratch, "links");
         room->fake->links = room->links;
@@ -96,8 +96,8 @@ static int lonely_room_setup(void **state) {
                                      "\"startedBoot\":\"b0000000000000000000000000000000\","
                                      "\"text\":\"[Service]\\nExecStart=/bin/one\\n\",\"unit\":5}]}";
         Fixture *room = fixture_new(true);
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
-        int fd = open_dir(room->notes, 0700);
+        _cleanup_free_ char *path = scratch_path(room->records, "assignment");
+        int fd = open_dir(room->records, 0700);
 
         assert_true(fd >= 0);
         close(fd);
@@ -118,7 +118,7 @@ static int fixture_teardown(void **state) {
         host_free(room->host);
         free(room->folder);
         free(room->bus_path);
-        free(room->notes);
+        free(room->records);
         free(room);
         return 0;
 }
@@ -141,7 +141,7 @@ static const char *sub_of(Fixture *room, const char *unit) {
 }
 
 static bool records_say(Fixture *room, const char *field) {
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL;
+        _cleanup_free_ char *path = scratch_path(room->records, "assignment"), *text = NULL;
 
         return read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL) == 0 && strstr(text, field);
 }
@@ -232,7 +232,8 @@ static void a_loaded_unit_is_not_started(void **state) {
 }
 
 /* Another daemon, which the cluster does not answer, must find that in the note. */
-static void a_unit_that_is_stopped_to_be_loaded_only_is_noted_so_before_and_not_started_again(void **state) {
+static void a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again(
+        void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -425,7 +426,7 @@ static void a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_h
                 snprintf(u->sub, sizeof(u->sub), "exited"); /* so that it is seen when this is told */
                 UNTIL(room, is_told_as(room, "web.service", loads[i], "active") &&
                                     streq(sub_of(room, "web.service"), "exited"));
-                assert_false(agent_sees_foreign(room->agent, "web.service"));
+                assert_false(agent_has_conflict(room->agent, "web.service"));
 
                 /* So does the next daemon, after a crash. */
                 UNTIL(room, records_have(room, u));
@@ -473,10 +474,10 @@ static void a_unit_that_an_administrator_takes_over_is_seen_as_foreign(void **st
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
-        assert_false(agent_sees_foreign(room->agent, "web.service"));
-        assert_false(agent_sees_foreign(room->agent, "none.service"));
+        assert_false(agent_has_conflict(room->agent, "web.service"));
+        assert_false(agent_has_conflict(room->agent, "none.service"));
         (void) taken_over(room, "loaded", true);
-        UNTIL(room, agent_sees_foreign(room->agent, "web.service"));
+        UNTIL(room, agent_has_conflict(room->agent, "web.service"));
 }
 
 static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign(void **state) {
@@ -1585,12 +1586,12 @@ static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **st
         Fixture *room = *state;
         FakeUnit *u;
 
-        for (unsigned noted = 0; noted < 2; noted++) {
+        for (unsigned recorded = 0; recorded < 2; recorded++) {
                 unsigned stops = room->fake->stops;
-                _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
+                _cleanup_free_ char *path = scratch_path(room->records, "assignment");
 
                 run_unit(room, "web.service", ONE);
-                if (!noted) {
+                if (!recorded) {
                         agent_close(room);
                         scratch_write(path, "rubbish");
                         agent_open(room);
@@ -1668,11 +1669,11 @@ static void a_new_daemon_touches_nothing_that_runs(void **state) {
         assert_string_equal(room->fake->said.chars, "Subscribe; ");
 }
 
-static void a_daemon_that_lost_its_notes_adopts_what_runs(void **state) {
+static void a_daemon_that_lost_its_records_adopts_what_runs(void **state) {
         _cleanup_free_ char *path = NULL;
         Fixture *room = *state;
 
-        path = scratch_path(room->notes, "assignment");
+        path = scratch_path(room->records, "assignment");
         run_unit(room, "web.service", ONE);
         agent_close(room);
         scratch_write(path, "rubbish");
@@ -1688,7 +1689,7 @@ static void a_daemon_that_lost_its_notes_adopts_what_runs(void **state) {
 
 /* The notes as they are after the cluster was recovered: of the lineage before. */
 static void change_lineage(Fixture *room) {
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL;
+        _cleanup_free_ char *path = scratch_path(room->records, "assignment"), *text = NULL;
         char *at;
 
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
@@ -1816,10 +1817,10 @@ static void in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_or
 /* In what this host has noted, 'field' gets another value of the same length or less. */
 static void records_that_are_read_in_part_for_want_of_memory_stay_on_disk(void **state) {
         Fixture *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *before = NULL;
+        _cleanup_free_ char *path = scratch_path(room->records, "assignment"), *before = NULL;
         AgentOptions options = { .machine_id = room->host->id,
                                  .boot_id = boot_id,
-                                 .directory = room->notes,
+                                 .directory = room->records,
                                  .boot_wait_ms = BOOT_WAIT_MS,
                                  .adopt_ms = ADOPT_MS };
         SystemdBusOptions bus = { .directory = room->folder,
@@ -1850,8 +1851,8 @@ static void records_that_are_read_in_part_for_want_of_memory_stay_on_disk(void *
         }
 }
 
-static void change_note(Fixture *room, const char *field, const char *value) {
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL, *changed = NULL;
+static void change_record(Fixture *room, const char *field, const char *value) {
+        _cleanup_free_ char *path = scratch_path(room->records, "assignment"), *text = NULL, *changed = NULL;
         char *at;
 
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
@@ -1866,7 +1867,7 @@ static void change_note(Fixture *room, const char *field, const char *value) {
 static void a_replacement_that_another_daemon_had_begun_waits_for_the_cluster(void **state) {
         static const char *const boots[] = { "b0000000000000000000000000000000", boot_id };
         Fixture *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
+        _cleanup_free_ char *path = scratch_path(room->records, "assignment");
 
         leader.gone = true;
         for (size_t i = 0; i < ELEMENTS(boots); i++) {
@@ -1984,7 +1985,7 @@ static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_not
 
         run_unit(room, "web.service", ONE);
         agent_close(room);
-        change_note(room, "\"floor\":", "1000000");
+        change_record(room, "\"floor\":", "1000000");
         host_order(room->host, "web.service", ASSIGNMENT_STOP);
         agent_open(room);
         UNTIL(room, room->fake->connections == 2);
@@ -1994,21 +1995,21 @@ static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_not
 
         /* And it was that alone. */
         agent_close(room);
-        change_note(room, "\"floor\":", "1");
+        change_record(room, "\"floor\":", "1");
         agent_open(room);
         UNTIL(room, !has_order(room, "web.service"));
         assert_int_equal(room->fake->stops, 1);
 }
 
-static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void **state) {
+static void with_a_disk_that_takes_no_records_orders_are_obeyed_all_the_same(void **state) {
         _cleanup_free_ char *path = NULL;
         Fixture *room = *state;
         uint64_t turns;
 
-        path = scratch_path(room->notes, "assignment");
+        path = scratch_path(room->records, "assignment");
         run_unit(room, "web.service", ONE);
-        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0); /* a write may be under way */
-        scratch_write(room->notes, "no folder");
+        UNTIL(room, remove_tree_at(AT_FDCWD, room->records) == 0); /* a write may be under way */
+        scratch_write(room->records, "no folder");
         run_unit(room, "other.service", TWO);
         host_order(room->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "web.service"));
@@ -2021,14 +2022,14 @@ static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void 
         assert_true(loop_turns(room->host->loop)->n - turns < QUIET_MS);
 }
 
-static void a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once(void **state) {
+static void a_removed_folder_of_records_is_made_again_with_all_of_them_and_that_is_logged_once(void **state) {
         static const char message[] = " was removed, or exchanged";
         Fixture *room = *state;
         const char *first;
 
         run_unit(room, "web.service", ONE);
         log_begin();
-        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0); /* a write may be under way */
+        UNTIL(room, remove_tree_at(AT_FDCWD, room->records) == 0); /* a write may be under way */
         run_unit(room, "other.service", TWO);
         UNTIL(room, records_say(room, "web.service") && records_say(room, "other.service"));
         run_unit(room, "third.service", TWO);
@@ -2041,7 +2042,7 @@ static void a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is
         log_end();
 
         /* Also without any change. */
-        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0);
+        UNTIL(room, remove_tree_at(AT_FDCWD, room->records) == 0);
         agent_state_changed(room->agent);
         UNTIL(room, records_say(room, "web.service") && records_say(room, "third.service"));
         assert_int_equal(room->fake->starts, 3);
@@ -2070,7 +2071,7 @@ static void records_are_on_disk_before_the_calls_that_they_are_about(void **stat
         Fixture *room = *state;
         SystemdOps ops = *room->systemd->ops;
 
-        path = scratch_path(room->notes, "assignment");
+        path = scratch_path(room->records, "assignment");
         witness.ops = room->systemd->ops;
         witness.path = path;
         ops.start = witness_start;
@@ -2316,7 +2317,8 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_room(an_ordered_unit_is_written_linked_started_and_told),
                 in_a_room(a_loaded_unit_is_not_started),
-                in_a_room(a_unit_that_is_stopped_to_be_loaded_only_is_noted_so_before_and_not_started_again),
+                in_a_room(
+                        a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again),
                 in_a_room(an_order_to_stop_is_obeyed_and_taken_away),
                 in_a_room(a_changed_text_is_stopped_and_started_once),
                 in_a_room(a_unit_runs_on_until_its_changed_text_can_be_written),
@@ -2382,7 +2384,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
                 in_a_room(when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again),
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
-                in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
+                in_a_room(a_daemon_that_lost_its_records_adopts_what_runs),
                 in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
                 in_a_room(in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed),
                 in_a_room(a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_alone),
@@ -2393,8 +2395,8 @@ int main(int argc, char *argv[]) {
                 in_a_room(the_start_of_a_replacement_is_tried_again_without_the_cluster),
                 in_a_room(a_replacement_is_not_finished_once_an_order_to_stop_has_come),
                 in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
-                in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
-                in_a_room(a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once),
+                in_a_room(with_a_disk_that_takes_no_records_orders_are_obeyed_all_the_same),
+                in_a_room(a_removed_folder_of_records_is_made_again_with_all_of_them_and_that_is_logged_once),
                 in_a_room(records_are_on_disk_before_the_calls_that_they_are_about),
                 in_a_room(a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back),
                 in_a_room(a_start_that_never_reached_systemd_is_made_again),

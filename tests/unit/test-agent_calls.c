@@ -138,12 +138,12 @@ static void not_in_force(SystemdUnit *seen) {
                 snprintf(seen->load, sizeof(seen->load), "error");
 }
 
-static int link_noted(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+static int link_recorded(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         is_linked = true;
         return real_ops->link(s, names, n, done, userdata);
 }
 
-static int reload_noted(Systemd *s, SystemdDone done, void *userdata) {
+static int reload_recorded(Systemd *s, SystemdDone done, void *userdata) {
         is_linked = false;
         n_reloads++;
         return real_ops->reload(s, done, userdata);
@@ -152,8 +152,8 @@ static int reload_noted(Systemd *s, SystemdDone done, void *userdata) {
 static void systemd_reads_its_files_again_when_a_linked_one_is_not_in_force(void **state) {
         Fixture *room = *state;
 
-        bent.link = link_noted;
-        bent.reload = reload_noted;
+        bent.link = link_recorded;
+        bent.reload = reload_recorded;
         n_reloads = 0;
         for (n_reason = 0; n_reason < 4; n_reason++) {
                 char name[32];
@@ -190,7 +190,7 @@ static void a_unit_that_systemd_does_not_show_after_its_link_is_linked_again(voi
 
 static char last_written[64];
 
-static int write_noted(Systemd *s, const char *name, const char *text, size_t size) {
+static int write_recorded(Systemd *s, const char *name, const char *text, size_t size) {
         snprintf(last_written, sizeof(last_written), "%.*s", (int) size, text);
         return real_ops->write_file(s, name, text, size);
 }
@@ -199,7 +199,7 @@ static int write_noted(Systemd *s, const char *name, const char *text, size_t si
 static void without_the_cluster_a_missing_file_is_put_back_as_it_was(void **state) {
         Fixture *room = *state;
 
-        bent.write_file = write_noted;
+        bent.write_file = write_recorded;
         run_unit(room, "web.service");
         leader.gone = true;
         agent_state_changed(room->agent);
@@ -249,7 +249,7 @@ static void with_former_invocation(SystemdUnit *seen) {
         snprintf(seen->invocation_id, sizeof(seen->invocation_id), "%s", "0123456789abcdef0123456789abcdef");
 }
 
-static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
+static void a_start_that_was_refused_is_not_recorded_as_made(void **state) {
         Fixture *room = *state;
 
         for (unsigned gone = 0; gone < 2; gone++) {
@@ -259,7 +259,7 @@ static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
                 order(room, vain.unit);
                 until_calls(room, 1, 1000);
                 run_ms(room, 50);
-                assert_false(is_noted(room, vain.unit));
+                assert_false(is_recorded(room, vain.unit));
                 if (!gone)
                         assert_false(records_say(room, "\"startedBoot\"") || records_say(room, "\"before\""));
                 pretence = (Pretence) {};
@@ -423,24 +423,24 @@ static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void *
         assert_int_equal(n_starts, 1);
 }
 
-static void what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it(void **state) {
+static void what_had_ended_before_this_boot_is_not_recorded_as_in_force_in_it(void **state) {
         static const char earlier[] = "b0000000000000000000000000000000";
         Fixture *room = *state;
-        char noted[32];
+        char recorded[32];
 
         run_unit(room, "web.service");
         change(room, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
         close_agent(room);
-        change_note(room, "\"startedBoot\":\"", earlier);
-        change_note(room, "\"ownedBoot\":\"", earlier);
+        change_record(room, "\"startedBoot\":\"", earlier);
+        change_record(room, "\"ownedBoot\":\"", earlier);
         open_agent(room);
         settle(room);
         order_to(room, "web.service", TUNED, ASSIGNMENT_RUN);
-        snprintf(noted, sizeof(noted), "\"unit\":%llu}",
+        snprintf(recorded, sizeof(recorded), "\"unit\":%llu}",
                  (unsigned long long) cluster_unit(registry_cluster(room->host->registry), "web.service")
                          ->index);
-        UNTIL(room, records_say(room, noted));
+        UNTIL(room, records_say(room, recorded));
         assert_false(records_say(room, "Boot\":\"b0000000000000000000000000000001\""));
         assert_int_equal(n_starts, 1);
 }
@@ -451,10 +451,10 @@ static void a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted(
 
         run_unit(room, "web.service");
         close_agent(room);
-        change_note(room, "\"ran\":", "true,\"starting\":true");
+        change_record(room, "\"ran\":", "true,\"starting\":true");
         assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
         leader.gone = true;
-        bent.write_file = write_noted;
+        bent.write_file = write_recorded;
         last_written[0] = 0;
         world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
         open_agent(room);
@@ -510,7 +510,7 @@ static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_
 
         run_unit(room, "web.service");
         close_agent(room);
-        change_note(room, "\"ran\":", "true,\"starting\":true,\"stoppedFor\":true");
+        change_record(room, "\"ran\":", "true,\"starting\":true,\"stoppedFor\":true");
         bent.start = start_in_vain;
         vain.unit = "web.service";
         pretence = (Pretence) {
@@ -525,12 +525,12 @@ static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_
 }
 
 /* Its notes do not say yet whose file runs. */
-static void a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged(void **state) {
+static void a_unit_that_an_earlier_version_recorded_is_ours_while_its_text_is_exchanged(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
         close_agent(room);
-        change_note(room, "\"ownedBoot\":\"", "b0000000000000000000000000000000");
+        change_record(room, "\"ownedBoot\":\"", "b0000000000000000000000000000000");
         assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
         order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
         pretence = (Pretence) { .unit = "web.service", .change = without_a_file };
@@ -576,19 +576,19 @@ static void a_unit_whose_next_text_there_is_no_space_for_is_not_stopped(void **s
         assert_int_equal(n_stops, 1);
 }
 
-static void the_index_of_an_order_to_stop_is_noted(void **state) {
+static void the_index_of_an_order_to_stop_is_recorded(void **state) {
         Fixture *room = *state;
-        char floor[64];
+        char acted_index[64];
 
         run_unit(room, "web.service");
         host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        snprintf(floor, sizeof(floor), "\"floor\":%llu,",
+        snprintf(acted_index, sizeof(acted_index), "\"floor\":%llu,",
                  (unsigned long long) cluster_assignment(registry_cluster(room->host->registry),
                                                          room->host->id, "web.service")
                          ->index);
         UNTIL(room, is_gone(room, "web.service"));
         close_agent(room);
-        assert_true(records_say(room, floor));
+        assert_true(records_say(room, acted_index));
 }
 
 static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
@@ -599,7 +599,7 @@ static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
         close_agent(room);
         scratch_write(path, "rubbish");
         open_agent(room);
-        UNTIL(room, is_noted(room, "web.service"));
+        UNTIL(room, is_recorded(room, "web.service"));
         change(room, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
         assert_int_equal(n_starts, 1);
@@ -627,14 +627,14 @@ static void the_end_of_a_unit_of_the_host_is_not_that_of_ours(void **state) {
         Fixture *room = *state;
         uint64_t began_ms;
 
-        assert_false(agent_sees_foreign(room->agent, "web.service"));
+        assert_false(agent_has_conflict(room->agent, "web.service"));
         run_unit(room, "web.service");
-        assert_false(agent_sees_foreign(room->agent, "web.service"));
+        assert_false(agent_has_conflict(room->agent, "web.service"));
         pretence.change = of_the_host;
         n_reason = 1;
         change(room, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(room, is_told_as(room, STATE_FOREIGN, "inactive"));
-        assert_true(agent_sees_foreign(room->agent, "web.service"));
+        assert_true(agent_has_conflict(room->agent, "web.service"));
         for (began_ms = world_now_ms(room->world); world_now_ms(room->world) < began_ms + 1000;)
                 fixture_turn(room, began_ms + 1000);
         assert_false(records_say(room, "\"done\":true"));
@@ -674,7 +674,7 @@ static void with_another_invocation(SystemdUnit *seen) {
         snprintf(seen->sub, sizeof(seen->sub), "%s", sub);
 }
 
-static void what_ran_last_is_noted_when_the_daemon_stops(void **state) {
+static void what_ran_last_is_recorded_when_the_daemon_stops(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -734,7 +734,7 @@ static void with_conflict(SystemdUnit *seen) {
 
 static void ignore(void *userdata, int error, const char *sentence) {}
 
-static int remove_noted(Systemd *s, const char *name) {
+static int remove_recorded(Systemd *s, const char *name) {
         n_removed++;
         return real_ops->remove_file(s, name);
 }
@@ -789,7 +789,7 @@ static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(voi
 
         run_unit(room, "web.service");
         bent.unlink = unlink_in_vain;
-        bent.remove_file = remove_noted;
+        bent.remove_file = remove_recorded;
         n_removed = 0;
         vain = (Vain) { .unit = "web.service", .error = -EPERM };
         count_messages("cannot remove web.service");
@@ -853,7 +853,7 @@ static void a_failed_unit_is_left_alone_until_its_removal_has_ended(void **state
         assert_int_equal(real_ops->unlink(room->bus, &name, 1, vain.done, vain.userdata), 0);
         UNTIL(room, says(room, name, "active"));
         assert_int_equal(vain.n, 1);
-        assert_int_equal(n_unnoted, 0);
+        assert_int_equal(n_unrecorded, 0);
 }
 
 static void what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer(void **state) {
@@ -905,7 +905,7 @@ static void what_begins_after_systemd_has_shown_the_new_text_runs_that(void **st
         Fixture *room = *state;
 
         run_unit(room, "web.service");
-        bent.link = link_noted;
+        bent.link = link_recorded;
         bent.list = list_before_socket;
         bent.stop = stop_counted;
         is_linked = false;
@@ -986,7 +986,7 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(without_the_cluster_a_missing_file_is_put_back_as_it_was),
                 in_a_faulty_fixture(units_that_could_not_be_read_are_read_again_after_half_a_second),
                 in_a_faulty_fixture(all_units_are_read_when_any_may_have_changed),
-                in_a_faulty_fixture(a_start_that_was_refused_is_not_noted_as_made),
+                in_a_faulty_fixture(a_start_that_was_refused_is_not_recorded_as_made),
                 in_a_faulty_fixture(
                         a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended),
                 in_a_faulty_fixture(
@@ -995,22 +995,23 @@ int main(int argc, char *argv[]) {
                         what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
                 in_a_faulty_fixture(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
                 in_a_faulty_fixture(a_finished_unit_stays_finished_when_our_own_section_is_edited),
-                in_a_faulty_fixture(what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it),
+                in_a_faulty_fixture(what_had_ended_before_this_boot_is_not_recorded_as_in_force_in_it),
                 in_a_faulty_fixture(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
                 in_a_faulty_fixture(
                         a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
                 in_a_faulty_fixture(a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more),
                 in_a_faulty_fixture(
                         a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost),
-                in_a_faulty_fixture(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
+                in_a_faulty_fixture(
+                        a_unit_that_an_earlier_version_recorded_is_ours_while_its_text_is_exchanged),
                 in_a_faulty_fixture(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
                 in_a_faulty_fixture(a_unit_whose_next_text_there_is_no_space_for_is_not_stopped),
-                in_a_faulty_fixture(the_index_of_an_order_to_stop_is_noted),
+                in_a_faulty_fixture(the_index_of_an_order_to_stop_is_recorded),
                 in_a_faulty_fixture(what_a_daemon_adopted_is_finished_when_it_ends),
                 in_a_faulty_fixture(what_an_earlier_daemon_started_is_finished_when_it_ends),
                 in_a_faulty_fixture(the_end_of_a_unit_of_the_host_is_not_that_of_ours),
                 in_a_faulty_fixture(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
-                in_a_faulty_fixture(what_ran_last_is_noted_when_the_daemon_stops),
+                in_a_faulty_fixture(what_ran_last_is_recorded_when_the_daemon_stops),
                 in_a_faulty_fixture(a_state_is_published_with_the_time_of_its_last_change),
                 in_a_faulty_fixture(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
                 in_a_faulty_fixture(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),

@@ -115,12 +115,12 @@ static void a_change_of_an_order_is_planned_for_its_unit_alone(void **state) {
 
 /* -- A disk that takes long -- */
 
-static void a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhile(void **state) {
+static void a_unit_is_started_when_its_record_is_on_disk_and_others_go_on_meanwhile(void **state) {
         Fixture *room = *state;
         uint64_t listings;
 
         order_slowly(room, "slow.service");
-        assert_false(is_noted(room, "slow.service"));
+        assert_false(is_recorded(room, "slow.service"));
         listings = agent_counts(room->agent)->listings;
         chat(room, WRITE_MS / 4);
         assert_true(agent_counts(room->agent)->listings > listings);
@@ -129,23 +129,23 @@ static void a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhil
         assert_false(sim_systemd_runs(room->systemd, "slow.service"));
 
         UNTIL(room, says(room, "slow.service", "active") && says(room, "later.service", "active"));
-        assert_int_equal(n_unnoted, 0);
+        assert_int_equal(n_unrecorded, 0);
 }
 
-static void a_unit_is_stopped_when_its_note_on_disk_does_not_say_any_more_that_it_is_to_run(void **state) {
+static void a_unit_is_stopped_when_its_record_on_disk_does_not_say_any_more_that_it_is_to_run(void **state) {
         Fixture *room = *state;
 
         world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
         host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
         UNTIL(room, world_loop_is_working(room->loop));
         run_ms(room, WRITE_MS / 2);
-        assert_true(is_noted(room, "chatty.service") && sim_systemd_runs(room->systemd, "chatty.service"));
+        assert_true(is_recorded(room, "chatty.service") && sim_systemd_runs(room->systemd, "chatty.service"));
         UNTIL(room, !sim_systemd_runs(room->systemd, "chatty.service"));
-        assert_false(is_noted(room, "chatty.service"));
+        assert_false(is_recorded(room, "chatty.service"));
 }
 
 /* It runs elsewhere by then. */
-static void a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_started(void **state) {
+static void a_unit_that_is_ordered_to_stop_while_its_record_is_written_is_not_started(void **state) {
         Fixture *room = *state;
 
         order_slowly(room, "slow.service");
@@ -153,13 +153,13 @@ static void a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_star
         UNTIL(room,
               !cluster_assignment(registry_cluster(room->host->registry), room->host->id, "slow.service"));
         assert_int_equal(n_slow, 0);
-        assert_false(is_noted(room, "slow.service"));
+        assert_false(is_recorded(room, "slow.service"));
 
         /* And it is started once it is to run again. */
         host_order(room->host, "slow.service", ASSIGNMENT_RUN);
         UNTIL(room, says(room, "slow.service", "active"));
         assert_int_equal(n_slow, 1);
-        assert_int_equal(n_unnoted, 0);
+        assert_int_equal(n_unrecorded, 0);
 }
 
 static bool going_down;
@@ -168,7 +168,7 @@ static bool is_going_down(Systemd *s) {
         return going_down;
 }
 
-static void a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_written(void **state) {
+static void a_unit_is_not_started_once_systemd_is_stopping_though_its_record_was_written(void **state) {
         Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
 
@@ -177,7 +177,7 @@ static void a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_w
         room->bus->ops = &ops;
         order_slowly(room, "slow.service");
         going_down = true;
-        UNTIL(room, is_noted(room, "slow.service"));
+        UNTIL(room, is_recorded(room, "slow.service"));
         run_ms(room, START_MS + WRITE_MS);
         assert_int_equal(n_slow, 0);
         going_down = false;
@@ -197,10 +197,10 @@ static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all
                 assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
                 order(room, names[i]);
                 UNTIL(room, says(room, names[i], "active"));
-                assert_int_equal(n_unnoted, i + 1);
+                assert_int_equal(n_unrecorded, i + 1);
                 assert_int_equal(n_said, i + 1); /* however often it is tried */
                 assert_int_equal(rmdir(path), 0);
-                for (unsigned s = 0; !is_noted(room, names[i]); s++) {
+                for (unsigned s = 0; !is_recorded(room, names[i]); s++) {
                         assert_true(s < 12); /* by the round over all units */
                         run_ms(room, 1000);
                 }
@@ -223,8 +223,8 @@ static void what_no_worker_can_write_is_written_at_once_and_what_fails_is_said(v
         loop->ops = &ops;
         order(room, "early.service");
         UNTIL(room, says(room, "early.service", "active"));
-        assert_true(is_noted(room, "early.service"));
-        assert_int_equal(n_unnoted, 0);
+        assert_true(is_recorded(room, "early.service"));
+        assert_int_equal(n_unrecorded, 0);
 
         count_messages("cannot save the assignment");
         assert_int_equal(unlink(path), 0);
@@ -232,9 +232,9 @@ static void what_no_worker_can_write_is_written_at_once_and_what_fails_is_said(v
         order(room, "late.service");
         UNTIL(room, says(room, "late.service", "active"));
         assert_int_equal(n_said, 1);
-        assert_int_equal(n_unnoted, 1);
+        assert_int_equal(n_unrecorded, 1);
         assert_int_equal(rmdir(path), 0);
-        UNTIL(room, is_noted(room, "late.service"));
+        UNTIL(room, is_recorded(room, "late.service"));
         count_messages(NULL);
         loop->ops = before;
 }
@@ -278,12 +278,12 @@ static void a_daemon_that_stops_in_a_write_leaves_all_that_it_knew(void **state)
               cluster_assignment(registry_cluster(room->host->registry), room->host->id, "second.service"));
         run_ms(room, WRITE_MS / 4);
         room->agent = agent_free(room->agent);
-        assert_true(is_noted(room, "first.service") && is_noted(room, "second.service"));
+        assert_true(is_recorded(room, "first.service") && is_recorded(room, "second.service"));
         run_ms(room, START_MS + 2 * WRITE_MS);
         assert_false(sim_systemd_runs(room->systemd, "first.service") ||
                      sim_systemd_runs(room->systemd, "second.service"));
-        assert_true(is_noted(room, "first.service") &&
-                    is_noted(room, "second.service")); /* also when that write has ended */
+        assert_true(is_recorded(room, "first.service") &&
+                    is_recorded(room, "second.service")); /* also when that write has ended */
 }
 
 static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
@@ -293,7 +293,7 @@ static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
         world_loop_drop_work(room->loop, false);
         room->agent = agent_crash(room->agent);
         run_ms(room, START_MS);
-        assert_false(is_noted(room, "first.service") || sim_systemd_runs(room->systemd, "first.service"));
+        assert_false(is_recorded(room, "first.service") || sim_systemd_runs(room->systemd, "first.service"));
 }
 
 /* -- When something is done again -- */
@@ -434,7 +434,7 @@ static void in_a_new_lineage_no_order_is_obeyed_for_half_a_minute(void **state) 
         uint64_t began_ms;
 
         close_agent(room);
-        change_note(room, "\"lineage\":\"", "00000000000000ab");
+        change_record(room, "\"lineage\":\"", "00000000000000ab");
         host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
         open_agent(room);
         began_ms = world_now_ms(room->world);
@@ -525,10 +525,10 @@ int main(int argc, char *argv[]) {
                 in_a_room(the_first_change_is_read_at_once_and_the_last_one_is_not_lost),
                 in_a_room(an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed),
                 in_a_room(a_change_of_an_order_is_planned_for_its_unit_alone),
-                in_a_room(a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhile),
-                in_a_room(a_unit_is_stopped_when_its_note_on_disk_does_not_say_any_more_that_it_is_to_run),
-                in_a_room(a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_started),
-                in_a_room(a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_written),
+                in_a_room(a_unit_is_started_when_its_record_is_on_disk_and_others_go_on_meanwhile),
+                in_a_room(a_unit_is_stopped_when_its_record_on_disk_does_not_say_any_more_that_it_is_to_run),
+                in_a_room(a_unit_that_is_ordered_to_stop_while_its_record_is_written_is_not_started),
+                in_a_room(a_unit_is_not_started_once_systemd_is_stopping_though_its_record_was_written),
                 in_a_room(what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same),
                 in_a_room(what_no_worker_can_write_is_written_at_once_and_what_fails_is_said),
                 in_a_room(that_a_unit_is_done_is_told_when_that_is_on_disk),

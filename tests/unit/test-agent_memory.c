@@ -68,7 +68,7 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
         for (unsigned n = 1; failed; n++) {
                 failed = false;
                 for (unsigned stop = 0; stop < 2; stop++) {
-                        unsigned unnoted = n_unnoted, unsaved = n_said;
+                        unsigned unrecorded = n_unrecorded, unsaved = n_said;
                         uint64_t ordered_ms;
 
                         host_pause(room->host, 5);
@@ -85,7 +85,7 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
                         alloc_fail_at(0);
                         alloc_pause(false);
                         n_late += world_now_ms(room->world) - ordered_ms > SOON_MS + (stop ? START_MS : 0);
-                        if (n_unnoted > unnoted && n_said == unsaved)
+                        if (n_unrecorded > unrecorded && n_said == unsaved)
                                 fail_msg("allocation %u: it was started without a note, and nothing said so",
                                          n);
                 }
@@ -94,7 +94,7 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
         count_messages(NULL);
 }
 
-static void an_order_that_cannot_be_noted_is_reported(void **state) {
+static void an_order_that_cannot_be_recorded_is_reported(void **state) {
         Fixture *room = *state;
         bool failed = true;
 
@@ -226,7 +226,7 @@ static void an_agent_that_cannot_begin_says_so(void **state) {
 
 static char *sub, *bad; /* a folder of notes; "SUB/assignment.bad" */
 
-static int notes(void *userdata) {
+static int records(void *userdata) {
         AssignmentRecords n;
         int r;
 
@@ -254,7 +254,7 @@ enum { LARGE_NOTES = 10, LARGE_SIZE = 120 * 1000 };
 
 static Unit *large[LARGE_NOTES];
 
-static unsigned count_notes(void) {
+static unsigned count_records(void) {
         unsigned count;
         AssignmentRecords n;
 
@@ -265,7 +265,7 @@ static unsigned count_notes(void) {
 }
 
 /* Their texts have files of their own: everything is there afterwards, or nothing. */
-static int save_large_notes(void *userdata) {
+static int save_large_records(void *userdata) {
         AssignmentRecords n;
         int r;
 
@@ -278,20 +278,20 @@ static int save_large_notes(void *userdata) {
         r = records_save(&n);
         alloc_pause(true);
         records_close(&n);
-        assert_int_equal(count_notes(), r == 0 ? LARGE_NOTES : 0);
+        assert_int_equal(count_records(), r == 0 ? LARGE_NOTES : 0);
         assert_int_equal(access(bad, F_OK), -1);
         alloc_pause(false);
         return r;
 }
 
-static int open_large_notes(void *userdata) {
+static int open_large_records(void *userdata) {
         AssignmentRecords n;
         int r;
 
         r = records_open(&n, sub, NULL);
         records_close(&n);
         alloc_pause(true);
-        assert_int_equal(count_notes(), LARGE_NOTES);
+        assert_int_equal(count_records(), LARGE_NOTES);
         assert_int_equal(access(bad, F_OK), -1);
         alloc_pause(false);
         return r;
@@ -316,9 +316,9 @@ static void records_are_saved_as_a_whole_or_say_that_they_are_not(void **state) 
                 assert_int_equal(unit_read(name, text, LARGE_SIZE, &large[i], NULL), 0);
         }
         log_set_max_priority(LOG_EMERG);
-        (void) alloc_fail_each("notes", notes, small, 1);
-        (void) alloc_fail_each("notes with large texts are saved", save_large_notes, NULL, 1);
-        (void) alloc_fail_each("notes with large texts are opened", open_large_notes, NULL, 25);
+        (void) alloc_fail_each("notes", records, small, 1);
+        (void) alloc_fail_each("notes with large texts are saved", save_large_records, NULL, 1);
+        (void) alloc_fail_each("notes with large texts are opened", open_large_records, NULL, 25);
         log_set_max_priority(LOG_INFO);
         for (unsigned i = 0; i < LARGE_NOTES; i++)
                 unit_free(large[i]);
@@ -353,7 +353,7 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, fixture_setup,
                                                 fixture_teardown),
-                cmocka_unit_test_setup_teardown(an_order_that_cannot_be_noted_is_reported, fixture_setup,
+                cmocka_unit_test_setup_teardown(an_order_that_cannot_be_recorded_is_reported, fixture_setup,
                                                 fixture_teardown),
                 in_a_faulty_fixture(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
                 cmocka_unit_test_setup_teardown(

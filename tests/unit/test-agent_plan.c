@@ -21,7 +21,7 @@ static const char text_two[] = "[Service]\nExecStart=/bin/two\n";
 typedef struct Scene {
         ClusterAssignment assignment;
         ClusterUnit unit;
-        AssignmentRecord note;
+        AssignmentRecord record;
         SystemdUnit seen;
         AgentView view;
         Unit *one, *tuned, *two;
@@ -61,7 +61,7 @@ static Scene *scene(void **state) {
 
         s->assignment = (ClusterAssignment) { .kind = ASSIGNMENT_RUN, .index = 20, .unit_index = 10 };
         s->unit = (ClusterUnit) { .unit = s->one, .index = 10 };
-        s->note =
+        s->record =
                 (AssignmentRecord) { .kind = ASSIGNMENT_RUN, .unit = s->one, .index = 20, .unit_index = 10 };
         s->seen = (SystemdUnit) { .load = "not-found", .active = "inactive", .sub = "dead" };
         s->view = (AgentView) { .unit = &s->unit, .seen = &s->seen, .boot_id = boot_now, .fresh = true };
@@ -90,14 +90,14 @@ static void ordered(Scene *s, AssignmentKind kind) {
         s->view.assignment = &s->assignment;
 }
 
-static void noted(Scene *s, AssignmentKind kind, const char *started_boot) {
-        s->note.kind = kind;
-        snprintf(s->note.started_boot, sizeof(s->note.started_boot), "%s", started_boot);
-        s->view.note = &s->note;
+static void recorded(Scene *s, AssignmentKind kind, const char *started_boot) {
+        s->record.kind = kind;
+        snprintf(s->record.started_boot, sizeof(s->record.started_boot), "%s", started_boot);
+        s->view.record = &s->record;
 }
 
 static void owned(Scene *s, const char *boot) {
-        snprintf(s->note.owned_boot, sizeof(s->note.owned_boot), "%s", boot);
+        snprintf(s->record.owned_boot, sizeof(s->record.owned_boot), "%s", boot);
 }
 
 #define assert_step(s, expected)                                                            \
@@ -130,7 +130,7 @@ static void no_order_is_none(void **state) {
 
         assert_step(s, AGENT_NOTHING);
         in_force(s, s->one, "active");
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         assert_step(s, AGENT_NOTHING);
 }
 
@@ -179,7 +179,7 @@ static void what_was_started_is_not_started_again(void **state) {
                 Scene *s = scene(state);
 
                 ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, states[i]);
                 assert_step(s, AGENT_NOTHING);
         }
@@ -189,11 +189,11 @@ static void a_new_boot_starts_again_what_had_not_ended_for_good(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_before);
+        recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
-        s->note.done = true;
+        s->record.done = true;
         assert_step(s, AGENT_NOTHING);
 }
 
@@ -201,7 +201,7 @@ static void a_newer_order_for_the_same_text_starts_again(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "inactive");
         s->assignment.index = 30;
         assert_step(s, AGENT_START);
@@ -213,7 +213,7 @@ static void an_edit_of_our_own_section_touches_nothing_that_runs(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->tuned;
         s->unit.index = s->assignment.unit_index = 25;
@@ -221,10 +221,10 @@ static void an_edit_of_our_own_section_touches_nothing_that_runs(void **state) {
         assert_step(s, AGENT_WRITE);
         in_force(s, s->tuned, "active");
         assert_step(s, AGENT_RECORD);
-        s->note.unit = s->tuned;
-        s->note.index = 26;
+        s->record.unit = s->tuned;
+        s->record.index = 26;
         assert_step(s, AGENT_RECORD);
-        s->note.unit_index = 25;
+        s->record.unit_index = 25;
         assert_step(s, AGENT_NOTHING);
 }
 
@@ -232,13 +232,13 @@ static void a_changed_text_is_stopped_written_and_started(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
         s->unit.index = s->assignment.unit_index = 25;
         s->assignment.index = 26;
         assert_step(s, AGENT_STOP);
-        s->note.started_boot[0] = 0;
+        s->record.started_boot[0] = 0;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_WRITE);
         in_force(s, s->two, "inactive");
@@ -253,7 +253,7 @@ static void a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_g
                 Scene *s = scene(state);
 
                 ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 owned(s, boot_now);
                 in_force(s, s->one, "active");
                 s->seen.owner = owners[i];
@@ -268,11 +268,11 @@ static void a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_g
                 assert_step(s, AGENT_STOP);
 
                 /* The call failed, or got lost. */
-                s->note.unit = s->two;
-                s->note.unit_index = 25;
-                s->note.index = 26;
-                s->note.started_boot[0] = 0;
-                s->note.replacing = true;
+                s->record.unit = s->two;
+                s->record.unit_index = 25;
+                s->record.index = 26;
+                s->record.started_boot[0] = 0;
+                s->record.replacing = true;
                 assert_step(s, AGENT_STOP);
                 s->view.fresh = false;
                 assert_step(s, AGENT_NOTHING);
@@ -281,8 +281,8 @@ static void a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_g
                 assert_step(s, AGENT_WRITE);
 
                 /* The answer to its start got lost: the new text runs. */
-                noted(s, ASSIGNMENT_RUN, boot_now);
-                s->note.starting = true;
+                recorded(s, ASSIGNMENT_RUN, boot_now);
+                s->record.starting = true;
                 snprintf(s->seen.active, sizeof(s->seen.active), "active");
                 assert_step(s, AGENT_ADOPT);
         }
@@ -292,9 +292,9 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         Scene *s = scene(state);
 
         s->view.fresh = false;
-        s->note.unit = s->two;
-        s->note.replacing = s->note.finishing = true;
-        noted(s, ASSIGNMENT_RUN, "");
+        s->record.unit = s->two;
+        s->record.replacing = s->record.finishing = true;
+        recorded(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING); /* without the cluster nothing is stopped */
         in_force(s, s->one, "inactive");
@@ -307,9 +307,9 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         s->view.stopping = false;
 
         /* Another daemon finishes it where all that was assigned is started. */
-        s->note.finishing = false;
+        s->record.finishing = false;
         assert_step(s, AGENT_NOTHING);
-        s->view.use_saved = true;
+        s->view.use_records = true;
         assert_step(s, AGENT_START);
         in_force(s, s->two, "deactivating"); /* not before it has stopped */
         s->seen.job = true;
@@ -317,15 +317,15 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         s->seen.job = false;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_WRITE);
-        s->note.replacing = false;
+        s->record.replacing = false;
         assert_reason(s, "assigned before, and the cluster cannot be asked");
-        s->note.replacing = true;
+        s->record.replacing = true;
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);
-        s->view.use_saved = false;
+        s->view.use_records = false;
 
         /* A crash between the note and the call: the former text still runs. */
-        s->note.replacing = s->view.fresh = true;
+        s->record.replacing = s->view.fresh = true;
         in_force(s, s->one, "active");
         ordered(s, ASSIGNMENT_RUN);
         s->unit.unit = s->two;
@@ -348,7 +348,7 @@ static void a_unit_of_the_host_is_refused_and_left_alone(void **state) {
 static void a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_goes(void **state) {
         Scene *s = scene(state);
 
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         foreign(s, "active");
         ordered(s, ASSIGNMENT_RUN);
@@ -358,7 +358,7 @@ static void a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_go
         ordered(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
         assert_step(s, AGENT_REMOVE);
-        s->view.note = NULL;
+        s->view.record = NULL;
         assert_step(s, AGENT_REMOVE);
         s->seen.has_file = false;
         assert_step(s, AGENT_DONE);
@@ -371,13 +371,13 @@ static void a_unit_that_runs_on_under_a_taken_name_stays_ours_until_it_has_stopp
                 Scene *s = scene(state);
 
                 ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "active");
                 foreign(s, "active");
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
-                snprintf(s->note.invocation, sizeof(s->note.invocation), "%s", invocation_old);
+                snprintf(s->record.invocation, sizeof(s->record.invocation), "%s", invocation_old);
                 snprintf(s->seen.load, sizeof(s->seen.load), masked ? "masked" : "loaded");
-                assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+                assert_false(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
                 assert_step(s, AGENT_NOTHING);
                 s->view.fresh = false;
                 assert_step(s, AGENT_NOTHING);
@@ -388,20 +388,20 @@ static void a_unit_that_runs_on_under_a_taken_name_stays_ours_until_it_has_stopp
 
                 /* It has stopped: the name is the host's. */
                 snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
-                assert_true(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+                assert_true(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
                 assert_step(s, AGENT_REMOVE);
                 ordered(s, ASSIGNMENT_RUN);
                 assert_step(s, AGENT_REFUSE);
 
                 /* It was started in another boot, or not here. */
                 snprintf(s->seen.active, sizeof(s->seen.active), "active");
-                assert_true(agent_is_foreign(&s->seen, &s->note, boot_before, false));
-                assert_true(agent_is_foreign(&s->seen, NULL, boot_now, false));
+                assert_true(agent_is_conflicting(&s->seen, &s->record, boot_before, false));
+                assert_true(agent_is_conflicting(&s->seen, NULL, boot_now, false));
 
                 /* It was restarted: what runs is the administrator's. */
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%032x", 2);
                 assert_step(s, AGENT_REFUSE);
-                s->note.invocation[0] = s->seen.invocation_id[0] = 0;
+                s->record.invocation[0] = s->seen.invocation_id[0] = 0;
                 assert_step(s, AGENT_REFUSE);
         }
 }
@@ -441,22 +441,22 @@ static void what_runs_without_a_file_is_ours_only_if_it_was_started_here(void **
         snprintf(s->seen.active, sizeof(s->seen.active), "active");
         ordered(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_REFUSE);
-        assert_true(agent_is_foreign(&s->seen, NULL, boot_now, false));
+        assert_true(agent_is_conflicting(&s->seen, NULL, boot_now, false));
         ordered(s, ASSIGNMENT_STOP);
         assert_step(s, AGENT_DONE);
-        noted(s, ASSIGNMENT_RUN, "another boot");
+        recorded(s, ASSIGNMENT_RUN, "another boot");
         s->assignment.index = 30;
         assert_step(s, AGENT_REMOVE); /* of the note; nothing is stopped */
 
         /* Its file and its link were removed, and systemd has read its files since. */
-        noted(s, ASSIGNMENT_RUN, boot_now);
-        assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        assert_false(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
         assert_step(s, AGENT_STOP);
         ordered(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_WRITE);
-        s->view.note = NULL;
+        s->view.record = NULL;
         s->seen.has_file = true;
-        assert_false(agent_is_foreign(&s->seen, NULL, boot_now, false));
+        assert_false(agent_is_conflicting(&s->seen, NULL, boot_now, false));
 
         /* Once nothing runs the name is free. */
         s->seen.has_file = false;
@@ -468,7 +468,7 @@ static void an_order_whose_unit_is_gone_changes_nothing(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->view.unit = NULL;
         assert_step(s, AGENT_NOTHING);
@@ -479,7 +479,7 @@ static void an_order_about_an_older_text_changes_nothing(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
         s->unit.index = 25;
@@ -490,7 +490,7 @@ static void a_unit_that_was_loaded_only_is_started_also_when_our_own_section_has
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_LOAD, boot_now); /* it ran before */
+        recorded(s, ASSIGNMENT_LOAD, boot_now); /* it ran before */
         in_force(s, s->tuned, "inactive");
         s->unit.unit = s->tuned;
         s->unit.index = s->assignment.unit_index = 25;
@@ -498,26 +498,26 @@ static void a_unit_that_was_loaded_only_is_started_also_when_our_own_section_has
         assert_step(s, AGENT_START);
 }
 
-static void load_writes_and_notes_and_starts_nothing(void **state) {
+static void load_writes_and_records_and_starts_nothing(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_LOAD);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_RECORD);
-        noted(s, ASSIGNMENT_LOAD, "");
+        recorded(s, ASSIGNMENT_LOAD, "");
         assert_step(s, AGENT_RECORD); /* that its file is in force in this boot: a note of an earlier version
                                        does not say so */
         owned(s, boot_before);
         assert_step(s, AGENT_RECORD);
         owned(s, boot_now);
         assert_step(s, AGENT_NOTHING);
-        s->note.stopping = true;
+        s->record.stopping = true;
         assert_step(s, AGENT_RECORD);
-        s->note.stopping = false;
-        noted(s, ASSIGNMENT_RUN, "");
+        s->record.stopping = false;
+        recorded(s, ASSIGNMENT_RUN, "");
         assert_step(s, AGENT_RECORD);
-        noted(s, ASSIGNMENT_LOAD, "");
+        recorded(s, ASSIGNMENT_LOAD, "");
         s->assignment.index = 21;
         assert_step(s, AGENT_RECORD);
 }
@@ -526,12 +526,12 @@ static void load_writes_and_notes_and_starts_nothing(void **state) {
 static void a_loaded_unit_that_runs_is_ours_without_its_file(void **state) {
         Scene *s = scene(state);
 
-        noted(s, ASSIGNMENT_LOAD, "");
+        recorded(s, ASSIGNMENT_LOAD, "");
         owned(s, boot_now);
         snprintf(s->seen.load, sizeof(s->seen.load), "error");
         snprintf(s->seen.active, sizeof(s->seen.active), "active");
         ordered(s, ASSIGNMENT_LOAD);
-        assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+        assert_false(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
         assert_step(s, AGENT_WRITE);
         s->view.fresh = false;
         assert_step(s, AGENT_WRITE);
@@ -540,7 +540,7 @@ static void a_loaded_unit_that_runs_is_ours_without_its_file(void **state) {
         s->assignment.index = 30;
         assert_step(s, AGENT_STOP);
         owned(s, boot_before);
-        assert_true(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+        assert_true(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
         assert_step(s, AGENT_REMOVE);
 }
 
@@ -548,7 +548,7 @@ static void load_after_run_stops(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_LOAD);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->assignment.index = 19;
         assert_step(s, AGENT_RECORD); /* the order is from before the note */
@@ -563,10 +563,10 @@ static void stop_stops_removes_and_reports(void **state) {
 
         ordered(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_STOP);
-        s->view.note = NULL; /* lost */
+        s->view.record = NULL; /* lost */
         assert_step(s, AGENT_STOP);
         s->seen.has_file = false;
         assert_step(s, AGENT_STOP);
@@ -580,7 +580,7 @@ static void stop_stops_removes_and_reports(void **state) {
         s = scene(state);
         ordered(s, ASSIGNMENT_STOP);
         assert_step(s, AGENT_DONE);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         assert_step(s, AGENT_REMOVE);
 }
 
@@ -590,8 +590,8 @@ static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_s
         for (unsigned boots = 0; boots < 2; boots++) {
                 Scene *s = scene(state);
 
-                noted(s, ASSIGNMENT_LOAD, boots ? boot_before : boot_now);
-                s->note.stopping = true;
+                recorded(s, ASSIGNMENT_LOAD, boots ? boot_before : boot_now);
+                s->record.stopping = true;
                 if (!boots) {
                         snprintf(s->seen.load, sizeof(s->seen.load), "error");
                         snprintf(s->seen.active, sizeof(s->seen.active), "active");
@@ -602,11 +602,11 @@ static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_s
                         assert_step(s, AGENT_NOTHING);
                 }
                 s->view.fresh = false;
-                s->view.use_saved = true;
+                s->view.use_records = true;
                 s->view.assignment = NULL;
                 assert_step(s, AGENT_NOTHING);
                 snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
-                s->note.stopped_for = true;
+                s->record.stopped_for = true;
                 assert_step(s, AGENT_NOTHING);
 
                 /* The order is gone: another daemon reported that it was obeyed, and died before the note was
@@ -630,7 +630,7 @@ static void an_old_order_to_stop_is_not_about_a_new_assignment(void **state) {
 
         ordered(s, ASSIGNMENT_STOP);
         s->assignment.index = 19;
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);
 }
@@ -643,34 +643,34 @@ static void nothing_is_started_while_the_host_goes_down(void **state) {
         s->view.stopping = true;
         assert_step(s, AGENT_NOTHING);
         s->view.fresh = false;
-        s->view.use_saved = true;
-        noted(s, ASSIGNMENT_RUN, boot_before);
+        s->view.use_records = true;
+        recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_NOTHING);
 }
 
-static void a_noted_start_that_left_no_trace_is_made(void **state) {
+static void a_recorded_start_that_left_no_trace_is_made(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
-        s->note.starting = true;
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        s->record.starting = true;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
 
         /* What systemd shows is the trace of a run before. */
-        snprintf(s->note.before, sizeof(s->note.before), "%s", invocation_old);
+        snprintf(s->record.before, sizeof(s->record.before), "%s", invocation_old);
         snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
         assert_step(s, AGENT_START);
         in_force(s, s->one, "failed");
         assert_step(s, AGENT_START);
 }
 
-static void a_noted_start_that_left_a_trace_is_not_made_twice(void **state) {
+static void a_recorded_start_that_left_a_trace_is_not_made_twice(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
-        s->note.starting = true;
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        s->record.starting = true;
         in_force(s, s->one, "inactive");
         snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
         assert_step(s, AGENT_ADOPT); /* it ran, and has ended */
@@ -683,7 +683,7 @@ static void a_noted_start_that_left_a_trace_is_not_made_twice(void **state) {
         s->view.fresh = false;
         assert_step(s, AGENT_ADOPT);
         s->view.fresh = true;
-        s->note.starting = false;
+        s->record.starting = false;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTHING); /* and that it ended on its own changes nothing */
 }
@@ -694,22 +694,22 @@ static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_aft
         s->view.fresh = false;
         ordered(s, ASSIGNMENT_STOP); /* from before the assignment */
         s->assignment.index = 10;
-        noted(s, ASSIGNMENT_RUN, boot_before);
+        recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_NOTHING);
-        s->view.use_saved = true;
+        s->view.use_records = true;
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_ADOPT);
-        s->note.done = true;
+        s->record.done = true;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTHING);
-        noted(s, ASSIGNMENT_RUN, boot_now);
-        s->note.done = false;
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        s->record.done = false;
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);
-        s->view.note = NULL;
+        s->view.record = NULL;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTHING);
 }
@@ -727,21 +727,21 @@ static void without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_sta
                 s->assignment.index = 30;
 
                 /* A boot. */
-                s->view.use_saved = true;
-                noted(s, ASSIGNMENT_RUN, boot_before);
+                s->view.use_records = true;
+                recorded(s, ASSIGNMENT_RUN, boot_before);
                 assert_step(s, AGENT_NOTHING);
                 in_force(s, s->one, "inactive");
                 assert_step(s, AGENT_NOTHING);
-                s->view.use_saved = false;
+                s->view.use_records = false;
 
                 /* A replacement. */
-                s->note.replacing = s->note.finishing = true;
-                noted(s, ASSIGNMENT_RUN, "");
+                s->record.replacing = s->record.finishing = true;
+                recorded(s, ASSIGNMENT_RUN, "");
                 assert_step(s, AGENT_NOTHING);
-                s->note.replacing = s->note.finishing = false;
+                s->record.replacing = s->record.finishing = false;
 
                 /* It was stopped for the sake of another unit. */
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 s->seen.end = SYSTEMD_END_STOPPED_FOR;
                 assert_step(s, AGENT_NOTHING);
 
@@ -764,7 +764,7 @@ static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
                 if (i < ELEMENTS(kinds))
                         ordered(s, kind);
                 s->view.fresh = i < ELEMENTS(kinds);
-                noted(s, kind, kind == ASSIGNMENT_RUN ? boot_now : "");
+                recorded(s, kind, kind == ASSIGNMENT_RUN ? boot_now : "");
                 owned(s, boot_now);
                 in_force(s, s->one, kind == ASSIGNMENT_RUN ? "active" : "inactive");
                 assert_step(s, AGENT_NOTHING);
@@ -785,7 +785,7 @@ static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
                 s->seen.has_file = false;
                 s->seen.hash[0] = 0;
                 assert_step(s, AGENT_WRITE);
-                s->note.done = kind == ASSIGNMENT_RUN;
+                s->record.done = kind == ASSIGNMENT_RUN;
                 if (kind == ASSIGNMENT_RUN)
                         assert_step(s, AGENT_NOTHING); /* what has ended for good needs neither */
         }
@@ -795,25 +795,25 @@ static void what_ended_well_is_done_once_its_job_has_ended(void **state) {
         Scene *s = scene(state);
 
         in_force(s, s->one, "inactive");
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         snprintf(s->seen.result, sizeof(s->seen.result), "success");
         s->seen.end = SYSTEMD_END_ITSELF;
-        assert_true(agent_is_done(&s->note, &s->seen, boot_now, true));
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, false));
-        assert_false(agent_is_done(&s->note, &s->seen, boot_before, true));
+        assert_true(agent_is_done(&s->record, &s->seen, boot_now, true));
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, false));
+        assert_false(agent_is_done(&s->record, &s->seen, boot_before, true));
         assert_false(agent_is_done(NULL, &s->seen, boot_now, true));
         s->seen.job = true;
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, true));
         s->seen.job = false;
-        s->note.starting = true;
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
-        s->note.starting = false;
+        s->record.starting = true;
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, true));
+        s->record.starting = false;
         snprintf(s->seen.result, sizeof(s->seen.result), "exit-code");
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
-        s->note.done = true;
-        assert_true(agent_is_done(&s->note, &s->seen, boot_before, false));
-        s->note.kind = ASSIGNMENT_LOAD;
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, true));
+        s->record.done = true;
+        assert_true(agent_is_done(&s->record, &s->seen, boot_before, false));
+        s->record.kind = ASSIGNMENT_LOAD;
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, true));
 }
 
 static void what_was_stopped_or_skipped_is_not_finished(void **state) {
@@ -840,12 +840,12 @@ static void what_was_stopped_or_skipped_is_not_finished(void **state) {
                 Scene *s = scene(state);
 
                 in_force(s, s->one, "inactive");
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 s->seen.end = rows[i].end;
                 s->seen.oneshot = rows[i].oneshot;
                 s->seen.held = rows[i].held;
-                s->note.ran = rows[i].ran;
-                assert_int_equal(agent_is_done(&s->note, &s->seen, boot_now, true), rows[i].done);
+                s->record.ran = rows[i].ran;
+                assert_int_equal(agent_is_done(&s->record, &s->seen, boot_now, true), rows[i].done);
         }
 }
 
@@ -855,7 +855,7 @@ static void what_was_stopped_for_another_unit_is_started_again_when_that_is_back
 
                 s->view.fresh = fresh;
                 ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "inactive");
                 s->seen.end = SYSTEMD_END_STOPPED_FOR;
                 s->seen.held = true;
@@ -874,30 +874,30 @@ static void what_was_stopped_for_another_unit_is_started_again_when_that_is_back
                 /* A new daemon has not seen it. */
                 s->seen.end = SYSTEMD_END_UNKNOWN;
                 assert_step(s, AGENT_NOTHING);
-                s->note.stopped_for = true;
+                s->record.stopped_for = true;
                 assert_step(s, AGENT_START);
                 s->seen.held = true;
                 assert_step(s, AGENT_NOTHING);
-                s->note.stopped_for = false;
-                assert_true(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                s->note.stopped = true; /* the daemon before has seen that it was by hand */
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                s->note.stopped = false;
+                s->record.stopped_for = false;
+                assert_true(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                s->record.stopped = true; /* the daemon before has seen that it was by hand */
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                s->record.stopped = false;
 
                 s->seen.held = false;
-                s->note.stopped_for = true;
+                s->record.stopped_for = true;
                 assert_step(s, AGENT_START);
-                s->note.done = true;
+                s->record.done = true;
                 assert_step(s, AGENT_NOTHING);
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                s->note.done = false;
-                assert_true(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_before));
-                s->note.starting = true;
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                s->note.starting = false;
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                s->record.done = false;
+                assert_true(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_before));
+                s->record.starting = true;
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                s->record.starting = false;
                 snprintf(s->seen.active, sizeof(s->seen.active), "active");
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
         }
 }
 
@@ -909,16 +909,16 @@ static void what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone(v
 
                 s->view.fresh = i % 2;
                 ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "inactive");
                 s->seen.end = (SystemdEnd[]) { SYSTEMD_END_UNKNOWN, SYSTEMD_END_SKIPPED,
                                                SYSTEMD_END_STOPPED_FOR }[i / 2 % 3];
-                snprintf(s->note.job, sizeof(s->note.job), "%s", jobs[i / 6]);
-                s->note.stopped_for = true;
+                snprintf(s->record.job, sizeof(s->record.job), "%s", jobs[i / 6]);
+                s->record.stopped_for = true;
                 assert_step(s, AGENT_NOTHING);
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
                 s->seen.held = true;
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
                 s->seen.held = false;
 
                 s->view.fresh = true;
@@ -934,15 +934,15 @@ static void what_failed_to_start_with_another_unit_waits_for_that_one(void **sta
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "inactive");
         for (unsigned i = 0; i < 4; i++) {
                 bool known = i % 2 == 0;
 
                 s->seen.end = known ? SYSTEMD_END_STOPPED_FOR : SYSTEMD_END_UNKNOWN;
                 s->seen.oneshot = true;
-                s->note.stopped_for = !known;
-                snprintf(s->note.job, sizeof(s->note.job), "%s", i < 2 ? "dependency" : "timeout");
+                s->record.stopped_for = !known;
+                snprintf(s->record.job, sizeof(s->record.job), "%s", i < 2 ? "dependency" : "timeout");
                 s->seen.held = false;
                 assert_step(s, AGENT_START);
                 s->seen.held = true;
@@ -951,7 +951,7 @@ static void what_failed_to_start_with_another_unit_waits_for_that_one(void **sta
 
         /* A oneshot that was seen to run meanwhile may have finished. */
         s->seen.held = false;
-        s->note.ran = true;
+        s->record.ran = true;
         assert_step(s, AGENT_NOTHING);
 }
 
@@ -1147,30 +1147,30 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, "");
+        recorded(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
-        s->note.replacing = s->view.outdated = true;
+        s->record.replacing = s->view.outdated = true;
         assert_step(s, AGENT_STOP);
         s->view.fresh = false;
-        s->view.use_saved = true;
+        s->view.use_records = true;
         assert_step(s, AGENT_NOTHING);
         s->view.fresh = true;
-        s->note.replacing = false; /* what runs is not known to be another text */
+        s->record.replacing = false; /* what runs is not known to be another text */
         assert_step(s, AGENT_ADOPT);
 }
 
 /* An edit was taken back before the file that it was about was written, or systemd has read the former text
  * again. */
-static void what_runs_is_no_former_text_where_another_text_is_wanted_than_was_noted(void **state) {
+static void what_runs_is_no_former_text_where_another_text_is_wanted_than_was_recorded(void **state) {
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, "");
+        recorded(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
-        s->note.unit = s->two;
-        s->note.replacing = s->view.outdated = true;
+        s->record.unit = s->two;
+        s->record.replacing = s->view.outdated = true;
         assert_step(s, AGENT_ADOPT);
-        s->note.unit = s->one;
+        s->record.unit = s->one;
         assert_step(s, AGENT_STOP);
 }
 
@@ -1190,7 +1190,7 @@ static bool scene_number(Scene *s, uint64_t n) {
         static const char *const states[] = { "active", "inactive", "failed", "activating" };
         const Unit *texts[] = { s->one, s->tuned, s->two };
         uint64_t number = n;
-        unsigned order = digit(&n, 4), unit = digit(&n, 4), file = digit(&n, 4), note = digit(&n, 3),
+        unsigned order = digit(&n, 4), unit = digit(&n, 4), file = digit(&n, 4), record = digit(&n, 3),
                  boot = digit(&n, 3);
         const char *active = states[digit(&n, ELEMENTS(states))];
 
@@ -1207,26 +1207,26 @@ static bool scene_number(Scene *s, uint64_t n) {
         if (order > 0)
                 ordered(s,
                         (AssignmentKind[]) { ASSIGNMENT_RUN, ASSIGNMENT_LOAD, ASSIGNMENT_STOP }[order - 1]);
-        if (note > 0)
-                noted(s, note == 1 ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD,
-                      (const char *[]) { "", boot_before, boot_now }[boot]);
-        s->note.starting = digit(&n, 2);
-        s->note.done = digit(&n, 2);
+        if (record > 0)
+                recorded(s, record == 1 ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD,
+                         (const char *[]) { "", boot_before, boot_now }[boot]);
+        s->record.starting = digit(&n, 2);
+        s->record.done = digit(&n, 2);
         s->seen.need_reload = digit(&n, 2);
         s->seen.job = digit(&n, 2);
         s->seen.end = number * 7 / 3 % 6;
         s->seen.held = number * 11 / 5 % 2;
-        s->note.replacing = number * 17 / 11 % 2;
+        s->record.replacing = number * 17 / 11 % 2;
         s->view.outdated = number * 37 / 29 % 2;
-        s->note.finishing = s->note.replacing && number * 19 / 13 % 2;
-        s->note.stopped_for = number * 13 / 7 % 2;
+        s->record.finishing = s->record.replacing && number * 19 / 13 % 2;
+        s->record.stopped_for = number * 13 / 7 % 2;
         if (number * 31 / 23 % 2)
                 owned(s, boot_now);
-        s->note.stopping = s->note.kind == ASSIGNMENT_LOAD && number * 29 / 19 % 2;
+        s->record.stopping = s->record.kind == ASSIGNMENT_LOAD && number * 29 / 19 % 2;
         if (number * 23 / 17 % 2)
-                snprintf(s->note.invocation, sizeof(s->note.invocation), "%s", invocation_old);
+                snprintf(s->record.invocation, sizeof(s->record.invocation), "%s", invocation_old);
         s->view.fresh = digit(&n, 2);
-        s->view.use_saved = digit(&n, 2);
+        s->view.use_records = digit(&n, 2);
         s->view.stopping = digit(&n, 2);
         return n == 0;
 }
@@ -1246,22 +1246,24 @@ static void for_each_scene(void **state, Judge judge) {
 }
 
 static void judge_stop(Scene *s, AgentStep step) {
-        bool newer = s->view.note && s->view.assignment && s->assignment.index > s->note.index;
+        bool newer = s->view.record && s->view.assignment && s->assignment.index > s->record.index;
         bool ordered_to_stop = s->view.assignment && s->assignment.kind == ASSIGNMENT_STOP &&
-                               (!s->view.note || s->assignment.index >= s->note.index);
+                               (!s->view.record || s->assignment.index >= s->record.index);
         bool changed = s->view.assignment && s->assignment.kind != ASSIGNMENT_STOP && s->unit.unit &&
                        !streq(s->seen.hash, s->unit.unit->hash) &&
-                       (s->view.note ? s->note.replacing || !unit_runs_same(s->note.unit, s->unit.unit) :
-                                       s->seen.has_file);
-        bool outdated = s->view.note && s->note.replacing && s->view.outdated && s->view.assignment &&
+                       (s->view.record ?
+                                s->record.replacing || !unit_runs_same(s->record.unit, s->unit.unit) :
+                                s->seen.has_file);
+        bool outdated = s->view.record && s->record.replacing && s->view.outdated && s->view.assignment &&
                         s->assignment.kind == ASSIGNMENT_RUN && s->unit.unit &&
-                        unit_runs_same(s->note.unit, s->unit.unit);
+                        unit_runs_same(s->record.unit, s->unit.unit);
 
         if (step != AGENT_STOP)
                 return;
         assert_true(s->view.fresh);
-        assert_true(ordered_to_stop || changed || outdated ||
-                    (s->assignment.kind == ASSIGNMENT_LOAD && (newer || (s->view.note && s->note.stopping))));
+        assert_true(
+                ordered_to_stop || changed || outdated ||
+                (s->assignment.kind == ASSIGNMENT_LOAD && (newer || (s->view.record && s->record.stopping))));
 }
 
 static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **state) {
@@ -1269,10 +1271,10 @@ static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **st
 }
 
 static void judge_foreign(Scene *s, AgentStep step) {
-        bool started = s->view.note &&
-                       (streq(s->note.started_boot, boot_now) || streq(s->note.owned_boot, boot_now)) &&
+        bool started = s->view.record &&
+                       (streq(s->record.started_boot, boot_now) || streq(s->record.owned_boot, boot_now)) &&
                        agent_is_running(&s->seen);
-        bool same = s->seen.invocation_id[0] && streq(s->note.invocation, s->seen.invocation_id);
+        bool same = s->seen.invocation_id[0] && streq(s->record.invocation, s->seen.invocation_id);
 
         if (s->seen.owner != SYSTEMD_CONFLICTING)
                 return;
@@ -1284,8 +1286,8 @@ static void judge_foreign(Scene *s, AgentStep step) {
                     step == AGENT_REMOVE);
         if (step == AGENT_REMOVE)
                 assert_true((s->view.assignment && s->assignment.kind == ASSIGNMENT_STOP &&
-                             (s->view.note || s->seen.has_file)) ||
-                            (s->view.fresh && s->view.note && s->note.stopping));
+                             (s->view.record || s->seen.has_file)) ||
+                            (s->view.fresh && s->view.record && s->record.stopping));
 }
 
 static void a_unit_of_the_host_is_never_written_started_or_stopped(void **state) {
@@ -1293,18 +1295,18 @@ static void a_unit_of_the_host_is_never_written_started_or_stopped(void **state)
 }
 
 static void judge_start(Scene *s, AgentStep step) {
-        if ((step == AGENT_START || step == AGENT_WRITE) && s->note.stopping && s->view.note)
+        if ((step == AGENT_START || step == AGENT_WRITE) && s->record.stopping && s->view.record)
                 assert_true(s->view.fresh && s->view.assignment && s->assignment.kind != ASSIGNMENT_STOP);
         if (step != AGENT_START)
                 return;
         assert_false(s->view.stopping);
         assert_false(streq(s->seen.active, "active") || streq(s->seen.active, "activating"));
-        if (s->view.assignment && (s->view.fresh || s->assignment.index > s->note.index))
+        if (s->view.assignment && (s->view.fresh || s->assignment.index > s->record.index))
                 assert_int_equal(s->assignment.kind, ASSIGNMENT_RUN);
         else /* or systemd stopped it in this boot, for another unit's sake */
-                assert_true(s->view.note && s->note.kind == ASSIGNMENT_RUN &&
-                            (s->view.use_saved || s->note.finishing ||
-                             agent_is_stopped_for(&s->note, &s->seen, boot_now)));
+                assert_true(s->view.record && s->record.kind == ASSIGNMENT_RUN &&
+                            (s->view.use_records || s->record.finishing ||
+                             agent_is_stopped_for(&s->record, &s->seen, boot_now)));
         assert_true(s->seen.has_file && !s->seen.need_reload);
 }
 
@@ -1315,8 +1317,8 @@ static void nothing_is_started_but_what_is_ordered_written_and_not_running(void 
 /* -- Lives: steps taken on a small systemd, with a crash somewhere -- */
 
 typedef struct Life {
-        AssignmentRecord note;
-        bool has_note;
+        AssignmentRecord record;
+        bool has_record;
         SystemdUnit seen;
         bool loses_invocations; /* systemd forgets a unit that has stopped */
         unsigned starts, stops, invocations;
@@ -1333,19 +1335,19 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         case AGENT_START:
                 if (parts < 1)
                         return;
-                if (!l->has_note)
-                        l->note = (AssignmentRecord) {};
-                l->has_note = true;
-                l->note.kind = s->assignment.kind;
-                l->note.stopping = false;
-                l->note.unit = (Unit *) unit;
-                l->note.index = s->assignment.index;
-                l->note.unit_index = s->assignment.unit_index;
+                if (!l->has_record)
+                        l->record = (AssignmentRecord) {};
+                l->has_record = true;
+                l->record.kind = s->assignment.kind;
+                l->record.stopping = false;
+                l->record.unit = (Unit *) unit;
+                l->record.index = s->assignment.index;
+                l->record.unit_index = s->assignment.unit_index;
                 if (step != AGENT_RECORD) {
-                        l->note.replacing = false;
-                        snprintf(l->note.started_boot, sizeof(l->note.started_boot), "%s", boot_now);
-                        l->note.starting = step == AGENT_START;
-                        snprintf(l->note.before, sizeof(l->note.before), "%s",
+                        l->record.replacing = false;
+                        snprintf(l->record.started_boot, sizeof(l->record.started_boot), "%s", boot_now);
+                        l->record.starting = step == AGENT_START;
+                        snprintf(l->record.before, sizeof(l->record.before), "%s",
                                  step == AGENT_START ? l->seen.invocation_id : "");
                 }
                 if (step != AGENT_START || parts < 2)
@@ -1354,7 +1356,7 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 snprintf(l->seen.active, sizeof(l->seen.active), "active");
                 snprintf(l->seen.invocation_id, sizeof(l->seen.invocation_id), "%032x", ++l->invocations);
                 if (parts > 2)
-                        l->note.starting = false;
+                        l->record.starting = false;
                 return;
         case AGENT_WRITE:
                 if (parts < 1)
@@ -1373,15 +1375,15 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 if (parts < 1)
                         return;
                 if (s->assignment.kind != ASSIGNMENT_RUN) {
-                        l->note.kind = ASSIGNMENT_LOAD;
-                        l->note.stopping = true;
+                        l->record.kind = ASSIGNMENT_LOAD;
+                        l->record.stopping = true;
                 } else {
-                        l->note.replacing = !unit_runs_same(l->note.unit, unit);
-                        l->note.unit = (Unit *) unit;
-                        l->note.index = s->assignment.index;
-                        l->note.unit_index = s->assignment.unit_index;
-                        l->note.started_boot[0] = 0;
-                        l->note.starting = false;
+                        l->record.replacing = !unit_runs_same(l->record.unit, unit);
+                        l->record.unit = (Unit *) unit;
+                        l->record.index = s->assignment.index;
+                        l->record.unit_index = s->assignment.unit_index;
+                        l->record.started_boot[0] = 0;
+                        l->record.starting = false;
                 }
                 if (parts < 2)
                         return;
@@ -1393,7 +1395,7 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         case AGENT_REMOVE:
                 if (parts < 1)
                         return;
-                l->has_note = false;
+                l->has_record = false;
                 if (parts < 2)
                         return;
                 l->seen.has_file = false;
@@ -1413,7 +1415,7 @@ static unsigned life_run(Life *l, Scene *s, unsigned crash, unsigned parts) {
                 const char *reason;
                 AgentStep step;
 
-                view.note = l->has_note ? &l->note : NULL;
+                view.record = l->has_record ? &l->record : NULL;
                 view.seen = &l->seen;
                 step = agent_plan(&view, &reason);
                 if (step == AGENT_NOTHING || step == AGENT_DONE || step == AGENT_REFUSE)
@@ -1426,8 +1428,8 @@ static unsigned life_run(Life *l, Scene *s, unsigned crash, unsigned parts) {
 
 static Life life_begin(Scene *s, bool loses_invocations) {
         Life l = { .seen = s->seen,
-                   .note = s->note,
-                   .has_note = s->view.note != NULL,
+                   .record = s->record,
+                   .has_record = s->view.record != NULL,
                    .loses_invocations = loses_invocations };
 
         if (streq(l.seen.active, "active"))
@@ -1452,12 +1454,12 @@ static void assert_any_crash_ends_the_same(Scene *s, unsigned starts, unsigned s
                                 assert_string_equal(l.seen.active, calm.seen.active);
                                 assert_string_equal(l.seen.hash, calm.seen.hash);
                                 assert_int_equal(l.seen.has_file, calm.seen.has_file);
-                                assert_int_equal(l.has_note, calm.has_note);
-                                if (!l.has_note)
+                                assert_int_equal(l.has_record, calm.has_record);
+                                if (!l.has_record)
                                         continue;
-                                assert_false(l.note.starting);
-                                assert_int_equal(l.note.index, calm.note.index);
-                                assert_string_equal(l.note.started_boot, calm.note.started_boot);
+                                assert_false(l.record.starting);
+                                assert_int_equal(l.record.index, calm.record.index);
+                                assert_string_equal(l.record.started_boot, calm.record.started_boot);
                         }
         }
 }
@@ -1473,7 +1475,7 @@ static void a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start(void
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
         s->unit.index = s->assignment.unit_index = 25;
@@ -1486,7 +1488,7 @@ static void a_crash_in_any_step_of_a_stop_ends_in_one_stop(void **state) {
 
         ordered(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_any_crash_ends_the_same(s, 0, 1);
 }
@@ -1496,7 +1498,7 @@ static void a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop(voi
 
         ordered(s, ASSIGNMENT_LOAD);
         s->assignment.index = 30;
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_any_crash_ends_the_same(s, 0, 1);
 }
@@ -1505,7 +1507,7 @@ static void a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start(void *
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_before);
+        recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_any_crash_ends_the_same(s, 1, 0);
 }
 
@@ -1513,7 +1515,7 @@ static void a_crash_while_our_own_section_changes_touches_nothing(void **state) 
         Scene *s = scene(state);
 
         ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->tuned;
         s->unit.index = s->assignment.unit_index = 25;
@@ -1544,15 +1546,15 @@ int main(void) {
                 row(an_order_whose_unit_is_gone_changes_nothing),
                 row(an_order_about_an_older_text_changes_nothing),
                 row(a_unit_that_was_loaded_only_is_started_also_when_our_own_section_has_changed),
-                row(load_writes_and_notes_and_starts_nothing),
+                row(load_writes_and_records_and_starts_nothing),
                 row(a_loaded_unit_that_runs_is_ours_without_its_file),
                 row(load_after_run_stops),
                 row(stop_stops_removes_and_reports),
                 row(what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_started_or_put_back),
                 row(an_old_order_to_stop_is_not_about_a_new_assignment),
                 row(nothing_is_started_while_the_host_goes_down),
-                row(a_noted_start_that_left_no_trace_is_made),
-                row(a_noted_start_that_left_a_trace_is_not_made_twice),
+                row(a_recorded_start_that_left_no_trace_is_made),
+                row(a_recorded_start_that_left_a_trace_is_not_made_twice),
                 row(without_the_cluster_only_what_the_boot_ended_is_started_and_only_after_the_wait),
                 row(without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_started),
                 row(a_file_or_a_link_that_is_missing_is_put_back),
@@ -1569,7 +1571,7 @@ int main(void) {
                 cmocka_unit_test(of_moves_the_last_ones_are_known),
                 cmocka_unit_test(a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any),
                 row(a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone),
-                row(what_runs_is_no_former_text_where_another_text_is_wanted_than_was_noted),
+                row(what_runs_is_no_former_text_where_another_text_is_wanted_than_was_recorded),
                 row(nothing_is_stopped_without_a_newer_order_or_a_changed_text),
                 row(a_unit_of_the_host_is_never_written_started_or_stopped),
                 row(nothing_is_started_but_what_is_ordered_written_and_not_running),

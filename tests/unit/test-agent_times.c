@@ -306,7 +306,7 @@ static void orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on
         run_unit(room, "web.service");
         close_agent(room);
         assert_true(registry_cluster(registry)->index < 90);
-        change_note(room, "\"floor\":", "99");
+        change_record(room, "\"floor\":", "99");
         host_order(room->host, "web.service", ASSIGNMENT_STOP);
         open_agent(room);
         run_ms(room, 2000);
@@ -326,15 +326,15 @@ static void orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on
 
 /* A recovered cluster: its orders count once this host has published for a while what runs, without
  * interruption. */
-static void a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute(void **state) {
+static void a_new_lineage_is_recorded_when_what_runs_was_published_for_half_a_minute(void **state) {
         static const char former[] = "\"lineage\":\"00000000000000ab\"";
         Fixture *room = *state;
         uint64_t began_ms;
 
         run_unit(room, "web.service");
         close_agent(room);
-        change_note(room, "\"lineage\":\"", "00000000000000ab");
-        change_note(room, "\"floor\":", "99"); /* of the former lineage */
+        change_record(room, "\"lineage\":\"", "00000000000000ab");
+        change_record(room, "\"floor\":", "99"); /* of the former lineage */
         count_messages("for 30 s this host says what runs");
         open_agent(room);
         UNTIL(room, n_said == 1);
@@ -358,13 +358,13 @@ static void a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minut
         UNTIL(room, !has_order(room, "web.service"));
 }
 
-static void the_lineage_of_the_cluster_is_noted_before_any_unit_is(void **state) {
+static void the_lineage_of_the_cluster_is_recorded_before_any_unit_is(void **state) {
         UNTIL((Fixture *) *state, records_say(*state, "\"lineage\":\"") &&
                                           !records_say(*state, "\"lineage\":\"0000000000000000\""));
 }
 
 /* The unit was assigned to this host in its last boot; no order is about it any more. */
-static void note_of_last_boot(Fixture *room) {
+static void record_of_last_boot(Fixture *room) {
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
         scratch_write(path, "{\"units\":[{\"index\":1,\"name\":\"web.service\",\"order\":\"run\","
@@ -376,7 +376,7 @@ static void what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_h
         Fixture *room = *state;
 
         close_agent(room);
-        note_of_last_boot(room);
+        record_of_last_boot(room);
         open_agent(room);
         run_ms(room, 1000);
         settle(room);
@@ -391,7 +391,7 @@ static void what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_a
         Fixture *room = *state;
 
         close_agent(room);
-        note_of_last_boot(room);
+        record_of_last_boot(room);
         leader.gone = true;
         sim_systemd_drop_bus(room->systemd, 80000);
         open_agent(room);
@@ -485,7 +485,7 @@ static void an_agent_that_is_freed_at_any_moment_hears_no_more(void **state) {
         close_agent(room);
         run_ms(room, 50);
 
-        change_note(room, "\"lineage\":\"", "00000000000000ab"); /* it adopts */
+        change_record(room, "\"lineage\":\"", "00000000000000ab"); /* it adopts */
         count_messages("for 30 s this host says what runs");
         open_agent(room);
         UNTIL(room, n_said == 1);
@@ -575,7 +575,7 @@ static void a_state_is_not_published_while_its_unit_is_to_be_read_again(void **s
         }
 }
 
-static void what_changes_nothing_in_the_notes_is_not_written(void **state) {
+static void what_changes_nothing_in_the_records_is_not_written(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
@@ -591,7 +591,7 @@ static void what_changes_nothing_in_the_notes_is_not_written(void **state) {
 }
 
 /* What it is bound to ended again. */
-static void a_unit_that_has_to_wait_again_when_its_start_is_noted_is_not_started(void **state) {
+static void a_unit_that_has_to_wait_again_when_its_start_is_recorded_is_not_started(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -610,7 +610,7 @@ static void a_unit_that_has_to_wait_again_when_its_start_is_noted_is_not_started
 }
 
 /* By hand, in the last moment: it is being read, or may not be read yet since it changes all the time. */
-static void a_unit_that_began_while_its_start_was_noted_is_not_started_again(void **state) {
+static void a_unit_that_began_while_its_start_was_recorded_is_not_started_again(void **state) {
         static const char *const names[] = { "calm.service", "busy.service" };
         Fixture *room = *state;
 
@@ -634,13 +634,13 @@ static void a_unit_that_began_while_its_start_was_noted_is_not_started_again(voi
                 }
                 run_ms(room, 500);
                 assert_int_equal(vain.n, 0);
-                UNTIL(room, says(room, names[busy], "active") && is_noted(room, names[busy]));
+                UNTIL(room, says(room, names[busy], "active") && is_recorded(room, names[busy]));
                 assert_int_equal(vain.n, 0);
                 world_loop_set_work_ms(room->loop, 0, 2);
         }
 }
 
-static void a_start_waits_for_systemd_when_its_note_is_on_disk(void **state) {
+static void a_start_waits_for_systemd_when_its_record_is_on_disk(void **state) {
         Fixture *room = *state;
 
         order_slowly(room, "slow.service");
@@ -650,10 +650,10 @@ static void a_start_waits_for_systemd_when_its_note_is_on_disk(void **state) {
         assert_int_equal(n_said, 0);
         count_messages(NULL);
         assert_int_equal(n_slow, 1);
-        assert_int_equal(n_unnoted, 0);
+        assert_int_equal(n_unrecorded, 0);
 }
 
-static void a_note_whose_folder_is_removed_while_it_is_written_is_written_again_at_once(void **state) {
+static void a_record_whose_folder_is_removed_while_it_is_written_is_written_again_at_once(void **state) {
         Fixture *room = *state;
         uint64_t removed_ms;
 
@@ -664,11 +664,11 @@ static void a_note_whose_folder_is_removed_while_it_is_written_is_written_again_
         UNTIL(room, says(room, "slow.service", "active"));
         assert_in_range(world_now_ms(room->world) - removed_ms, WRITE_MS,
                         2 * WRITE_MS + START_MS); /* not with the next round over all units */
-        assert_int_equal(n_unnoted, 0);
+        assert_int_equal(n_unrecorded, 0);
 }
 
 /* Nothing else is to be done. */
-static void a_removed_folder_of_notes_is_made_again_by_the_next_pass(void **state) {
+static void a_removed_folder_of_records_is_made_again_by_the_next_pass(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -677,7 +677,7 @@ static void a_removed_folder_of_notes_is_made_again_by_the_next_pass(void **stat
         assert_int_equal(remove_tree_at(AT_FDCWD, room->host->agent_path), 0);
         agent_state_changed(room->agent);
         run_ms(room, 50);
-        assert_true(is_noted(room, "web.service"));
+        assert_true(is_recorded(room, "web.service"));
 }
 
 int main(int argc, char *argv[]) {
@@ -690,8 +690,8 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(while_a_unit_is_still_to_be_read_nothing_is_reported),
                 in_a_faulty_fixture(an_order_for_another_host_costs_no_pass),
                 in_a_faulty_fixture(orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on),
-                in_a_faulty_fixture(a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute),
-                in_a_faulty_fixture(the_lineage_of_the_cluster_is_noted_before_any_unit_is),
+                in_a_faulty_fixture(a_new_lineage_is_recorded_when_what_runs_was_published_for_half_a_minute),
+                in_a_faulty_fixture(the_lineage_of_the_cluster_is_recorded_before_any_unit_is),
                 in_a_faulty_fixture(
                         what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_has_answered),
                 in_a_faulty_fixture(
@@ -700,13 +700,13 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more),
                 in_a_faulty_fixture(an_agent_that_is_freed_at_any_moment_hears_no_more),
                 in_a_faulty_fixture(a_state_is_not_published_while_its_unit_is_to_be_read_again),
-                in_a_faulty_fixture(what_changes_nothing_in_the_notes_is_not_written),
-                in_a_faulty_fixture(a_unit_that_has_to_wait_again_when_its_start_is_noted_is_not_started),
-                in_a_faulty_fixture(a_unit_that_began_while_its_start_was_noted_is_not_started_again),
-                in_a_faulty_fixture(a_start_waits_for_systemd_when_its_note_is_on_disk),
+                in_a_faulty_fixture(what_changes_nothing_in_the_records_is_not_written),
+                in_a_faulty_fixture(a_unit_that_has_to_wait_again_when_its_start_is_recorded_is_not_started),
+                in_a_faulty_fixture(a_unit_that_began_while_its_start_was_recorded_is_not_started_again),
+                in_a_faulty_fixture(a_start_waits_for_systemd_when_its_record_is_on_disk),
                 in_a_faulty_fixture(
-                        a_note_whose_folder_is_removed_while_it_is_written_is_written_again_at_once),
-                in_a_faulty_fixture(a_removed_folder_of_notes_is_made_again_by_the_next_pass),
+                        a_record_whose_folder_is_removed_while_it_is_written_is_written_again_at_once),
+                in_a_faulty_fixture(a_removed_folder_of_records_is_made_again_by_the_next_pass),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

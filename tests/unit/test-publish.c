@@ -108,7 +108,7 @@ static void who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may(voi
         publish(room, "other.service", "running");
         HOST_UNTIL(room->host, has(room, "other.service", "running"));
         room->idle = 0;
-        publisher_later(room->publisher, loop_now_ms(room->host->loop));
+        publisher_wake_at(room->publisher, loop_now_ms(room->host->loop));
         HOST_UNTIL(room->host, room->idle > 0);
         assert_false(publisher_ready(room->publisher));
         room->idle = 0;
@@ -127,7 +127,7 @@ static void the_earliest_of_several_times_counts_and_a_past_one_is_now(void **st
         now_ms = loop_now_ms(room->host->loop);
         timed = room->publisher;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                publisher_later(room->publisher, now_ms + rows[i].due_ms);
+                publisher_wake_at(room->publisher, now_ms + rows[i].due_ms);
                 assert_int_equal(delayed_ms, rows[i].expected_ms);
         }
         timed = NULL;
@@ -179,10 +179,10 @@ static void what_an_order_brings_about_is_told_at_once(void **state) {
         publish(room, "web.service", "failed");
         HOST_UNTIL(room->host, has(room, "web.service", "failed"));
         assert_false(publisher_ready(room->publisher));
-        publisher_ordered(room->publisher, "web.service");
+        publisher_expedite(room->publisher, "web.service");
         assert_true(publisher_ready(room->publisher));
         assert_true(publisher_allows(room->publisher, "web.service"));
-        publisher_ordered(room->publisher, "other.service"); /* nothing was told of it */
+        publisher_expedite(room->publisher, "other.service"); /* nothing was told of it */
 }
 
 static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
