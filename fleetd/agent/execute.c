@@ -73,7 +73,7 @@ static bool agent_has_started(const Agent *a, const AgentUnit *u) {
 }
 
 /* Returns false when the agent is closing; the last call of such an agent frees it. */
-static bool agent_call_ended(Agent *a) {
+bool agent_call_ended(Agent *a) {
         a->calls--;
         if (!a->closing)
                 return true;
@@ -184,25 +184,6 @@ void agent_refresh(Agent *a) {
 }
 
 /* -- Steps -- */
-
-static void agent_record_started(Agent *a, AssignmentRecord *record) {
-        snprintf(record->started_boot, sizeof(record->started_boot), "%s", a->boot_id);
-        record->starting = true;
-}
-
-/* No job came of the start that was noted: it is still to be made. */
-static void agent_record_not_started(AssignmentRecord *record) {
-        record->starting = false;
-        if (!record->stopped_for)
-                record->started_boot[0] = 0;
-}
-
-void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u) {
-        agent_record_not_started(record);
-        record->before[0] = 0; /* systemd had read its text by then: what begins later has it */
-        a->records.dirty = true;
-        u->restart_ms = 0; /* it moved nothing */
-}
 
 static void agent_on_called(void *userdata, int error, const char *message) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
@@ -421,75 +402,6 @@ static void agent_remove(AgentCall *call) {
                 agent_on_unlinked(call, r, "");
 }
 
-/* -- Notes -- */
-
-/* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. Until
- * that start has succeeded this daemon makes it; until the unit runs it stays noted that it was stopped for
- * another one. 0 or -ENOMEM. */
-static int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool starting) {
-        const char *name = unit->name;
-        const Cluster *c = registry_cluster(a->registry);
-        const ClusterAssignment *o = a->fresh ? cluster_assignment(c, a->machine_id, name) : NULL;
-        const ClusterUnit *u = cluster_unit(c, name);
-        AssignmentRecord *record = records_get(&a->records, name);
-        bool again = starting && record && record->stopped_for && (!o || o->index == record->index);
-        int r;
-
-        if (o && o->kind != ASSIGNMENT_STOP && u && u->unit) {
-                r = records_put(&a->records, u->unit, o->kind, u->index, o->index, &record);
-                if (r < 0)
-                        return r;
-        }
-        if (record && (started || record->kind == ASSIGNMENT_LOAD)) /* its file is in force */
-                snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
-        if (record && record->kind == ASSIGNMENT_LOAD)
-                record->replacing = false;
-        if (!record || !started)
-                return 0;
-        agent_record_started(a, record);
-        record->starting = starting;
-        snprintf(record->before, sizeof(record->before), "%s", starting ? unit->seen.invocation_id : "");
-        record->ran = record->done = record->stopped = false;
-        record->stopped_for = again;
-        record->replacing = record->replacing && starting;
-        record->finishing = starting;
-        record->job[0] = 0;
-        a->records.dirty = true;
-        return 0;
-}
-
-/* Note that 'unit' is about to be stopped or removed. What is to be stopped has an order and, if
- * that is to run, a text: the plan saw both. */
-static void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
-        const ClusterAssignment *o = cluster_assignment(registry_cluster(a->registry), a->machine_id,
-                                                        unit->name);
-        const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), unit->name);
-        AssignmentRecord *record = records_get(&a->records, unit->name);
-
-        if (!record)
-                return;
-        if (s == AGENT_STOP) /* until it has stopped nothing else may say that what runs is ours */
-                snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
-        /* The note stays until it has stopped, and is removed. */
-        if (s == AGENT_REMOVE || o->kind != ASSIGNMENT_RUN) {
-                a->records.acted_index = MAX(a->records.acted_index, o ? o->index : 0);
-                a->records.dirty |= !record->stopping;
-                record->kind = ASSIGNMENT_LOAD;
-                record->stopping = true;
-                record->starting = record->replacing = record->finishing = false;
-                return;
-        }
-        /* Stopped for another text. That and the intention come before the stop: should the cluster be lost
-         * after it, this daemon finishes by itself. */
-        record->replacing |= records_put(&a->records, u->unit, ASSIGNMENT_RUN, u->index, o->index, NULL) == 0;
-        if (record->replacing)
-                snprintf(record->before, sizeof(record->before), "%s", unit->seen.invocation_id);
-        record->finishing |= record->replacing;
-        record->started_boot[0] = 0;
-        record->starting = false;
-        a->records.dirty = true;
-}
-
 /* -- Notes are on disk before the calls that they are about --
  *
  * One write is under way, off the loop; the next one has all that changed meanwhile. A call waits for the
@@ -553,7 +465,7 @@ static bool agent_may_begin(Agent *a, const AgentCall *call) {
         return !u->must_refresh;
 }
 
-static void agent_begin_saved(Agent *a) {
+void agent_begin_saved(Agent *a) {
         AgentCall *call, *next;
 
         for (call = TAILQ_FIRST(&a->waiting); call; call = next) {
@@ -563,89 +475,6 @@ static void agent_begin_saved(Agent *a) {
                         agent_begin_call(call);
                 }
         }
-}
-
-static void agent_save_ended(Agent *a, int r) {
-        a->n_saved = a->n_saves;
-        if (r < 0 && r != a->save_error)
-                log_error(((LogFields) { .error = r }),
-                          "cannot save the assignment of this host: %s; orders are obeyed all the same",
-                          strerror(-r));
-        a->save_error = r;
-        agent_begin_saved(a);
-        if (r >= 0)
-                agent_wake(a); /* what was not to be told before it was noted */
-}
-
-static void agent_save_run(void *userdata) {
-        Agent *a = userdata;
-
-        records_write_run(a->write);
-}
-
-static void agent_save_done(void *userdata) {
-        Agent *a = userdata;
-        int r = a->closing ? 0 : records_write_end(&a->records, a->write);
-        const AgentCall *last;
-
-        a->write = records_write_free(a->write);
-        if (!agent_call_ended(a))
-                return;
-        if (r == -ESTALE) { /* the calls that wait for it wait for the next one */
-                agent_save(a);
-                return;
-        }
-        agent_save_ended(a, r);
-        last = TAILQ_LAST(&a->waiting, AgentCalls);
-        if (last && last->save > a->n_saved)
-                agent_save(a);
-}
-
-void agent_save(Agent *a) {
-        int r;
-
-        if (a->write || !a->records.dirty)
-                return;
-        r = records_write_new(&a->records, &a->write);
-        a->n_saves++;
-        if (r < 0) {
-                agent_save_ended(a, r);
-                return;
-        }
-        a->save_work = (Work) { .name = LOOP_NAME(agent_save_done),
-                                .work = agent_save_run,
-                                .done = agent_save_done,
-                                .userdata = a };
-        if (loop_work(a->loop, &a->save_work) < 0) { /* without memory it is made here */
-                records_write_run(a->write);
-                r = records_write_end(&a->records, a->write);
-                a->write = records_write_free(a->write);
-                agent_save_ended(a, r);
-                return;
-        }
-        a->calls++;
-}
-
-void agent_end_saves(Agent *a, bool save) {
-        AgentCall *call;
-
-        while ((call = TAILQ_FIRST(&a->waiting))) {
-                TAILQ_REMOVE(&a->waiting, call, waiting_calls);
-                a->calls--;
-                agent_call_free(call);
-        }
-        if (!save && a->write) {
-                a->write = records_write_free(a->write);
-                a->calls--;
-        }
-        if (!save)
-                return;
-        if (a->write) {
-                records_write_run(a->write); /* it is over, or made here */
-                (void) records_write_end(&a->records, a->write);
-        }
-        a->records.dirty |= a->records.table != NULL; /* invocations, which are not written each time */
-        (void) records_save(&a->records);
 }
 
 /* -- Carrying out -- */
@@ -730,6 +559,22 @@ bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
         agent_begin_saved(a); /* nothing is to be written for them */
         agent_save(a);
         return recorded;
+}
+
+bool agent_waits_for_save(const Agent *a) {
+        const AgentCall *last = TAILQ_LAST(&a->waiting, AgentCalls);
+
+        return last && last->save > a->n_saved;
+}
+
+void agent_drop_waiting(Agent *a) {
+        AgentCall *call;
+
+        while ((call = TAILQ_FIRST(&a->waiting))) {
+                TAILQ_REMOVE(&a->waiting, call, waiting_calls);
+                a->calls--;
+                agent_call_free(call);
+        }
 }
 
 #ifdef PLANTED_BUGS
