@@ -15,15 +15,15 @@ enum {
 
 /* -- The pass -- */
 
-/* What this host's notes know is another cluster's, or this one's before it was recovered or restored. */
+/* Return whether the records are of another cluster, or of this one before it was recovered or restored. */
 static bool agent_is_of_another_lineage(const Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
 
         return a->records.lineage != 0 && c->lineage != 0 && c->lineage != a->records.lineage;
 }
 
-/* Its orders may be about hosts and units as they were: they count when it has heard of all hosts what runs.
- */
+/* Return whether assignments are to be ignored: they may describe hosts and units before the change of
+ * lineage. They count when all hosts have reported what runs. */
 static bool agent_must_report(const Agent *a) {
         return registry_cluster(a->registry)->adopting || agent_is_of_another_lineage(a);
 }
@@ -36,26 +36,26 @@ static void agent_on_adopted(void *userdata) {
         agent_dirty_all(a);
         if (!agent_is_of_another_lineage(a))
                 return;
-        log_notice(NO_FIELDS, "what runs here was told to the cluster, which is of a new lineage: its orders "
-                              "count from now on");
+        log_notice(NO_FIELDS, "reported all units to the cluster, which has a new lineage; executing its "
+                              "assignments from now on");
         a->records.lineage = c->lineage;
         a->records.acted_index = 0;
         a->records.dirty = true;
 }
 
-/* Until the cluster has heard of all its hosts; where that is long past, for a while. */
+/* Report until the cluster has the reports of all hosts. If it has had them for long, report for adopt_ms. */
 static void agent_begin_adoption(Agent *a) {
         bool all = registry_cluster(a->registry)->adopting;
 
         if (!all && timer_start(&a->adopt, a->loop, a->adopt_ms) < 0)
                 return;
         if (all)
-                log_notice(NO_FIELDS, "the cluster was recovered or restored: until it knows what runs on "
-                                      "all its hosts this one says so, and touches nothing");
+                log_notice(NO_FIELDS, "the cluster was recovered or restored: reporting units, and touching "
+                                      "none, until all hosts have reported");
         else
                 log_notice(NO_FIELDS,
-                           "the cluster was recovered or restored: for %llu s this host says what runs, and "
-                           "touches nothing",
+                           "the cluster was recovered or restored: reporting units, and touching none, for "
+                           "%llu s",
                            (unsigned long long) a->adopt_ms / 1000);
         a->adopting = true;
         agent_dirty_all(a);
@@ -75,8 +75,8 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         agent_dirty_all(a);
 }
 
-/* Orders count while this host follows a leader and has since caught up with it: an order may have been taken
- * back long ago elsewhere. */
+/* Assignments count while this host follows a leader and has passed a ReadIndex check since: an older view
+ * may contain assignments that were withdrawn long ago. */
 static void agent_update_freshness(Agent *a) {
         KvStore *store = registry_store(a->registry);
         const Cluster *c = registry_cluster(a->registry);
@@ -84,7 +84,7 @@ static void agent_update_freshness(Agent *a) {
 
         kv_state(store, &state);
         if (!state.ready || !registry_ready(a->registry)) {
-                /* What was asked of a leader that is gone proves nothing about the time after it. */
+                /* A check with the previous leader proves nothing about the time after it. */
                 if (a->syncing)
                         kv_sync_cancel(store, &a->sync);
                 a->fresh = a->syncing = a->adopting = false;
@@ -106,10 +106,9 @@ static void agent_update_freshness(Agent *a) {
         }
 }
 
-/* Each order counts anew: whoever has mended what failed under the last one does not wait for its pause to
- * end. */
-static void agent_reset_backoff(AgentUnit *u, const ClusterAssignment *o) {
-        uint64_t index = o ? o->index : 0;
+/* Delays apply to one assignment: a new one may follow a repair. */
+static void agent_reset_backoff(AgentUnit *u, const ClusterAssignment *assignment) {
+        uint64_t index = assignment ? assignment->index : 0;
 
         if (index == u->assignment_index)
                 return;
@@ -118,17 +117,18 @@ static void agent_reset_backoff(AgentUnit *u, const ClusterAssignment *o) {
         u->retry_ms = u->restart_ms = u->recheck_ms = 0;
 }
 
-/* When another start of what was stopped for another unit's sake is due: the last ones did not make it run.
- */
+/* Return the delay before the next start of a unit that was stopped because of another one. */
 static uint64_t agent_restart_gap_ms(const AgentUnit *u) {
         return MIN((uint64_t) RESTART_MIN_MS << MIN(u->n_restarts, (unsigned) RESTART_DOUBLINGS),
                    (uint64_t) RESTART_MAX_MS);
 }
 
-/* Nothing tells when what a unit is bound to is back: it is looked at every second. Nor is it started in the
- * first one, since the whole host may be on its way to another target, and this daemon with it. Each start of
- * it may move other units, so that one which did not make it run is repeated late. False: not now, and the
- * unit stays in the dirty set. */
+/* Return whether 's' may be executed now, for a unit that was stopped because of another one; if not, 'u'
+ * stays in the dirty set.
+ *
+ * systemd sends no signal when the other unit is back, so the unit is checked each second. In the first
+ * second it is not started: the host may be switching to another target, which stops this daemon, too. Each
+ * start may affect other units, so a start without effect is repeated late. */
 static bool agent_may_restart(Agent *a, AgentUnit *u, AgentStep s) {
         uint64_t now_ms = loop_now_ms(a->loop);
 
@@ -146,7 +146,7 @@ static bool agent_may_restart(Agent *a, AgentUnit *u, AgentStep s) {
                 return false;
         }
         if (s == AGENT_START &&
-            !u->refreshed) { /* that what it is bound to has ended again would not be told */
+            !u->refreshed) { /* systemd sends no signal when the other unit has stopped again */
                 agent_refresh_now(a, u);
                 return false;
         }
@@ -160,10 +160,10 @@ static bool agent_may_restart(Agent *a, AgentUnit *u, AgentStep s) {
         return true;
 }
 
-/* The next step of one unit; AGENT_NOTHING when there is none, or not yet (u->planned says which). */
+/* Return the next step of 'u': AGENT_NOTHING if there is none (u->planned), or not yet. */
 static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
-        const ClusterAssignment *order = cluster_assignment(registry_cluster(a->registry), a->machine_id,
-                                                            u->name);
+        const ClusterAssignment *assignment = cluster_assignment(registry_cluster(a->registry), a->machine_id,
+                                                                 u->name);
         bool refused = u->refused;
         const char *reason;
         AgentStep s;
@@ -172,7 +172,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         if (u->busy || u->must_refresh || u->refreshing)
                 return AGENT_NOTHING;
         a->counts.planned++;
-        agent_reset_backoff(u, order);
+        agent_reset_backoff(u, assignment);
         agent_record_lost_start(a, u);
         agent_record_observed(a, u);
         s = agent_next_step(a, u, &reason);
@@ -189,26 +189,26 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
         }
         if (s == AGENT_REFUSE) {
                 if (!refused)
-                        log_warning(((LogFields) { .unit = u->name }), "%s is not run here: %s (%s)", u->name,
+                        log_warning(((LogFields) { .unit = u->name }), "Refusing to run %s: %s (%s)", u->name,
                                     reason, u->seen.fragment);
                 u->planned = true;
                 return AGENT_NOTHING;
         }
-        /* A note waits for nobody: what is seen now must not be seen too late. */
+        /* Records are never delayed: the observed state may be gone by then. */
         if (u->retry_ms > loop_now_ms(a->loop) && s != AGENT_RECORD && s != AGENT_ADOPT) {
                 agent_wake_at(a, u->retry_ms);
                 return AGENT_NOTHING;
         }
         if ((s == AGENT_WRITE && a->writing) ||
-            (s == AGENT_REMOVE && a->removing)) /* when the batch before is done */
+            (s == AGENT_REMOVE && a->removing)) /* the previous batch is under way */
                 return AGENT_NOTHING;
         if (s != AGENT_RECORD && s != AGENT_ADOPT && agent_is_stale(u)) {
                 agent_refresh_now(a, u);
                 return AGENT_NOTHING;
         }
         if (s != AGENT_RECORD)
-                log_info(((LogFields) { .unit = u->name, .index = order ? order->index : 0 }), "%s: %s (%s)",
-                         u->name, agent_step_to_string(s), reason);
+                log_info(((LogFields) { .unit = u->name, .index = assignment ? assignment->index : 0 }),
+                         "%s: %s (%s)", u->name, agent_step_to_string(s), reason);
         return s;
 }
 
@@ -265,12 +265,12 @@ static void agent_pass(void *userdata) {
         agent_refresh(a);
         agent_plan_dirty(a);
         agent_publish(a);
-        (void) records_check_dir(&a->records); /* an error of it is one of the save */
+        (void) records_check_dir(&a->records); /* the save reports its error */
         agent_save(a);
         agent_clean(a);
 }
 
-/* -- Events: they only mark -- */
+/* -- Events: they only mark units dirty -- */
 
 static void agent_on_change(void *userdata, const RegistryChange *change) {
         Agent *a = userdata;
@@ -285,7 +285,7 @@ static void agent_on_change(void *userdata, const RegistryChange *change) {
                 agent_dirty_all(a);
                 return;
         }
-        agent_wake(a); /* this host may have caught up with its notes by it */
+        agent_wake(a); /* the view may have reached the index of the records */
         if (!name)
                 return;
         make = cluster_assignment(c, a->machine_id, name) || cluster_state(c, a->machine_id, name);
@@ -305,7 +305,7 @@ static void agent_on_ready(void *userdata, bool ready) {
         agent_wake(a);
 }
 
-/* A hint: what is already to be read again needs no second one. */
+/* A unit that is to be refreshed already needs no second mark. */
 static void agent_on_changed(void *userdata, const char *unit) {
         Agent *a = userdata;
         AgentUnit *u = unit ? agent_unit(a, unit, false) : NULL;
@@ -344,8 +344,9 @@ static void agent_on_boot_wait(void *userdata) {
 
         a->use_records = true;
         if (HASH_COUNT(a->records.table) > 0)
-                log_notice(NO_FIELDS, "the cluster did not answer since this host booted: starting what was "
-                                      "last assigned to it");
+                log_notice(
+                        NO_FIELDS,
+                        "no contact with the cluster since boot: starting the last assignments of this host");
         agent_dirty_all(a);
 }
 
@@ -363,6 +364,33 @@ void agent_state_changed(Agent *a) {
 
 const AgentCounts *agent_counts(const Agent *a) {
         return &a->counts;
+}
+
+static int agent_open(Agent *a, const AgentOptions *options, Error *err) {
+        int r;
+
+        r = records_open(&a->records, options->directory, err);
+        if (r < 0)
+                return r;
+        r = publisher_new(&a->publisher, a->loop, a->registry, agent_on_wake, a);
+        if (r < 0)
+                return r;
+        r = timer_start(&a->period, a->loop, PERIOD_MS);
+        if (r < 0)
+                return r;
+        r = timer_start(&a->boot_wait, a->loop, options->boot_wait_ms);
+        if (r < 0)
+                return r;
+
+        /* Jobs of units that were started before this daemon ended long ago. */
+        for (AssignmentRecord *record = a->records.table; record; record = record->hh.next) {
+                AgentUnit *u = agent_unit(a, record->name, true);
+
+                if (!u)
+                        return -ENOMEM;
+                u->job_ended = true;
+        }
+        return 0;
 }
 
 int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options,
@@ -385,38 +413,20 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .adopt = TIMER(agent_on_adopted, a),
                 .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
                 .records = { .dir_fd = -1 },
+#ifdef PLANTED_BUGS
+                .bug = options->bug,
+#endif
         };
         TAILQ_INIT(&a->dirty);
         TAILQ_INIT(&a->waiting);
         snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);
         snprintf(a->boot_id, sizeof(a->boot_id), "%s", options->boot_id);
-
-#ifdef PLANTED_BUGS
-        a->bug = options->bug;
-#endif
-
-        r = records_open(&a->records, options->directory, err);
-        if (r == 0)
-                r = publisher_new(&a->publisher, loop, registry, agent_on_wake, a);
-        if (r == 0)
-                r = timer_start(&a->period, loop, PERIOD_MS);
-        if (r == 0)
-                r = timer_start(&a->boot_wait, loop, options->boot_wait_ms);
+        r = agent_open(a, options, err);
         if (r < 0) {
                 agent_free(a);
                 return r;
         }
 
-        /* What was started before this daemon began has long had its job. */
-        for (AssignmentRecord *record = a->records.table; record; record = record->hh.next) {
-                AgentUnit *u = agent_unit(a, record->name, true);
-
-                if (!u) {
-                        agent_free(a);
-                        return -ENOMEM;
-                }
-                u->job_ended = true;
-        }
         registry_listen(registry, &a->listener);
         systemd->ops->set_events(systemd, &(SystemdEvents) {
                                                   .on_ready = agent_on_ready,
@@ -429,7 +439,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         return 0;
 }
 
-/* 'save': what the notes say now is on disk afterwards. */
+/* 'save': write the records before this returns. */
 static void agent_end(Agent *a, bool save) {
         AgentUnit *u, *next;
 

@@ -1,5 +1,5 @@
-/* Calls to systemd about units of this host, and the notes that go before them. A call outlives the agent
- * that made it. */
+/* Execution of steps: calls to systemd, after the records that precede them are on disk. A call may outlive
+ * its agent. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -8,71 +8,66 @@
 
 enum {
         BATCH_MAX = 500,       /* units in one call */
-        WRITES_IN_ROW_MAX = 2, /* of a file that systemd does not take: then they are put off */
+        WRITES_IN_ROW_MAX = 2, /* of a file that systemd does not load; later writes are delayed */
 };
 
-/* One call to systemd about some units: remembers which, whatever happens to the agent. */
+/* One call to systemd about some units. It keeps their names, since the agent may be freed before it ends. */
 struct AgentCall {
         Agent *agent;
         AgentStep step;
-        char **names;
-        size_t n;
+        Names names; /* of its units, in order */
         bool reloaded;
-        bool all;         /* of a look: at whatever has a file, too */
-        uint64_t save;    /* of the notes, that it waits for */
-        uint64_t listing; /* of a->n_listings: its own */
+        bool all;         /* of a listing: all units with a file, too */
+        uint64_t save;    /* of the records, for which the call waits */
+        uint64_t listing; /* its number among a->n_listings */
         TAILQ_ENTRY(AgentCall) waiting_calls;
 };
 
 /* -- Calls -- */
 
 static AgentCall *agent_call_free(AgentCall *call) {
-        for (size_t i = 0; i < call->n; i++)
-                free(call->names[i]);
-        free(call->names);
+        if (call)
+                names_done(&call->names);
         free(call);
         return NULL;
 }
 DEFINE_CLEANUP(AgentCall *, agent_call_free)
 
-/* NULL without memory: the pass that comes then begins it. */
+/* Return NULL without memory; a pass that comes soon makes the call. */
 static AgentCall *agent_call_new(Agent *a, AgentStep step, AgentUnit *const *units, size_t n) {
         _cleanup_(agent_call_freep) AgentCall *call = NEW0(AgentCall, 1);
+        int r = call ? 0 : -ENOMEM;
 
-        if (call) {
-                call->agent = a;
-                call->step = step;
-                call->names = NEW0(char *, n + 1);
-        }
-        for (size_t i = 0; call && call->names && i < n && (call->names[i] = strdup(units[i]->name)); i++)
-                call->n++;
-        if (!call || !call->names || call->n < n) {
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = names_add(&call->names, units[i]->name, strlen(units[i]->name));
+        if (r < 0) {
                 agent_retry_soon(a);
                 return NULL;
         }
+        call->agent = a;
+        call->step = step;
         for (size_t i = 0; i < n; i++)
                 *(step == AGENT_NOTHING ? &units[i]->refreshing : &units[i]->busy) = true;
         a->calls++;
         return TAKE_PTR(call);
 }
 
-static const char *const *call_names(const AgentCall *call) {
-        return (const char *const *) call->names;
+static const char *const *agent_call_names(const AgentCall *call) {
+        return (const char *const *) call->names.items;
 }
 
-/* Never NULL: agent_clean() keeps a unit that is busy or asked for. */
+/* Never NULL: agent_clean() keeps units that are busy or being refreshed. */
 static AgentUnit *agent_call_unit(const AgentCall *call, size_t i) {
-        return agent_unit(call->agent, call->names[i], false);
+        return agent_unit(call->agent, call->names.items[i], false);
 }
 
-/* It was started here in this boot, under its present note. */
+/* Return whether the unit was started in this boot, by its present record. */
 static bool agent_has_started(const Agent *a, const AgentUnit *u) {
         const AssignmentRecord *record = records_get(&a->records, u->name);
 
         return record && record->kind == ASSIGNMENT_RUN && streq(record->started_boot, a->boot_id);
 }
 
-/* Returns false when the agent is closing; the last call of such an agent frees it. */
 bool agent_call_ended(Agent *a) {
         a->calls--;
         if (!a->closing)
@@ -82,13 +77,13 @@ bool agent_call_ended(Agent *a) {
         return false;
 }
 
-/* Ends a call: its units are looked at again, by a pass that comes soon. The agent may be gone then. */
+/* End a call: a pass that comes soon refreshes its units. The agent may have been freed. */
 static void agent_call_done(AgentCall *call, int error, const char *message) {
         Agent *a = call->agent;
 
         if (!agent_call_ended(a))
                 return;
-        for (size_t i = 0; i < call->n; i++) {
+        for (size_t i = 0; i < call->names.n; i++) {
                 AgentUnit *u = agent_call_unit(call, i);
 
                 u->busy = false;
@@ -100,7 +95,7 @@ static void agent_call_done(AgentCall *call, int error, const char *message) {
                         agent_unit_failed(a, u, agent_step_to_string(call->step),
                                           message && message[0] ? message : strerror(-error));
                 else if (call->step == AGENT_WRITE && ++u->n_writes > WRITES_IN_ROW_MAX)
-                        agent_unit_failed(a, u, "put in force", "systemd does not take its file");
+                        agent_unit_failed(a, u, "put in force", "systemd does not load its file");
                 else {
                         u->n_failures = 0;
                         u->last_error[0] = 0;
@@ -108,7 +103,7 @@ static void agent_call_done(AgentCall *call, int error, const char *message) {
         }
 }
 
-/* -- Looking -- */
+/* -- Refreshing -- */
 
 static void agent_on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
@@ -119,7 +114,7 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
         a->refreshing = false;
         for (size_t i = 0; error == 0 && i < n; i++)
                 agent_refresh_unit(a, &units[i], call->listing);
-        for (size_t i = 0; i < call->n; i++) {
+        for (size_t i = 0; i < call->names.n; i++) {
                 AgentUnit *u = agent_call_unit(call, i);
 
                 u->refreshing = false;
@@ -133,7 +128,7 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
         agent_retry_soon(a);
 }
 
-/* Whether it is to be read now; when later, a pass comes then. */
+/* Return whether 'u' is to be read now. If that is due later, schedule a pass. */
 static bool agent_refreshes_unit(Agent *a, const AgentUnit *u) {
         uint64_t due_ms = agent_refresh_due_ms(u);
 
@@ -178,7 +173,8 @@ void agent_refresh(Agent *a) {
         a->counts.refreshed += n;
         call->all = all;
         call->listing = ++a->n_listings;
-        r = a->systemd->ops->list(a->systemd, call_names(call), call->n, all, agent_on_listed, call);
+        r = a->systemd->ops->list(a->systemd, agent_call_names(call), call->names.n, all, agent_on_listed,
+                                  call);
         if (r < 0)
                 agent_on_listed(call, r, NULL, 0);
 }
@@ -190,28 +186,26 @@ static void agent_on_called(void *userdata, int error, const char *message) {
         Agent *a = call->agent;
 
         if (call->step == AGENT_START && !a->closing) {
-                AssignmentRecord *record = records_get(&a->records, call->names[0]);
+                AssignmentRecord *record = records_get(&a->records, call->names.items[0]);
 
-                /* Was the answer lost, then what systemd shows decides whether the start was made. */
+                /* If the answer was lost, the state of the unit decides whether the start was made. */
                 if (record && error == 0) {
                         record->starting = record->replacing = record->finishing = false;
                         a->records.dirty = true;
                 } else if (record && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
-                        agent_cancel_start(
-                                a, record,
-                                agent_call_unit(call, 0)); /* it never left for systemd, or was refused */
+                        agent_cancel_start(a, record, agent_call_unit(call, 0)); /* never sent, or rejected */
         }
         agent_call_done(call, error, message);
 }
 
-/* A socket, a timer or a person may have started one before systemd had read its new text: 'listing', or a
- * later one, shows that. */
+/* A socket, a timer or a user may have started a unit before systemd read its new text. This listing, or a
+ * later one, decides. */
 static void agent_mark_outdated(const AgentCall *call, uint64_t listing) {
-        for (size_t i = 0; i < call->n; i++)
+        for (size_t i = 0; i < call->names.n; i++)
                 agent_call_unit(call, i)->outdated_listing = listing;
 }
 
-/* After an error systemd may have read the file all the same, for example because it was re-executed. */
+/* After an error systemd may still have read the file, for example because it was re-executed. */
 static void agent_write_done(AgentCall *call, int error, const char *message) {
         _cleanup_(agent_call_freep) AgentCall *owned = call;
         Agent *a = call->agent;
@@ -228,8 +222,8 @@ static void agent_on_reloaded(void *userdata, int error, const char *message) {
         agent_write_done(userdata, error, message);
 }
 
-/* After linking: whom systemd still knows by another text, or not at all, wants one reload for the batch
- * (rule 33). */
+/* After linking: reload once for the batch if systemd has an older text of a unit, or does not have the unit.
+ * systemd would start the older text of a failed or referenced unit. */
 static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
         AgentCall *call = userdata;
         Agent *a = call->agent;
@@ -264,19 +258,19 @@ static void agent_link(Agent *a, AgentUnit **units, size_t n) {
         if (!call)
                 return;
         a->writing++;
-        r = a->systemd->ops->link(a->systemd, call_names(call), call->n, agent_on_linked, call);
+        r = a->systemd->ops->link(a->systemd, agent_call_names(call), call->names.n, agent_on_linked, call);
         if (r < 0)
                 agent_write_done(call, r, "");
 }
 
-/* systemd refuses a batch as a whole, for the sake of one unit perhaps: each gets a call of its own. */
+/* systemd rejects a batch as a whole, even for one unit: link each unit by a call of its own. */
 static void agent_link_each(AgentCall *call) {
         Agent *a = call->agent;
 
-        for (size_t i = 0; i < call->n; i++) {
+        for (size_t i = 0; i < call->names.n; i++) {
                 AgentUnit *u = agent_call_unit(call, i);
 
-                u->busy = false; /* without memory for its call the next pass makes it */
+                u->busy = false; /* without memory for its call, the next pass makes it */
                 agent_link(a, &u, 1);
         }
         a->writing--;
@@ -289,27 +283,27 @@ static void agent_on_linked(void *userdata, int error, const char *message) {
         Agent *a = call->agent;
         int r = error;
 
-        if (!a->closing && error < 0 && call->n > 1 && a->systemd->ops->is_ready(a->systemd)) {
+        if (!a->closing && error < 0 && call->names.n > 1 && a->systemd->ops->is_ready(a->systemd)) {
                 agent_link_each(call);
                 return;
         }
         if (!a->closing && error == 0) {
                 call->listing = ++a->n_listings;
-                r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false,
+                r = a->systemd->ops->list(a->systemd, agent_call_names(call), call->names.n, false,
                                           agent_on_linked_listed, call);
         }
         if (a->closing || r < 0)
                 agent_write_done(call, r, message);
 }
 
-/* The text that is to be in force: the registry's, or the note's where the cluster cannot be asked. */
+/* Return the text to put in force: the registry's, or the record's while the view is not fresh. */
 static const Unit *agent_unit_text(const Agent *a, const char *name) {
         const Cluster *c = registry_cluster(a->registry);
-        const ClusterAssignment *o = cluster_assignment(c, a->machine_id, name);
+        const ClusterAssignment *assignment = cluster_assignment(c, a->machine_id, name);
         const ClusterUnit *u = cluster_unit(c, name);
         const AssignmentRecord *record = records_get(&a->records, name);
 
-        if (a->fresh && o && o->kind != ASSIGNMENT_STOP && u && u->unit)
+        if (a->fresh && assignment && assignment->kind != ASSIGNMENT_STOP && u && u->unit)
                 return u->unit;
         return record ? record->unit : NULL;
 }
@@ -339,8 +333,8 @@ static void agent_remove_done(AgentCall *call, int error, const char *message) {
         agent_call_done(owned, error, message);
 }
 
-/* A socket, a timer or a person may have started it since it was seen stopped: then its file and its note
- * stay, by which it is ours, and it is stopped again. */
+/* A socket, a timer or a user may have started the unit since it was observed as stopped. Then its file and
+ * record, which mark it as ours, stay, and it is stopped again. */
 static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
         int r;
 
@@ -350,7 +344,7 @@ static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
         r = a->systemd->ops->remove_file(a->systemd, seen->name);
         if (r < 0 && r != -ENOENT)
                 log_warning(((LogFields) { .unit = seen->name, .error = r }),
-                            "cannot remove the file of %s: %s", seen->name, strerror(-r));
+                            "Failed to remove the file of %s: %s", seen->name, strerror(-r));
         records_remove(&a->records, seen->name);
 }
 
@@ -368,13 +362,13 @@ static void agent_on_unlinked(void *userdata, int error, const char *message) {
         int r = error;
 
         if (!a->closing && error == 0)
-                r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false,
+                r = a->systemd->ops->list(a->systemd, agent_call_names(call), call->names.n, false,
                                           agent_on_unlinked_listed, call);
         if (a->closing || r < 0)
                 agent_remove_done(call, r, message);
 }
 
-/* Ignore the result: the removal of the unit goes on, and reports its own errors. */
+/* Ignore the result: the removal of the unit continues, and reports its own errors. */
 static void agent_on_reset(void *userdata, int error, const char *message) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
 
@@ -385,7 +379,7 @@ static void agent_remove(AgentCall *call) {
         Agent *a = call->agent;
         int r;
 
-        for (size_t i = 0; i < call->n; i++) {
+        for (size_t i = 0; i < call->names.n; i++) {
                 AgentUnit *u = agent_call_unit(call, i);
                 AgentCall *reset;
 
@@ -397,19 +391,16 @@ static void agent_remove(AgentCall *call) {
                         agent_on_reset(reset, r, "");
         }
 
-        r = a->systemd->ops->unlink(a->systemd, call_names(call), call->n, agent_on_unlinked, call);
+        r = a->systemd->ops->unlink(a->systemd, agent_call_names(call), call->names.n, agent_on_unlinked,
+                                    call);
         if (r < 0)
                 agent_on_unlinked(call, r, "");
 }
 
-/* -- Notes are on disk before the calls that they are about --
- *
- * One write is under way, off the loop; the next one has all that changed meanwhile. A call waits for the
- * write that has its note. Where a write fails that is said, and the calls are made all the same: a full disk
- * must not keep units from being started and stopped. Before the call the unit is planned again: order, unit
- * and host may have changed during the write. */
+/* -- Calls that wait for a save -- */
 
-/* Whether a unit is still to be started or stopped: the write of its note may have taken long. */
+/* Return whether the step is still the next one: assignment, unit and host may have changed during the write
+ * of the record. */
 static bool agent_is_due(Agent *a, const AgentCall *call, AgentUnit *u) {
         AssignmentRecord *record = call->step == AGENT_START ? records_get(&a->records, u->name) : NULL;
         const char *reason;
@@ -423,7 +414,7 @@ static bool agent_is_due(Agent *a, const AgentCall *call, AgentUnit *u) {
                         agent_record_started(a, record);
                 return true;
         }
-        log_info(((LogFields) { .unit = u->name }), "%s: no %s any more, but %s (%s)", u->name,
+        log_info(((LogFields) { .unit = u->name }), "%s: the next step is no longer %s but %s (%s)", u->name,
                  agent_step_to_string(call->step), agent_step_to_string(s), reason);
         if (record)
                 agent_cancel_start(a, record, u);
@@ -447,12 +438,12 @@ static void agent_begin_call(AgentCall *call) {
         if (call->step == AGENT_START)
                 u->job_ended = false;
         r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(
-                a->systemd, call->names[0], agent_on_called, call);
+                a->systemd, call->names.items[0], agent_on_called, call);
         if (r < 0)
                 agent_on_called(call, r, "");
 }
 
-/* False: what is known of its unit is not new enough, and a pass is due for that. */
+/* Return false if the observed state is too old; then a pass that refreshes it is scheduled. */
 static bool agent_may_begin(Agent *a, const AgentCall *call) {
         AgentUnit *u = agent_call_unit(call, 0);
 
@@ -477,20 +468,20 @@ void agent_begin_saved(Agent *a) {
         }
 }
 
-/* -- Carrying out -- */
+/* -- Execution -- */
 
-/* A unit is stopped for another text only when that text can be put in force. */
+/* Stop a unit to replace its text only if the new text can be put in force. */
 static int agent_stage(Agent *a, const AgentUnit *u) {
-        const ClusterAssignment *o = cluster_assignment(registry_cluster(a->registry), a->machine_id,
-                                                        u->name);
+        const ClusterAssignment *assignment = cluster_assignment(registry_cluster(a->registry), a->machine_id,
+                                                                 u->name);
         const Unit *text = agent_unit_text(a, u->name);
 
-        if (!o || o->kind != ASSIGNMENT_RUN || !text || streq(text->hash, u->seen.hash))
+        if (!assignment || assignment->kind != ASSIGNMENT_RUN || !text || streq(text->hash, u->seen.hash))
                 return 0;
         return a->systemd->ops->stage_file(a->systemd, u->name, text->text, text->text_size);
 }
 
-/* False: 'call' could not be made. */
+/* Return false if 'call' is NULL. */
 static bool agent_await_save(Agent *a, AgentCall *call, uint64_t save) {
         if (!call)
                 return false;
@@ -499,64 +490,67 @@ static bool agent_await_save(Agent *a, AgentCall *call, uint64_t save) {
         return true;
 }
 
+/* Update the record for *step, or replace *step by AGENT_NOTHING if that fails. Return whether the step is
+ * complete with that, so that a new plan is due. */
+static bool agent_record_step(Agent *a, AgentUnit *u, AgentStep *step) {
+        const char *what = agent_step_to_string(*step);
+        int r = 0;
+
+        if (*step == AGENT_RECORD || *step == AGENT_ADOPT || *step == AGENT_START)
+                r = agent_record_assignment(a, u, *step != AGENT_RECORD, *step == AGENT_START);
+        else if (*step == AGENT_STOP) {
+                what = "write the file of";
+                r = agent_stage(a, u);
+        }
+        if (r < 0) {
+                agent_unit_failed(a, u, what, strerror(-r));
+                *step = AGENT_NOTHING;
+                return false;
+        }
+        if (*step == AGENT_STOP || *step == AGENT_REMOVE)
+                agent_record_stop(a, u, *step);
+        if (*step == AGENT_ADOPT)
+                u->job_ended = true;
+        if (*step == AGENT_ADOPT || *step == AGENT_START)
+                u->link_refused = false;
+        if (*step == AGENT_WRITE || *step == AGENT_START || *step == AGENT_STOP || *step == AGENT_REMOVE)
+                publisher_expedite(a->publisher, u->name);
+        return *step == AGENT_RECORD || *step == AGENT_ADOPT;
+}
+
+/* Return the number of units with 'step' in *ret, at most BATCH_MAX. */
+static size_t agent_batch(AgentStep step, AgentUnit *const *units, const AgentStep *steps, size_t n,
+                          AgentUnit *ret[static BATCH_MAX]) {
+        size_t n_batch = 0;
+
+        for (size_t i = 0; i < n && n_batch < BATCH_MAX; i++)
+                if (steps[i] == step)
+                        ret[n_batch++] = units[i];
+        return n_batch;
+}
+
 bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
         AgentUnit *batch[BATCH_MAX];
         bool recorded = false;
-        uint64_t save;
         size_t n_batch;
-        int r;
+        uint64_t save;
 
-        /* Notes first, on disk, before the calls that they are about: what has none would be
-         * started twice.
-         */
-        for (size_t i = 0; i < n; i++) {
-                if (steps[i] == AGENT_RECORD || steps[i] == AGENT_ADOPT || steps[i] == AGENT_START) {
-                        r = agent_record_assignment(a, units[i], steps[i] != AGENT_RECORD,
-                                                    steps[i] == AGENT_START);
-                        if (r < 0) {
-                                agent_unit_failed(a, units[i], agent_step_to_string(steps[i]), strerror(-r));
-                                steps[i] = AGENT_NOTHING;
-                                continue;
-                        }
-                        recorded |= steps[i] != AGENT_START;
-                }
-                r = steps[i] == AGENT_STOP ? agent_stage(a, units[i]) : 0;
-                if (r < 0) {
-                        agent_unit_failed(a, units[i], "write the file of", strerror(-r));
-                        steps[i] = AGENT_NOTHING;
-                        continue;
-                }
-                if (steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
-                        agent_record_stop(a, units[i], steps[i]);
-                if (steps[i] == AGENT_ADOPT)
-                        units[i]->job_ended = true;
-                if (steps[i] == AGENT_ADOPT || steps[i] == AGENT_START)
-                        units[i]->link_refused = false;
-                if (steps[i] == AGENT_WRITE || steps[i] == AGENT_START || steps[i] == AGENT_STOP ||
-                    steps[i] == AGENT_REMOVE)
-                        publisher_expedite(a->publisher, units[i]->name);
-        }
+        for (size_t i = 0; i < n; i++)
+                recorded |= agent_record_step(a, units[i], &steps[i]);
         save = a->n_saves + a->records.dirty;
 
         for (size_t i = 0; i < n; i++)
                 if (steps[i] == AGENT_STOP || steps[i] == AGENT_START)
                         agent_await_save(a, agent_call_new(a, steps[i], &units[i], 1), save);
 
-        n_batch = 0;
-        for (size_t i = 0; i < n && !a->writing && n_batch < BATCH_MAX; i++)
-                if (steps[i] == AGENT_WRITE)
-                        batch[n_batch++] = units[i];
+        n_batch = a->writing ? 0 : agent_batch(AGENT_WRITE, units, steps, n, batch);
         if (n_batch > 0)
                 agent_write(a, batch, n_batch);
-
-        n_batch = 0;
-        for (size_t i = 0; i < n && !a->removing && n_batch < BATCH_MAX; i++)
-                if (steps[i] == AGENT_REMOVE)
-                        batch[n_batch++] = units[i];
+        n_batch = a->removing ? 0 : agent_batch(AGENT_REMOVE, units, steps, n, batch);
         if (n_batch > 0)
                 a->removing = agent_await_save(a, agent_call_new(a, AGENT_REMOVE, batch, n_batch), save);
 
-        agent_begin_saved(a); /* nothing is to be written for them */
+        agent_begin_saved(a); /* calls whose records did not change */
         agent_save(a);
         return recorded;
 }

@@ -1,4 +1,4 @@
-/* What the agent knows of each unit on this host. */
+/* The observed state of each unit, the dirty set, and when to refresh. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -11,7 +11,7 @@ enum {
         RETRY_DOUBLINGS = 7,
         REFRESH_GAP_MS = 100,
         REFRESH_BURST =
-                8, /* of one unit that changes without end: ten times a second, after eight in a row */
+                8, /* refreshes in a row of a unit that changes all the time; then one each REFRESH_GAP_MS */
 };
 
 /* -- The dirty set -- */
@@ -151,7 +151,7 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *mes
         uint64_t delay_ms = RETRY_MIN_MS << MIN(u->n_failures, (unsigned) RETRY_DOUBLINGS);
 
         if (!streq(u->last_error, message))
-                log_warning(((LogFields) { .unit = u->name }), "cannot %s %s: %s", what, u->name, message);
+                log_warning(((LogFields) { .unit = u->name }), "Failed to %s %s: %s", what, u->name, message);
         snprintf(u->last_error, sizeof(u->last_error), "%s", message);
         u->n_failures++;
         u->retry_ms = loop_now_ms(a->loop) + MIN(delay_ms, (uint64_t) RETRY_MAX_MS);
@@ -162,7 +162,7 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *mes
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
-        if (!u) { /* without memory for one that is known by its file alone: it is found by looking at all
+        if (!u) { /* no memory for a unit that is known by its file alone: a listing of all files finds it
                      again */
                 a->refresh_all |= seen->has_file;
                 return;

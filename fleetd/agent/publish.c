@@ -6,10 +6,10 @@
 #include "base/log.h"
 #include "units/name.h"
 
-/* Two in a row, then one each quarter of a second: five in the first second, and four in each after it. */
+/* Two in a row, then one each quarter of a second: five in the first second, then four. */
 enum { GAP_MS = 250, RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
 
-/* One that was told lately. */
+/* A unit that was published less than UNIT_GAP_MS ago. */
 typedef struct Published {
         char unit[UNIT_NAME_MAX + 1];
         uint64_t when_ms;
@@ -21,11 +21,11 @@ struct Publisher {
         Registry *registry; /* borrowed */
         void (*idle)(void *userdata);
         void *userdata;
-        Published *published; /* in order of telling: a unit leaves it after its second */
+        Published *published; /* oldest first */
         Timer timer;
         bool sending;
-        uint64_t next_ms;  /* no transaction before */
-        uint64_t spent_ms; /* up to when the gaps of all transactions so far reach */
+        uint64_t next_ms;  /* no transaction before this time */
+        uint64_t spent_ms; /* rate limit: the time at which the gaps of all transactions so far have passed */
 };
 
 static void publisher_on_timer(void *userdata) {

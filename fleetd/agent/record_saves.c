@@ -1,4 +1,8 @@
-/* Writes of the assignment records, off the loop. */
+/* Saves of the assignment records: one write at a time, off the loop.
+ *
+ * The next write contains all changes since the previous one began. Calls to systemd wait for the write that
+ * contains their record. If a write fails, the calls are made all the same: a full disk must not keep units
+ * from being started and stopped. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -9,12 +13,12 @@ static void agent_save_ended(Agent *a, int r) {
         a->n_saved = a->n_saves;
         if (r < 0 && r != a->save_error)
                 log_error(((LogFields) { .error = r }),
-                          "cannot save the assignment of this host: %s; orders are obeyed all the same",
+                          "Failed to save the assignments of this host: %s; executing them all the same",
                           strerror(-r));
         a->save_error = r;
         agent_begin_saved(a);
         if (r >= 0)
-                agent_wake(a); /* what was not to be told before it was noted */
+                agent_wake(a); /* completions are published after the save that records them */
 }
 
 static void agent_save_run(void *userdata) {
@@ -30,7 +34,7 @@ static void agent_save_done(void *userdata) {
         a->write = records_write_free(a->write);
         if (!agent_call_ended(a))
                 return;
-        if (r == -ESTALE) { /* the calls that wait for it wait for the next one */
+        if (r == -ESTALE) { /* the waiting calls wait for the next write */
                 agent_save(a);
                 return;
         }
@@ -54,7 +58,7 @@ void agent_save(Agent *a) {
                                 .work = agent_save_run,
                                 .done = agent_save_done,
                                 .userdata = a };
-        if (loop_work(a->loop, &a->save_work) < 0) { /* without memory it is made here */
+        if (loop_work(a->loop, &a->save_work) < 0) { /* no memory for a worker: write on the loop */
                 records_write_run(a->write);
                 r = records_write_end(&a->records, a->write);
                 a->write = records_write_free(a->write);
@@ -73,9 +77,9 @@ void agent_end_saves(Agent *a, bool save) {
         if (!save)
                 return;
         if (a->write) {
-                records_write_run(a->write); /* it is over, or made here */
+                records_write_run(a->write); /* returns when the worker's write, or this one, has ended */
                 (void) records_write_end(&a->records, a->write);
         }
-        a->records.dirty |= a->records.table != NULL; /* invocations, which are not written each time */
+        a->records.dirty |= a->records.table != NULL; /* a new invocation alone does not set 'dirty' */
         (void) records_save(&a->records);
 }

@@ -44,8 +44,8 @@ int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kin
                         return -ENOMEM;
                 }
         }
-        record->stored = record->stored && unit_equal(record->unit, copy);
-        records->dirty_texts |= !record->stored;
+        record->text_stored = record->text_stored && unit_equal(record->unit, copy);
+        records->dirty_texts |= !record->text_stored;
         unit_free(record->unit);
         record->unit = TAKE_PTR(copy);
         record->kind = kind;
@@ -64,7 +64,7 @@ void records_remove(AssignmentRecords *records, const char *name) {
 
         if (!record)
                 return;
-        records->dirty_texts |= record->stored;
+        records->dirty_texts |= record->text_stored;
         HASH_DEL(records->table, record);
         unit_free(record->unit);
         free(record);
@@ -97,23 +97,23 @@ static bool records_fit_inline(const AssignmentRecords *records) {
         return size <= RECORDS_INLINE_MAX;
 }
 
-/* -- Writing: what is written is copied first, so that a worker may do it -- */
+/* -- Writing: a copy, so that a worker may write it -- */
 
 typedef struct RecordText {
         char hash[UNIT_HASH_SIZE];
-        char *text; /* owned; NULL: it is there already */
+        char *text; /* owned; NULL: already on disk */
         size_t size;
 } RecordText;
 
 struct RecordsWrite {
-        pthread_mutex_t lock; /* held while it is run */
+        pthread_mutex_t lock; /* held during the write */
         bool written;
         int dir_fd;
         unsigned n_reopened;
         bool inline_texts, remove_unused;
         Text content;
-        RecordText *texts;        /* in files of their own, by hash; none where all fit into the record */
-        size_t n_texts, n_stored; /* the first of them are on disk */
+        RecordText *texts;        /* in files of their own, by hash; none if all texts are in 'content' */
+        size_t n_texts, n_stored; /* the first n_stored are on disk */
         int error;
 };
 
@@ -194,7 +194,7 @@ static int records_copy_texts(const AssignmentRecords *records, RecordsWrite *w)
                 RecordText *text = &w->texts[w->n_texts++];
 
                 snprintf(text->hash, sizeof(text->hash), "%s", record->unit->hash);
-                if (record->stored)
+                if (record->text_stored)
                         continue;
                 text->size = record->unit->text_size;
                 text->text = malloc(text->size + 1);
@@ -212,13 +212,12 @@ int records_check_dir(AssignmentRecords *records) {
         r = reopen_dir(records->path, 0700, &records->dir_fd);
         if (r <= 0)
                 return r;
-        log_warning(NO_FIELDS,
-                    "%s was removed, or exchanged: it is made again, with all that is assigned to this host",
+        log_warning(NO_FIELDS, "folder %s was removed or replaced; writing all assignment records again",
                     records->path);
         records->n_reopened++;
         records->dirty = records->dirty_texts = true;
         for (AssignmentRecord *record = records->table; record; record = record->hh.next)
-                record->stored = false;
+                record->text_stored = false;
         return 0;
 }
 
@@ -234,13 +233,16 @@ int records_write_new(AssignmentRecords *records, RecordsWrite **ret) {
         w = NEW0(RecordsWrite, 1);
         if (!w)
                 return -ENOMEM;
-        (void) pthread_mutex_init(&w->lock, NULL); /* a plain one cannot fail */
+        (void) pthread_mutex_init(&w->lock, NULL); /* cannot fail without attributes */
         w->inline_texts = records_fit_inline(records);
         w->n_reopened = records->n_reopened;
         w->dir_fd = fcntl(records->dir_fd, F_DUPFD_CLOEXEC, 0);
-        r = w->dir_fd < 0 ? -errno : records_encode(records, w->inline_texts, &w->content);
-        if (r >= 0 && !w->inline_texts)
-                r = records_copy_texts(records, w);
+        if (w->dir_fd < 0)
+                return -errno;
+        r = records_encode(records, w->inline_texts, &w->content);
+        if (r < 0)
+                return r;
+        r = w->inline_texts ? 0 : records_copy_texts(records, w);
         if (r < 0)
                 return r;
         w->remove_unused = records->dirty_texts;
@@ -249,7 +251,7 @@ int records_write_new(AssignmentRecords *records, RecordsWrite **ret) {
         return 1;
 }
 
-/* Texts come before what names them. */
+/* Write texts before the file that refers to them. */
 static int records_write_texts(RecordsWrite *w) {
         _cleanup_close_ int fd = -1;
 
@@ -270,7 +272,7 @@ static int records_write_texts(RecordsWrite *w) {
         return fsync_dir(w->dir_fd);
 }
 
-/* What is left over costs room alone, so that nothing comes of an error. */
+/* Ignore errors: unused texts only use space. */
 static void records_remove_unused_texts(const RecordsWrite *w) {
         int fd = openat(w->dir_fd, TEXTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -288,13 +290,17 @@ static void records_remove_unused_texts(const RecordsWrite *w) {
 }
 
 static int records_write_changes(RecordsWrite *w) {
-        int r = w->inline_texts ? 0 : records_write_texts(w);
+        int r;
 
-        if (r >= 0)
-                r = write_file_at(w->dir_fd, "assignment", w->content.chars, w->content.size, 0600);
-        if (r >= 0 && w->remove_unused)
+        r = w->inline_texts ? 0 : records_write_texts(w);
+        if (r < 0)
+                return r;
+        r = write_file_at(w->dir_fd, "assignment", w->content.chars, w->content.size, 0600);
+        if (r < 0)
+                return r;
+        if (w->remove_unused)
                 records_remove_unused_texts(w);
-        return r;
+        return 0;
 }
 
 void records_write_run(RecordsWrite *w) {
@@ -312,10 +318,10 @@ int records_write_end(AssignmentRecords *records, const RecordsWrite *w) {
         if (w->n_reopened != records->n_reopened)
                 return -ESTALE;
         for (AssignmentRecord *record = records->table; record; record = record->hh.next)
-                if (!w->inline_texts && !record->stored)
-                        record->stored = records_find_text(w->texts, w->n_stored, record->unit->hash);
+                if (!w->inline_texts && !record->text_stored)
+                        record->text_stored = records_find_text(w->texts, w->n_stored, record->unit->hash);
                 else if (w->inline_texts && r == 0)
-                        record->stored = false;
+                        record->text_stored = false;
         if (r < 0) {
                 records->dirty = true;
                 records->dirty_texts |= w->remove_unused;
@@ -333,85 +339,91 @@ int records_save(AssignmentRecords *records) {
         return records_write_end(records, w);
 }
 
-/* The text that is in a file of its own. */
+/* Read a text that is in a file of its own. */
 static int records_read_text(const AssignmentRecords *records, const char *hash, char **ret, Error *err) {
         char path[sizeof(TEXTS) + UNIT_HASH_SIZE];
         int r;
 
         if (parse_hex_id(hash, UNIT_HASH_SIZE - 1) < 0)
-                return error_set(err, -EBADMSG, "'%.50s' is no hash", hash);
+                return error_set(err, -EBADMSG, "'%.50s' is not a hash", hash);
         snprintf(path, sizeof(path), TEXTS "/%s", hash);
         r = read_file_at(records->dir_fd, path, UNIT_SIZE_MAX, ret, NULL);
-        return r < 0 ? error_set(err, r == -ENOMEM ? r : -EBADMSG, "its text %s: %s", path, strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r == -ENOMEM ? r : -EBADMSG, "Failed to read its text %s: %s", path,
+                                 strerror(-r)) :
+                       0;
+}
+
+/* Copy an ID that is absent or complete. */
+static bool records_set_id(char ret[static BOOT_ID_SIZE], const char *id) {
+        static_assert(BOOT_ID_SIZE == INVOCATION_ID_SIZE, "both are 128 bits in hex");
+
+        if (id && strlen(id) != BOOT_ID_SIZE - 1)
+                return false;
+        snprintf(ret, BOOT_ID_SIZE, "%s", id ?: "");
+        return true;
 }
 
 static int records_read_one(AssignmentRecords *records, const JsonValue *v, Error *err) {
-        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL, *hash = NULL,
-                   *job = NULL, *invocation = NULL, *owned = NULL;
+        const char *name = NULL, *order = NULL, *text = NULL, *started_boot = NULL, *owned_boot = NULL,
+                   *before = NULL, *invocation = NULL, *hash = NULL, *job = NULL;
+        AssignmentRecord read = {}, *record;
+        const JsonField strings[] = {
+                { "name", &name },
+                { "order", &order },
+                { "text", &text },
+                { "hash", &hash },
+                { "startedBoot", &started_boot },
+                { "ownedBoot", &owned_boot },
+                { "before", &before },
+                { "invocation", &invocation },
+                { "job", &job },
+        };
+        const struct {
+                const char *name;
+                bool *ret;
+        } flags[] = {
+                { "starting", &read.starting },
+                { "ran", &read.ran },
+                { "done", &read.done },
+                { "stopped", &read.stopped },
+                { "stoppedFor", &read.stopped_for },
+                { "stopping", &read.stopping },
+                { "replacing", &read.replacing },
+        };
         _cleanup_free_ char *stored = NULL;
-        uint64_t unit_index = 0, index = 0;
         _cleanup_unit_ Unit *unit = NULL;
-        bool starting = false, ran = false, done = false, stopped = false, stopped_for = false,
-             stopping = false, replacing = false;
-        AssignmentKind kind;
-        AssignmentRecord *record;
         int r;
 
-        r = json_read_string(v, "name", &name, err);
-        r = r ?: json_read_string(v, "order", &order, err);
-        r = r ?: json_read_string(v, "text", &text, err);
-        r = r ?: json_read_string(v, "hash", &hash, err);
-        r = r ?: json_read_string(v, "startedBoot", &boot, err);
-        r = r ?: json_read_string(v, "ownedBoot", &owned, err);
-        r = r ?: json_read_string(v, "before", &before, err);
-        r = r ?: json_read_string(v, "invocation", &invocation, err);
-        r = r ?: json_read_string(v, "job", &job, err);
-        r = r ?: json_read_u64(v, "unit", &unit_index, err);
-        r = r ?: json_read_u64(v, "index", &index, err);
-        r = r ?: json_read_bool(v, "starting", &starting, err);
-        r = r ?: json_read_bool(v, "ran", &ran, err);
-        r = r ?: json_read_bool(v, "done", &done, err);
-        r = r ?: json_read_bool(v, "stopped", &stopped, err);
-        r = r ?: json_read_bool(v, "stoppedFor", &stopped_for, err);
-        r = r ?: json_read_bool(v, "stopping", &stopping, err);
-        r = r ?: json_read_bool(v, "replacing", &replacing, err);
+        r = json_read_strings(v, strings, ELEMENTS(strings), err);
+        r = r ?: json_read_u64(v, "unit", &read.unit_index, err);
+        r = r ?: json_read_u64(v, "index", &read.index, err);
+        for (size_t i = 0; r == 0 && i < ELEMENTS(flags); i++)
+                r = json_read_bool(v, flags[i].name, flags[i].ret, err);
         if (r == 0 && !text && hash)
                 r = records_read_text(records, hash, &stored, err);
         if (r < 0)
                 return r;
         text = text ?: stored;
 
-        kind = order ? assignment_kind_from_string(order) : _ASSIGNMENT_INVALID;
-        if (!name || !text || (kind != ASSIGNMENT_RUN && kind != ASSIGNMENT_LOAD) ||
-            (boot && strlen(boot) != sizeof(record->started_boot) - 1) ||
-            (owned && strlen(owned) != sizeof(record->owned_boot) - 1) ||
-            (before && strlen(before) != sizeof(record->before) - 1) ||
-            (invocation && strlen(invocation) != sizeof(record->invocation) - 1))
-                return error_set(err, -EBADMSG, "a unit without name, order or text");
+        read.kind = order ? assignment_kind_from_string(order) : _ASSIGNMENT_INVALID;
+        if (!name || !text || (read.kind != ASSIGNMENT_RUN && read.kind != ASSIGNMENT_LOAD) ||
+            !records_set_id(read.started_boot, started_boot) ||
+            !records_set_id(read.owned_boot, owned_boot) || !records_set_id(read.before, before) ||
+            !records_set_id(read.invocation, invocation))
+                return error_set(err, -EBADMSG, "expected name, order and text");
+        snprintf(read.job, sizeof(read.job), "%s", job ?: "");
         r = unit_read(name, text, strlen(text), &unit, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", name);
-        r = records_put(records, unit, kind, unit_index, index, &record);
+        r = records_put(records, unit, read.kind, read.unit_index, read.index, &record);
         if (r < 0)
                 return r;
 
-        record->starting = starting;
-        record->ran = ran;
-        record->done = done;
-        record->stored = stored != NULL;
-        record->replacing = replacing;
-        record->stopped = stopped;
-        record->stopped_for = stopped_for;
-        record->stopping = stopping;
-        snprintf(record->job, sizeof(record->job), "%s", job ?: "");
-        if (boot)
-                memcpy(record->started_boot, boot, sizeof(record->started_boot));
-        if (owned)
-                memcpy(record->owned_boot, owned, sizeof(record->owned_boot));
-        if (before)
-                memcpy(record->before, before, sizeof(record->before));
-        if (invocation)
-                memcpy(record->invocation, invocation, sizeof(record->invocation));
+        memcpy(read.name, record->name, sizeof(read.name));
+        read.unit = record->unit;
+        read.text_stored = stored != NULL;
+        read.hh = record->hh;
+        *record = read;
         return 0;
 }
 
@@ -441,7 +453,7 @@ static int records_read_era(AssignmentRecords *records, const JsonValue *root, E
         return 0;
 }
 
-/* One entry that is damaged, or of a newer version, costs itself alone. */
+/* Read one entry. A corrupt entry, or one of a newer version, affects no other entry. */
 static int records_read_entry(AssignmentRecords *records, const JsonValue *v, bool *left_out, Error *err) {
         const char *name = NULL;
         Error why = {};
@@ -455,14 +467,14 @@ static int records_read_entry(AssignmentRecords *records, const JsonValue *v, bo
         if (json_read_string(v, "name", &name, NULL) < 0 || !name)
                 name = "a unit";
         log_warning(((LogFields) { .unit = name, .error = r }),
-                    "what was assigned to this host about %.255s cannot be read (%s); it is left out, and "
-                    "kept in assignment.bad",
+                    "Failed to read the assignment record of %.255s: %s; dropping it, and keeping the file "
+                    "as assignment.bad",
                     name, error_text(&why, r));
         *left_out = true;
         return 0;
 }
 
-/* The next save replaces the file; this name of it stays. */
+/* Keep the file under a second name: the next save replaces the first. */
 static int records_keep_copy(AssignmentRecords *records, Error *err) {
         if (unlinkat(records->dir_fd, "assignment.bad", 0) < 0 && errno != ENOENT)
                 return error_set(err, -errno, "%s", strerror(errno));
@@ -511,26 +523,27 @@ int records_open(AssignmentRecords *records, const char *dir, Error *err) {
 
         *records = (AssignmentRecords) { .dir_fd = open_dir(dir, 0700) };
         if (records->dir_fd < 0)
-                return error_set(err, records->dir_fd, "cannot open %s: %s", dir, strerror(-records->dir_fd));
+                return error_set(err, records->dir_fd, "Failed to open %s: %s", dir,
+                                 strerror(-records->dir_fd));
 
         records->path = strdup(dir);
         r = records->path ? records_read(records, &why) : -ENOMEM;
-        if (r == -ENOMEM) { /* nothing is wrong with them: who starts later reads them, and some of them are
-                               not written over all */
+        if (r == -ENOMEM) { /* the file is intact: a later start reads it; an incomplete table must not
+                               replace it */
                 records_clear(records);
                 records->dirty = records->dirty_texts = false;
-                return error_set(err, r, "cannot read %s/assignment: %s", dir, error_text(&why, r));
+                return error_set(err, r, "Failed to read %s/assignment: %s", dir, error_text(&why, r));
         }
         if (r < 0) {
                 log_warning(((LogFields) { .error = r }),
-                            "the last assignment in %s/assignment cannot be read (%s); it is kept as "
-                            "assignment.bad, and what runs is adopted",
+                            "Failed to read the assignment records in %s/assignment: %s; keeping the file as "
+                            "assignment.bad, and adopting what runs",
                             dir, error_text(&why, r));
                 records_clear(records);
                 records->dirty = false;
                 if (renameat(records->dir_fd, "assignment", records->dir_fd, "assignment.bad") < 0 &&
                     errno != ENOENT)
-                        return error_set(err, -errno, "cannot move %s/assignment aside: %s", dir,
+                        return error_set(err, -errno, "Failed to rename %s/assignment: %s", dir,
                                          strerror(errno));
         }
         return 0;

@@ -1,4 +1,4 @@
-/* The states of this host's units, as they are published in the registry. */
+/* Publication of unit states: the observed state of each dirty unit against the registry's. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -7,7 +7,13 @@
 
 enum { PUBLISH_BATCH_MAX = 200, CHANGING_MS = 300, STEADY_MS = 1000, REPORT_RETRY_MS = 1000 };
 
-/* False without memory. */
+typedef enum AgentOffer {
+        AGENT_OFFER_NONE,  /* the registry is current */
+        AGENT_OFFER_LATER, /* not read yet, about to change again, or above the rate limit */
+        AGENT_OFFER_NOW,
+} AgentOffer;
+
+/* Return false without memory. */
 static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         AssignmentRecord *record = records_get(&a->records, u->name);
         bool done = agent_record_done(a, u, record),
@@ -22,13 +28,13 @@ static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         return true;
 }
 
-/* Since when a unit has been on its way to another state; 0: it is not. One that is restarted again and again
- * rests too shortly to be steady. */
-static uint64_t agent_changing_since(const Agent *a, AgentUnit *u, const ClusterAssignment *o,
+/* Return the start of the transition that 'u' is in, or 0. A unit that restarts again and again pauses for
+ * less than STEADY_MS: that is one transition. */
+static uint64_t agent_changing_since(const Agent *a, AgentUnit *u, const ClusterAssignment *assignment,
                                      const UnitState *state) {
         uint64_t now_ms = loop_now_ms(a->loop);
-        bool waits = o && o->kind == ASSIGNMENT_RUN && streq(u->seen.active, "inactive") && !state->done &&
-                     !state->job[0];
+        bool waits = assignment && assignment->kind == ASSIGNMENT_RUN && streq(u->seen.active, "inactive") &&
+                     !state->done && !state->job[0];
 
         if (!waits && !u->seen.job && !streq(u->seen.active, "activating") &&
             !streq(u->seen.active, "deactivating") && !streq(u->seen.active, "reloading")) {
@@ -42,10 +48,11 @@ static uint64_t agent_changing_since(const Agent *a, AgentUnit *u, const Cluster
         return u->changing_ms;
 }
 
-/* A state that will soon be another one is not told at once: that other one is what people wait for, and it
- * would have to wait its second behind this one. */
-static bool agent_delays_state(Agent *a, AgentUnit *u, const ClusterAssignment *o, const UnitState *state) {
-        uint64_t since_ms = agent_changing_since(a, u, o, state);
+/* Return whether 'state' is a short transition. Publishing it would delay the state that clients wait for by
+ * the gap between two states of one unit. */
+static bool agent_delays_state(Agent *a, AgentUnit *u, const ClusterAssignment *assignment,
+                               const UnitState *state) {
+        uint64_t since_ms = agent_changing_since(a, u, assignment, state);
 
         if (since_ms == 0 || loop_now_ms(a->loop) - since_ms >= CHANGING_MS)
                 return false;
@@ -61,7 +68,7 @@ static void agent_on_reported(void *userdata, KvStatus status, const char *messa
                 publisher_wake_at(a->publisher, loop_now_ms(a->loop) + REPORT_RETRY_MS);
 }
 
-/* All that is here was told to a cluster whose lineage is new, and which waits for that. */
+/* All units are published: end this host's report to a cluster of a new lineage that waits for it. */
 static void agent_report(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *self = cluster_machine(c, a->machine_id);
@@ -74,19 +81,53 @@ static void agent_report(Agent *a) {
         }
 }
 
-/* Compares what is with what the registry has; offers the difference. 'obeyed' units are those of which
- * nothing is left. */
-void agent_publish(Agent *a) {
+/* Compare 'u' with the registry. AGENT_OFFER_NOW: *ret is set. The state of a unit of which nothing is left
+ * is removed, with the assignment that this completes. */
+static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
         const Cluster *c = registry_cluster(a->registry);
+        const ClusterAssignment *assignment = cluster_assignment(c, a->machine_id, u->name);
+        const ClusterState *state = cluster_state(c, a->machine_id, u->name);
+        bool kept = (assignment && assignment->kind != ASSIGNMENT_STOP) ||
+                    records_get(&a->records, u->name) || u->seen.has_file;
+        AgentOffer offer = AGENT_OFFER_LATER;
+
+        if (!u->observed || u->must_refresh || u->refreshing || (u->busy && !kept))
+                return AGENT_OFFER_LATER;
+        *ret = (StateChange) {};
+        snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);
+        if (!kept) {
+                if (!assignment && !state)
+                        return AGENT_OFFER_NONE;
+                ret->remove = true;
+                ret->obeyed = assignment != NULL;
+                ret->order_index = assignment ? assignment->index : 0;
+                return publisher_allows(a->publisher, u->name) ? AGENT_OFFER_NOW : AGENT_OFFER_LATER;
+        }
+        if (!agent_state_of(a, u, &ret->state)) {
+                agent_retry_soon(a);
+                return AGENT_OFFER_LATER;
+        }
+        if (state && unit_state_equal(&state->state, &ret->state)) {
+                if (agent_changing_since(a, u, assignment, &ret->state) > 0)
+                        u->changing_ms = 0;
+                offer = AGENT_OFFER_NONE;
+        } else if (!agent_delays_state(a, u, assignment, &ret->state) && u->done_save <= a->n_saved &&
+                   publisher_allows(a->publisher, u->name))
+                return AGENT_OFFER_NOW;
+        unit_state_done(&ret->state);
+        return offer;
+}
+
+void agent_publish(Agent *a) {
+        bool publishes = a->fresh || a->adopting, all = true;
         StateChange *changes;
-        bool all = true; /* and nothing is left to be told */
         AgentUnit *u;
         size_t n = 0;
 
-        /* When there is somebody to be told, all is gone over. */
+        /* When publication begins, all units become dirty. */
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-        u->published = !a->fresh && !a->adopting;
-        if ((!a->fresh && !a->adopting) || !publisher_ready(a->publisher))
+        u->published = !publishes;
+        if (!publishes || !publisher_ready(a->publisher))
                 return;
         changes = NEW0(StateChange, PUBLISH_BATCH_MAX);
         if (!changes) {
@@ -95,49 +136,11 @@ void agent_publish(Agent *a) {
         }
 
         TAILQ_FOREACH(u, &a->dirty, dirty_units) {
-                const ClusterAssignment *o = cluster_assignment(c, a->machine_id, u->name);
-                const ClusterState *s = cluster_state(c, a->machine_id, u->name);
-                bool kept = (o && o->kind != ASSIGNMENT_STOP) || records_get(&a->records, u->name) ||
-                            u->seen.has_file;
-                StateChange *change;
+                AgentOffer offer = n < PUBLISH_BATCH_MAX ? agent_offer(a, u, &changes[n]) : AGENT_OFFER_LATER;
 
-                if (n == PUBLISH_BATCH_MAX) {
-                        all = false;
-                        break;
-                }
-                change = &changes[n];
-                if (!u->observed || u->must_refresh || u->refreshing || (u->busy && !kept)) {
-                        all = false;
-                        continue;
-                }
-                *change = (StateChange) {};
-                snprintf(change->unit, sizeof(change->unit), "%s", u->name);
-                if (!kept && (o || s)) {
-                        change->remove = true;
-                        change->obeyed = o != NULL;
-                        change->order_index = o ? o->index : 0;
-                } else if (!kept) {
-                        u->published = true;
-                        continue;
-                } else if (!agent_state_of(a, u, &change->state)) {
-                        all = false;
-                        agent_retry_soon(a);
-                        continue;
-                } else if (s && unit_state_equal(&s->state, &change->state)) {
-                        if (agent_changing_since(a, u, o, &change->state) > 0)
-                                u->changing_ms = 0;
-                        unit_state_done(&change->state);
-                        u->published = true;
-                        continue;
-                }
-                all = false;
-                if ((!change->remove &&
-                     (agent_delays_state(a, u, o, &change->state) || u->done_save > a->n_saved)) ||
-                    !publisher_allows(a->publisher, u->name)) {
-                        unit_state_done(&change->state);
-                        continue;
-                }
-                n++;
+                u->published = offer == AGENT_OFFER_NONE;
+                all &= u->published;
+                n += offer == AGENT_OFFER_NOW;
         }
         if (n > 0 && publisher_send(a->publisher, changes, n) < 0)
                 agent_retry_soon(a);

@@ -290,7 +290,7 @@ static void a_unit_runs_on_until_its_changed_text_can_be_written(void **state) {
         log_begin();
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
         host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, has_logged("cannot write the file of web.service"));
+        UNTIL(room, has_logged("Failed to write the file of web.service"));
         log_end();
         assert_int_equal(room->fake->stops, 0);
         assert_string_equal(room->fake->units[0].active, "active");
@@ -867,7 +867,7 @@ static void a_sidekick_whose_start_was_refused_starts_with_its_unit_without_the_
         agent_state_changed(room->agent);
         refuse_starts(room);
         fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-        UNTIL(room, has_logged("cannot start side.service"));
+        UNTIL(room, has_logged("Failed to start side.service"));
         fake_bus_change(room->fake, "app.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
         host_pause(room->host, 2500); /* until that is seen */
@@ -946,7 +946,7 @@ static void other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_sta
         refuse_starts(room);
         fake_bus_change(room->fake, "other.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, has_logged("cannot start web.service"));
+        UNTIL(room, has_logged("Failed to start web.service"));
         fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
         host_pause(room->host, 1500);
         allow_starts(room);
@@ -1279,7 +1279,7 @@ static void an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_st
         room->fake->fail_message = "no answer in time";
         log_begin();
         agent_open(room);
-        UNTIL(room, has_logged("cannot stop web.service"));
+        UNTIL(room, has_logged("Failed to stop web.service"));
         log_end();
         room->fake->fail = NULL;
         UNTIL(room, !has_order(room, "web.service"));
@@ -1349,7 +1349,7 @@ static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_st
         u->invocation[0]++;
         u->need_reload = true;
         fake_bus_release(room->fake);
-        UNTIL(room, has_logged("cannot write"));
+        UNTIL(room, has_logged("Failed to write"));
         log_end();
         room->fake->fail = NULL;
         UNTIL(room, room->fake->starts == 2);
@@ -1483,7 +1483,7 @@ static void what_was_started_after_systemd_had_read_its_new_text_runs_on_under_t
         refuse_starts(room);
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
         host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, has_logged("cannot start web.service"));
+        UNTIL(room, has_logged("Failed to start web.service"));
         agent_close(room);
         allow_starts(room);
         snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active),
@@ -1504,7 +1504,7 @@ static void edit_without_a_stop(Fixture *room) {
         log_begin();
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
         host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, has_logged("cannot stop"));
+        UNTIL(room, has_logged("Failed to stop"));
         log_end();
 }
 
@@ -1571,7 +1571,7 @@ static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_start
                 room->fake->fail_message = "no answer in time";
                 log_begin();
                 agent_open(room);
-                UNTIL(room, has_logged("cannot stop web.service") || has_file(room, "web.service", ""));
+                UNTIL(room, has_logged("Failed to stop web.service") || has_file(room, "web.service", ""));
                 log_end();
                 assert_false(has_file(room, "web.service", ""));
                 room->fake->fail = NULL;
@@ -1945,7 +1945,7 @@ static void the_start_of_a_replacement_is_tried_again_without_the_cluster(void *
                 } else {
                         refuse_starts(room);
                         fake_bus_release(room->fake);
-                        UNTIL(room, has_logged("cannot start web.service"));
+                        UNTIL(room, has_logged("Failed to start web.service"));
                         allow_starts(room);
                 }
                 UNTIL(room, room->fake->starts == starts + 1);
@@ -2023,7 +2023,7 @@ static void with_a_disk_that_takes_no_records_orders_are_obeyed_all_the_same(voi
 }
 
 static void a_removed_folder_of_records_is_made_again_with_all_of_them_and_that_is_logged_once(void **state) {
-        static const char message[] = " was removed, or exchanged";
+        static const char message[] = " was removed or replaced";
         Fixture *room = *state;
         const char *first;
 
@@ -2035,7 +2035,7 @@ static void a_removed_folder_of_records_is_made_again_with_all_of_them_and_that_
         run_unit(room, "third.service", TWO);
         UNTIL(room, records_say(room, "third.service"));
         log_set_sink(NULL, NULL);
-        assert_false(has_logged("cannot save"));
+        assert_false(has_logged("Failed to save"));
         assert_true(has_logged(message));
         first = strstr(logged.chars, message);
         assert_null(strstr(first + 1, message));

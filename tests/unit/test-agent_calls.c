@@ -51,7 +51,7 @@ static void a_file_that_systemd_does_not_take_is_put_off_after_three_times(void 
         Fixture *room = *state;
 
         run_unit(room, "web.service");
-        count_messages("cannot put in force web.service");
+        count_messages("Failed to put in force web.service");
         for (unsigned i = 0; i < 3; i++) { /* each of these is taken */
                 assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
                 sim_systemd_change(room->systemd, "web.service");
@@ -175,7 +175,7 @@ static void a_unit_that_systemd_does_not_show_after_its_link_is_linked_again(voi
         vain = (Vain) { .unit = name, .held = true };
         order(room, name);
         until_calls(room, 1, 1000);
-        count_messages("cannot write web.service");
+        count_messages("Failed to write web.service");
         pretence.error = -EIO;
         vain.held = false;
         vain.done(vain.userdata, 0, "");
@@ -565,7 +565,7 @@ static void a_unit_whose_next_text_there_is_no_space_for_is_not_stopped(void **s
 
         run_unit(room, "web.service");
         bent.stage_file = stage_without_space;
-        count_messages("cannot write the file of web.service");
+        count_messages("Failed to write the file of web.service");
         order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
         UNTIL(room, n_said == 1);
         run_ms(room, 2000);
@@ -792,14 +792,14 @@ static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(voi
         bent.remove_file = remove_recorded;
         n_removed = 0;
         vain = (Vain) { .unit = "web.service", .error = -EPERM };
-        count_messages("cannot remove web.service");
+        count_messages("Failed to remove web.service");
         host_order(room->host, "web.service", ASSIGNMENT_STOP);
         until_calls(room, 2, 6000);
         settle(room);
         assert_int_equal(n_said, 1);
         assert_int_equal(n_removed, 0);
         assert_true(has_order(room, "web.service"));
-        count_messages("cannot remove");
+        count_messages("Failed to remove");
         vain.unit = NULL;
         UNTIL(room, is_gone(room, "web.service"));
         assert_int_equal(n_removed, 1);
@@ -815,7 +815,7 @@ static void a_file_that_cannot_be_removed_is_logged_unless_it_is_gone(void **sta
         for (unsigned gone = 0; gone < 2; gone++) {
                 run_unit(room, "web.service");
                 removal = gone ? -ENOENT : -EIO;
-                count_messages("cannot remove the file of web.service");
+                count_messages("Failed to remove the file of web.service");
                 host_order(room->host, "web.service", ASSIGNMENT_STOP);
                 UNTIL(room, is_gone(room, "web.service"));
                 assert_int_equal(removal, 0);

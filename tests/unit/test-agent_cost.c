@@ -191,7 +191,7 @@ static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all
         Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
-        count_messages("cannot save the assignment");
+        count_messages("Failed to save the assignments");
         for (unsigned i = 0; i < 2; i++) {
                 assert_int_equal(unlink(path), 0);
                 assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
@@ -226,7 +226,7 @@ static void what_no_worker_can_write_is_written_at_once_and_what_fails_is_said(v
         assert_true(is_recorded(room, "early.service"));
         assert_int_equal(n_unrecorded, 0);
 
-        count_messages("cannot save the assignment");
+        count_messages("Failed to save the assignments");
         assert_int_equal(unlink(path), 0);
         assert_int_equal(mkdir(path, 0700), 0);
         order(room, "late.service");
@@ -359,7 +359,7 @@ static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
         memset(&vain, 0, sizeof(vain));
         vain.unit = "refused.service";
         vain.error = -ENOSPC;
-        count_messages("cannot start refused.service: ");
+        count_messages("Failed to start refused.service: ");
         order(room, "refused.service");
         until_calls(room, 1 + ELEMENTS(gaps_ms), 200000);
         for (unsigned i = 0; i < ELEMENTS(gaps_ms); i++)
@@ -376,7 +376,7 @@ static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
         memset(&vain, 0, sizeof(vain));
         vain.unit = "refused.service";
         vain.error = -ENOSPC;
-        count_messages("cannot write the file of refused.service: ");
+        count_messages("Failed to write the file of refused.service: ");
         ops.write_file = write_in_vain;
         assert_int_equal(real_ops->remove_file(room->bus, "refused.service"), 0);
         sim_systemd_change(room->systemd, "refused.service");

@@ -64,7 +64,7 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
 
         host_unit(room->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
         log_set_max_priority(LOG_ERR);
-        count_messages("cannot save the assignment");
+        count_messages("Failed to save the assignments");
         for (unsigned n = 1; failed; n++) {
                 failed = false;
                 for (unsigned stop = 0; stop < 2; stop++) {
@@ -99,7 +99,7 @@ static void an_order_that_cannot_be_recorded_is_reported(void **state) {
         bool failed = true;
 
         log_set_max_priority(LOG_WARNING);
-        count_messages("cannot adopt calm.service: Cannot allocate memory");
+        count_messages("Failed to adopt calm.service: Cannot allocate memory");
         for (unsigned n = 1; failed && n_said == 0; n++) {
                 uint64_t ordered_ms = world_now_ms(room->world);
 

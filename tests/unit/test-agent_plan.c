@@ -301,7 +301,7 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         assert_step(s, AGENT_WRITE);
         in_force(s, s->two, "inactive");
         assert_step(s, AGENT_START);
-        assert_reason(s, "a replacement that had begun is finished");
+        assert_reason(s, "finishing a replacement");
         s->view.stopping = true;
         assert_step(s, AGENT_NOTHING);
         s->view.stopping = false;
@@ -318,7 +318,7 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_WRITE);
         s->record.replacing = false;
-        assert_reason(s, "assigned before, and the cluster cannot be asked");
+        assert_reason(s, "assigned before, and no contact with the cluster");
         s->record.replacing = true;
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);

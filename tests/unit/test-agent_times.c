@@ -239,7 +239,7 @@ static void that_everything_is_published_is_reported_to_a_cluster_that_waits_for
         assert_int_equal(n_stops, 0);
         assert_true(has_order(room, "web.service"));
 
-        count_messages("of a new lineage");
+        count_messages("has a new lineage");
         write_adopting(room, KV_DELETE);
         pretence = (Pretence) {};
         UNTIL(room, !has_order(room, "web.service"));
@@ -335,7 +335,7 @@ static void a_new_lineage_is_recorded_when_what_runs_was_published_for_half_a_mi
         close_agent(room);
         change_record(room, "\"lineage\":\"", "00000000000000ab");
         change_record(room, "\"floor\":", "99"); /* of the former lineage */
-        count_messages("for 30 s this host says what runs");
+        count_messages("touching none, for 30 s");
         open_agent(room);
         UNTIL(room, n_said == 1);
         run_ms(room, 10000);
@@ -442,7 +442,7 @@ static void that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_mo
         uint64_t planned;
 
         pretence = (Pretence) { .unit = "ssh.service", .change = of_the_host };
-        count_messages("ssh.service is not run here");
+        count_messages("Refusing to run ssh.service");
         order(room, "ssh.service");
         UNTIL(room,
               state_of(room, "ssh.service") && streq(state_of(room, "ssh.service")->load, STATE_FOREIGN));
@@ -486,7 +486,7 @@ static void an_agent_that_is_freed_at_any_moment_hears_no_more(void **state) {
         run_ms(room, 50);
 
         change_record(room, "\"lineage\":\"", "00000000000000ab"); /* it adopts */
-        count_messages("for 30 s this host says what runs");
+        count_messages("touching none, for 30 s");
         open_agent(room);
         UNTIL(room, n_said == 1);
         count_messages(NULL);
@@ -644,7 +644,7 @@ static void a_start_waits_for_systemd_when_its_record_is_on_disk(void **state) {
         Fixture *room = *state;
 
         order_slowly(room, "slow.service");
-        count_messages("cannot start slow.service");
+        count_messages("Failed to start slow.service");
         sim_systemd_drop_bus(room->systemd, 2 * WRITE_MS);
         UNTIL(room, says(room, "slow.service", "active"));
         assert_int_equal(n_said, 0);

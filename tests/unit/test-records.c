@@ -354,7 +354,7 @@ static void a_broken_assignment_that_cannot_be_kept_aside_ends_the_daemon_or_cos
 
                 scratch_write(path, broken[i]);
                 assert_int_equal(records_open(&n, dir, &err), -EISDIR);
-                assert_non_null(strstr(err.message, "cannot move"));
+                assert_non_null(strstr(err.message, "Failed to rename"));
                 assert_null(n.table);
                 records_close(&n);
                 assert_int_equal(access(path, F_OK), 0);
@@ -491,7 +491,7 @@ static void a_folder_that_cannot_be_is_refused_with_a_sentence(void **state) {
 
         scratch_write(file, "");
         assert_int_equal(records_open(&n, dir, &err), -ENOTDIR);
-        assert_non_null(strstr(err.message, "cannot open "));
+        assert_non_null(strstr(err.message, "Failed to open "));
         assert_non_null(strstr(err.message, "file/agent"));
 }
 
@@ -532,7 +532,7 @@ static void what_changes_during_a_write_is_written_by_the_next_one(void **state)
         assert_int_equal(records_write_end(&n, write), 0);
         write = records_write_free(write);
         assert_null(records_write_free(NULL));
-        assert_true(n.dirty && web->stored && !job->stored);
+        assert_true(n.dirty && web->text_stored && !job->text_stored);
         assert_true(has_text(*state, web) && !has_text(*state, job));
 
         assert_int_equal(records_save(&n), 0);
@@ -792,7 +792,7 @@ static void a_text_that_was_written_before_another_failed_is_not_written_again(v
         taken = take_temporary(texts, second->unit->hash);
         path = scratch_path(texts, first->unit->hash);
         assert_int_equal(records_save(&n), -EISDIR);
-        assert_true(first->stored && !second->stored);
+        assert_true(first->text_stored && !second->text_stored);
         assert_int_equal(stat(path, &before), 0);
         assert_int_equal(rmdir(taken), 0);
         assert_int_equal(records_save(&n), 0);
