@@ -117,7 +117,7 @@ static void what_is_no_unit_of_ours_is_left_alone_and_said(void **state) {
         file = scratch_path(lab->path, "a.service");
         assert_int_equal(runtime_dir_open(&other, file, lab->quadlets, lab->links, &err), -ENOTDIR);
         assert_non_null(strstr(err.message, "a.service: Not a directory"));
-        assert_true(starts_with(err.message, "cannot open "));
+        assert_true(starts_with(err.message, "Failed to open "));
 }
 
 static void a_text_is_staged_where_systemd_has_room_to_read_it(void **state) {
