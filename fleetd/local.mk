@@ -44,6 +44,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c \
 	fleetd/api/metrics.h fleetd/api/metrics.c \
+	fleetd/host.h fleetd/host.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/trim.h fleetd/trim.c \
 	fleetd/daemon.h fleetd/daemon.c

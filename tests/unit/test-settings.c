@@ -152,7 +152,7 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
         } rows[] = {
                 { "[Fleetd]\nNmae=x\n", "fleetd.conf: line 2: unknown setting Nmae=; see fleetd.conf(5)" },
                 { "[Fleet]\nName=x\n",
-                  "fleetd.conf: line 2: unknown section [Fleet]; settings stand in [Fleetd]" },
+                  "fleetd.conf: line 2: unknown section [Fleet]; settings belong in [Fleetd]" },
                 { "Name=x\n", "line 1: " },
                 { "[Fleetd]\nName=a b\n", "fleetd.conf: line 2: Name=: expected a host name" },
                 { "[Fleetd]\n\nAgent=maybe\n",
@@ -209,11 +209,11 @@ static void settings_that_do_not_fit_together_are_refused(void **state) {
 
         config(room, "");
         assert_int_equal(told(room, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
-        assert_refused(room, "needs PeerKey=: the door for hosts is never open to everybody");
+        assert_refused(room, "requires PeerKey=: the peer listener only accepts hosts with the key");
         assert_int_equal(told(room, "--join=10.0.0.1:2380", NULL, NULL), -EINVAL);
-        assert_refused(room, "Join=10.0.0.1:2380 needs ListenPeer=");
+        assert_refused(room, "Join=10.0.0.1:2380 requires ListenPeer=");
         assert_int_equal(told(room, "--listen-peer=0.0.0.0:2380", "--peer-key=/k", NULL), -EINVAL);
-        assert_refused(room, "name the one address at which other hosts reach this one");
+        assert_refused(room, "expected the one address at which other hosts reach this one");
 }
 
 static void limits_are_read_and_kept_within_their_bounds(void **state) {
@@ -226,7 +226,7 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
                 { "--limit-connections=15", "--limit-connections: expected 16 to 1000000, not 15" },
                 { "--limit-connections=many", "--limit-connections: expected a number, not 'many'" },
                 { "--limit-head-sec=0", "--limit-head-sec: expected 100ms to 10min, not 0" },
-                { "--limit-buffer-size=16M", "LimitBufferSize= is for all requests and answers together" },
+                { "--limit-buffer-size=16M", "LimitBufferSize= covers all requests and answers" },
                 { "--limit-line-size=64K", "LimitLineSize= cannot be above LimitHeadSize=" },
         };
         Fixture *room = *state;
@@ -258,7 +258,7 @@ static void a_file_that_was_named_must_be_there(void **state) {
         Fixture *room = *state;
 
         assert_int_equal(told(room, NULL, NULL, NULL), -ENOENT);
-        assert_refused(room, "cannot read ");
+        assert_refused(room, "Failed to read ");
         assert_refused(room, "No such file");
 }
 
@@ -269,7 +269,7 @@ static void an_oversized_file_is_refused(void **state) {
         memset(text, '#', 70 * 1024 - 1);
         config(room, text);
         assert_int_equal(told(room, NULL, NULL, NULL), -EFBIG);
-        assert_refused(room, "cannot read ");
+        assert_refused(room, "Failed to read ");
 }
 
 /* -- A running daemon reads them again -- */
@@ -352,7 +352,7 @@ static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state)
         assert_string_equal(room->settings.name, "three");
         assert_false(room->settings.agent);
         assert_non_null(strstr(warning, "/20-b.conf"));
-        assert_non_null(strstr(warning, "leads to a file that does not exist"));
+        assert_non_null(strstr(warning, "symbolic link to a file that does not exist"));
 
         /* What is wrong otherwise ends the daemon. */
         scratch_write(after, "[Fleetd]\nName=three\nNoSuch=1\n");
@@ -543,12 +543,12 @@ static void every_path_and_name_has_its_place(void **state) {
         assert_int_equal(told(room, "--recover", NULL, NULL), 0);
         assert_true(room->settings.recover && !room->settings.force);
         assert_int_equal(told(room, "--recover", "--backup=x", NULL), -EINVAL);
-        assert_refused(room, "--recover, --backup and --restore are one at a time");
+        assert_refused(room, "--recover, --backup and --restore exclude each other");
         assert_int_equal(told(room, "--restore=y", "--backup=x", NULL), -EINVAL);
         assert_int_equal(told(room, "--backup=", NULL, NULL), -EINVAL);
-        assert_refused(room, "--backup and --restore need the name of a file");
+        assert_refused(room, "--backup and --restore require a file name");
         assert_int_equal(told(room, "--force", NULL, NULL), -EINVAL);
-        assert_refused(room, "--force goes with --recover");
+        assert_refused(room, "--force requires --recover");
         assert_int_equal(told(room, "--engine=no", "--debug=yes", "--client-access=off"), 0);
         assert_true(!room->settings.engine && room->settings.debug && room->settings.agent);
         assert_int_equal(room->settings.client_access, CLIENT_OFF);
@@ -572,7 +572,7 @@ static void drop_ins_are_read_in_order_and_counted(void **state) {
         assert_int_equal(told(room, NULL, NULL, NULL), 0);
         assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0); /* there is none */
         assert_int_equal(settings_read_drop_ins(&room->settings, room->config, &room->err), -ENOTDIR);
-        assert_non_null(strstr(room->err.message, "cannot list "));
+        assert_non_null(strstr(room->err.message, "Failed to list "));
         assert_int_equal(mkdir(dir, 0700), 0);
         drop_in(dir, 0, ".conf");
         drop_in(dir, 1, ".cnf");
