@@ -162,8 +162,7 @@ static bool agent_may_restart(Agent *a, AgentUnit *u, AgentStep s) {
 
 /* Return the next step of 'u': AGENT_NOTHING if there is none (u->planned), or not yet. */
 static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
-        const ClusterAssignment *assignment = cluster_assignment(registry_cluster(a->registry), a->machine_id,
-                                                                 u->name);
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
         bool refused = u->refused;
         const char *reason;
         AgentStep s;
@@ -288,7 +287,7 @@ static void agent_on_change(void *userdata, const RegistryChange *change) {
         agent_wake(a); /* the view may have reached the index of the records */
         if (!name)
                 return;
-        make = cluster_assignment(c, a->machine_id, name) || cluster_state(c, a->machine_id, name);
+        make = agent_assignment(a, name) || cluster_state(c, a->machine_id, name);
         u = agent_unit(a, name, make);
         if (u)
                 agent_dirty(a, u);

@@ -102,6 +102,8 @@ void agent_dirty(Agent *a, AgentUnit *u);
 void agent_dirty_all(Agent *a);
 /* Return the unit, or NULL if it is unknown or, with 'make', without memory. */
 AgentUnit *agent_unit(Agent *a, const char *name, bool make);
+/* Return this host's assignment of the unit in the cluster view, or NULL. */
+const ClusterAssignment *agent_assignment(const Agent *a, const char *name);
 /* Add all known units to the dirty set, and those that an assignment, a state or a record names. */
 void agent_collect(Agent *a);
 /* Remove units from the dirty set that need no read, step or publication. Free units that nothing names. */

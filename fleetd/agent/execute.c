@@ -299,7 +299,7 @@ static void agent_on_linked(void *userdata, int error, const char *message) {
 /* Return the text to put in force: the registry's, or the record's while the view is not fresh. */
 static const Unit *agent_unit_text(const Agent *a, const char *name) {
         const Cluster *c = registry_cluster(a->registry);
-        const ClusterAssignment *assignment = cluster_assignment(c, a->machine_id, name);
+        const ClusterAssignment *assignment = agent_assignment(a, name);
         const ClusterUnit *u = cluster_unit(c, name);
         const AssignmentRecord *record = records_get(&a->records, name);
 
@@ -472,8 +472,7 @@ void agent_begin_saved(Agent *a) {
 
 /* Stop a unit to replace its text only if the new text can be put in force. */
 static int agent_stage(Agent *a, const AgentUnit *u) {
-        const ClusterAssignment *assignment = cluster_assignment(registry_cluster(a->registry), a->machine_id,
-                                                                 u->name);
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
         const Unit *text = agent_unit_text(a, u->name);
 
         if (!assignment || assignment->kind != ASSIGNMENT_RUN || !text || streq(text->hash, u->seen.hash))

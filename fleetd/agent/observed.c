@@ -91,6 +91,10 @@ static const ClusterMachine *agent_self(const Agent *a) {
         return cluster_machine(registry_cluster(a->registry), a->machine_id);
 }
 
+const ClusterAssignment *agent_assignment(const Agent *a, const char *name) {
+        return cluster_assignment(registry_cluster(a->registry), a->machine_id, name);
+}
+
 void agent_collect(Agent *a) {
         const ClusterMachine *self = agent_self(a);
         bool all = true;
@@ -121,8 +125,8 @@ void agent_clean(Agent *a) {
                 if (!agent_unit_is_clean(u))
                         continue;
                 agent_unmark(a, u);
-                if (u->seen.has_file || records_get(&a->records, u->name) ||
-                    cluster_assignment(c, a->machine_id, u->name) || cluster_state(c, a->machine_id, u->name))
+                if (u->seen.has_file || records_get(&a->records, u->name) || agent_assignment(a, u->name) ||
+                    cluster_state(c, a->machine_id, u->name))
                         continue;
                 HASH_DEL(a->units, u);
                 free(u);
@@ -184,12 +188,10 @@ bool agent_is_stale(const AgentUnit *u) {
 }
 
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {
-        const Cluster *c = registry_cluster(a->registry);
-
         return agent_plan(
                 &(AgentView) {
-                        .assignment = cluster_assignment(c, a->machine_id, u->name),
-                        .unit = cluster_unit(c, u->name),
+                        .assignment = agent_assignment(a, u->name),
+                        .unit = cluster_unit(registry_cluster(a->registry), u->name),
                         .record = records_get(&a->records, u->name),
                         .seen = u->observed ? &u->seen : NULL,
                         .boot_id = a->boot_id,

@@ -121,7 +121,7 @@ void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u) {
 int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool starting) {
         const char *name = unit->name;
         const Cluster *c = registry_cluster(a->registry);
-        const ClusterAssignment *assignment = a->fresh ? cluster_assignment(c, a->machine_id, name) : NULL;
+        const ClusterAssignment *assignment = a->fresh ? agent_assignment(a, name) : NULL;
         const ClusterUnit *u = cluster_unit(c, name);
         AssignmentRecord *record = records_get(&a->records, name);
         bool again = starting && record && record->stopped_for &&
@@ -152,8 +152,7 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
 }
 
 void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
-        const ClusterAssignment *assignment = cluster_assignment(registry_cluster(a->registry), a->machine_id,
-                                                                 unit->name);
+        const ClusterAssignment *assignment = agent_assignment(a, unit->name);
         const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), unit->name);
         AssignmentRecord *record = records_get(&a->records, unit->name);
 

@@ -85,7 +85,7 @@ static void agent_report(Agent *a) {
  * is removed, with the assignment that this completes. */
 static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
         const Cluster *c = registry_cluster(a->registry);
-        const ClusterAssignment *assignment = cluster_assignment(c, a->machine_id, u->name);
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
         const ClusterState *state = cluster_state(c, a->machine_id, u->name);
         bool kept = (assignment && assignment->kind != ASSIGNMENT_STOP) ||
                     records_get(&a->records, u->name) || u->seen.has_file;

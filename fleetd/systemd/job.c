@@ -147,9 +147,8 @@ static int job_call_unit(SystemdBus *b, const JobMethod *method, const char *nam
 
 int job_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         static const JobMethod method = { "StartUnit", "replace", NULL };
-        RuntimeDirEntry *e;
+        RuntimeDirEntry *e = runtime_dir_find(&systemd_bus(s)->dir, name);
 
-        HASH_FIND_STR(systemd_bus(s)->dir.entries, name, e);
         if (e)
                 systemd_trace_begin(&e->trace);
         return job_call_unit(systemd_bus(s), &method, name, done, userdata);

@@ -40,7 +40,7 @@ void manager_list_finish(void *userdata) {
         TAILQ_REMOVE(&list->bus->lists, list, lists);
         for (size_t i = 0; i < list->n; i++) {
                 SystemdUnit *u = &list->units[i];
-                RuntimeDirEntry *e;
+                RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, u->name);
 
                 if (runtime_dir_lost_link(&list->bus->dir, u->name, u->fragment))
                         u->fragment[0] = 0;
@@ -49,7 +49,6 @@ void manager_list_finish(void *userdata) {
                         .load = u->load,
                         .fragment = u->fragment,
                         .our_file = runtime_dir_owns(&list->bus->dir, u->name, u->fragment) });
-                HASH_FIND_STR(list->bus->dir.entries, u->name, e);
                 if (!e || list->error < 0 || !streq(u->active, "inactive"))
                         continue;
                 e->trace.undecided = false;
@@ -147,11 +146,10 @@ static void manager_list_get_related(BusList *list, size_t unit, const char *nam
 
 /* Read names of related units: they may have caused the stop of this unit, or prevent its start. */
 static int manager_list_read_relation(BusList *list, size_t unit, int kind, sd_bus_message *m) {
+        RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, list->units[unit].name);
         const char *name;
-        RuntimeDirEntry *e;
         int r;
 
-        HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
         r = sd_bus_message_enter_container(m, 'v', "as");
         if (r < 0)
                 return r;
@@ -243,6 +241,7 @@ static void manager_list_send(BusList *list, const BusProperty *like, const char
                 return;
         }
         *p = *like;
+        p->list = list;
         TAILQ_INSERT_TAIL(&list->properties, p, properties);
         r = sd_bus_call_method_async(list->bus->bus, &p->slot, SYSTEMD, path, PROPERTIES, "Get",
                                      manager_property_on_reply, p, "ss", interface, name);
@@ -256,8 +255,7 @@ static void manager_list_send(BusList *list, const BusProperty *like, const char
 
 static void manager_list_get(BusList *list, size_t unit, const char *path, const char *interface,
                              const char *name, int (*read)(sd_bus_message *m, SystemdUnit *u)) {
-        manager_list_send(list, &(BusProperty) { .list = list, .unit = unit, .read = read }, path, interface,
-                          name);
+        manager_list_send(list, &(BusProperty) { .unit = unit, .read = read }, path, interface, name);
 }
 
 static void manager_list_get_related(BusList *list, size_t unit, const char *name, const char *property,
@@ -267,8 +265,8 @@ static void manager_list_get_related(BusList *list, size_t unit, const char *nam
         if (sd_bus_path_encode(SYSTEMD_PATH "/unit", name, &path) < 0)
                 list->error = -ENOMEM;
         else
-                manager_list_send(list, &(BusProperty) { .list = list, .unit = unit, .kind = kind }, path,
-                                  SYSTEMD ".Unit", property);
+                manager_list_send(list, &(BusProperty) { .unit = unit, .kind = kind }, path, SYSTEMD ".Unit",
+                                  property);
 }
 
 /* Read why an inactive unit of ours may have been stopped, and whether related units prevent its start. */
@@ -285,18 +283,15 @@ static void manager_list_get_relations(BusList *list, size_t unit, const char *p
                 { "PartOf", PROPERTY_NEEDED },
                 { "StopPropagatedFrom", PROPERTY_NEEDED },
         };
-        RuntimeDirEntry *e;
+        RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, list->units[unit].name);
 
-        HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
         if (!e || (!e->trace.undecided && e->trace.end != SYSTEMD_END_STOPPED_FOR &&
                    e->trace.end != SYSTEMD_END_UNKNOWN))
                 return;
         for (size_t i = 0; i < ELEMENTS(relations); i++)
-                manager_list_send(
-                        list,
-                        &(BusProperty) {
-                                .list = list, .unit = unit, .names = true, .kind = relations[i].kind },
-                        path, SYSTEMD ".Unit", relations[i].property);
+                manager_list_send(list,
+                                  &(BusProperty) { .unit = unit, .names = true, .kind = relations[i].kind },
+                                  path, SYSTEMD ".Unit", relations[i].property);
 }
 
 /* Return the interface with the property Result: the unit type, capitalized. NULL: none. */
@@ -327,9 +322,8 @@ static int manager_read_remain(sd_bus_message *m, SystemdUnit *u) {
 }
 
 static void manager_list_trace_running(BusList *list, size_t unit) {
-        RuntimeDirEntry *e;
+        RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, list->units[unit].name);
 
-        HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
         if (e)
                 systemd_trace_running(&e->trace);
 }

@@ -28,6 +28,13 @@ static void runtime_dir_unstage(const RuntimeDir *d, const char *name) {
         (void) unlinkat(d->fd, staged, 0);
 }
 
+RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name) {
+        RuntimeDirEntry *e;
+
+        HASH_FIND_STR(d->entries, name, e);
+        return e;
+}
+
 static void runtime_dir_drop(RuntimeDir *d, RuntimeDirEntry *e) {
         HASH_DEL(d->entries, e);
         free(e);
@@ -58,7 +65,7 @@ static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, si
         if (r < 0)
                 return r;
 
-        HASH_FIND_STR(d->entries, name, e);
+        e = runtime_dir_find(d, name);
         if (!e) {
                 e = NEW0(RuntimeDirEntry, 1);
                 if (!e)
@@ -163,10 +170,9 @@ int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t 
 }
 
 int runtime_dir_remove(RuntimeDir *d, const char *name) {
-        RuntimeDirEntry *e;
+        RuntimeDirEntry *e = runtime_dir_find(d, name);
         int r;
 
-        HASH_FIND_STR(d->entries, name, e);
         if (e)
                 runtime_dir_drop(d, e);
         runtime_dir_unstage(d, name);
@@ -177,11 +183,10 @@ int runtime_dir_remove(RuntimeDir *d, const char *name) {
 }
 
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret) {
+        RuntimeDirEntry *e = runtime_dir_find(d, name);
         RuntimeDirStamp stamp;
-        RuntimeDirEntry *e;
         int r;
 
-        HASH_FIND_STR(d->entries, name, e);
         r = runtime_dir_stamp(d, name, &stamp);
         if (r == 0 && e && memcmp(&e->stamp, &stamp, sizeof(stamp)) == 0) {
                 *ret = e;
@@ -191,7 +196,7 @@ int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret
                 r = runtime_dir_read(d, name, &stamp);
         if (r == -ENOMEM)
                 return r;
-        HASH_FIND_STR(d->entries, name, e);
+        e = runtime_dir_find(d, name);
         if (r < 0 && e) {
                 runtime_dir_drop(d, e);
                 e = NULL;

@@ -49,6 +49,8 @@ int runtime_dir_stage(RuntimeDir *d, const char *name, const char *text, size_t 
 int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t size);
 int runtime_dir_remove(RuntimeDir *d, const char *name);
 
+/* Return the last known entry of a file, or NULL. */
+RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name);
 /* Return in *ret the entry of an existing file, or NULL. Read a changed file again; drop the entry of a
  * removed one. 0, or -ENOMEM if the file could not be read. */
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret);

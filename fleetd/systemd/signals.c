@@ -22,46 +22,24 @@ static int signals_on_reloading(sd_bus_message *m, void *userdata, sd_bus_error 
         return 0;
 }
 
-typedef struct SignalSources {
-        SystemdBus *bus;
-        void (*each)(SystemdBus *b, const char *unit, const void *what);
-        const void *what;
-} SignalSources;
-
-static void signals_on_source(void *userdata, const char *name) {
-        SignalSources *s = userdata;
-        RuntimeDirEntry *e;
-
-        HASH_FIND_STR(s->bus->dir.entries, name, e);
-        if (e)
-                s->each(s->bus, name, s->what);
-}
-
-static void signals_each_unit(SystemdBus *b, const char *known_as,
-                              void (*each)(SystemdBus *b, const char *unit, const void *what),
-                              const void *what) {
-        SignalSources s = { .bus = b, .each = each, .what = what };
-
-        bus_count_signal(b);
-        if (streq(known_as, "shutdown.target"))
-                bus_request_state(b);
-        each(b, known_as, what);
-        quadlet_each_source(known_as, signals_on_source, &s);
-}
-
 /* Content of a signal, in addition to the fact that a unit changed. */
 typedef struct UnitSignal {
+        SystemdBus *bus;
         const SystemdChange *change; /* NULL: none */
         bool is_job, with_target;
-        int exit_code;      /* ExecMainCode; 0: none */
-        const char *result; /* of a service; NULL: none */
+        int exit_code;          /* ExecMainCode; 0: none */
+        const char *result;     /* of a service; NULL: none */
+        const char *job_result; /* of a removed job; NULL: none */
 } UnitSignal;
 
-static void signals_on_unit_changed(SystemdBus *b, const char *unit, const void *what) {
-        const UnitSignal *signal = what;
-        RuntimeDirEntry *e;
+static uint64_t signals_now_us(void) {
+        return clock_monotonic_ms() * 1000;
+}
 
-        HASH_FIND_STR(b->dir.entries, unit, e);
+static void signals_deliver(const UnitSignal *signal, const char *unit) {
+        const SystemdEvents *events = &signal->bus->events;
+        RuntimeDirEntry *e = runtime_dir_find(&signal->bus->dir, unit);
+
         if (e && signal->change)
                 systemd_trace_change(&e->trace, signal->change);
         if (e && signal->is_job)
@@ -70,12 +48,29 @@ static void signals_on_unit_changed(SystemdBus *b, const char *unit, const void 
                 e->trace.killed = signal->exit_code != CLD_EXITED;
         if (e && signal->result)
                 e->trace.skipped = streq(signal->result, "exec-condition");
-        if (b->events.on_changed)
-                b->events.on_changed(b->events.userdata, unit);
+        if (e && signal->job_result && streq(signal->job_result, "canceled"))
+                systemd_trace_job_canceled(&e->trace, signals_now_us());
+        if (signal->job_result && events->on_job_removed)
+                events->on_job_removed(events->userdata, unit, signal->job_result);
+        else if (!signal->job_result && events->on_changed)
+                events->on_changed(events->userdata, unit);
 }
 
-static uint64_t signals_now_us(void) {
-        return clock_monotonic_ms() * 1000;
+static void signals_on_source(void *userdata, const char *name) {
+        const UnitSignal *signal = userdata;
+
+        if (runtime_dir_find(&signal->bus->dir, name))
+                signals_deliver(signal, name);
+}
+
+/* Deliver a signal to the unit of this name in systemd, and to Quadlet files that it was generated from.
+ * A change of shutdown.target may begin or cancel the shutdown, which SystemState shows. */
+static void signals_deliver_all(UnitSignal *signal, const char *known_as) {
+        bus_count_signal(signal->bus);
+        if (streq(known_as, "shutdown.target"))
+                bus_request_state(signal->bus);
+        signals_deliver(signal, known_as);
+        quadlet_each_source(known_as, signals_on_source, signal);
 }
 
 static int signals_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
@@ -92,9 +87,10 @@ static int signals_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *u
                 b->target_job = id;
         b->target_us = now_us;
         systemd_moves_add(&b->moves, unit, now_us);
-        signals_each_unit(
-                b, unit, signals_on_unit_changed,
-                &(UnitSignal) { .is_job = true, .with_target = b->target_job != 0 && id > b->target_job });
+        signals_deliver_all(&(UnitSignal) { .bus = b,
+                                            .is_job = true,
+                                            .with_target = b->target_job != 0 && id > b->target_job },
+                            unit);
         return 0;
 }
 
@@ -162,23 +158,13 @@ static int signals_on_properties(sd_bus_message *m, void *userdata, sd_bus_error
         SystemdBus *b = userdata;
         _cleanup_free_ char *name = NULL;
         SystemdChange change = {};
-        UnitSignal signal = {};
+        UnitSignal signal = { .bus = b };
 
         if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_PATH "/unit", &name) <= 0)
                 return 0;
         signals_read_properties(b, m, name, &change, &signal);
-        signals_each_unit(b, name, signals_on_unit_changed, &signal);
+        signals_deliver_all(&signal, name);
         return 0;
-}
-
-static void signals_on_unit_job_removed(SystemdBus *b, const char *unit, const void *result) {
-        RuntimeDirEntry *e;
-
-        HASH_FIND_STR(b->dir.entries, unit, e);
-        if (e && streq(result, "canceled"))
-                systemd_trace_job_canceled(&e->trace, signals_now_us());
-        if (b->events.on_job_removed)
-                b->events.on_job_removed(b->events.userdata, unit, result);
 }
 
 static int signals_on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
@@ -190,7 +176,7 @@ static int signals_on_job_removed(sd_bus_message *m, void *userdata, sd_bus_erro
                 return 0;
 
         b->target_job = 0;
-        signals_each_unit(b, unit, signals_on_unit_job_removed, result);
+        signals_deliver_all(&(UnitSignal) { .bus = b, .job_result = result }, unit);
         job_removed(b, job);
         return 0;
 }
