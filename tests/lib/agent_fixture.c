@@ -15,7 +15,7 @@
 Fixture *running;
 unsigned n_starts, n_stops, n_unrecorded, n_slow;
 
-/* -- The notes on disk -- */
+/* -- The records on disk -- */
 
 static char *records_text(Fixture *room) {
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
@@ -54,7 +54,7 @@ void change_record(Fixture *room, const char *field, const char *value) {
         scratch_write(path, changed);
 }
 
-/* -- The room -- */
+/* -- The fixture -- */
 
 static void on_unit(void *userdata, const char *unit) {
         n_starts++;
@@ -106,7 +106,7 @@ Fixture *fixture_new(void) {
 
 void fixture_free(Fixture *room) {
         close_agent(room);
-        run_ms(room, 50); /* answers in vain */
+        run_ms(room, 50); /* calls without effect */
         sim_systemd_detach(room->systemd);
         sim_systemd_free(room->systemd);
         world_loop_free(room->loop);

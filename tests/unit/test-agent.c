@@ -1,5 +1,5 @@
-/* The agent between a real registry and a systemd on a real bus: orders in, calls and states out, and what
- * trouble costs. */
+/* The agent between a real registry and a simulated systemd on a real bus: assignments in, calls and states
+ * out, and failures. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -83,8 +83,7 @@ static int fixture_setup(void **state) {
         return 0;
 }
 
-/* The others do not answer, and never will; what was assigned to this host in its last boot is on its disk.
- */
+/* The other hosts never reply. The last assignment of this host is on its disk. */
 static int lonely_room_setup(void **state) {
         static const char before[] = "{\"floor\":9,\"lineage\":\"00000000000000ab\",\"units\":["
                                      "{\"index\":8,\"name\":\"ended.service\",\"done\":true,\"order\":"
@@ -146,7 +145,7 @@ static bool records_say(Fixture *room, const char *field) {
         return read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL) == 0 && strstr(text, field);
 }
 
-/* The invocation that runs is noted on disk. */
+/* Return whether the record on disk has the invocation that runs. */
 static bool records_have(Fixture *room, const FakeUnit *u) {
         char field[64];
         int n = snprintf(field, sizeof(field), "\"invocation\":\"");
@@ -166,14 +165,14 @@ static bool has_file(Fixture *room, const char *unit, const char *part) {
         return read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, part);
 }
 
-/* The unit is ordered to run, does so, and says so. */
+/* Assign the unit to run, and wait until it is published as active. */
 static void run_unit(Fixture *room, const char *unit, const char *text) {
         host_unit(room->host, unit, text, TARGET_LAUNCHED);
         host_order(room->host, unit, ASSIGNMENT_RUN);
         UNTIL(room, says(room, unit, "active"));
 }
 
-/* The sentences that were logged since. */
+/* Messages logged since log_begin(). */
 static Text logged;
 
 static void keep_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
@@ -194,7 +193,7 @@ static void log_end(void) {
         text_done(&logged);
 }
 
-/* As while a stop of it, or of what it requires, is under way. */
+/* As during a stop of the unit, or of a unit that it requires. */
 static void refuse_starts(Fixture *room) {
         log_begin();
         room->fake->fail = "StartUnit";
@@ -207,7 +206,7 @@ static void allow_starts(Fixture *room) {
         log_end();
 }
 
-static void an_ordered_unit_is_written_linked_started_and_told(void **state) {
+static void an_assigned_unit_is_written_linked_started_and_published(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *said = NULL;
 
@@ -231,7 +230,7 @@ static void a_loaded_unit_is_not_started(void **state) {
         assert_int_equal(room->fake->starts, 0);
 }
 
-/* Another daemon, which the cluster does not answer, must find that in the note. */
+/* Another daemon, without contact to the cluster, must find that in the record. */
 static void a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again(
         void **state) {
         Fixture *room = *state;
@@ -254,7 +253,7 @@ static void a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_n
         leader.gone = false;
 }
 
-static void an_order_to_stop_is_obeyed_and_taken_away(void **state) {
+static void a_stop_assignment_is_executed_and_removed(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -277,8 +276,8 @@ static void a_changed_text_is_stopped_and_started_once(void **state) {
         assert_true(has_file(room, "web.service", "/bin/two"));
 }
 
-/* The folder has no room for the new text. */
-static void a_unit_runs_on_until_its_changed_text_can_be_written(void **state) {
+/* The folder has no space for the new text. */
+static void a_unit_keeps_running_until_its_changed_text_can_be_written(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *temporary = NULL;
         char name[FILE_TEMPORARY_SIZE];
@@ -286,7 +285,7 @@ static void a_unit_runs_on_until_its_changed_text_can_be_written(void **state) {
         run_unit(room, "web.service", ONE);
         file_temporary_name("web.service", name);
         temporary = scratch_path(room->folder, name);
-        assert_int_equal(mkdir(temporary, 0700), 0); /* which no file replaces */
+        assert_int_equal(mkdir(temporary, 0700), 0); /* no file replaces a folder */
         log_begin();
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
         host_order(room->host, "web.service", ASSIGNMENT_RUN);
@@ -302,7 +301,7 @@ static void a_unit_runs_on_until_its_changed_text_can_be_written(void **state) {
         assert_int_equal(access(temporary, F_OK), -1);
 }
 
-static void an_edit_of_our_own_section_stops_nothing(void **state) {
+static void an_edit_of_the_x_fleet_section_stops_no_unit(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -314,7 +313,7 @@ static void an_edit_of_our_own_section_stops_nothing(void **state) {
         assert_int_equal(room->fake->stops, 0);
 }
 
-static void a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on(void **state) {
+static void a_removed_link_of_a_running_unit_is_restored(void **state) {
         Fixture *room = *state;
         FakeUnit *u;
 
@@ -329,7 +328,7 @@ static void a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on(void **sta
         assert_int_equal(room->fake->stops, 0);
 }
 
-static void a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_on(void **state) {
+static void a_removed_folder_is_restored_with_all_files_and_no_unit_stops(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -340,7 +339,7 @@ static void a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_
         UNTIL(room, has_file(room, "web.service", "/bin/one") && has_file(room, "other.service", "/bin/two"));
         assert_int_equal(room->fake->starts, 2);
 
-        /* Nobody has noticed it yet when a unit is to be written; and another folder may be in its place. */
+        /* The folder is removed, or replaced, before a unit is written. */
         assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
         assert_int_equal(mkdir(room->folder, 0755), 0);
         host_unit(room->host, "new.service", ONE, TARGET_LAUNCHED);
@@ -352,7 +351,7 @@ static void a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_
         assert_int_equal(room->fake->stops, 0);
 }
 
-static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
+static void a_conflicting_unit_is_not_touched_and_published_as_foreign(void **state) {
         const ClusterState *s;
         Fixture *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "active", "running");
@@ -369,8 +368,8 @@ static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
         assert_string_equal(u->active, "active");
 }
 
-/* The administrator put a file of that name where it counts more than ours ('load': it may be a mask), and
- * had systemd read it. */
+/* The administrator adds a file of that name with higher precedence ('load': it may be a mask), and reloads
+ * systemd. */
 static FakeUnit *taken_over(Fixture *room, const char *load, bool restarted) {
         FakeUnit *u = &room->fake->units[0];
 
@@ -387,14 +386,14 @@ static bool is_told_as(Fixture *room, const char *unit, const char *load, const 
         return s && streq(s->state.load, load) && streq(s->state.active, active);
 }
 
-/* It is not restarted in between. */
-static void a_running_unit_whose_name_was_taken_and_given_back_is_told_as_running(void **state) {
+/* The unit is not restarted in between. */
+static void a_running_unit_stays_active_when_a_conflicting_file_comes_and_goes(void **state) {
         Fixture *room = *state;
         FakeUnit *u;
 
         run_unit(room, "web.service", ONE);
         u = fake_bus_unit(room->fake, "web.service", "loaded", "active",
-                          "running"); /* whose invocation is not known */
+                          "running"); /* with an unknown invocation */
         snprintf(u->fragment, sizeof(u->fragment), "/etc/systemd/system/web.service");
         fake_bus_changed(room->fake, "web.service");
         UNTIL(room, is_told_as(room, "web.service", "foreign", "inactive"));
@@ -407,8 +406,8 @@ static void a_running_unit_whose_name_was_taken_and_given_back_is_told_as_runnin
         assert_int_equal(room->fake->stops, 0);
 }
 
-/* Were it told as foreign, the engine would have it run elsewhere, too. */
-static void a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_has_stopped(void **state) {
+/* Published as foreign, it would be started elsewhere, too. */
+static void a_running_unit_with_a_conflicting_file_is_published_as_active_until_it_stops(void **state) {
         static const char *const loads[] = { "masked", "loaded" };
         Fixture *room = *state;
 
@@ -423,12 +422,12 @@ static void a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_h
                 fake_bus_changed(room->fake, "web.service");
                 UNTIL(room, streq(sub_of(room, "web.service"), "restarted"));
                 u = taken_over(room, loads[i], false);
-                snprintf(u->sub, sizeof(u->sub), "exited"); /* so that it is seen when this is told */
+                snprintf(u->sub, sizeof(u->sub), "exited"); /* a state to be published */
                 UNTIL(room, is_told_as(room, "web.service", loads[i], "active") &&
                                     streq(sub_of(room, "web.service"), "exited"));
                 assert_false(agent_has_conflict(room->agent, "web.service"));
 
-                /* So does the next daemon, after a crash. */
+                /* The next daemon publishes the same, after a crash. */
                 UNTIL(room, records_have(room, u));
                 room->agent = agent_crash(room->agent);
                 agent_close(room);
@@ -450,8 +449,8 @@ static void a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_h
         }
 }
 
-/* The administrator started it, too. */
-static void a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go(void **state) {
+/* The administrator started that unit, too. */
+static void a_unit_that_the_administrator_replaced_is_not_touched_by_a_stop_assignment(void **state) {
         const ClusterState *s;
         Fixture *room = *state;
         FakeUnit *u;
@@ -469,8 +468,8 @@ static void a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_
         assert_false(has_file(room, "web.service", ""));
 }
 
-/* Also while no leader can be told of it. */
-static void a_unit_that_an_administrator_takes_over_is_seen_as_foreign(void **state) {
+/* Also without a leader. */
+static void a_unit_that_the_administrator_replaces_is_published_as_foreign(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -480,7 +479,7 @@ static void a_unit_that_an_administrator_takes_over_is_seen_as_foreign(void **st
         UNTIL(room, agent_has_conflict(room->agent, "web.service"));
 }
 
-static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign(void **state) {
+static void a_unit_whose_install_section_names_a_unit_of_the_host_is_published_as_foreign(void **state) {
         const ClusterState *s;
         Fixture *room = *state;
         FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
@@ -493,14 +492,14 @@ static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreig
                       streq(s->state.load, "foreign"));
         assert_int_equal(room->fake->starts, 0);
 
-        /* The name is free, and it runs. */
+        /* The name is free, and our unit runs. */
         *db = room->fake->units[--room->fake->n_units];
         UNTIL(room, says(room, "web.service", "active"));
         s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service");
         assert_string_equal(s->state.load, "loaded");
 }
 
-/* The unit runs, and a name of its [Install] has become the host's, when [X-Fleet] is edited. */
+/* Run a unit, let the host take a name of its [Install], then edit [X-Fleet]. */
 static void run_with_a_taken_alias(Fixture *room) {
         FakeUnit *db;
 
@@ -517,9 +516,8 @@ static void run_with_a_taken_alias(Fixture *room) {
         host_pause(room->host, QUIET_MS);
 }
 
-/* A change that does not concern systemd moves nothing, whatever became of the names in [Install] meanwhile.
- */
-static void a_running_unit_stays_when_one_of_its_names_has_become_the_hosts(void **state) {
+/* A change that systemd does not read affects no unit, whatever happened to the names in [Install]. */
+static void a_running_unit_stays_when_the_host_takes_one_of_its_names(void **state) {
         Fixture *room = *state;
 
         run_with_a_taken_alias(room);
@@ -528,8 +526,8 @@ static void a_running_unit_stays_when_one_of_its_names_has_become_the_hosts(void
         assert_int_equal(room->fake->stops, 0);
 }
 
-/* systemd answers no call that asks for a template. */
-static void a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_anything(void **state) {
+/* systemd replies to no call that names a template. */
+static void a_template_in_the_folder_or_an_install_section_affects_no_unit(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *file = scratch_path(room->folder, "stray@.service");
 
@@ -548,8 +546,8 @@ static void a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_an
         assert_null(cluster_state(registry_cluster(room->host->registry), room->host->id, "stray@.service"));
 }
 
-/* systemd has the link, and refuses to enable it: the name was taken in between. */
-static void a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started(void **state) {
+/* systemd has the link, and rejects the enabling: the host took the name in between. */
+static void a_unit_that_cannot_be_enabled_is_published_as_foreign_and_not_started(void **state) {
         const ClusterState *s;
         Fixture *room = *state;
 
@@ -569,8 +567,8 @@ static void a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started(
         assert_string_equal(s->state.load, "loaded");
 }
 
-/* systemd refuses a call about many for the sake of one. */
-static void a_link_that_systemd_refuses_keeps_no_other_unit_from_its_install_section(void **state) {
+/* systemd rejects a call about many units because of one. */
+static void a_rejected_link_affects_no_other_install_section(void **state) {
         static const char *const units[] = { "a.service", "bad.service", "c.service" };
         Fixture *room = *state;
 
@@ -580,7 +578,7 @@ static void a_link_that_systemd_refuses_keeps_no_other_unit_from_its_install_sec
         room->fake->fail_name = "org.freedesktop.DBus.Error.AccessDenied";
         room->fake->fail_message = "no";
         room->fake->fail_part = "bad";
-        room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
+        room->fake->hold = "ListUnitsByNames"; /* until all are assigned, to be one batch */
         for (size_t i = 0; i < ELEMENTS(units); i++)
                 host_order(room->host, units[i], ASSIGNMENT_RUN);
         host_pause(room->host, QUIET_MS);
@@ -595,7 +593,7 @@ static void a_link_that_systemd_refuses_keeps_no_other_unit_from_its_install_sec
         }
 }
 
-/* Fails the first allocation after the answer to a link. */
+/* Fails the first allocation after the reply to a link. */
 static struct {
         const SystemdOps *ops;
         SystemdDone done;
@@ -624,7 +622,7 @@ static bool shortage_is_ready(Systemd *s) {
         return shortage.ops->is_ready(s);
 }
 
-/* systemd refuses the batch, so that each has a call of its own; there is no memory for the first one. */
+/* systemd rejects the batch, so each unit has a call of its own; the first call has no memory. */
 static void a_unit_without_memory_for_its_call_is_put_in_force_later(void **state) {
         static const char *const units[] = { "a.service", "b.service",
                                              "c.service" }; /* the first one may have a call of its own */
@@ -640,7 +638,7 @@ static void a_unit_without_memory_for_its_call_is_put_in_force_later(void **stat
         room->fake->fail = "LinkUnitFiles";
         room->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
         room->fake->fail_message = "no";
-        room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
+        room->fake->hold = "ListUnitsByNames"; /* until all are assigned, to be one batch */
         for (size_t i = 0; i < ELEMENTS(units); i++)
                 host_order(room->host, units[i], ASSIGNMENT_RUN);
         for (size_t i = 0; i < ELEMENTS(units); i++)
@@ -655,14 +653,14 @@ static void a_unit_without_memory_for_its_call_is_put_in_force_later(void **stat
         room->systemd->ops = shortage.ops;
 }
 
-static void units_that_are_ordered_together_are_linked_by_one_call(void **state) {
+static void units_that_are_assigned_together_are_linked_by_one_call(void **state) {
         static const char *const units[] = { "a.service", "b.service", "c.service" };
         Fixture *room = *state;
         unsigned n = 0;
 
         for (size_t i = 0; i < ELEMENTS(units); i++)
                 host_unit(room->host, units[i], ONE, TARGET_LAUNCHED);
-        room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
+        room->fake->hold = "ListUnitsByNames"; /* until all are assigned, to be one batch */
         for (size_t i = 0; i < ELEMENTS(units); i++)
                 host_order(room->host, units[i], ASSIGNMENT_RUN);
         host_pause(room->host, QUIET_MS);
@@ -686,7 +684,7 @@ static uint64_t index_of(Fixture *room, const char *unit) {
         return node.modified;
 }
 
-static void of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told(void **state) {
+static void of_a_flapping_unit_the_first_state_and_the_last_of_a_second_are_published(void **state) {
         Fixture *room = *state;
         FakeUnit *u;
         uint64_t told_ms, index;
@@ -707,13 +705,13 @@ static void of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_to
                 index = index_of(room, "web.service");
         }
         assert_true(flaps > 20);
-        assert_in_range(told, 2, 3); /* at once, and one for each second that passed */
+        assert_in_range(told, 2, 3); /* at once, then one for each second */
         UNTIL(room, streq(cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")
                                   ->state.sub,
                           u->sub));
 }
 
-static void a_start_is_told_once_when_it_is_over(void **state) {
+static void a_start_is_published_once_when_it_has_ended(void **state) {
         Fixture *room = *state;
         uint64_t index;
 
@@ -728,8 +726,8 @@ static const char *job_of(Fixture *room, const char *unit) {
         return cluster_state(registry_cluster(room->host->registry), room->host->id, unit)->state.job;
 }
 
-/* Such a unit stays inactive, and nothing that systemd shows of it says why. */
-static void a_start_that_never_began_is_told_with_its_reason_until_one_begins(void **state) {
+/* The unit stays inactive, and no property shows the reason. */
+static void a_start_that_never_began_is_published_with_its_reason_until_one_begins(void **state) {
         Fixture *room = *state;
         FakeUnit *u;
 
@@ -756,7 +754,7 @@ static bool is_done(Fixture *room, const char *unit) {
         return cluster_state(registry_cluster(room->host->registry), room->host->id, unit)->state.done;
 }
 
-/* systemd stops 'unit', as somebody wished, or as its bonds do. */
+/* systemd stops 'unit', by hand or because of another unit. */
 static void stop_by_systemd(Fixture *room, const char *unit) {
         fake_bus_job_new(room->fake, unit);
         fake_bus_change(room->fake, unit, (FakeChange) { .active = "deactivating", .job = 1, .left = true });
@@ -766,7 +764,7 @@ static void stop_by_systemd(Fixture *room, const char *unit) {
         UNTIL(room, says(room, unit, "inactive"));
 }
 
-static void a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back(void **state) {
+static void a_bound_unit_that_systemd_stopped_is_started_again_when_its_unit_runs(void **state) {
         Fixture *room = *state;
         FakeUnit *side;
 
@@ -785,7 +783,7 @@ static void a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_ba
         host_pause(room->host, 1500);
         assert_int_equal(room->fake->starts, 1);
 
-        /* A daemon that begins meanwhile has not seen it. */
+        /* A daemon that starts in between has not observed it. */
         agent_close(room);
         agent_open(room);
         host_pause(room->host, 1500);
@@ -796,7 +794,7 @@ static void a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_ba
         assert_int_equal(room->fake->stops, 0);
 }
 
-static void a_unit_stopped_by_hand_stays_here_though_the_host_took_one_of_its_names(void **state) {
+static void a_unit_stopped_by_hand_stays_here_when_the_host_takes_one_of_its_names(void **state) {
         Fixture *room = *state;
 
         run_with_a_taken_alias(room);
@@ -806,7 +804,7 @@ static void a_unit_stopped_by_hand_stays_here_though_the_host_took_one_of_its_na
         assert_int_equal(room->fake->starts, 1);
 }
 
-static void a_unit_stopped_for_another_stays_here_though_the_host_took_one_of_its_names(void **state) {
+static void a_unit_stopped_because_of_another_stays_here_when_the_host_takes_one_of_its_names(void **state) {
         Fixture *room = *state;
 
         run_with_a_taken_alias(room);
@@ -824,9 +822,9 @@ static void a_unit_stopped_for_another_stays_here_though_the_host_took_one_of_it
         assert_int_equal(room->fake->starts, 2);
 }
 
-/* Its start may be refused while the other one is being stopped again: then it waits for that one. */
-/* Nothing tells the agent of that. */
-/* side.service runs bound to app.service, and is stopped since that one restarts. */
+/* The start may be rejected while the other unit is being stopped again: then it waits for that unit. */
+/* systemd sends no signal for that. */
+/* side.service is bound to app.service, and is stopped because app.service restarts. */
 static void stop_sidekick(Fixture *room) {
         run_unit(room, "side.service", ONE);
         fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
@@ -838,7 +836,7 @@ static void stop_sidekick(Fixture *room) {
         stop_by_systemd(room, "side.service");
 }
 
-static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void **state) {
+static void a_bound_unit_is_not_started_when_its_unit_has_ended_again_before(void **state) {
         const AgentCounts *counts;
         Fixture *room = *state;
         uint64_t listings;
@@ -846,7 +844,7 @@ static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void 
         stop_sidekick(room);
         counts = agent_counts(room->agent);
         listings = counts->listings;
-        UNTIL(room, counts->listings > listings); /* the next one of itself is a second away */
+        UNTIL(room, counts->listings > listings); /* its own next one is a second away */
         fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
         fake_bus_changed(room->fake, "side.service");
         host_pause(room->host, 50);
@@ -859,7 +857,7 @@ static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void 
         UNTIL(room, room->fake->starts == 2);
 }
 
-static void a_sidekick_whose_start_was_refused_starts_with_its_unit_without_the_cluster(void **state) {
+static void a_bound_unit_whose_start_was_rejected_starts_with_its_unit_without_the_cluster(void **state) {
         Fixture *room = *state;
 
         stop_sidekick(room);
@@ -870,7 +868,7 @@ static void a_sidekick_whose_start_was_refused_starts_with_its_unit_without_the_
         UNTIL(room, has_logged("Failed to start side.service"));
         fake_bus_change(room->fake, "app.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        host_pause(room->host, 2500); /* until that is seen */
+        host_pause(room->host, 2500); /* until that is observed */
         allow_starts(room);
         host_pause(room->host, 1500);
         assert_int_equal(room->fake->starts, 1);
@@ -879,7 +877,7 @@ static void a_sidekick_whose_start_was_refused_starts_with_its_unit_without_the_
         leader.gone = false;
 }
 
-/* A unit that runs here, with what systemd says of its relations. */
+/* Return a unit that runs here, with its relations. */
 static FakeUnit *related_unit(Fixture *room, const char *requires, const char *conflicts) {
         FakeUnit *u;
 
@@ -893,8 +891,8 @@ static FakeUnit *related_unit(Fixture *room, const char *requires, const char *c
         return u;
 }
 
-/* An administrator restarts the unit that it conflicts with: in between nothing may come in its way. */
-static void a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin(void **state) {
+/* An administrator restarts the conflicting unit: in between our unit must not start. */
+static void a_unit_that_a_conflict_stopped_waits_until_the_conflicting_unit_has_ended(void **state) {
         Fixture *room = *state;
         FakeUnit *other;
 
@@ -918,7 +916,7 @@ static void a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_n
         assert_int_equal(room->fake->starts, 2);
 }
 
-static void what_else_a_stopped_unit_needs_does_not_keep_it_down(void **state) {
+static void other_requirements_of_a_stopped_unit_do_not_prevent_its_start(void **state) {
         Fixture *room = *state;
 
         fake_bus_unit(room->fake, "setup.service", "loaded", "inactive", "dead");
@@ -933,8 +931,8 @@ static void what_else_a_stopped_unit_needs_does_not_keep_it_down(void **state) {
         assert_int_equal(room->fake->starts, 2);
 }
 
-/* For whose sake it was stopped is known until it runs. */
-static void other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_start(void **state) {
+/* The cause of the stop is kept until the unit runs. */
+static void other_dependencies_of_a_unit_do_not_prevent_its_start_after_a_rejected_one(void **state) {
         Fixture *room = *state;
 
         fake_bus_unit(room->fake, "setup.service", "loaded", "inactive", "dead");
@@ -955,8 +953,8 @@ static void other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_sta
         UNTIL(room, says(room, "web.service", "active"));
 }
 
-/* The job of a target may take long: what is stopped by hand meanwhile is not stopped with it. */
-static void a_stop_by_hand_while_a_target_is_on_its_way_stays_so(void **state) {
+/* The job of a target may take long: a unit stopped by hand during it was not stopped because of it. */
+static void a_stop_by_hand_during_a_target_job_is_not_undone(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -967,8 +965,8 @@ static void a_stop_by_hand_while_a_target_is_on_its_way_stays_so(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
-/* Its start moves other units each time. */
-static void a_sidekick_that_systemd_does_not_begin_is_not_started_each_second(void **state) {
+/* Each start affects other units. */
+static void a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second(void **state) {
         static const char *const results[] = { "assert", "dependency" };
         Fixture *room = *state;
 
@@ -998,7 +996,7 @@ static void a_sidekick_that_systemd_does_not_begin_is_not_started_each_second(vo
         }
 }
 
-static void an_order_to_run_that_comes_during_a_stop_is_obeyed_after_it(void **state) {
+static void an_assignment_to_run_that_comes_during_a_stop_is_executed_after_it(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1018,7 +1016,7 @@ static void an_order_to_run_that_comes_during_a_stop_is_obeyed_after_it(void **s
         assert_int_equal(room->fake->starts, 2);
 }
 
-static void a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished(void **state) {
+static void a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1033,9 +1031,9 @@ static void a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished(void **
         assert_false(is_done(room, "web.service"));
 }
 
-/* A daemon that begins then has not seen the stop: it finds an inactive unit, and one in conflict with it
- * that runs. */
-static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that_is_over(void **state) {
+/* A daemon that starts then has not observed the stop: it finds an inactive unit, and a conflicting one that
+ * runs. */
+static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_after_it(void **state) {
         Fixture *room = *state;
 
         fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
@@ -1053,7 +1051,7 @@ static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that
         assert_int_equal(room->fake->starts, 1);
         assert_false(is_done(room, "web.service"));
 
-        /* Once it runs again, that was once. */
+        /* Once the unit runs again, that no longer counts. */
         fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
         UNTIL(room, says(room, "web.service", "active"));
         fake_bus_job_new(room->fake, "other.service");
@@ -1067,7 +1065,7 @@ static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that
         UNTIL(room, room->fake->starts == 2);
 }
 
-static void a_unit_that_ends_by_itself_is_finished_for_good(void **state) {
+static void a_unit_that_ends_by_itself_has_completed(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1083,8 +1081,8 @@ static void a_unit_that_ends_by_itself_is_finished_for_good(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
-/* The administrator runs a unit of his own under that name, which ends, too. */
-static void a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name(void **state) {
+/* The administrator runs another unit under that name, which ends, too. */
+static void a_completed_unit_stays_completed_whatever_the_host_runs_under_its_name(void **state) {
         static const char *const states[] = { "active", "inactive" };
         Fixture *room = *state;
 
@@ -1103,7 +1101,7 @@ static void a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name
         }
 }
 
-static void that_a_unit_finishes_without_the_cluster_outlives_the_daemon(void **state) {
+static void a_completion_without_the_cluster_outlives_the_daemon(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1122,7 +1120,7 @@ static void that_a_unit_finishes_without_the_cluster_outlives_the_daemon(void **
         assert_int_equal(room->fake->starts, 1);
 }
 
-static void a_finished_unit_that_runs_again_with_another_text_is_not_finished(void **state) {
+static void a_completed_unit_that_runs_again_with_another_text_has_not_completed(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1135,7 +1133,7 @@ static void a_finished_unit_that_runs_again_with_another_text_is_not_finished(vo
         assert_false(is_done(room, "web.service"));
 }
 
-static void a_finished_unit_that_was_started_by_hand_is_replaced_by_its_next_text(void **state) {
+static void a_completed_unit_that_was_started_by_hand_is_replaced_by_its_next_text(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1166,7 +1164,7 @@ static void is_not_begun(Fixture *room, const FakeChange *changes, size_t n) {
         UNTIL(room, says(room, "web.service", "inactive") && streq(job_of(room, "web.service"), "condition"));
         assert_false(is_done(room, "web.service"));
 
-        /* A daemon that begins later has not seen it. */
+        /* A later daemon has not observed it. */
         agent_close(room);
         agent_open(room);
         UNTIL(room, room->fake->connections == 2);
@@ -1176,7 +1174,7 @@ static void is_not_begun(Fixture *room, const FakeChange *changes, size_t n) {
         assert_false(is_done(room, "web.service"));
 }
 
-static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(void **state) {
+static void a_unit_whose_condition_does_not_hold_is_published_so_and_has_not_completed(void **state) {
         const FakeChange skipped = { .active = "inactive", .job = 1, .skipped = true };
 
         is_not_begun(*state, &skipped, 1);
@@ -1193,7 +1191,7 @@ static void a_service_whose_command_says_that_it_is_not_to_begin_is_told_so_and_
         is_not_begun(*state, changes, ELEMENTS(changes));
 }
 
-static void how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended(void **state) {
+static void an_earlier_end_is_not_the_end_of_a_start_that_never_began(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1206,12 +1204,12 @@ static void how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended(vo
         fake_bus_job_removed(room->fake, 2, "web.service", "timeout");
         UNTIL(room, streq(job_of(room, "web.service"), "timeout"));
         fake_bus_job_removed(room->fake, 3, "web.service",
-                             "done"); /* of a stop by hand, of what does not run */
+                             "done"); /* of a stop by hand, of a unit that does not run */
         host_pause(room->host, QUIET_MS);
         assert_false(is_done(room, "web.service"));
 }
 
-/* It is inactive, and systemd has forgotten how it ended. */
+/* Return an inactive unit that systemd unloaded, so that its end is unknown. */
 static FakeUnit *forgotten(Fixture *room, const char *name) {
         FakeUnit *u = fake_bus_unit(room->fake, name, "loaded", "inactive", "dead");
 
@@ -1221,7 +1219,7 @@ static FakeUnit *forgotten(Fixture *room, const char *name) {
         return u;
 }
 
-static void a_failed_unit_that_is_reset_is_not_finished(void **state) {
+static void a_failed_unit_that_is_reset_has_not_completed(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1233,7 +1231,7 @@ static void a_failed_unit_that_is_reset_is_not_finished(void **state) {
         UNTIL(room, says(room, "web.service", "inactive"));
         assert_false(is_done(room, "web.service"));
 
-        /* Nor for a daemon that has not seen it. */
+        /* Nor for a daemon that has not observed it. */
         agent_close(room);
         agent_open(room);
         UNTIL(room, room->fake->connections == 2);
@@ -1241,7 +1239,7 @@ static void a_failed_unit_that_is_reset_is_not_finished(void **state) {
         assert_false(is_done(room, "web.service"));
 }
 
-static void a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_to_run(void **state) {
+static void a_oneshot_that_ended_without_the_daemon_has_completed_if_it_was_observed_running(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1250,7 +1248,7 @@ static void a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_t
         agent_open(room);
         UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
 
-        /* One that had finished, and runs, has not. */
+        /* A completed unit that runs has not completed. */
         forgotten(room, "web.service");
         fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
         UNTIL(room, says(room, "web.service", "active"));
@@ -1258,8 +1256,8 @@ static void a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_t
         assert_int_equal(room->fake->starts, 1);
 }
 
-/* While the daemon was away the unit's file was removed, systemd read its files again, and the unit was
- * ordered to stop. */
+/* While the daemon was stopped, the file of the unit was removed, systemd was reloaded, and the unit was
+ * assigned to stop. */
 static FakeUnit *stop_without_file(Fixture *room) {
         _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
 
@@ -1270,7 +1268,7 @@ static FakeUnit *stop_without_file(Fixture *room) {
         return fake_bus_unit(room->fake, "web.service", "error", "active", "running");
 }
 
-static void an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped(void **state) {
+static void an_assignment_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped(void **state) {
         Fixture *room = *state;
 
         (void) stop_without_file(room);
@@ -1286,7 +1284,7 @@ static void an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_st
         assert_int_equal(room->fake->stops, 1);
 }
 
-/* The call is lost with the daemon that made it. */
+/* The call is lost with its daemon. */
 static void the_next_daemon_stops_a_unit_without_its_file(void **state) {
         Fixture *room = *state;
 
@@ -1382,8 +1380,8 @@ static void is_stopped_again_once(Fixture *room) {
         assert_int_equal(room->fake->starts, 2);
 }
 
-/* systemd is re-executed: it answers nothing, and reads all files. */
-static void a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is_not_answered(void **state) {
+/* systemd is re-executed: it replies to no call, and reads all files. */
+static void a_former_text_is_stopped_again_when_the_link_of_the_new_one_gets_no_reply(void **state) {
         Fixture *room = *state;
 
         edit_up_to(room, "LinkUnitFiles");
@@ -1400,8 +1398,8 @@ static void a_former_text_started_right_before_a_reload_is_stopped_again(void **
         is_stopped_again_once(room);
 }
 
-/* Somebody else has had systemd read the new text, perhaps after it was started. */
-static void a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else(void **state) {
+/* Another program reloaded systemd, perhaps after the start. */
+static void a_former_text_is_stopped_again_when_another_program_reloaded_systemd(void **state) {
         Fixture *room = *state;
 
         edit_up_to(room, "LinkUnitFiles");
@@ -1409,8 +1407,8 @@ static void a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_so
         is_stopped_again_once(room);
 }
 
-/* The answer to its start was lost, and before it was seen to run it got another text. */
-static void a_former_text_whose_start_was_not_answered_is_stopped_again(void **state) {
+/* The reply to its start was lost, and it got another text before it was observed running. */
+static void a_former_text_whose_start_got_no_reply_is_stopped_again(void **state) {
         Fixture *room = *state;
 
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
@@ -1435,7 +1433,7 @@ static void a_former_text_whose_start_was_not_answered_is_stopped_again(void **s
         is_stopped_again_once(room);
 }
 
-static void what_was_loaded_only_meanwhile_is_no_former_text(void **state) {
+static void a_unit_that_was_loaded_only_meanwhile_has_no_former_text(void **state) {
         Fixture *room = *state;
 
         edit_up_to(room, "LinkUnitFiles");
@@ -1471,12 +1469,12 @@ static void the_next_daemon_stops_a_former_text_that_was_started_before_systemd_
         restart_during_an_edit(*state, true);
 }
 
-/* An administrator has had systemd read it meanwhile: nobody knows when it was started. */
-static void the_next_daemon_stops_what_was_started_during_a_replacement(void **state) {
+/* An administrator reloaded systemd meanwhile: the time of the start is unknown. */
+static void the_next_daemon_stops_a_unit_that_was_started_during_a_replacement(void **state) {
         restart_during_an_edit(*state, false);
 }
 
-static void what_was_started_after_systemd_had_read_its_new_text_runs_on_under_the_next_daemon(void **state) {
+static void a_unit_started_after_systemd_read_its_new_text_keeps_running_under_the_next_daemon(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1496,7 +1494,7 @@ static void what_was_started_after_systemd_had_read_its_new_text_runs_on_under_t
         assert_int_equal(room->fake->starts, 1);
 }
 
-/* The unit gets another text, for which systemd refuses to stop it. */
+/* Assign another text; systemd rejects the stop for it. */
 static void edit_without_a_stop(Fixture *room) {
         room->fake->fail = "StopUnit";
         room->fake->fail_name = SD_BUS_ERROR_FAILED;
@@ -1508,8 +1506,8 @@ static void edit_without_a_stop(Fixture *room) {
         log_end();
 }
 
-/* Its stop was refused, and then it failed, and was started again as it had been. */
-static void what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_taken_back(void **state) {
+/* The stop was rejected; then the unit failed, and was started again with its former text. */
+static void a_unit_that_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_reverted(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1526,7 +1524,7 @@ static void what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_t
         assert_int_equal(room->fake->starts, 1);
 }
 
-static void what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back(void **state) {
+static void a_running_unit_is_not_outdated_when_its_edit_is_reverted(void **state) {
         static const char tuned[] = ONE "[X-Fleet]\nMachineMetadata=a=b\n";
         Fixture *room = *state;
 
@@ -1548,8 +1546,8 @@ static void what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back
         assert_int_equal(room->fake->starts, 1);
 }
 
-/* The daemon was away meanwhile: what runs is the former text. */
-static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started(void **state) {
+/* The daemon was stopped meanwhile: the former text runs. */
+static void a_unit_without_its_file_is_stopped_and_started_when_its_text_changes(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
 
@@ -1581,7 +1579,7 @@ static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_start
         }
 }
 
-/* Its link is gone, and systemd names that of what runs. */
+/* Its link is gone, and systemd reports that link as the fragment of the running unit. */
 static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **state) {
         Fixture *room = *state;
         FakeUnit *u;
@@ -1605,19 +1603,19 @@ static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **st
                 u->invocation_size = 16;
                 u->invocation[0] = 77;
                 fake_bus_changed(room->fake, "web.service");
-                room->fake->obeys = false; /* what it has loaded it keeps */
+                room->fake->obeys = false; /* loaded units stay loaded */
                 fake_bus_release(room->fake);
                 room->fake->obeys = true;
                 UNTIL(room, !has_order(room, "web.service"));
                 assert_int_equal(room->fake->stops, stops + 2);
                 assert_string_equal(room->fake->units[0].active, "inactive");
                 assert_false(has_file(room, "web.service", ""));
-                room->fake->n_units = 0; /* systemd forgets what has neither link nor file */
+                room->fake->n_units = 0; /* systemd unloads units without link and file */
         }
 }
 
-/* As after systemctl soft-reboot, or after rescue.target: the boot is the same one. */
-static void when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again(void **state) {
+/* As after systemctl soft-reboot, or after rescue.target: the boot is the same. */
+static void after_a_soft_reboot_the_units_are_started_again(void **state) {
         Fixture *room = *state;
         unsigned connections;
 
@@ -1631,7 +1629,7 @@ static void when_the_host_came_up_again_in_the_same_boot_its_units_are_started_a
                 else
                         UNTIL(room, room->fake->starts == 2);
                 fake_bus_unit(room->fake, "web.service", "loaded", "inactive",
-                              "dead"); /* forgotten, and read anew */
+                              "dead"); /* unloaded, and loaded again */
                 snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment),
                          "%s/web.service", room->folder);
         }
@@ -1651,13 +1649,13 @@ static void when_the_host_came_up_again_in_the_same_boot_its_units_are_started_a
         snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "%s/web.service",
                  room->folder);
         connections = room->fake->connections;
-        agent_open(room); /* the daemon alone */
+        agent_open(room); /* only the daemon restarts */
         UNTIL(room, room->fake->connections > connections);
         host_pause(room->host, QUIET_MS);
         assert_int_equal(room->fake->starts, 4);
 }
 
-static void a_new_daemon_touches_nothing_that_runs(void **state) {
+static void a_new_daemon_touches_no_running_unit(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1669,7 +1667,7 @@ static void a_new_daemon_touches_nothing_that_runs(void **state) {
         assert_string_equal(room->fake->said.chars, "Subscribe; ");
 }
 
-static void a_daemon_that_lost_its_records_adopts_what_runs(void **state) {
+static void a_daemon_that_lost_its_records_adopts_running_units(void **state) {
         _cleanup_free_ char *path = NULL;
         Fixture *room = *state;
 
@@ -1687,7 +1685,7 @@ static void a_daemon_that_lost_its_records_adopts_what_runs(void **state) {
         assert_int_equal(room->fake->stops, 1);
 }
 
-/* The notes as they are after the cluster was recovered: of the lineage before. */
+/* Change the records to those of a cluster before it was recovered: another lineage. */
 static void change_lineage(Fixture *room) {
         _cleanup_free_ char *path = scratch_path(room->records, "assignment"), *text = NULL;
         char *at;
@@ -1699,7 +1697,7 @@ static void change_lineage(Fixture *room) {
         scratch_write(path, text);
 }
 
-static void in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was(void **state) {
+static void in_a_new_lineage_units_are_published_before_any_assignment_is_executed(void **state) {
         Fixture *room = *state;
         FakeUnit *u;
 
@@ -1719,7 +1717,9 @@ static void in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_w
         assert_true(has_order(room, "web.service"));
         assert_string_equal(u->active, "active");
 
-        UNTIL(room, !has_order(room, "web.service")); /* the lineage was taken: this order is of it */
+        UNTIL(room,
+              !has_order(room,
+                         "web.service")); /* the lineage was taken over: this assignment belongs to it */
         assert_int_equal(room->fake->stops, 1);
 }
 
@@ -1729,8 +1729,8 @@ static bool is_told_as_foreign(Fixture *room, const char *unit) {
         return s && streq(s->state.load, "foreign");
 }
 
-/* systemd answers with the states of units, then stalls: 'property' of 'unit' was asked for in vain, and is
- * asked for again before any call. */
+/* systemd returns the states of units, then stalls: 'property' of 'unit' is read without a reply, and is read
+ * again before any call. */
 static void stall_at_property(Fixture *room, const char *unit, const char *property) {
         unsigned before = room->fake->n_failed_properties;
         size_t said = room->fake->said.size;
@@ -1741,7 +1741,7 @@ static void stall_at_property(Fixture *room, const char *unit, const char *prope
         UNTIL(room, room->fake->n_failed_properties >= before + 2 || room->fake->said.size > said);
 }
 
-static void a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_alone(void **state) {
+static void a_conflicting_unit_whose_fragment_is_read_late_is_not_touched(void **state) {
         Fixture *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "inactive", "dead");
 
@@ -1755,7 +1755,7 @@ static void a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_
         assert_string_equal(room->fake->said.chars, "Subscribe; ");
 }
 
-static void a_unit_that_the_administrator_took_over_is_not_stopped_for_a_late_answer(void **state) {
+static void a_unit_that_the_administrator_replaced_is_not_stopped_because_of_a_late_reply(void **state) {
         Fixture *room = *state;
         FakeUnit *u;
 
@@ -1763,7 +1763,7 @@ static void a_unit_that_the_administrator_took_over_is_not_stopped_for_a_late_an
         u = taken_over(room, "loaded", true);
         UNTIL(room, is_told_as_foreign(room, "web.service"));
         room->fake->obeys = false;
-        room->fake->fail_property = "FragmentPath"; /* before the order has come */
+        room->fake->fail_property = "FragmentPath"; /* before the assignment arrives */
         room->fake->fail_property_of = "web.service";
         fake_bus_changed(room->fake, "web.service");
         UNTIL(room, room->fake->n_failed_properties == 1);
@@ -1778,7 +1778,7 @@ static void a_unit_that_the_administrator_took_over_is_not_stopped_for_a_late_an
 }
 
 /* Its start would stop that unit. */
-static void a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflict_with_it(void **state) {
+static void a_unit_waits_while_the_state_of_a_conflicting_unit_is_unknown(void **state) {
         Fixture *room = *state;
 
         fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
@@ -1794,7 +1794,7 @@ static void a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflic
         UNTIL(room, room->fake->starts == 2);
 }
 
-static void in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed(void **state) {
+static void in_a_new_lineage_a_conflicting_unit_is_published_before_any_assignment_is_executed(void **state) {
         Fixture *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "active", "running");
 
@@ -1807,15 +1807,15 @@ static void in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_or
         change_lineage(room);
         host_order(room->host, "web.service", ASSIGNMENT_STOP);
         agent_open(room);
-        while (has_order(room, "web.service")) { /* until the lineage was taken */
+        while (has_order(room, "web.service")) { /* until the lineage was taken over */
                 assert_true(is_told_as_foreign(room, "ssh.service"));
                 host_pause(room->host, 20);
         }
         assert_true(is_told_as_foreign(room, "ssh.service"));
 }
 
-/* In what this host has noted, 'field' gets another value of the same length or less. */
-static void records_that_are_read_in_part_for_want_of_memory_stay_on_disk(void **state) {
+/* Replace the value of 'field' in the records by one of the same length or less. */
+static void records_that_cannot_be_read_without_memory_stay_on_disk(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->records, "assignment"), *before = NULL;
         AgentOptions options = { .machine_id = room->host->id,
@@ -1896,7 +1896,7 @@ static void a_replacement_that_another_daemon_had_begun_waits_for_the_cluster(vo
         leader.gone = false;
 }
 
-/* Another daemon had noted it, and died before the stop. */
+/* Another daemon recorded it, and died before the stop. */
 static void a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cluster(void **state) {
         Fixture *room = *state;
 
@@ -1919,9 +1919,9 @@ static void a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cl
         UNTIL(room, says(room, "web.service", "active"));
 }
 
-/* The unit has stopped for another text, the leader is lost, and StartUnit is refused or never reaches
+/* The unit has stopped to replace its text, the leader is lost, and StartUnit is rejected or never reaches
  * systemd. */
-static void the_start_of_a_replacement_is_tried_again_without_the_cluster(void **state) {
+static void the_start_of_a_replacement_is_repeated_without_the_cluster(void **state) {
         Fixture *room = *state;
 
         for (unsigned lost = 0; lost < 2; lost++) {
@@ -1960,8 +1960,8 @@ static void the_start_of_a_replacement_is_tried_again_without_the_cluster(void *
         }
 }
 
-/* The order has come, and the leader is lost, while the unit is being stopped for another text. */
-static void a_replacement_is_not_finished_once_an_order_to_stop_has_come(void **state) {
+/* The assignment arrives, and the leader is lost, while the unit is being stopped to replace its text. */
+static void a_replacement_is_not_finished_after_a_stop_assignment(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1980,7 +1980,7 @@ static void a_replacement_is_not_finished_once_an_order_to_stop_has_come(void **
         UNTIL(room, !has_order(room, "web.service"));
 }
 
-static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing(void **state) {
+static void a_registry_older_than_the_records_of_this_host_has_no_effect(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1993,7 +1993,7 @@ static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_not
         assert_int_equal(room->fake->stops, 0);
         assert_true(has_order(room, "web.service"));
 
-        /* And it was that alone. */
+        /* Only that was the reason. */
         agent_close(room);
         change_record(room, "\"floor\":", "1");
         agent_open(room);
@@ -2001,7 +2001,7 @@ static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_not
         assert_int_equal(room->fake->stops, 1);
 }
 
-static void with_a_disk_that_takes_no_records_orders_are_obeyed_all_the_same(void **state) {
+static void assignments_are_executed_although_records_cannot_be_written(void **state) {
         _cleanup_free_ char *path = NULL;
         Fixture *room = *state;
         uint64_t turns;
@@ -2017,12 +2017,12 @@ static void with_a_disk_that_takes_no_records_orders_are_obeyed_all_the_same(voi
         assert_int_equal(room->fake->stops, 1);
         assert_int_equal(access(path, F_OK), -1);
 
-        turns = loop_turns(room->host->loop)->n; /* what cannot be written is not tried without end */
+        turns = loop_turns(room->host->loop)->n; /* a failing write is not repeated at once */
         host_pause(room->host, QUIET_MS);
         assert_true(loop_turns(room->host->loop)->n - turns < QUIET_MS);
 }
 
-static void a_removed_folder_of_records_is_made_again_with_all_of_them_and_that_is_logged_once(void **state) {
+static void a_removed_folder_of_records_is_restored_with_all_of_them_and_logged_once(void **state) {
         static const char message[] = " was removed or replaced";
         Fixture *room = *state;
         const char *first;
@@ -2049,7 +2049,7 @@ static void a_removed_folder_of_records_is_made_again_with_all_of_them_and_that_
         assert_int_equal(room->fake->stops, 0);
 }
 
-/* What the notes on disk say at the very moment in which systemd is called. */
+/* Content of the records on disk at the moment of a call to systemd. */
 static struct {
         const SystemdOps *ops;
         const char *path;
@@ -2083,8 +2083,8 @@ static void records_are_on_disk_before_the_calls_that_they_are_about(void **stat
         assert_null(strstr(witness.at_start, "\"replacing\""));
         assert_null(strstr(witness.at_start, "\"job\""));
 
-        /* An order to run that were still there would start again, after a crash, what was to end; and so it
-         * is for a version that does not know that it is being stopped. */
+        /* A remaining record to run would start the unit again after a crash. Versions that do not read
+         * "stopping" must not start it either. */
         host_order(room->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(room, !has_order(room, "web.service"));
         assert_non_null(strstr(witness.at_stop, "\"stopping\":true"));
@@ -2095,7 +2095,7 @@ static void records_are_on_disk_before_the_calls_that_they_are_about(void **stat
         free(TAKE_PTR(witness.at_stop));
 }
 
-static void a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back(void **state) {
+static void a_lost_start_of_a_waiting_unit_is_made_when_the_other_unit_runs(void **state) {
         Fixture *room = *state;
 
         stop_sidekick(room);
@@ -2113,7 +2113,7 @@ static void a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_
         UNTIL(room, room->fake->starts == 2);
 }
 
-static void a_start_that_never_reached_systemd_is_made_again(void **state) {
+static void a_start_that_never_reached_systemd_is_repeated(void **state) {
         Fixture *room = *state;
 
         room->fake->hold = "StartUnit";
@@ -2126,7 +2126,7 @@ static void a_start_that_never_reached_systemd_is_made_again(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
-static void a_start_whose_answer_was_lost_is_not_made_twice(void **state) {
+static void a_start_whose_reply_was_lost_is_not_made_twice(void **state) {
         Fixture *room = *state;
         FakeUnit *u;
 
@@ -2140,7 +2140,7 @@ static void a_start_whose_answer_was_lost_is_not_made_twice(void **state) {
         UNTIL(room, says(room, "web.service", "active"));
         assert_int_equal(room->fake->starts, 1);
 
-        /* And that it ends by itself, and is forgotten by systemd, starts it no second time. */
+        /* It ends by itself and is unloaded: that starts it no second time. */
         u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
         snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
         fake_bus_changed(room->fake, "web.service");
@@ -2149,20 +2149,19 @@ static void a_start_whose_answer_was_lost_is_not_made_twice(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
-static void while_systemd_reloads_nothing_is_gone(void **state) {
+static void while_systemd_reloads_no_unit_counts_as_gone(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service", ONE);
         fake_bus_reloading(room->fake, true);
-        fake_bus_unit(room->fake, "web.service", "not-found", "inactive",
-                      "dead"); /* as it looks from within a reload */
+        fake_bus_unit(room->fake, "web.service", "not-found", "inactive", "dead"); /* as during a reload */
         fake_bus_changed(room->fake, "web.service");
         host_pause(room->host, QUIET_MS);
         assert_true(says(room, "web.service", "active"));
         assert_int_equal(room->fake->starts, 1);
 }
 
-static void a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on(void **state) {
+static void a_rejected_unit_is_retried_later_and_affects_no_other_unit(void **state) {
         Fixture *room = *state;
 
         room->fake->fail = "LinkUnitFiles";
@@ -2177,7 +2176,7 @@ static void a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on(vo
         assert_int_equal(room->fake->starts, 1);
 }
 
-static void a_start_that_systemd_refuses_is_made_later(void **state) {
+static void a_rejected_start_is_retried_later(void **state) {
         Fixture *room = *state;
 
         room->fake->fail = "StartUnit";
@@ -2194,8 +2193,8 @@ static void a_start_that_systemd_refuses_is_made_later(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
-/* The leak checker sees whether it is. */
-static void an_agent_that_ends_during_a_call_is_freed_with_the_answer(void **state) {
+/* The leak checker verifies that. */
+static void an_agent_that_ends_during_a_call_is_freed_with_the_reply(void **state) {
         Fixture *room = *state;
 
         room->fake->hold = "StartUnit";
@@ -2206,7 +2205,7 @@ static void an_agent_that_ends_during_a_call_is_freed_with_the_answer(void **sta
         fake_bus_release(room->fake);
 }
 
-static void an_order_is_obeyed_as_soon_as_this_host_has_caught_up(void **state) {
+static void an_assignment_is_executed_as_soon_as_this_host_has_caught_up(void **state) {
         uint64_t synced_ms;
         Fixture *room = *state;
 
@@ -2222,11 +2221,10 @@ static void an_order_is_obeyed_as_soon_as_this_host_has_caught_up(void **state) 
         leader.held->done(leader.held->userdata, KV_OK);
         leader = (Leader) {};
         UNTIL(room, room->fake->starts == 1);
-        assert_in_range(loop_now_ms(room->host->loop) - synced_ms, 0,
-                        5000); /* not with the next round over all units */
+        assert_in_range(loop_now_ms(room->host->loop) - synced_ms, 0, 5000); /* before the next resync */
 }
 
-/* Before its event: that the order is there is told with the whole registry. */
+/* Before its event, the whole registry announces the assignment. */
 static void read_registry_again(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
         Host *h = userdata;
 
@@ -2234,7 +2232,7 @@ static void read_registry_again(void *userdata, KvStatus status, const char *sen
         host_on_done(h, status, sentence, index);
 }
 
-static void an_order_that_comes_with_the_whole_registry_is_obeyed_at_once(void **state) {
+static void an_assignment_that_comes_with_the_whole_registry_is_executed_at_once(void **state) {
         Fixture *room = *state;
         Host *h = room->host;
         AssignmentChange change = { .kind = ASSIGNMENT_RUN,
@@ -2251,11 +2249,10 @@ static void an_order_that_comes_with_the_whole_registry_is_obeyed_at_once(void *
                 host_wait(h, registry_assign(h->registry, store.term, &change, 1, read_registry_again, h)),
                 KV_OK);
         UNTIL(room, room->fake->starts == 1);
-        assert_in_range(loop_now_ms(h->loop) - ordered_ms, 0,
-                        5000); /* not with the next round over all units */
+        assert_in_range(loop_now_ms(h->loop) - ordered_ms, 0, 5000); /* before the next resync */
 }
 
-static void what_was_asked_of_a_leader_that_is_gone_is_given_up(void **state) {
+static void a_read_index_check_ends_with_its_leader(void **state) {
         Fixture *room = *state;
 
         agent_close(room);
@@ -2273,7 +2270,7 @@ static void what_was_asked_of_a_leader_that_is_gone_is_given_up(void **state) {
         run_unit(room, "web.service", ONE);
 }
 
-static void what_was_put_off_is_tried_at_once_when_it_is_ordered_anew(void **state) {
+static void a_new_assignment_ends_the_delay_of_a_failed_step(void **state) {
         uint64_t ordered_ms;
         Fixture *room = *state;
 
@@ -2294,7 +2291,7 @@ static void what_was_put_off_is_tried_at_once_when_it_is_ordered_anew(void **sta
         assert_int_equal(room->fake->starts, 1);
 }
 
-static void a_host_that_boots_alone_waits_and_then_starts_what_was_assigned(void **state) {
+static void a_host_that_boots_alone_waits_and_then_starts_its_last_assignments(void **state) {
         Fixture *room = *state;
 
         UNTIL(room, room->fake->connections == 1);
@@ -2306,8 +2303,7 @@ static void a_host_that_boots_alone_waits_and_then_starts_what_was_assigned(void
         assert_true(has_file(room, "web.service", "/bin/one"));
         UNTIL(room, has_file(room, "loaded.service", "/bin/one"));
         host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
-        assert_int_equal(room->fake->starts,
-                         1); /* neither what was loaded only nor what had ended for good */
+        assert_int_equal(room->fake->starts, 1); /* neither the loaded unit nor the completed one */
         assert_int_equal(room->fake->stops, 0);
         assert_false(has_file(room, "ended.service", ""));
 }
@@ -2315,103 +2311,103 @@ static void a_host_that_boots_alone_waits_and_then_starts_what_was_assigned(void
 int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(an_ordered_unit_is_written_linked_started_and_told),
+                in_a_room(an_assigned_unit_is_written_linked_started_and_published),
                 in_a_room(a_loaded_unit_is_not_started),
                 in_a_room(
                         a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again),
-                in_a_room(an_order_to_stop_is_obeyed_and_taken_away),
+                in_a_room(a_stop_assignment_is_executed_and_removed),
                 in_a_room(a_changed_text_is_stopped_and_started_once),
-                in_a_room(a_unit_runs_on_until_its_changed_text_can_be_written),
-                in_a_room(an_edit_of_our_own_section_stops_nothing),
-                in_a_room(a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on),
-                in_a_room(a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_on),
-                in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
-                in_a_room(a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go),
-                in_a_room(a_unit_that_an_administrator_takes_over_is_seen_as_foreign),
-                in_a_room(a_running_unit_whose_name_was_taken_and_given_back_is_told_as_running),
-                in_a_room(a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_has_stopped),
-                in_a_room(a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign),
-                in_a_room(a_running_unit_stays_when_one_of_its_names_has_become_the_hosts),
-                in_a_room(a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_anything),
-                in_a_room(a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started),
+                in_a_room(a_unit_keeps_running_until_its_changed_text_can_be_written),
+                in_a_room(an_edit_of_the_x_fleet_section_stops_no_unit),
+                in_a_room(a_removed_link_of_a_running_unit_is_restored),
+                in_a_room(a_removed_folder_is_restored_with_all_files_and_no_unit_stops),
+                in_a_room(a_conflicting_unit_is_not_touched_and_published_as_foreign),
+                in_a_room(a_unit_that_the_administrator_replaced_is_not_touched_by_a_stop_assignment),
+                in_a_room(a_unit_that_the_administrator_replaces_is_published_as_foreign),
+                in_a_room(a_running_unit_stays_active_when_a_conflicting_file_comes_and_goes),
+                in_a_room(a_running_unit_with_a_conflicting_file_is_published_as_active_until_it_stops),
+                in_a_room(a_unit_whose_install_section_names_a_unit_of_the_host_is_published_as_foreign),
+                in_a_room(a_running_unit_stays_when_the_host_takes_one_of_its_names),
+                in_a_room(a_template_in_the_folder_or_an_install_section_affects_no_unit),
+                in_a_room(a_unit_that_cannot_be_enabled_is_published_as_foreign_and_not_started),
                 in_a_room(a_unit_without_memory_for_its_call_is_put_in_force_later),
-                in_a_room(units_that_are_ordered_together_are_linked_by_one_call),
-                in_a_room(a_link_that_systemd_refuses_keeps_no_other_unit_from_its_install_section),
-                in_a_room(of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told),
-                in_a_room(a_start_is_told_once_when_it_is_over),
-                in_a_room(a_start_that_never_began_is_told_with_its_reason_until_one_begins),
-                in_a_room(a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back),
-                in_a_room(a_sidekick_is_not_started_when_its_unit_has_ended_again_before),
-                in_a_room(a_sidekick_whose_start_was_refused_starts_with_its_unit_without_the_cluster),
-                in_a_room(a_unit_stopped_by_hand_stays_here_though_the_host_took_one_of_its_names),
-                in_a_room(a_unit_stopped_for_another_stays_here_though_the_host_took_one_of_its_names),
-                in_a_room(a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin),
-                in_a_room(what_else_a_stopped_unit_needs_does_not_keep_it_down),
-                in_a_room(other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_start),
-                in_a_room(an_order_to_run_that_comes_during_a_stop_is_obeyed_after_it),
-                in_a_room(a_stop_by_hand_while_a_target_is_on_its_way_stays_so),
+                in_a_room(units_that_are_assigned_together_are_linked_by_one_call),
+                in_a_room(a_rejected_link_affects_no_other_install_section),
+                in_a_room(of_a_flapping_unit_the_first_state_and_the_last_of_a_second_are_published),
+                in_a_room(a_start_is_published_once_when_it_has_ended),
+                in_a_room(a_start_that_never_began_is_published_with_its_reason_until_one_begins),
+                in_a_room(a_bound_unit_that_systemd_stopped_is_started_again_when_its_unit_runs),
+                in_a_room(a_bound_unit_is_not_started_when_its_unit_has_ended_again_before),
+                in_a_room(a_bound_unit_whose_start_was_rejected_starts_with_its_unit_without_the_cluster),
+                in_a_room(a_unit_stopped_by_hand_stays_here_when_the_host_takes_one_of_its_names),
+                in_a_room(a_unit_stopped_because_of_another_stays_here_when_the_host_takes_one_of_its_names),
+                in_a_room(a_unit_that_a_conflict_stopped_waits_until_the_conflicting_unit_has_ended),
+                in_a_room(other_requirements_of_a_stopped_unit_do_not_prevent_its_start),
+                in_a_room(other_dependencies_of_a_unit_do_not_prevent_its_start_after_a_rejected_one),
+                in_a_room(an_assignment_to_run_that_comes_during_a_stop_is_executed_after_it),
+                in_a_room(a_stop_by_hand_during_a_target_job_is_not_undone),
 
-                in_a_room(a_sidekick_that_systemd_does_not_begin_is_not_started_each_second),
-                in_a_room(a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished),
-                in_a_room(a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that_is_over),
-                in_a_room(a_unit_that_ends_by_itself_is_finished_for_good),
-                in_a_room(a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name),
-                in_a_room(that_a_unit_finishes_without_the_cluster_outlives_the_daemon),
-                in_a_room(a_finished_unit_that_runs_again_with_another_text_is_not_finished),
-                in_a_room(a_finished_unit_that_was_started_by_hand_is_replaced_by_its_next_text),
-                in_a_room(a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished),
+                in_a_room(a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second),
+                in_a_room(a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed),
+                in_a_room(a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_after_it),
+                in_a_room(a_unit_that_ends_by_itself_has_completed),
+                in_a_room(a_completed_unit_stays_completed_whatever_the_host_runs_under_its_name),
+                in_a_room(a_completion_without_the_cluster_outlives_the_daemon),
+                in_a_room(a_completed_unit_that_runs_again_with_another_text_has_not_completed),
+                in_a_room(a_completed_unit_that_was_started_by_hand_is_replaced_by_its_next_text),
+                in_a_room(a_unit_whose_condition_does_not_hold_is_published_so_and_has_not_completed),
                 in_a_room(
                         a_service_whose_command_says_that_it_is_not_to_begin_is_told_so_and_is_not_finished),
-                in_a_room(how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended),
-                in_a_room(a_failed_unit_that_is_reset_is_not_finished),
-                in_a_room(a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_to_run),
-                in_a_room(an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped),
+                in_a_room(an_earlier_end_is_not_the_end_of_a_start_that_never_began),
+                in_a_room(a_failed_unit_that_is_reset_has_not_completed),
+                in_a_room(a_oneshot_that_ended_without_the_daemon_has_completed_if_it_was_observed_running),
+                in_a_room(an_assignment_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped),
                 in_a_room(the_next_daemon_stops_a_unit_without_its_file),
                 in_a_room(a_loaded_unit_that_its_socket_started_is_ours_without_its_file),
                 in_a_room(a_former_text_that_is_started_before_systemd_reads_the_new_one_is_stopped_again),
                 in_a_room(a_former_text_started_right_before_a_reload_is_stopped_again),
                 in_a_room(
                         the_next_daemon_stops_a_former_text_that_was_started_before_systemd_read_the_new_one),
-                in_a_room(the_next_daemon_stops_what_was_started_during_a_replacement),
-                in_a_room(a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is_not_answered),
-                in_a_room(a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else),
-                in_a_room(a_former_text_whose_start_was_not_answered_is_stopped_again),
-                in_a_room(what_was_loaded_only_meanwhile_is_no_former_text),
-                in_a_room(what_was_started_after_systemd_had_read_its_new_text_runs_on_under_the_next_daemon),
-                in_a_room(what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_taken_back),
-                in_a_room(what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back),
-                in_a_room(a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started),
+                in_a_room(the_next_daemon_stops_a_unit_that_was_started_during_a_replacement),
+                in_a_room(a_former_text_is_stopped_again_when_the_link_of_the_new_one_gets_no_reply),
+                in_a_room(a_former_text_is_stopped_again_when_another_program_reloaded_systemd),
+                in_a_room(a_former_text_whose_start_got_no_reply_is_stopped_again),
+                in_a_room(a_unit_that_was_loaded_only_meanwhile_has_no_former_text),
+                in_a_room(a_unit_started_after_systemd_read_its_new_text_keeps_running_under_the_next_daemon),
+                in_a_room(a_unit_that_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_reverted),
+                in_a_room(a_running_unit_is_not_outdated_when_its_edit_is_reverted),
+                in_a_room(a_unit_without_its_file_is_stopped_and_started_when_its_text_changes),
                 in_a_room(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
-                in_a_room(when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again),
-                in_a_room(a_new_daemon_touches_nothing_that_runs),
-                in_a_room(a_daemon_that_lost_its_records_adopts_what_runs),
-                in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
-                in_a_room(in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed),
-                in_a_room(a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_alone),
-                in_a_room(a_unit_that_the_administrator_took_over_is_not_stopped_for_a_late_answer),
-                in_a_room(a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflict_with_it),
+                in_a_room(after_a_soft_reboot_the_units_are_started_again),
+                in_a_room(a_new_daemon_touches_no_running_unit),
+                in_a_room(a_daemon_that_lost_its_records_adopts_running_units),
+                in_a_room(in_a_new_lineage_units_are_published_before_any_assignment_is_executed),
+                in_a_room(in_a_new_lineage_a_conflicting_unit_is_published_before_any_assignment_is_executed),
+                in_a_room(a_conflicting_unit_whose_fragment_is_read_late_is_not_touched),
+                in_a_room(a_unit_that_the_administrator_replaced_is_not_stopped_because_of_a_late_reply),
+                in_a_room(a_unit_waits_while_the_state_of_a_conflicting_unit_is_unknown),
                 in_a_room(a_replacement_that_another_daemon_had_begun_waits_for_the_cluster),
                 in_a_room(a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cluster),
-                in_a_room(the_start_of_a_replacement_is_tried_again_without_the_cluster),
-                in_a_room(a_replacement_is_not_finished_once_an_order_to_stop_has_come),
-                in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
-                in_a_room(with_a_disk_that_takes_no_records_orders_are_obeyed_all_the_same),
-                in_a_room(a_removed_folder_of_records_is_made_again_with_all_of_them_and_that_is_logged_once),
+                in_a_room(the_start_of_a_replacement_is_repeated_without_the_cluster),
+                in_a_room(a_replacement_is_not_finished_after_a_stop_assignment),
+                in_a_room(a_registry_older_than_the_records_of_this_host_has_no_effect),
+                in_a_room(assignments_are_executed_although_records_cannot_be_written),
+                in_a_room(a_removed_folder_of_records_is_restored_with_all_of_them_and_logged_once),
                 in_a_room(records_are_on_disk_before_the_calls_that_they_are_about),
-                in_a_room(a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back),
-                in_a_room(a_start_that_never_reached_systemd_is_made_again),
-                in_a_room(records_that_are_read_in_part_for_want_of_memory_stay_on_disk),
-                in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
-                in_a_room(while_systemd_reloads_nothing_is_gone),
-                in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
-                in_a_room(a_start_that_systemd_refuses_is_made_later),
-                in_a_room(an_agent_that_ends_during_a_call_is_freed_with_the_answer),
-                in_a_room(an_order_is_obeyed_as_soon_as_this_host_has_caught_up),
-                in_a_room(an_order_that_comes_with_the_whole_registry_is_obeyed_at_once),
-                in_a_room(what_was_asked_of_a_leader_that_is_gone_is_given_up),
-                in_a_room(what_was_put_off_is_tried_at_once_when_it_is_ordered_anew),
+                in_a_room(a_lost_start_of_a_waiting_unit_is_made_when_the_other_unit_runs),
+                in_a_room(a_start_that_never_reached_systemd_is_repeated),
+                in_a_room(records_that_cannot_be_read_without_memory_stay_on_disk),
+                in_a_room(a_start_whose_reply_was_lost_is_not_made_twice),
+                in_a_room(while_systemd_reloads_no_unit_counts_as_gone),
+                in_a_room(a_rejected_unit_is_retried_later_and_affects_no_other_unit),
+                in_a_room(a_rejected_start_is_retried_later),
+                in_a_room(an_agent_that_ends_during_a_call_is_freed_with_the_reply),
+                in_a_room(an_assignment_is_executed_as_soon_as_this_host_has_caught_up),
+                in_a_room(an_assignment_that_comes_with_the_whole_registry_is_executed_at_once),
+                in_a_room(a_read_index_check_ends_with_its_leader),
+                in_a_room(a_new_assignment_ends_the_delay_of_a_failed_step),
                 cmocka_unit_test_setup_teardown(
-                        a_host_that_boots_alone_waits_and_then_starts_what_was_assigned, lonely_room_setup,
+                        a_host_that_boots_alone_waits_and_then_starts_its_last_assignments, lonely_room_setup,
                         fixture_teardown),
         };
 

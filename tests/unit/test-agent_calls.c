@@ -1,5 +1,4 @@
-/* What the agent does about calls to systemd that fail, take long or change nothing, and what it makes of
- * what systemd says, in virtual time. */
+/* Calls to systemd that fail, take long or have no effect, and the observed states, in virtual time. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -47,12 +46,12 @@ static void with_error(SystemdUnit *seen) {
         snprintf(seen->load, sizeof(seen->load), "error");
 }
 
-static void a_file_that_systemd_does_not_take_is_put_off_after_three_times(void **state) {
+static void a_file_that_systemd_does_not_load_is_delayed_after_three_writes(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
         count_messages("Failed to put in force web.service");
-        for (unsigned i = 0; i < 3; i++) { /* each of these is taken */
+        for (unsigned i = 0; i < 3; i++) { /* each of these is loaded */
                 assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
                 sim_systemd_change(room->systemd, "web.service");
                 run_ms(room, 1000);
@@ -72,7 +71,7 @@ static void a_file_that_systemd_does_not_take_is_put_off_after_three_times(void 
         count_messages(NULL);
 }
 
-static void a_call_that_takes_long_holds_up_no_other_unit(void **state) {
+static void a_long_call_delays_no_other_unit(void **state) {
         const char *a = "a.service";
         Fixture *room = *state;
 
@@ -106,7 +105,7 @@ static void a_call_that_takes_long_holds_up_no_other_unit(void **state) {
         UNTIL(room, is_gone(room, a) && is_gone(room, "c.service"));
 }
 
-static void nothing_is_written_while_systemd_does_not_answer(void **state) {
+static void no_file_is_written_while_systemd_does_not_reply(void **state) {
         Fixture *room = *state;
 
         order_to(room, "web.service", ONE, ASSIGNMENT_LOAD);
@@ -122,7 +121,7 @@ static void nothing_is_written_while_systemd_does_not_answer(void **state) {
         assert_true(vain.n > 0);
 }
 
-/* Each of them alone has systemd read its files again. */
+/* Each of these alone causes a reload. */
 static size_t n_reason;
 static bool is_linked;
 static unsigned n_reloads;
@@ -149,7 +148,7 @@ static int reload_recorded(Systemd *s, SystemdDone done, void *userdata) {
         return real_ops->reload(s, done, userdata);
 }
 
-static void systemd_reads_its_files_again_when_a_linked_one_is_not_in_force(void **state) {
+static void systemd_is_reloaded_when_a_linked_file_is_not_in_force(void **state) {
         Fixture *room = *state;
 
         bent.link = link_recorded;
@@ -167,7 +166,7 @@ static void systemd_reads_its_files_again_when_a_linked_one_is_not_in_force(void
         }
 }
 
-static void a_unit_that_systemd_does_not_show_after_its_link_is_linked_again(void **state) {
+static void a_unit_that_is_not_loaded_after_its_link_is_linked_again(void **state) {
         const char *name = "web.service";
         Fixture *room = *state;
 
@@ -195,8 +194,8 @@ static int write_recorded(Systemd *s, const char *name, const char *text, size_t
         return real_ops->write_file(s, name, text, size);
 }
 
-/* What the cluster wants by now is not known to be so. */
-static void without_the_cluster_a_missing_file_is_put_back_as_it_was(void **state) {
+/* The present assignments of the cluster are unknown. */
+static void without_the_cluster_a_missing_file_is_restored_from_its_record(void **state) {
         Fixture *room = *state;
 
         bent.write_file = write_recorded;
@@ -230,7 +229,7 @@ static void units_that_could_not_be_read_are_read_again_after_half_a_second(void
         assert_in_range(agent_counts(room->agent)->listings, 6, 9);
         pretence.error = 0;
         began_ms = world_now_ms(room->world);
-        UNTIL(room, state_of(room, "stray.service")); /* of which its file alone is known */
+        UNTIL(room, state_of(room, "stray.service")); /* only its file is known */
         assert_in_range(world_now_ms(room->world) - began_ms, 0, 1000);
 }
 
@@ -249,7 +248,7 @@ static void with_former_invocation(SystemdUnit *seen) {
         snprintf(seen->invocation_id, sizeof(seen->invocation_id), "%s", "0123456789abcdef0123456789abcdef");
 }
 
-static void a_start_that_was_refused_is_not_recorded_as_made(void **state) {
+static void a_rejected_start_is_not_recorded_as_made(void **state) {
         Fixture *room = *state;
 
         for (unsigned gone = 0; gone < 2; gone++) {
@@ -263,7 +262,7 @@ static void a_start_that_was_refused_is_not_recorded_as_made(void **state) {
                 if (!gone)
                         assert_false(records_say(room, "\"startedBoot\"") || records_say(room, "\"before\""));
                 pretence = (Pretence) {};
-                if (gone) { /* it is made again without the cluster, too */
+                if (gone) { /* the start is repeated without the cluster, too */
                         leader.gone = true;
                         agent_state_changed(room->agent);
                 }
@@ -277,8 +276,8 @@ static void job_removed(const char *result) {
         events.on_job_removed(events.userdata, "web.service", result);
 }
 
-/* Until then it may still be reported that it failed. */
-static void a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended(void **state) {
+/* Until then it may still be reported as failed. */
+static void an_ended_unit_has_completed_when_the_job_of_its_last_start_has_ended(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -318,15 +317,14 @@ static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_uni
         ended_ms = world_now_ms(room->world);
         job_removed("dependency");
         UNTIL(room, job_is(room, "dependency"));
-        assert_in_range(world_now_ms(room->world) - ended_ms, 0,
-                        1500); /* not with the next round over all units */
+        assert_in_range(world_now_ms(room->world) - ended_ms, 0, 1500); /* before the next resync */
         assert_true(records_say(room, "\"job\":\"dependency\""));
         run_ms(room, 3000);
-        assert_int_equal(vain.n, 1); /* no other unit has stopped it, so that it is not started again */
+        assert_int_equal(vain.n, 1); /* no other unit has stopped it, so it is not started again */
 
         host_order(room->host, "web.service", ASSIGNMENT_RUN);
         until_calls(room, 2, 2000);
-        UNTIL(room, job_is(room, "")); /* of the start that is under way nothing is known */
+        UNTIL(room, job_is(room, "")); /* the result of the start under way is unknown */
         job_removed("timeout");
         UNTIL(room, job_is(room, "timeout"));
         job_removed("done");
@@ -348,7 +346,7 @@ static bool is_stopping(Systemd *s) {
 }
 
 /* A reboot that was cancelled. */
-static void what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop(void **state) {
+static void a_start_delayed_by_a_shutdown_is_made_when_the_shutdown_is_cancelled(void **state) {
         Fixture *room = *state;
 
         bent.is_stopping = is_stopping;
@@ -375,7 +373,7 @@ static int reload_stale(Systemd *s, SystemdDone done, void *userdata) {
         return real_ops->reload(s, done, userdata);
 }
 
-static void what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back(void **state) {
+static void a_running_unit_is_not_outdated_when_its_assignment_is_reverted(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -399,20 +397,20 @@ static void what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_bac
         assert_int_equal(n_starts, 1);
 }
 
-/* -- What is noted of a unit -- */
+/* -- Records -- */
 
 static void without_a_file(SystemdUnit *seen) {
         snprintf(seen->load, sizeof(seen->load), "error");
         seen->owner = SYSTEMD_ABSENT;
 }
 
-static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void **state) {
+static void a_completed_unit_stays_completed_when_the_x_fleet_section_is_edited(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
         change(room, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
-        close_agent(room); /* the next daemon has it from the notes alone */
+        close_agent(room); /* the next daemon has only the records */
         open_agent(room);
         settle(room);
         order_to(room, "web.service", TUNED, ASSIGNMENT_RUN);
@@ -423,7 +421,7 @@ static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void *
         assert_int_equal(n_starts, 1);
 }
 
-static void what_had_ended_before_this_boot_is_not_recorded_as_in_force_in_it(void **state) {
+static void a_unit_that_ended_before_this_boot_is_not_recorded_as_owned_in_it(void **state) {
         static const char earlier[] = "b0000000000000000000000000000000";
         Fixture *room = *state;
         char recorded[32];
@@ -445,8 +443,8 @@ static void what_had_ended_before_this_boot_is_not_recorded_as_in_force_in_it(vo
         assert_int_equal(n_starts, 1);
 }
 
-/* The write of the note would have the agent plan again, too, but takes long. */
-static void a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted(void **state) {
+/* The write of the record would cause a plan, too, but takes long. */
+static void a_missing_file_is_restored_at_once_when_a_start_is_adopted(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -465,7 +463,7 @@ static void a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted(
         world_loop_set_work_ms(room->loop, 0, 2);
 }
 
-/* The second stop is seen by no daemon. */
+/* No daemon observes the second stop. */
 static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict(void **state) {
         Fixture *room = *state;
 
@@ -486,7 +484,7 @@ static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_
         until_calls(room, 1, 3000);
 }
 
-static void a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more(void **state) {
+static void an_assignment_to_load_ends_a_replacement(void **state) {
         static const char replacing[] = "\"replacing\":true";
         Fixture *room = *state;
 
@@ -505,7 +503,7 @@ static void without_an_invocation(SystemdUnit *seen) {
         seen->invocation_id[0] = 0;
 }
 
-static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost(void **state) {
+static void a_unit_stopped_because_of_another_one_still_waits_when_its_start_was_lost(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -524,8 +522,8 @@ static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_
         until_calls(room, 1, 3000);
 }
 
-/* Its notes do not say yet whose file runs. */
-static void a_unit_that_an_earlier_version_recorded_is_ours_while_its_text_is_exchanged(void **state) {
+/* Its records do not have the owner of the file yet. */
+static void a_unit_recorded_by_an_earlier_version_is_ours_while_its_text_is_replaced(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -549,7 +547,7 @@ static int stage_without_space(Systemd *s, const char *name, const char *text, s
         return -ENOSPC;
 }
 
-static void a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that(void **state) {
+static void a_unit_without_its_file_is_stopped_although_the_disk_is_full(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -560,7 +558,7 @@ static void a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that
         UNTIL(room, is_gone(room, "web.service"));
 }
 
-static void a_unit_whose_next_text_there_is_no_space_for_is_not_stopped(void **state) {
+static void a_unit_is_not_stopped_when_the_disk_is_full_for_its_next_text(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -576,7 +574,7 @@ static void a_unit_whose_next_text_there_is_no_space_for_is_not_stopped(void **s
         assert_int_equal(n_stops, 1);
 }
 
-static void the_index_of_an_order_to_stop_is_recorded(void **state) {
+static void the_index_of_a_stop_assignment_is_recorded(void **state) {
         Fixture *room = *state;
         char acted_index[64];
 
@@ -591,7 +589,7 @@ static void the_index_of_an_order_to_stop_is_recorded(void **state) {
         assert_true(records_say(room, acted_index));
 }
 
-static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
+static void an_adopted_unit_has_completed_when_it_ends(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
@@ -605,7 +603,7 @@ static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
         assert_int_equal(n_starts, 1);
 }
 
-static void what_an_earlier_daemon_started_is_finished_when_it_ends(void **state) {
+static void a_unit_started_by_an_earlier_daemon_has_completed_when_it_ends(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -622,8 +620,8 @@ static void of_the_host(SystemdUnit *seen) {
         seen->invocation_id[0] ^= n_reason; /* 1: that of another unit */
 }
 
-/* What ends under a name that the host has taken since is ours only if it is what was started here. */
-static void the_end_of_a_unit_of_the_host_is_not_that_of_ours(void **state) {
+/* The end of a unit whose name the host has taken is ours only if the invocation is the one started here. */
+static void the_end_of_a_conflicting_unit_is_not_the_end_of_ours(void **state) {
         Fixture *room = *state;
         uint64_t began_ms;
 
@@ -649,7 +647,7 @@ static void with_our_file(SystemdUnit *seen) {
         seen->owner = SYSTEMD_OURS;
 }
 
-static void a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops(void **state) {
+static void a_unit_that_was_started_by_hand_is_not_conflicting_when_it_stops(void **state) {
         Fixture *room = *state;
 
         bent.link = link_in_vain;
@@ -674,7 +672,7 @@ static void with_another_invocation(SystemdUnit *seen) {
         snprintf(seen->sub, sizeof(seen->sub), "%s", sub);
 }
 
-static void what_ran_last_is_recorded_when_the_daemon_stops(void **state) {
+static void the_last_invocation_is_recorded_when_the_daemon_stops(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -719,12 +717,12 @@ static void a_state_is_published_with_the_time_of_its_last_change(void **state) 
                 assert_in_range(since_ms, began_ms, began_ms + 50);
         }
         snprintf(hash, sizeof(hash), "%s", state_of(room, "web.service")->hash);
-        order_to(room, "web.service", TUNED, ASSIGNMENT_RUN); /* and nothing else does */
+        order_to(room, "web.service", TUNED, ASSIGNMENT_RUN); /* and no other change does */
         UNTIL(room, !streq(state_of(room, "web.service")->hash, hash));
         assert_int_equal(state_of(room, "web.service")->since_ms, since_ms);
 }
 
-/* -- What goes -- */
+/* -- Removal -- */
 
 static unsigned n_resets, n_removed;
 
@@ -755,7 +753,7 @@ static int reset_counted(Systemd *s, const char *name, SystemdDone done, void *u
         return resets_fail ? -ENOTCONN : real_ops->reset_failed(s, name, done, userdata);
 }
 
-static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name(void **state) {
+static void a_failed_state_is_reset_with_the_removal_unless_the_unit_conflicts(void **state) {
         static const struct {
                 const char *active;
                 bool conflicting, fails;
@@ -784,7 +782,7 @@ static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_nam
         }
 }
 
-static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(void **state) {
+static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_assignment(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -830,7 +828,7 @@ static int start_counted(Systemd *s, const char *name, SystemdDone done, void *u
 }
 
 /* ResetFailedUnit ends before the removal. */
-static void a_failed_unit_is_left_alone_until_its_removal_has_ended(void **state) {
+static void a_failed_unit_gets_no_step_until_its_removal_has_ended(void **state) {
         const char *name = "web.service";
         Fixture *room = *state;
 
@@ -856,7 +854,7 @@ static void a_failed_unit_is_left_alone_until_its_removal_has_ended(void **state
         assert_int_equal(n_unrecorded, 0);
 }
 
-static void what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer(void **state) {
+static void changes_during_a_save_are_saved_even_while_systemd_does_not_reply(void **state) {
         Fixture *room = *state;
 
         bent.start = start_in_vain;
@@ -901,7 +899,7 @@ static int stop_counted(Systemd *s, const char *name, SystemdDone done, void *us
         return real_ops->stop(s, name, done, userdata);
 }
 
-static void what_begins_after_systemd_has_shown_the_new_text_runs_that(void **state) {
+static void an_invocation_after_systemd_read_the_new_text_is_not_outdated(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -918,7 +916,7 @@ static void what_begins_after_systemd_has_shown_the_new_text_runs_that(void **st
         assert_int_equal(socket_start.n_stops, 1); /* of the former one */
 }
 
-static void a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_again(void **state) {
+static void a_unit_stopped_again_because_of_another_one_waits_a_second_again(void **state) {
         Fixture *room = *state;
         uint64_t changed_ms;
 
@@ -936,8 +934,8 @@ static void a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_agai
         assert_in_range(vain.at_ms[0] - changed_ms, 1000, 1200);
 }
 
-/* A start that is not answered wakes nothing. */
-static void an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same(void **state) {
+/* A start without a reply causes no pass. */
+static void an_assignment_that_comes_during_a_failing_write_is_executed(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
@@ -945,7 +943,7 @@ static void an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same
         vain = (Vain) { .unit = "slow.service", .held = true };
         await_round(room);
         (void) unlink(path);
-        assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
+        assert_int_equal(mkdir(path, 0700), 0); /* no file replaces a folder */
         order_slowly(room, "slow.service");
         order(room, "late.service");
         until_calls(room, 1, 2 * WRITE_MS);
@@ -978,48 +976,45 @@ static void a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_ste
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                in_a_faulty_fixture(a_file_that_systemd_does_not_take_is_put_off_after_three_times),
-                in_a_faulty_fixture(a_call_that_takes_long_holds_up_no_other_unit),
-                in_a_faulty_fixture(nothing_is_written_while_systemd_does_not_answer),
-                in_a_faulty_fixture(systemd_reads_its_files_again_when_a_linked_one_is_not_in_force),
-                in_a_faulty_fixture(a_unit_that_systemd_does_not_show_after_its_link_is_linked_again),
-                in_a_faulty_fixture(without_the_cluster_a_missing_file_is_put_back_as_it_was),
+                in_a_faulty_fixture(a_file_that_systemd_does_not_load_is_delayed_after_three_writes),
+                in_a_faulty_fixture(a_long_call_delays_no_other_unit),
+                in_a_faulty_fixture(no_file_is_written_while_systemd_does_not_reply),
+                in_a_faulty_fixture(systemd_is_reloaded_when_a_linked_file_is_not_in_force),
+                in_a_faulty_fixture(a_unit_that_is_not_loaded_after_its_link_is_linked_again),
+                in_a_faulty_fixture(without_the_cluster_a_missing_file_is_restored_from_its_record),
                 in_a_faulty_fixture(units_that_could_not_be_read_are_read_again_after_half_a_second),
                 in_a_faulty_fixture(all_units_are_read_when_any_may_have_changed),
-                in_a_faulty_fixture(a_start_that_was_refused_is_not_recorded_as_made),
-                in_a_faulty_fixture(
-                        a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended),
+                in_a_faulty_fixture(a_rejected_start_is_not_recorded_as_made),
+                in_a_faulty_fixture(an_ended_unit_has_completed_when_the_job_of_its_last_start_has_ended),
                 in_a_faulty_fixture(
                         the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),
-                in_a_faulty_fixture(
-                        what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
-                in_a_faulty_fixture(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
-                in_a_faulty_fixture(a_finished_unit_stays_finished_when_our_own_section_is_edited),
-                in_a_faulty_fixture(what_had_ended_before_this_boot_is_not_recorded_as_in_force_in_it),
-                in_a_faulty_fixture(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
+                in_a_faulty_fixture(a_start_delayed_by_a_shutdown_is_made_when_the_shutdown_is_cancelled),
+                in_a_faulty_fixture(a_running_unit_is_not_outdated_when_its_assignment_is_reverted),
+                in_a_faulty_fixture(a_completed_unit_stays_completed_when_the_x_fleet_section_is_edited),
+                in_a_faulty_fixture(a_unit_that_ended_before_this_boot_is_not_recorded_as_owned_in_it),
+                in_a_faulty_fixture(a_missing_file_is_restored_at_once_when_a_start_is_adopted),
                 in_a_faulty_fixture(
                         a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
-                in_a_faulty_fixture(a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more),
+                in_a_faulty_fixture(an_assignment_to_load_ends_a_replacement),
                 in_a_faulty_fixture(
-                        a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost),
-                in_a_faulty_fixture(
-                        a_unit_that_an_earlier_version_recorded_is_ours_while_its_text_is_exchanged),
-                in_a_faulty_fixture(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
-                in_a_faulty_fixture(a_unit_whose_next_text_there_is_no_space_for_is_not_stopped),
-                in_a_faulty_fixture(the_index_of_an_order_to_stop_is_recorded),
-                in_a_faulty_fixture(what_a_daemon_adopted_is_finished_when_it_ends),
-                in_a_faulty_fixture(what_an_earlier_daemon_started_is_finished_when_it_ends),
-                in_a_faulty_fixture(the_end_of_a_unit_of_the_host_is_not_that_of_ours),
-                in_a_faulty_fixture(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
-                in_a_faulty_fixture(what_ran_last_is_recorded_when_the_daemon_stops),
+                        a_unit_stopped_because_of_another_one_still_waits_when_its_start_was_lost),
+                in_a_faulty_fixture(a_unit_recorded_by_an_earlier_version_is_ours_while_its_text_is_replaced),
+                in_a_faulty_fixture(a_unit_without_its_file_is_stopped_although_the_disk_is_full),
+                in_a_faulty_fixture(a_unit_is_not_stopped_when_the_disk_is_full_for_its_next_text),
+                in_a_faulty_fixture(the_index_of_a_stop_assignment_is_recorded),
+                in_a_faulty_fixture(an_adopted_unit_has_completed_when_it_ends),
+                in_a_faulty_fixture(a_unit_started_by_an_earlier_daemon_has_completed_when_it_ends),
+                in_a_faulty_fixture(the_end_of_a_conflicting_unit_is_not_the_end_of_ours),
+                in_a_faulty_fixture(a_unit_that_was_started_by_hand_is_not_conflicting_when_it_stops),
+                in_a_faulty_fixture(the_last_invocation_is_recorded_when_the_daemon_stops),
                 in_a_faulty_fixture(a_state_is_published_with_the_time_of_its_last_change),
-                in_a_faulty_fixture(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
-                in_a_faulty_fixture(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
-                in_a_faulty_fixture(a_failed_unit_is_left_alone_until_its_removal_has_ended),
-                in_a_faulty_fixture(what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer),
-                in_a_faulty_fixture(what_begins_after_systemd_has_shown_the_new_text_runs_that),
-                in_a_faulty_fixture(a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_again),
-                in_a_faulty_fixture(an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same),
+                in_a_faulty_fixture(a_failed_state_is_reset_with_the_removal_unless_the_unit_conflicts),
+                in_a_faulty_fixture(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_assignment),
+                in_a_faulty_fixture(a_failed_unit_gets_no_step_until_its_removal_has_ended),
+                in_a_faulty_fixture(changes_during_a_save_are_saved_even_while_systemd_does_not_reply),
+                in_a_faulty_fixture(an_invocation_after_systemd_read_the_new_text_is_not_outdated),
+                in_a_faulty_fixture(a_unit_stopped_again_because_of_another_one_waits_a_second_again),
+                in_a_faulty_fixture(an_assignment_that_comes_during_a_failing_write_is_executed),
                 in_a_faulty_fixture(a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step),
                 in_a_faulty_fixture(a_file_that_cannot_be_removed_is_logged_unless_it_is_gone),
         };

@@ -1,5 +1,5 @@
-/* What the agent's work costs, in units read and planned, and what it does while its disk takes long, with a
- * systemd in virtual time. */
+/* The cost of the agent's work, in units read and planned, and a slow disk, with a systemd in virtual time.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -15,11 +15,11 @@
 #include "tests/lib/side_by_side.h"
 
 enum {
-        OTHERS = 60,    /* units that nothing happens to */
-        SECONDS = 9,    /* less than the agent's period, which goes over all units */
+        OTHERS = 60,    /* units without changes */
+        SECONDS = 9,    /* less than the agent's resync period */
         READS_MAX = 10, /* of one unit in a second */
         BURST = 8,      /* reads in a row */
-        PASS_MS = 5,    /* an answer and the pass after it */
+        PASS_MS = 5,    /* a reply and the pass after it */
 };
 
 static int fixture_setup(void **state) {
@@ -38,7 +38,7 @@ static int fixture_setup(void **state) {
                 UNTIL(room, says(room, name, "active"));
         }
         host_pause(room->host, 50);
-        await_round(room); /* and what is left of the beginning */
+        await_round(room); /* and the rest of the start */
         *state = room;
         return 0;
 }
@@ -80,7 +80,7 @@ static void a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_plan
         assert_in_range(now->planned - before.planned, 1, 4 * (SECONDS * READS_MAX + BURST));
 }
 
-static void the_first_change_is_read_at_once_and_the_last_one_is_not_lost(void **state) {
+static void the_first_change_is_read_at_once_and_the_last_change_is_not_lost(void **state) {
         Fixture *room = *state;
         uint64_t listings = agent_counts(room->agent)->listings, ended_ms;
 
@@ -93,7 +93,7 @@ static void the_first_change_is_read_at_once_and_the_last_one_is_not_lost(void *
         assert_in_range(world_now_ms(room->world) - ended_ms, 0, 1500); /* states go out once a second */
 }
 
-static void an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed(void **state) {
+static void an_assignment_to_stop_a_unit_that_changes_all_the_time_is_executed(void **state) {
         Fixture *room = *state;
 
         host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
@@ -103,7 +103,7 @@ static void an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed(void **s
         }
 }
 
-static void a_change_of_an_order_is_planned_for_its_unit_alone(void **state) {
+static void a_change_of_an_assignment_is_planned_for_its_unit_alone(void **state) {
         Fixture *room = *state;
         uint64_t planned = agent_counts(room->agent)->planned;
 
@@ -113,9 +113,9 @@ static void a_change_of_an_order_is_planned_for_its_unit_alone(void **state) {
         assert_in_range(agent_counts(room->agent)->planned - planned, 1, OTHERS / 2);
 }
 
-/* -- A disk that takes long -- */
+/* -- A slow disk -- */
 
-static void a_unit_is_started_when_its_record_is_on_disk_and_others_go_on_meanwhile(void **state) {
+static void a_unit_is_started_when_its_record_is_on_disk_and_delays_no_other_unit(void **state) {
         Fixture *room = *state;
         uint64_t listings;
 
@@ -124,7 +124,7 @@ static void a_unit_is_started_when_its_record_is_on_disk_and_others_go_on_meanwh
         listings = agent_counts(room->agent)->listings;
         chat(room, WRITE_MS / 4);
         assert_true(agent_counts(room->agent)->listings > listings);
-        order(room, "later.service"); /* for the next write: this one has begun */
+        order(room, "later.service"); /* for the next write: the present one has begun */
         chat(room, WRITE_MS / 8);
         assert_false(sim_systemd_runs(room->systemd, "slow.service"));
 
@@ -132,7 +132,7 @@ static void a_unit_is_started_when_its_record_is_on_disk_and_others_go_on_meanwh
         assert_int_equal(n_unrecorded, 0);
 }
 
-static void a_unit_is_stopped_when_its_record_on_disk_does_not_say_any_more_that_it_is_to_run(void **state) {
+static void a_unit_is_stopped_when_its_record_on_disk_is_no_longer_to_run(void **state) {
         Fixture *room = *state;
 
         world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
@@ -145,7 +145,7 @@ static void a_unit_is_stopped_when_its_record_on_disk_does_not_say_any_more_that
 }
 
 /* It runs elsewhere by then. */
-static void a_unit_that_is_ordered_to_stop_while_its_record_is_written_is_not_started(void **state) {
+static void a_unit_that_is_assigned_to_stop_during_the_write_of_its_record_is_not_started(void **state) {
         Fixture *room = *state;
 
         order_slowly(room, "slow.service");
@@ -155,7 +155,7 @@ static void a_unit_that_is_ordered_to_stop_while_its_record_is_written_is_not_st
         assert_int_equal(n_slow, 0);
         assert_false(is_recorded(room, "slow.service"));
 
-        /* And it is started once it is to run again. */
+        /* It is started once it is assigned to run again. */
         host_order(room->host, "slow.service", ASSIGNMENT_RUN);
         UNTIL(room, says(room, "slow.service", "active"));
         assert_int_equal(n_slow, 1);
@@ -168,7 +168,7 @@ static bool is_going_down(Systemd *s) {
         return going_down;
 }
 
-static void a_unit_is_not_started_once_systemd_is_stopping_though_its_record_was_written(void **state) {
+static void a_unit_is_not_started_while_systemd_is_stopping_although_its_record_was_written(void **state) {
         Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
 
@@ -186,7 +186,7 @@ static void a_unit_is_not_started_once_systemd_is_stopping_though_its_record_was
         room->bus->ops = real_ops;
 }
 
-static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same(void **state) {
+static void a_failed_write_is_repeated_later_and_assignments_are_executed_meanwhile(void **state) {
         static const char *const names[] = { "early.service", "late.service" };
         Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
@@ -194,14 +194,14 @@ static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all
         count_messages("Failed to save the assignments");
         for (unsigned i = 0; i < 2; i++) {
                 assert_int_equal(unlink(path), 0);
-                assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
+                assert_int_equal(mkdir(path, 0700), 0); /* no file replaces a folder */
                 order(room, names[i]);
                 UNTIL(room, says(room, names[i], "active"));
                 assert_int_equal(n_unrecorded, i + 1);
-                assert_int_equal(n_said, i + 1); /* however often it is tried */
+                assert_int_equal(n_said, i + 1); /* however often the write is repeated */
                 assert_int_equal(rmdir(path), 0);
                 for (unsigned s = 0; !is_recorded(room, names[i]); s++) {
-                        assert_true(s < 12); /* by the round over all units */
+                        assert_true(s < 12); /* by the resync */
                         run_ms(room, 1000);
                 }
         }
@@ -212,7 +212,7 @@ static int no_work(Loop *loop, Work *work) {
         return -ENOMEM;
 }
 
-static void what_no_worker_can_write_is_written_at_once_and_what_fails_is_said(void **state) {
+static void without_a_worker_records_are_written_at_once_and_failures_are_logged(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
         Loop *loop = world_loop(room->loop);
@@ -243,7 +243,7 @@ static bool is_told_done(Fixture *room) {
         return state_of(room, "chatty.service")->done;
 }
 
-static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
+static void a_completion_is_published_when_it_is_on_disk(void **state) {
         _cleanup_free_ char *path = NULL, *text = NULL;
         Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
@@ -262,14 +262,13 @@ static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
         UNTIL(room, !world_loop_is_working(room->loop));
         written_ms = world_now_ms(room->world);
         UNTIL(room, is_told_done(room));
-        assert_in_range(world_now_ms(room->world) - written_ms, 0,
-                        1000); /* not with the next round over all units */
+        assert_in_range(world_now_ms(room->world) - written_ms, 0, 1000); /* before the next resync */
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL), 0);
         assert_non_null(strstr(text, "\"done\":true"));
         room->bus->ops = real_ops;
 }
 
-static void a_daemon_that_stops_in_a_write_leaves_all_that_it_knew(void **state) {
+static void a_daemon_that_stops_during_a_write_leaves_all_records(void **state) {
         Fixture *room = *state;
 
         order_slowly(room, "first.service");
@@ -283,10 +282,10 @@ static void a_daemon_that_stops_in_a_write_leaves_all_that_it_knew(void **state)
         assert_false(sim_systemd_runs(room->systemd, "first.service") ||
                      sim_systemd_runs(room->systemd, "second.service"));
         assert_true(is_recorded(room, "first.service") &&
-                    is_recorded(room, "second.service")); /* also when that write has ended */
+                    is_recorded(room, "second.service")); /* even when that write has ended */
 }
 
-static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
+static void a_daemon_that_dies_during_a_write_has_started_no_unit(void **state) {
         Fixture *room = *state;
 
         order_slowly(room, "first.service");
@@ -296,10 +295,10 @@ static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
         assert_false(is_recorded(room, "first.service") || sim_systemd_runs(room->systemd, "first.service"));
 }
 
-/* -- When something is done again -- */
+/* -- Repetition -- */
 
-/* It was stopped for another unit's sake; each start of it may move others. */
-static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) {
+/* It was stopped because of another unit; each start may affect others. */
+static void a_start_without_effect_is_repeated_with_growing_delays(void **state) {
         static const uint64_t gaps_s[] = { 30, 60, 120, 240, 480, 600, 600 };
         Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
@@ -327,12 +326,12 @@ static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) 
                 }
                 if (again)
                         break;
-                pretence.active = NULL; /* it runs: then it begins anew */
+                pretence.active = NULL; /* it runs: then the delays start over */
                 sim_systemd_change(room->systemd, "chatty.service");
                 run_ms(room, 200);
         }
 
-        /* And so it does with an order. */
+        /* So they do with a new assignment. */
         host_unit(room->host, "chatty.service", "[Service]\nExecStart=/bin/two\n", TARGET_LAUNCHED);
         host_order(room->host, "chatty.service", ASSIGNMENT_RUN);
         until_calls(room, ++n, 5000);
@@ -348,7 +347,7 @@ static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) 
         room->bus->ops = real_ops;
 }
 
-static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
+static void a_failing_step_is_repeated_with_growing_delays_and_logged_once(void **state) {
         static const uint64_t gaps_ms[] = { 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000 };
         Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
@@ -366,7 +365,8 @@ static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
                 assert_in_range(vain.at_ms[i + 1] - vain.at_ms[i], gaps_ms[i], gaps_ms[i] + 100);
         assert_int_equal(n_said, 1);
 
-        /* Success ends it: the next failure is said again, and is repeated as soon as the first one was. */
+        /* Success ends the failures: the next one is logged again, and is repeated as soon as the first one
+         * was. */
         vain.unit = NULL;
         for (uint64_t end_ms = world_now_ms(room->world) + 62000;
              !sim_systemd_runs(room->systemd, "refused.service"); run_ms(room, 10))
@@ -402,12 +402,12 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
         assert_int_equal(now->listings - before.listings, 1);
         assert_int_equal(now->refreshed - before.refreshed, 1);
         assert_int_equal(now->planned - before.planned, 1);
-        assert_int_equal(now->passes - before.passes, 2); /* one that asks, one with the answer */
+        assert_int_equal(now->passes - before.passes, 2); /* one for the listing, one for its result */
         settle(room);
         run_ms(room, 2000);
         assert_int_equal(now->passes - before.passes, 2);
 
-        /* One that is told has no more to do, either. */
+        /* A published unit causes no further work either. */
         sim_systemd_end(room->systemd, "other-02.service");
         UNTIL(room, says(room, "other-02.service", "failed"));
         settle(room);
@@ -416,7 +416,7 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
         run_ms(room, 2000);
         assert_int_equal(now->passes, before.passes);
 
-        /* What is gone is forgotten. */
+        /* A unit of which nothing is left is dropped. */
         host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
         UNTIL(room, is_gone(room, "chatty.service"));
         settle(room);
@@ -428,8 +428,8 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
         assert_int_equal(now->planned - before.planned, 1);
 }
 
-/* The cluster was recovered long ago, as far as it knows. */
-static void in_a_new_lineage_no_order_is_obeyed_for_half_a_minute(void **state) {
+/* The cluster was recovered long ago, according to its registry. */
+static void in_a_new_lineage_no_assignment_is_executed_for_half_a_minute(void **state) {
         Fixture *room = *state;
         uint64_t began_ms;
 
@@ -448,11 +448,11 @@ static void in_a_new_lineage_no_order_is_obeyed_for_half_a_minute(void **state) 
         assert_in_range(world_now_ms(room->world) - began_ms, 30000, 55000);
 }
 
-/* -- More units than one call takes -- */
+/* -- More units than one call contains -- */
 
 enum { MANY = 501, CHUNK = 100, CALL_MAX = 500 };
 
-/* The agent sees nothing of it before everything is there: its time stands still. */
+/* Assign many units. The virtual time of the agent stands still until all are in the registry. */
 static void order_many(Fixture *room, AssignmentKind kind) {
         const Cluster *c = registry_cluster(room->host->registry);
         AssignmentChange *changes = NEW0(AssignmentChange, CHUNK);
@@ -492,7 +492,7 @@ static int unlink_counted(Systemd *s, const char *const *names, size_t n, System
         return real_ops->unlink(s, names, n, done, userdata);
 }
 
-static void one_call_is_about_five_hundred_units_at_most(void **state) {
+static void one_call_has_five_hundred_units_at_most(void **state) {
         Fixture *room = *state;
         SystemdOps ops = *room->bus->ops;
         const ClusterMachine *self = cluster_machine(registry_cluster(room->host->registry), room->host->id);
@@ -522,23 +522,23 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_room(a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_planned_alone),
                 in_a_room(a_unit_that_waits_for_another_one_is_refreshed_once_a_second),
-                in_a_room(the_first_change_is_read_at_once_and_the_last_one_is_not_lost),
-                in_a_room(an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed),
-                in_a_room(a_change_of_an_order_is_planned_for_its_unit_alone),
-                in_a_room(a_unit_is_started_when_its_record_is_on_disk_and_others_go_on_meanwhile),
-                in_a_room(a_unit_is_stopped_when_its_record_on_disk_does_not_say_any_more_that_it_is_to_run),
-                in_a_room(a_unit_that_is_ordered_to_stop_while_its_record_is_written_is_not_started),
-                in_a_room(a_unit_is_not_started_once_systemd_is_stopping_though_its_record_was_written),
-                in_a_room(what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same),
-                in_a_room(what_no_worker_can_write_is_written_at_once_and_what_fails_is_said),
-                in_a_room(that_a_unit_is_done_is_told_when_that_is_on_disk),
-                in_a_room(a_daemon_that_stops_in_a_write_leaves_all_that_it_knew),
-                in_a_room(a_daemon_that_dies_in_a_write_has_started_nothing),
-                in_a_room(a_start_that_makes_nothing_run_is_repeated_ever_later),
-                in_a_room(what_fails_is_tried_again_ever_later_and_said_once),
+                in_a_room(the_first_change_is_read_at_once_and_the_last_change_is_not_lost),
+                in_a_room(an_assignment_to_stop_a_unit_that_changes_all_the_time_is_executed),
+                in_a_room(a_change_of_an_assignment_is_planned_for_its_unit_alone),
+                in_a_room(a_unit_is_started_when_its_record_is_on_disk_and_delays_no_other_unit),
+                in_a_room(a_unit_is_stopped_when_its_record_on_disk_is_no_longer_to_run),
+                in_a_room(a_unit_that_is_assigned_to_stop_during_the_write_of_its_record_is_not_started),
+                in_a_room(a_unit_is_not_started_while_systemd_is_stopping_although_its_record_was_written),
+                in_a_room(a_failed_write_is_repeated_later_and_assignments_are_executed_meanwhile),
+                in_a_room(without_a_worker_records_are_written_at_once_and_failures_are_logged),
+                in_a_room(a_completion_is_published_when_it_is_on_disk),
+                in_a_room(a_daemon_that_stops_during_a_write_leaves_all_records),
+                in_a_room(a_daemon_that_dies_during_a_write_has_started_no_unit),
+                in_a_room(a_start_without_effect_is_repeated_with_growing_delays),
+                in_a_room(a_failing_step_is_repeated_with_growing_delays_and_logged_once),
                 in_a_room(a_change_costs_one_listing_and_one_plan_and_then_nothing),
-                in_a_room(in_a_new_lineage_no_order_is_obeyed_for_half_a_minute),
-                in_a_room(one_call_is_about_five_hundred_units_at_most),
+                in_a_room(in_a_new_lineage_no_assignment_is_executed_for_half_a_minute),
+                in_a_room(one_call_has_five_hundred_units_at_most),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

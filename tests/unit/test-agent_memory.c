@@ -1,5 +1,4 @@
-/* An allocation of the agent's fails, each in turn: what it was about is done soon after. The time is
- * virtual. */
+/* Each allocation of the agent fails in turn: what it was for is done soon after. The time is virtual. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -21,10 +20,10 @@
 
 enum {
         STEP_MS = 20,
-        SOON_MS = 2500, /* the next round over all units is later */
+        SOON_MS = 2500, /* the next resync is later */
 };
 
-/* The store, which answers in real time, has memory. */
+/* The store, which replies in real time, has memory. */
 #define UNTIL_SHORT(room, expression)                                                    \
         do {                                                                             \
                 (room)->host->deadline_ms = 0;                                           \
@@ -57,7 +56,7 @@ static int fixture_teardown(void **state) {
         return faulty_fixture_teardown(state);
 }
 
-static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
+static void an_assignment_is_executed_soon_after_memory_was_short(void **state) {
         Fixture *room = *state;
         bool failed = true;
         unsigned n_late = 0;
@@ -94,7 +93,7 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
         count_messages(NULL);
 }
 
-static void an_order_that_cannot_be_recorded_is_reported(void **state) {
+static void an_assignment_that_cannot_be_recorded_is_logged(void **state) {
         Fixture *room = *state;
         bool failed = true;
 
@@ -115,7 +114,7 @@ static void an_order_that_cannot_be_recorded_is_reported(void **state) {
         count_messages(NULL);
 }
 
-static unsigned nth; /* allocation that fails when an order comes; 0: none */
+static unsigned nth; /* allocation that fails when an assignment arrives; 0: none */
 
 static void on_order(void *userdata, const RegistryChange *change) {
         if (change->kind != CHANGED_ASSIGNMENT || change->removed || nth == 0)
@@ -124,7 +123,7 @@ static void on_order(void *userdata, const RegistryChange *change) {
         nth = 0;
 }
 
-static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void **state) {
+static void an_assignment_without_memory_for_its_unit_is_executed_soon(void **state) {
         RegistryListener listener = { .on_change = on_order };
         Fixture *room = *state;
 
@@ -150,7 +149,7 @@ static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void 
         }
 }
 
-/* Neither an order nor a note names it. */
+/* Neither an assignment nor a record names it. */
 static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/one\n";
         Fixture *room = *state;
@@ -177,7 +176,7 @@ static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memor
         }
 }
 
-/* An agent that was begun has all that it needs. */
+/* A new agent has all that it needs. */
 static int begin(void *userdata) {
         Fixture *room = userdata;
         AgentOptions options = { .machine_id = room->host->id,
@@ -212,7 +211,7 @@ static int begin_publisher(void *userdata) {
         return r;
 }
 
-static void an_agent_that_cannot_begin_says_so(void **state) {
+static void an_agent_that_cannot_begin_returns_an_error(void **state) {
         Fixture *room = *state;
 
         close_agent(room);
@@ -222,9 +221,9 @@ static void an_agent_that_cannot_begin_says_so(void **state) {
         open_agent(room);
 }
 
-/* -- Notes -- */
+/* -- Records -- */
 
-static char *sub, *bad; /* a folder of notes; "SUB/assignment.bad" */
+static char *sub, *bad; /* folder of the records; "SUB/assignment.bad" */
 
 static int records(void *userdata) {
         AssignmentRecords n;
@@ -245,7 +244,7 @@ static int records(void *userdata) {
         if (r == 0)
                 assert_non_null(records_get(&n, "a.service"));
         records_close(&n);
-        assert_int_equal(access(bad, F_OK), -1); /* nothing that is written in part was found */
+        assert_int_equal(access(bad, F_OK), -1); /* no corrupt file was found */
         alloc_pause(false);
         return r;
 }
@@ -264,7 +263,7 @@ static unsigned count_records(void) {
         return count;
 }
 
-/* Their texts have files of their own: everything is there afterwards, or nothing. */
+/* Large texts have files of their own: afterwards either all or none of them are there. */
 static int save_large_records(void *userdata) {
         AssignmentRecords n;
         int r;
@@ -297,7 +296,7 @@ static int open_large_records(void *userdata) {
         return r;
 }
 
-static void records_are_saved_as_a_whole_or_say_that_they_are_not(void **state) {
+static void records_are_saved_completely_or_an_error_is_returned(void **state) {
         _cleanup_free_ char *text = malloc(LARGE_SIZE + 1), *scratch = scratch_new();
         Unit *small = NULL;
 
@@ -345,25 +344,25 @@ static int begin_facts(void *userdata) {
         return r;
 }
 
-static void facts_that_cannot_be_kept_say_so(void **state) {
+static void facts_that_cannot_be_copied_return_an_error(void **state) {
         assert_in_range(alloc_fail_each("facts", begin_facts, *state, 1), 4, 100);
 }
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, fixture_setup,
-                                                fixture_teardown),
-                cmocka_unit_test_setup_teardown(an_order_that_cannot_be_recorded_is_reported, fixture_setup,
-                                                fixture_teardown),
-                in_a_faulty_fixture(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
+                cmocka_unit_test_setup_teardown(an_assignment_is_executed_soon_after_memory_was_short,
+                                                fixture_setup, fixture_teardown),
+                cmocka_unit_test_setup_teardown(an_assignment_that_cannot_be_recorded_is_logged,
+                                                fixture_setup, fixture_teardown),
+                in_a_faulty_fixture(an_assignment_without_memory_for_its_unit_is_executed_soon),
                 cmocka_unit_test_setup_teardown(
                         a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short,
                         fixture_setup, fixture_teardown),
-                cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, fixture_setup,
+                cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_returns_an_error, fixture_setup,
                                                 fixture_teardown),
-                cmocka_unit_test_setup_teardown(facts_that_cannot_be_kept_say_so, fixture_setup,
+                cmocka_unit_test_setup_teardown(facts_that_cannot_be_copied_return_an_error, fixture_setup,
                                                 fixture_teardown),
-                cmocka_unit_test(records_are_saved_as_a_whole_or_say_that_they_are_not),
+                cmocka_unit_test(records_are_saved_completely_or_an_error_is_returned),
         };
 
         if (argc > 1)

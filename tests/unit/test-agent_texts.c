@@ -1,5 +1,4 @@
-/* How one text of a unit takes the place of another one while the unit is started by others, in virtual time.
- */
+/* Replacement of a unit's text while other programs start the unit, in virtual time. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +14,7 @@
 
 static void ignore(void *userdata, int error, const char *sentence) {}
 
-/* As its socket does. */
+/* As its socket starts it. */
 static void start_by_others(Fixture *room) {
         assert_int_equal(real_ops->start(room->bus, "web.service", ignore, NULL), 0);
 }

@@ -1,4 +1,5 @@
-/* When the agent publishes a state, repeats a step and makes a call, with a systemd in virtual time. */
+/* Times of the agent: publication of states, repetition of steps, and calls, with a systemd in virtual time.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -17,7 +18,7 @@
 #define ONE "[Service]\nExecStart=/bin/one\n"
 #define TWO "[Service]\nExecStart=/bin/two\n"
 
-/* -- States that pass -- */
+/* -- Transitions -- */
 
 static bool runs_with_another_text(Fixture *room, const char *unit, const char *hash) {
         const UnitState *s = state_of(room, unit);
@@ -27,8 +28,8 @@ static bool runs_with_another_text(Fixture *room, const char *unit, const char *
         return !streq(s->hash, hash);
 }
 
-/* Where the host is waited for without the world, everything has to be on its way already. */
-static void a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_once(void **state) {
+/* Waiting for the host in real time requires that all operations of the world are under way. */
+static void a_transition_is_published_when_it_lasts_and_its_result_at_once(void **state) {
         Fixture *room = *state;
         char hash[41];
 
@@ -36,7 +37,7 @@ static void a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_
         bent.stop = stop_in_vain;
         vain = (Vain) { .unit = "web.service", .held = true };
         order(room, "web.service");
-        until_calls(room, 1, 1000); /* it is inactive since some ten ms, and its start is not answered */
+        until_calls(room, 1, 1000); /* it is inactive for some ten ms, and its start has no reply */
         run_ms(room, 200);
         host_pause(room->host, 50);
         assert_null(state_of(room, "web.service"));
@@ -44,7 +45,7 @@ static void a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_
         HOST_UNTIL(room->host, says(room, "web.service", "inactive"));
         settle(room);
 
-        /* It runs: that does not wait, though another state was published just now. */
+        /* It runs: that is published at once, although another state was published just now. */
         assert_int_equal(real_ops->start(room->bus, "web.service", vain.done, vain.userdata), 0);
         run_ms(room, 100);
         HOST_UNTIL(room->host, says(room, "web.service", "active"));
@@ -57,8 +58,8 @@ static void a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_
         UNTIL(room, runs_with_another_text(room, "web.service", hash));
         settle(room);
 
-        /* It is ordered to stop, and takes its time: that is published when it lasts, though another state
-         * was published just now. */
+        /* It is assigned to stop, and takes long: that is published when it lasts, although another state was
+         * published just now. */
         vain = (Vain) { .unit = "web.service", .held = true };
         host_order(room->host, "web.service", ASSIGNMENT_STOP);
         until_calls(room, 1, 1000);
@@ -77,7 +78,7 @@ static const struct {
         bool job;
 } passing[] = { { "active", true }, { "activating" }, { "deactivating" }, { "reloading" } };
 
-static size_t n_passing; /* the row that is pretended */
+static size_t n_passing; /* the row in effect */
 
 static void on_its_way(SystemdUnit *seen) {
         snprintf(seen->active, sizeof(seen->active), "%s", passing[n_passing].active);
@@ -89,14 +90,15 @@ static bool is_passing(Fixture *room) {
         return streq(state_of(room, "web.service")->sub, "passing");
 }
 
-static void what_is_on_its_way_is_published_when_that_lasts_for_300_ms(void **state) {
+static void a_transition_is_published_when_it_lasts_for_300_ms(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
         for (n_passing = 0; n_passing < ELEMENTS(passing); n_passing++) {
-                run_ms(room, 1500); /* since anything was published about it */
+                run_ms(room, 1500); /* since the last publication of the unit */
                 settle(room);
-                for (unsigned once = 0; once < 2; once++) { /* what has passed a second ago counts no more */
+                for (unsigned once = 0; once < 2;
+                     once++) { /* a transition of a second ago no longer counts */
                         pretence = (Pretence) { .unit = "web.service", .change = once ? NULL : on_its_way };
                         sim_systemd_change(room->systemd, "web.service");
                         run_ms(room, once ? 1050 : 200);
@@ -117,8 +119,8 @@ static void what_is_on_its_way_is_published_when_that_lasts_for_300_ms(void **st
         }
 }
 
-/* Each time it is on its way for 100 ms. */
-static void a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way(void **state) {
+/* Each time the transition lasts 100 ms. */
+static void a_unit_that_restarts_again_and_again_is_published_as_in_transition(void **state) {
         Fixture *room = *state;
         uint64_t began_ms, next_ms;
 
@@ -158,10 +160,10 @@ static void nothing_is_published_before_this_host_has_caught_up(void **state) {
 
 static struct {
         int error; /* of each one */
-        bool held; /* without an answer */
+        bool held; /* without a reply */
         unsigned n;
         uint64_t at_ms[20];
-        bool early; /* one was made before everything was published */
+        bool early; /* a report was made before all was published */
         RegistryDone done;
         void *userdata;
 } reports;
@@ -182,7 +184,7 @@ static void on_key_written(void *userdata, const KvResult *result) {
         host_on_done(userdata, result->status, "", result->index);
 }
 
-/* As fleetd --recover leaves it: the cluster waits until its hosts have published what runs on them. */
+/* As fleetd --recover leaves it: the cluster waits until its hosts have published their units. */
 static void write_adopting(Fixture *room, KvOp op) {
         KvCommand cmd = { .op = op,
                           .key = kv_string("/_fleet/cluster/adopting"),
@@ -201,7 +203,7 @@ static bool is_reported(Fixture *room) {
         return cluster_machine(c, room->host->id)->reported == c->lineage;
 }
 
-static void that_everything_is_published_is_reported_to_a_cluster_that_waits_for_it(void **state) {
+static void complete_publication_is_reported_to_a_cluster_that_waits_for_it(void **state) {
         Fixture *room = *state;
         uint64_t answered_ms;
         unsigned n;
@@ -248,7 +250,7 @@ static void that_everything_is_published_is_reported_to_a_cluster_that_waits_for
         count_messages(NULL);
 }
 
-/* A unit that changes without end is read ten times a second: in between it is not known. */
+/* A unit that changes all the time is read ten times a second: in between its state is unknown. */
 static void while_a_unit_is_still_to_be_read_nothing_is_reported(void **state) {
         Fixture *room = *state;
         unsigned n_before;
@@ -276,7 +278,7 @@ static void while_a_unit_is_still_to_be_read_nothing_is_reported(void **state) {
         UNTIL(room, is_reported(room));
 }
 
-static void an_order_for_another_host_costs_no_pass(void **state) {
+static void an_assignment_for_another_host_causes_no_pass(void **state) {
         AssignmentChange change = { .machine = "cccccccccccccccccccccccccccccccc",
                                     .kind = ASSIGNMENT_RUN,
                                     .unit = "web.service",
@@ -297,7 +299,7 @@ static void an_order_for_another_host_costs_no_pass(void **state) {
         assert_int_equal(agent_counts(room->agent)->passes, passes);
 }
 
-static void orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on(void **state) {
+static void assignments_count_as_soon_as_the_registry_has_reached_the_index_of_the_records(void **state) {
         const Registry *registry = ((Fixture *) *state)->host->registry;
         Fixture *room = *state;
         uint64_t reached_ms;
@@ -319,14 +321,13 @@ static void orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on
         }
         reached_ms = world_now_ms(room->world);
         UNTIL(room, n_stops == 1);
-        assert_in_range(world_now_ms(room->world) - reached_ms, 0,
-                        3200); /* not with the next round over all units */
+        assert_in_range(world_now_ms(room->world) - reached_ms, 0, 3200); /* before the next resync */
         UNTIL(room, !has_order(room, "web.service"));
 }
 
-/* A recovered cluster: its orders count once this host has published for a while what runs, without
+/* A recovered cluster: its assignments count once this host has published its units for a while, without
  * interruption. */
-static void a_new_lineage_is_recorded_when_what_runs_was_published_for_half_a_minute(void **state) {
+static void a_new_lineage_is_recorded_when_units_were_published_for_half_a_minute(void **state) {
         static const char former[] = "\"lineage\":\"00000000000000ab\"";
         Fixture *room = *state;
         uint64_t began_ms;
@@ -363,7 +364,7 @@ static void the_lineage_of_the_cluster_is_recorded_before_any_unit_is(void **sta
                                           !records_say(*state, "\"lineage\":\"0000000000000000\""));
 }
 
-/* The unit was assigned to this host in its last boot; no order is about it any more. */
+/* The unit was assigned to this host in its last boot; it has no assignment now. */
 static void record_of_last_boot(Fixture *room) {
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
@@ -372,7 +373,7 @@ static void record_of_last_boot(Fixture *room) {
                             "\"text\":\"[Service]\\nExecStart=/bin/one\\n\",\"unit\":1}]}");
 }
 
-static void what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_has_answered(void **state) {
+static void the_last_assignments_are_not_started_after_contact_with_the_cluster(void **state) {
         Fixture *room = *state;
 
         close_agent(room);
@@ -380,14 +381,14 @@ static void what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_h
         open_agent(room);
         run_ms(room, 1000);
         settle(room);
-        leader.gone = true; /* before the wait is over */
+        leader.gone = true; /* before the wait ends */
         agent_state_changed(room->agent);
         run_ms(room, 120000);
         assert_int_equal(n_starts, 0);
 }
 
-/* Its answer comes before systemd's. */
-static void what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_answers_late(void **state) {
+/* The cluster replies before systemd. */
+static void the_last_assignments_are_not_started_when_the_contact_with_the_cluster_is_late(void **state) {
         Fixture *room = *state;
 
         close_agent(room);
@@ -406,7 +407,7 @@ static void what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_a
         assert_int_equal(n_starts, 0);
 }
 
-static void what_this_host_never_had_is_given_up_and_forgotten(void **state) {
+static void an_unknown_unit_that_is_assigned_to_stop_is_reported_and_dropped(void **state) {
         StateChange ghost = { .unit = "ghost.service" };
         Fixture *room = *state;
         uint64_t planned;
@@ -437,7 +438,7 @@ static void of_the_host(SystemdUnit *seen) {
         snprintf(seen->active, sizeof(seen->active), "active");
 }
 
-static void that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more(void **state) {
+static void a_conflicting_unit_is_logged_once_and_causes_no_further_work(void **state) {
         Fixture *room = *state;
         uint64_t planned;
 
@@ -457,8 +458,8 @@ static void that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_mo
         assert_int_equal(agent_counts(room->agent)->planned, planned);
 }
 
-/* The sanitizers see what would be left. */
-static void an_agent_that_is_freed_at_any_moment_hears_no_more(void **state) {
+/* The sanitizers find leaks. */
+static void an_agent_that_is_freed_at_any_moment_gets_no_callback(void **state) {
         Fixture *room = *state;
         uint64_t listings;
 
@@ -505,7 +506,7 @@ static void an_agent_that_is_freed_at_any_moment_hears_no_more(void **state) {
         assert_int_equal(reports.n, 1);
 }
 
-/* -- What is being read, or written -- */
+/* -- Reads and writes under way -- */
 
 static const char *sub;
 
@@ -542,7 +543,7 @@ static int list_held(Systemd *s, const char *const *names, size_t n, bool all, S
         return 0;
 }
 
-/* What was seen last is older than what is being read, or is to be read once another listing is over. */
+/* The last state is older than the one that is being read, or is to be read after another listing. */
 static void a_state_is_not_published_while_its_unit_is_to_be_read_again(void **state) {
         const char *name = listing.name;
         Fixture *room = *state;
@@ -575,7 +576,7 @@ static void a_state_is_not_published_while_its_unit_is_to_be_read_again(void **s
         }
 }
 
-static void what_changes_nothing_in_the_records_is_not_written(void **state) {
+static void unchanged_records_are_not_written_by_the_agent(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
 
@@ -590,8 +591,8 @@ static void what_changes_nothing_in_the_records_is_not_written(void **state) {
         assert_int_equal(access(path, F_OK), -1);
 }
 
-/* What it is bound to ended again. */
-static void a_unit_that_has_to_wait_again_when_its_start_is_recorded_is_not_started(void **state) {
+/* The unit that it is bound to ended again. */
+static void a_unit_that_has_to_wait_again_after_the_write_of_its_record_is_not_started(void **state) {
         Fixture *room = *state;
 
         run_unit(room, "web.service");
@@ -600,17 +601,18 @@ static void a_unit_that_has_to_wait_again_when_its_start_is_recorded_is_not_star
         pretence = (Pretence) { .unit = "web.service", .active = "inactive", .end = SYSTEMD_END_STOPPED_FOR };
         world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
         sim_systemd_change(room->systemd, "web.service");
-        run_ms(room, WRITE_MS + 500); /* that it was stopped is written; and since then that it is started */
+        run_ms(room, WRITE_MS + 500); /* the stop was written, and after it the start */
         pretence.held = true;
         sim_systemd_change(room->systemd, "web.service");
         run_ms(room, WRITE_MS);
         assert_int_equal(vain.n, 0);
-        pretence.held = false; /* nothing was moved: it is started soon */
+        pretence.held = false; /* no unit was affected: it is started soon */
         until_calls(room, 1, 5 * WRITE_MS);
 }
 
-/* By hand, in the last moment: it is being read, or may not be read yet since it changes all the time. */
-static void a_unit_that_began_while_its_start_was_recorded_is_not_started_again(void **state) {
+/* By hand, at the last moment: the unit is being read, or may not be read yet because it changes all the
+ * time. */
+static void a_unit_that_began_during_the_write_of_its_record_is_not_started_again(void **state) {
         static const char *const names[] = { "calm.service", "busy.service" };
         Fixture *room = *state;
 
@@ -663,11 +665,11 @@ static void a_record_whose_folder_is_removed_while_it_is_written_is_written_agai
         removed_ms = world_now_ms(room->world);
         UNTIL(room, says(room, "slow.service", "active"));
         assert_in_range(world_now_ms(room->world) - removed_ms, WRITE_MS,
-                        2 * WRITE_MS + START_MS); /* not with the next round over all units */
+                        2 * WRITE_MS + START_MS); /* before the next resync */
         assert_int_equal(n_unrecorded, 0);
 }
 
-/* Nothing else is to be done. */
+/* No other step is due. */
 static void a_removed_folder_of_records_is_made_again_by_the_next_pass(void **state) {
         Fixture *room = *state;
 
@@ -682,27 +684,28 @@ static void a_removed_folder_of_records_is_made_again_by_the_next_pass(void **st
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                in_a_faulty_fixture(a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_once),
-                in_a_faulty_fixture(what_is_on_its_way_is_published_when_that_lasts_for_300_ms),
-                in_a_faulty_fixture(a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way),
+                in_a_faulty_fixture(a_transition_is_published_when_it_lasts_and_its_result_at_once),
+                in_a_faulty_fixture(a_transition_is_published_when_it_lasts_for_300_ms),
+                in_a_faulty_fixture(a_unit_that_restarts_again_and_again_is_published_as_in_transition),
                 in_a_faulty_fixture(nothing_is_published_before_this_host_has_caught_up),
-                in_a_faulty_fixture(that_everything_is_published_is_reported_to_a_cluster_that_waits_for_it),
+                in_a_faulty_fixture(complete_publication_is_reported_to_a_cluster_that_waits_for_it),
                 in_a_faulty_fixture(while_a_unit_is_still_to_be_read_nothing_is_reported),
-                in_a_faulty_fixture(an_order_for_another_host_costs_no_pass),
-                in_a_faulty_fixture(orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on),
-                in_a_faulty_fixture(a_new_lineage_is_recorded_when_what_runs_was_published_for_half_a_minute),
+                in_a_faulty_fixture(an_assignment_for_another_host_causes_no_pass),
+                in_a_faulty_fixture(
+                        assignments_count_as_soon_as_the_registry_has_reached_the_index_of_the_records),
+                in_a_faulty_fixture(a_new_lineage_is_recorded_when_units_were_published_for_half_a_minute),
                 in_a_faulty_fixture(the_lineage_of_the_cluster_is_recorded_before_any_unit_is),
+                in_a_faulty_fixture(the_last_assignments_are_not_started_after_contact_with_the_cluster),
                 in_a_faulty_fixture(
-                        what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_has_answered),
-                in_a_faulty_fixture(
-                        what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_answers_late),
-                in_a_faulty_fixture(what_this_host_never_had_is_given_up_and_forgotten),
-                in_a_faulty_fixture(that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more),
-                in_a_faulty_fixture(an_agent_that_is_freed_at_any_moment_hears_no_more),
+                        the_last_assignments_are_not_started_when_the_contact_with_the_cluster_is_late),
+                in_a_faulty_fixture(an_unknown_unit_that_is_assigned_to_stop_is_reported_and_dropped),
+                in_a_faulty_fixture(a_conflicting_unit_is_logged_once_and_causes_no_further_work),
+                in_a_faulty_fixture(an_agent_that_is_freed_at_any_moment_gets_no_callback),
                 in_a_faulty_fixture(a_state_is_not_published_while_its_unit_is_to_be_read_again),
-                in_a_faulty_fixture(what_changes_nothing_in_the_records_is_not_written),
-                in_a_faulty_fixture(a_unit_that_has_to_wait_again_when_its_start_is_recorded_is_not_started),
-                in_a_faulty_fixture(a_unit_that_began_while_its_start_was_recorded_is_not_started_again),
+                in_a_faulty_fixture(unchanged_records_are_not_written_by_the_agent),
+                in_a_faulty_fixture(
+                        a_unit_that_has_to_wait_again_after_the_write_of_its_record_is_not_started),
+                in_a_faulty_fixture(a_unit_that_began_during_the_write_of_its_record_is_not_started_again),
                 in_a_faulty_fixture(a_start_waits_for_systemd_when_its_record_is_on_disk),
                 in_a_faulty_fixture(
                         a_record_whose_folder_is_removed_while_it_is_written_is_written_again_at_once),

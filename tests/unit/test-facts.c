@@ -1,4 +1,4 @@
-/* Publication of what this machine is: until the cluster has it, again when that changes, and no more often.
+/* Publication of the machine's facts: until the registry has them, again after a change, and not more often.
  * The time is virtual. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,7 +28,7 @@ typedef struct Fixture {
 
 static struct {
         int error; /* of each one */
-        bool held; /* without an answer */
+        bool held; /* without a reply */
         unsigned n;
         RegistryDone done;
         void *userdata;
@@ -46,7 +46,7 @@ int __wrap_registry_publish_facts(Registry *r, const Machine *facts, RegistryDon
                        __real_registry_publish_facts(r, facts, done, userdata);
 }
 
-/* By which facts hear of changes, and what they deferred since. */
+/* The observer of the facts, and what they deferred since. */
 static RegistryListener *listener;
 static const void *listening;
 static unsigned n_deferred;
@@ -127,7 +127,7 @@ static void run_ms(Fixture *room, uint64_t ms) {
         world_run(room->world, world_now_ms(room->world) + ms);
 }
 
-/* The store has answered, and that was processed. */
+/* The store has replied, and the reply was processed. */
 static void settle(Fixture *room) {
         for (unsigned i = 0; i < 5; i++) {
                 run_ms(room, 1);
@@ -150,14 +150,14 @@ static void until_known_as(Fixture *room, const char *name) {
         settle(room);
 }
 
-static void facts_are_published_until_they_are_known_and_not_again(void **state) {
+static void facts_are_published_until_the_registry_has_them_and_not_again(void **state) {
         Fixture *room = *state;
         KvState store;
 
         leader.gone = true;
         open_facts(room);
         run_ms(room, 5000);
-        assert_int_equal(publishing.n, 0); /* nobody would take it */
+        assert_int_equal(publishing.n, 0); /* the publication would be rejected */
 
         leader.gone = false;
         publishing.error = -ENOMEM;
@@ -186,7 +186,7 @@ static void facts_are_published_until_they_are_known_and_not_again(void **state)
         assert_int_equal(publishing.n, 3);
 }
 
-static void what_changes_is_published_at_once_or_after_the_answer_that_is_to_come(void **state) {
+static void a_change_is_published_at_once_or_after_the_transaction_under_way(void **state) {
         Fixture *room = *state;
 
         open_facts(room);
@@ -195,7 +195,7 @@ static void what_changes_is_published_at_once_or_after_the_answer_that_is_to_com
         assert_int_equal(facts_set(room->facts, &room->machine), 0);
         until_known_as(room, "gamma");
         assert_int_equal(publishing.n, 2);
-        room->machine.name = (char *) "alpha"; /* published by another one */
+        room->machine.name = (char *) "alpha"; /* published by another machine */
         assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &room->machine,
                                                                       host_on_done, room->host)),
                          KV_OK);
@@ -218,7 +218,7 @@ static void what_changes_is_published_at_once_or_after_the_answer_that_is_to_com
         assert_int_equal(publishing.n, 6);
 }
 
-static void a_publication_for_another_machine_costs_nothing(void **state) {
+static void a_publication_of_another_machine_causes_no_work(void **state) {
         Fixture *room = *state;
         Machine other = { .id = "cccccccccccccccccccccccccccccccc",
                           .name = (char *) "other",
@@ -236,7 +236,7 @@ static void a_publication_for_another_machine_costs_nothing(void **state) {
         assert_string_equal(known(room)->name, "beta");
 }
 
-static void only_changes_of_this_machine_are_looked_at(void **state) {
+static void only_changes_of_this_machine_cause_a_pass(void **state) {
         static const struct {
                 int kind;
                 const char *machine; /* "": this one */
@@ -264,7 +264,7 @@ static void only_changes_of_this_machine_are_looked_at(void **state) {
         }
 }
 
-static void the_address_that_lists_show_is_the_first_that_can_be_reached(void **state) {
+static void the_primary_address_is_the_first_that_can_be_reached(void **state) {
         struct sockaddr_in addresses[3] = { { .sin_family = AF_INET },
                                             { .sin_family = AF_INET },
                                             { .sin_family = AF_INET } };
@@ -294,8 +294,8 @@ static void the_address_that_lists_show_is_the_first_that_can_be_reached(void **
         faked = false;
 }
 
-/* An answer, a pass and a pause are to come. */
-static void facts_that_are_freed_hear_no_more(void **state) {
+/* A reply, a pass and a pause are under way. */
+static void facts_that_are_freed_get_no_callback(void **state) {
         Fixture *room = *state;
 
         open_facts(room);
@@ -320,8 +320,8 @@ static void facts_that_are_freed_hear_no_more(void **state) {
         assert_null(facts_free(NULL));
 }
 
-/* The first one of this machine, if it has any. */
-static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **state) {
+/* The first address of this machine, if it has any. */
+static void the_primary_address_is_of_an_interface_that_is_up(void **state) {
         char address[ADDRESS_SIZE] = "", each[64];
         struct ifaddrs *all;
         bool any = false, found = false;
@@ -346,13 +346,13 @@ static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **sta
 int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(facts_are_published_until_they_are_known_and_not_again),
-                in_a_room(what_changes_is_published_at_once_or_after_the_answer_that_is_to_come),
-                in_a_room(a_publication_for_another_machine_costs_nothing),
-                in_a_room(only_changes_of_this_machine_are_looked_at),
-                in_a_room(facts_that_are_freed_hear_no_more),
-                cmocka_unit_test(the_address_that_lists_show_is_the_first_that_can_be_reached),
-                cmocka_unit_test(the_address_that_lists_show_is_of_an_interface_that_is_up),
+                in_a_room(facts_are_published_until_the_registry_has_them_and_not_again),
+                in_a_room(a_change_is_published_at_once_or_after_the_transaction_under_way),
+                in_a_room(a_publication_of_another_machine_causes_no_work),
+                in_a_room(only_changes_of_this_machine_cause_a_pass),
+                in_a_room(facts_that_are_freed_get_no_callback),
+                cmocka_unit_test(the_primary_address_is_the_first_that_can_be_reached),
+                cmocka_unit_test(the_primary_address_is_of_an_interface_that_is_up),
         };
 
         if (argc > 1)

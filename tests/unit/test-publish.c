@@ -1,4 +1,4 @@
-/* What goes out of a host's states, and how often. */
+/* Publication of a host's states, and its rate limits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -66,8 +66,8 @@ static bool has(Fixture *room, const char *unit, const char *sub) {
         return s && streq(s->state.sub, sub);
 }
 
-/* Of some publications one goes through quickly on a slow machine, too. */
-static void a_success_costs_no_pause(void **state) {
+/* One of several publications is fast even on a slow machine. */
+static void a_success_causes_no_pause(void **state) {
         Fixture *room = *state;
         bool quick = false;
 
@@ -83,7 +83,7 @@ static void a_success_costs_no_pause(void **state) {
         assert_true(quick);
 }
 
-static void a_state_goes_out_at_once_and_says_when_the_next_may(void **state) {
+static void a_state_is_sent_at_once_and_the_callback_comes_when_the_next_one_may_be(void **state) {
         Fixture *room = *state;
 
         assert_true(publisher_ready(room->publisher));
@@ -99,8 +99,8 @@ static void a_state_goes_out_at_once_and_says_when_the_next_may(void **state) {
         assert_true(publisher_ready(room->publisher));
 }
 
-/* Something else may call in the gap: then nobody else would end it. */
-static void who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may(void **state) {
+/* Another change may be offered in the gap: then no other callback would end it. */
+static void a_rejected_offer_is_followed_by_a_callback_when_it_is_possible(void **state) {
         Fixture *room = *state;
 
         publish(room, "web.service", "running");
@@ -116,7 +116,7 @@ static void who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may(voi
         assert_true(publisher_ready(room->publisher));
 }
 
-static void the_earliest_of_several_times_counts_and_a_past_one_is_now(void **state) {
+static void the_earliest_of_several_times_counts_and_a_past_time_means_now(void **state) {
         static const struct {
                 int due_ms, expected_ms; /* from now on */
         } rows[] = { { 900, 900 }, { 901, 900 }, { 899, 899 }, { 1, 1 }, { 0, 0 }, { -1, 0 } };
@@ -133,7 +133,7 @@ static void the_earliest_of_several_times_counts_and_a_past_one_is_now(void **st
         timed = NULL;
 }
 
-static void at_most_five_transactions_go_out_in_a_second(void **state) {
+static void at_most_five_transactions_are_sent_in_a_second(void **state) {
         Fixture *room = *state;
         uint64_t begun_ms = loop_now_ms(room->host->loop);
         char unit[32];
@@ -147,7 +147,7 @@ static void at_most_five_transactions_go_out_in_a_second(void **state) {
         HOST_UNTIL(room->host, has(room, "u5.service", "running"));
 }
 
-static void a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held(void **state) {
+static void a_flapping_unit_is_published_once_a_second_and_delays_no_other_unit(void **state) {
         Fixture *room = *state;
         uint64_t begun_ms = loop_now_ms(room->host->loop), last_ms = 0;
         unsigned sent = 0;
@@ -170,7 +170,7 @@ static void a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held(void
         assert_true(publisher_allows(room->publisher, "calm.service"));
 }
 
-static void what_an_order_brings_about_is_told_at_once(void **state) {
+static void the_effect_of_an_assignment_is_published_at_once(void **state) {
         Fixture *room = *state;
 
         publish(room, "web.service", "running");
@@ -182,10 +182,10 @@ static void what_an_order_brings_about_is_told_at_once(void **state) {
         publisher_expedite(room->publisher, "web.service");
         assert_true(publisher_ready(room->publisher));
         assert_true(publisher_allows(room->publisher, "web.service"));
-        publisher_expedite(room->publisher, "other.service"); /* nothing was told of it */
+        publisher_expedite(room->publisher, "other.service"); /* it was never published */
 }
 
-static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
+static void without_a_quorum_publication_is_retried(void **state) {
         Fixture *room = NEW0(Fixture, 1);
         uint64_t begun_ms;
 
@@ -205,7 +205,7 @@ static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
         (void) fixture_teardown(state);
 }
 
-static void who_goes_while_a_state_is_on_its_way_hears_no_more(void **state) {
+static void a_publisher_that_is_freed_during_a_transaction_gets_no_callback(void **state) {
         Fixture *room = *state;
         unsigned idle;
 
@@ -219,15 +219,15 @@ static void who_goes_while_a_state_is_on_its_way_hears_no_more(void **state) {
 int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(a_success_costs_no_pause),
-                in_a_room(a_state_goes_out_at_once_and_says_when_the_next_may),
-                in_a_room(who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may),
-                in_a_room(the_earliest_of_several_times_counts_and_a_past_one_is_now),
-                in_a_room(at_most_five_transactions_go_out_in_a_second),
-                in_a_room(a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held),
-                in_a_room(what_an_order_brings_about_is_told_at_once),
-                cmocka_unit_test(a_host_without_a_quorum_is_told_to_try_again),
-                in_a_room(who_goes_while_a_state_is_on_its_way_hears_no_more),
+                in_a_room(a_success_causes_no_pause),
+                in_a_room(a_state_is_sent_at_once_and_the_callback_comes_when_the_next_one_may_be),
+                in_a_room(a_rejected_offer_is_followed_by_a_callback_when_it_is_possible),
+                in_a_room(the_earliest_of_several_times_counts_and_a_past_time_means_now),
+                in_a_room(at_most_five_transactions_are_sent_in_a_second),
+                in_a_room(a_flapping_unit_is_published_once_a_second_and_delays_no_other_unit),
+                in_a_room(the_effect_of_an_assignment_is_published_at_once),
+                cmocka_unit_test(without_a_quorum_publication_is_retried),
+                in_a_room(a_publisher_that_is_freed_during_a_transaction_gets_no_callback),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

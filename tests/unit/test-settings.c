@@ -1,4 +1,4 @@
-/* What the daemon was told: files, options, who wins, and what is said about nonsense. */
+/* Settings: files, options, precedence, and messages for invalid values. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,9 +46,9 @@ static void config(Fixture *room, const char *text) {
         scratch_write(room->config, text);
 }
 
-/* Reads the file and at most three more options (NULL ends them). */
+/* Read the file and at most three more options (NULL ends them). */
 static int told(Fixture *room, const char *a, const char *b, const char *c) {
-        char *argv[] = { (char *) "--help" /* its own name is no option */,
+        char *argv[] = { (char *) "--help" /* the program's name is not an option */,
                          room->option,
                          (char *) MACHINE,
                          (char *) a,
@@ -69,7 +69,7 @@ static void assert_refused(Fixture *room, const char *sentence) {
         assert_null(room->settings.state_directory);
 }
 
-static void without_a_word_a_host_is_a_cluster_of_one(void **state) {
+static void without_settings_a_host_is_a_cluster_of_one(void **state) {
         Fixture *room = *state;
         const Settings *s = &room->settings;
 
@@ -115,7 +115,7 @@ static void every_kind_of_value_is_read_from_the_file(void **state) {
         assert_int_equal(s->voters, 1);
 }
 
-static void options_win_over_the_file(void **state) {
+static void options_override_the_file(void **state) {
         Fixture *room = *state;
 
         config(room, "[Fleetd]\nName=alpha\nAgent=no\n");
@@ -204,7 +204,7 @@ static void a_bad_option_is_named_with_its_remedy(void **state) {
         }
 }
 
-static void settings_that_do_not_fit_together_are_refused(void **state) {
+static void settings_that_contradict_each_other_are_rejected(void **state) {
         Fixture *room = *state;
 
         config(room, "");
@@ -254,7 +254,7 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
         }
 }
 
-static void a_file_that_was_named_must_be_there(void **state) {
+static void a_file_that_was_named_must_exist(void **state) {
         Fixture *room = *state;
 
         assert_int_equal(told(room, NULL, NULL, NULL), -ENOENT);
@@ -262,7 +262,7 @@ static void a_file_that_was_named_must_be_there(void **state) {
         assert_refused(room, "No such file");
 }
 
-static void an_oversized_file_is_refused(void **state) {
+static void an_oversized_file_is_rejected(void **state) {
         _cleanup_free_ char *text = calloc(1, 70 * 1024);
         Fixture *room = *state;
 
@@ -272,7 +272,7 @@ static void an_oversized_file_is_refused(void **state) {
         assert_refused(room, "Failed to read ");
 }
 
-/* -- A running daemon reads them again -- */
+/* -- Reload in a running daemon -- */
 
 static bool names(const Names *got, const char *wanted) {
         char text[300] = "";
@@ -283,7 +283,7 @@ static bool names(const Names *got, const char *wanted) {
         return streq(text, wanted);
 }
 
-static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(void **state) {
+static void a_running_daemon_applies_some_changes_and_names_those_that_require_a_restart(void **state) {
         Fixture *room = *state;
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
@@ -313,7 +313,7 @@ static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(vo
         assert_int_equal(running.quota, 256 << 20);
 }
 
-static void what_has_not_changed_is_not_taken(void **state) {
+static void unchanged_settings_are_not_applied(void **state) {
         Fixture *room = *state;
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
@@ -332,7 +332,7 @@ static void warned(void *userdata, int priority, const LogFields *fields, const 
                 snprintf(userdata, 600, "%s", sentence);
 }
 
-static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state) {
+static void a_dangling_drop_in_is_skipped_with_a_warning(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
                             *before = scratch_path(dir, "10-a.conf"),
@@ -354,13 +354,13 @@ static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state)
         assert_non_null(strstr(warning, "/20-b.conf"));
         assert_non_null(strstr(warning, "symbolic link to a file that does not exist"));
 
-        /* What is wrong otherwise ends the daemon. */
+        /* Other errors end the daemon. */
         scratch_write(after, "[Fleetd]\nName=three\nNoSuch=1\n");
         assert_true(settings_read_drop_ins(&room->settings, dir, &room->err) < 0);
 }
 
-/* As systemd reads its own. */
-static void a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out(void **state) {
+/* As systemd reads its own drop-ins. */
+static void a_linked_drop_in_is_read_and_one_to_dev_null_is_skipped(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
                             *elsewhere = scratch_path(room->scratch, "elsewhere"),
@@ -373,7 +373,7 @@ static void a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out(voi
         scratch_write(elsewhere, "[Fleetd]\nName=one\n");
         assert_int_equal(symlink("../elsewhere", link), 0);
         assert_int_equal(symlink("/dev/null", masked), 0);
-        errno = ENOENT; /* of something before */
+        errno = ENOENT; /* of an earlier call */
         assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
         assert_string_equal(room->settings.name, "one");
         assert_int_equal(symlink("30-c.conf", self), 0);
@@ -381,7 +381,7 @@ static void a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out(voi
         assert_non_null(strstr(room->err.message, "/30-c.conf"));
 }
 
-/* Each is read by its own name into its own place, and neither less nor more than its bounds is taken. */
+/* Each is read by its own name into its own member, within its bounds. */
 static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
 #define AT(member) offsetof(Settings, member)
         static const struct {
@@ -437,7 +437,7 @@ static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
 
                 for (size_t k = 0; k < ELEMENTS(given); k++) {
                         bool buffer = streq(rows[i].option, "limit-answer-size") &&
-                                      k == 2; /* it bounds the other */
+                                      k == 2; /* one bounds the other */
                         char option[100];
 
                         if (k > 0 && !given[k])
@@ -455,7 +455,7 @@ static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
                                 fail_msg("%s is not %llu", option, (unsigned long long) values[k]);
                 }
         }
-        /* Together. */
+        /* Both. */
         assert_int_equal(told(room, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL),
                          -EINVAL);
         assert_int_equal(
@@ -570,7 +570,7 @@ static void drop_ins_are_read_in_order_and_counted(void **state) {
 
         config(room, "");
         assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0); /* there is none */
+        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0); /* it does not exist */
         assert_int_equal(settings_read_drop_ins(&room->settings, room->config, &room->err), -ENOTDIR);
         assert_non_null(strstr(room->err.message, "Failed to list "));
         assert_int_equal(mkdir(dir, 0700), 0);
@@ -599,21 +599,21 @@ static void the_source_of_the_settings_is_named(void **state) {
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(without_a_word_a_host_is_a_cluster_of_one),
+                in_a_room(without_settings_a_host_is_a_cluster_of_one),
                 in_a_room(every_kind_of_value_is_read_from_the_file),
-                in_a_room(options_win_over_the_file),
+                in_a_room(options_override_the_file),
                 in_a_room(lists_of_the_command_line_replace_those_of_the_file),
                 in_a_room(an_empty_value_in_the_file_clears_a_list),
                 in_a_room(a_bad_line_of_the_file_is_named_with_its_remedy),
                 in_a_room(a_bad_option_is_named_with_its_remedy),
-                in_a_room(settings_that_do_not_fit_together_are_refused),
+                in_a_room(settings_that_contradict_each_other_are_rejected),
                 in_a_room(limits_are_read_and_kept_within_their_bounds),
-                in_a_room(a_file_that_was_named_must_be_there),
-                in_a_room(an_oversized_file_is_refused),
-                in_a_room(a_drop_in_that_leads_nowhere_is_skipped_with_a_warning),
-                in_a_room(a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out),
-                in_a_room(a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart),
-                in_a_room(what_has_not_changed_is_not_taken),
+                in_a_room(a_file_that_was_named_must_exist),
+                in_a_room(an_oversized_file_is_rejected),
+                in_a_room(a_dangling_drop_in_is_skipped_with_a_warning),
+                in_a_room(a_linked_drop_in_is_read_and_one_to_dev_null_is_skipped),
+                in_a_room(a_running_daemon_applies_some_changes_and_names_those_that_require_a_restart),
+                in_a_room(unchanged_settings_are_not_applied),
                 in_a_room(every_limit_has_its_default_its_bounds_and_its_place),
                 in_a_room(every_path_and_name_has_its_place),
                 in_a_room(drop_ins_are_read_in_order_and_counted),

@@ -1,4 +1,4 @@
-/* The bus to systemd, with a systemd that a test can hold back, overtake and cut off. */
+/* The bus to systemd, with a systemd that a test can delay, overtake and disconnect. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -26,7 +26,7 @@ typedef struct Fixture {
         FakeBus *fake;
         Systemd *systemd;
         Timer tick;
-        /* what came */
+        /* events */
         unsigned ready, unready, changed, jobs, done, listed, stopping_asked;
         char last_changed[64], last_job[80], sentence[400];
         int error, list_error;
@@ -49,7 +49,7 @@ static void on_tick(void *userdata) {
                 }                                                                         \
         } while (false)
 
-/* Everything that is on its way between the two has arrived: a question asked now is answered after it. */
+/* Wait until all messages under way have arrived: the reply to a call made now follows them. */
 static void settle(Fixture *room);
 
 static void on_ready(void *userdata, bool ready) {
@@ -166,7 +166,7 @@ static void settle(Fixture *room) {
         list(room, "settle.service", false);
 }
 
-/* -- Looking -- */
+/* -- Listings -- */
 
 static void a_connection_subscribes_before_it_is_ready(void **state) {
         Fixture *room = *state;
@@ -174,10 +174,10 @@ static void a_connection_subscribes_before_it_is_ready(void **state) {
         assert_true(ops(room)->is_ready(room->systemd));
         assert_false(ops(room)->is_stopping(room->systemd));
         assert_int_equal(room->fake->connections, 1);
-        assert_int_equal(room->fake->calls, 5); /* Subscribe, three of the era, and the state of the system */
+        assert_int_equal(room->fake->calls, 5); /* Subscribe, three of the era, and SystemState */
 }
 
-static void a_listing_tells_state_properties_and_file(void **state) {
+static void a_listing_returns_state_properties_and_file(void **state) {
         Fixture *room = *state;
         const SystemdUnit *u = room->units;
         FakeUnit *web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
@@ -201,7 +201,7 @@ static void a_listing_tells_state_properties_and_file(void **state) {
         assert_int_equal(strlen(u->hash), 40);
 }
 
-static void a_unit_of_the_host_is_not_ours(void **state) {
+static void a_unit_of_the_host_is_conflicting(void **state) {
         Fixture *room = *state;
         FakeUnit *ssh = fake_bus_unit(room->fake, "ssh.service", "loaded", "failed", "failed");
 
@@ -214,8 +214,8 @@ static void a_unit_of_the_host_is_not_ours(void **state) {
         assert_string_equal(room->units[0].result, "exit-code");
 }
 
-/* systemd goes on to name the link of a unit by which it was read. */
-static void a_unit_whose_runtime_link_is_gone_is_nobodys(void **state) {
+/* systemd continues to report the link from which it read a unit. */
+static void a_unit_whose_runtime_link_is_gone_is_absent(void **state) {
         Fixture *room = *state;
         FakeUnit *web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
         char path[300], ours[300];
@@ -239,7 +239,7 @@ static void a_unit_whose_runtime_link_is_gone_is_nobodys(void **state) {
         assert_int_equal(room->units[0].owner, SYSTEMD_OURS);
 }
 
-/* systemd answers for an alias with the Id of the unit, which may be asked for in the same call. */
+/* For an alias, systemd returns the Id of the unit, which may be in the same call. */
 static void a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting(void **state) {
         static const char *const names[] = { "shop.service", "realshop.service", "masked.service",
                                              "free.service" };
@@ -265,7 +265,7 @@ static void a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting(void **
         assert_int_equal(room->units[3].owner, SYSTEMD_ABSENT);
 }
 
-static void a_host_name_in_an_install_section_is_refused_before_anything_is_linked(void **state) {
+static void a_name_of_the_host_in_an_install_section_is_rejected_before_any_link(void **state) {
         static const char *const names[] = { "a.service" };
         static const char text[] = "[Install]\nAlias=hostdb.service\n";
         Fixture *room = *state;
@@ -280,7 +280,7 @@ static void a_host_name_in_an_install_section_is_refused_before_anything_is_link
                             "[Install] names hostdb.service, which this host has from another source");
         assert_string_equal(room->fake->said.chars, "");
 
-        /* What another unit of ours is called is no matter of the host. */
+        /* An alias of another unit of ours does not conflict. */
         snprintf(db->fragment, sizeof(db->fragment), "%s/hostdb.service", room->folder);
         assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
         UNTIL(room, room->done == 2);
@@ -288,8 +288,8 @@ static void a_host_name_in_an_install_section_is_refused_before_anything_is_link
         assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
 }
 
-/* It may be stored since a version without that limit, and runs all the same: none of its names becomes one
- * of the host. */
+/* It may be stored since a version without that limit, and runs nevertheless: none of its names becomes a
+ * name of the host. */
 static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled(void **state) {
         static const char *const names[] = { "a.service" };
         Fixture *room = *state;
@@ -338,7 +338,7 @@ static void a_staged_text_is_put_in_force_without_being_written_again(void **sta
         assert_int_equal(stat(file, &after), 0);
         assert_int_equal(after.st_ino, before.st_ino);
 
-        /* Another text is written, and what is staged goes with the unit. */
+        /* Another text is written, and the staged file is removed with the unit. */
         assert_int_equal(ops(room)->stage_file(room->systemd, "web.service", two, strlen(two)), 0);
         assert_int_equal(ops(room)->write_file(room->systemd, "web.service", one, strlen(one)), 0);
         assert_int_equal(access(staged, F_OK), -1);
@@ -350,8 +350,8 @@ static void a_staged_text_is_put_in_force_without_being_written_again(void **sta
         assert_int_equal(access(staged, F_OK), -1);
 }
 
-/* The others are missing from it, too: they are looked at before systemd reads it. */
-static void an_exchanged_folder_is_told_before_a_file_is_written_in_it(void **state) {
+/* The other files are missing from it, too: they are refreshed before systemd reads the folder. */
+static void a_replaced_folder_is_reported_before_a_file_is_written_to_it(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/one\n";
         Fixture *room = *state;
 
@@ -376,9 +376,9 @@ static void an_exchanged_folder_is_told_before_a_file_is_written_in_it(void **st
         assert_int_equal(room->changed, 2);
 }
 
-/* systemd gives the link that "enable" made for an alias as the FragmentPath of that alias: to our file, or
- * to another link to it. The file itself may be gone, with our folder. */
-static void a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts(void **state) {
+/* systemd reports the link that "enable" made for an alias as the FragmentPath of that alias: it leads to our
+ * file, or to another link to it. The file itself may be gone, with our folder. */
+static void a_name_that_leads_to_our_unit_file_does_not_conflict(void **state) {
         static const char *const names[] = { "a.service" };
         static const char text[] = "[Install]\nAlias=other.service\n";
         Fixture *room = *state;
@@ -401,7 +401,7 @@ static void a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts(void **sta
         UNTIL(room, room->done == 2);
         assert_int_equal(room->error, 0);
 
-        /* One that leads elsewhere, or in a circle, does not. */
+        /* A link to another place, or in a circle, does not. */
         assert_int_equal(unlink(alias), 0);
         assert_int_equal(symlink("/usr/lib/systemd/system/other.service", alias), 0);
         assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
@@ -414,8 +414,8 @@ static void a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts(void **sta
         assert_int_equal(room->error, -EEXIST);
 }
 
-/* Of systemd's runtime links those alone go that lead to our files. */
-static void a_mask_of_the_host_is_not_taken_away(void **state) {
+/* Only those of systemd's runtime links are removed that lead to our files. */
+static void a_mask_of_the_host_is_not_removed(void **state) {
         static const char *const names[] = { "ours.service", "masked.service", "none.service" };
         char path[600], target[600];
         Fixture *room = *state;
@@ -430,17 +430,17 @@ static void a_mask_of_the_host_is_not_taken_away(void **state) {
         UNTIL(room, room->done == 1);
         assert_string_equal(room->fake->said.chars,
                             "DisableUnitFiles ours.service; "); /* "none" has no link, as after a boot:
-                                                                   systemd would refuse all */
+                                                                   systemd would reject the whole call */
         for (unsigned i = 0; i < 2; i++) {
                 assert_int_equal(ops(room)->unlink(room->systemd, names + 2, 1, on_done, room), 0);
                 UNTIL(room, room->done == i + 2);
                 assert_string_equal(room->fake->said.chars, "DisableUnitFiles ours.service; ");
-                /* Nor has one whose removal was interrupted. */
+                /* Nor has a unit whose removal was interrupted. */
                 assert_int_equal(ops(room)->write_file(room->systemd, "none.service", "[Service]\n", 10), 0);
         }
 }
 
-static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked(void **state) {
+static void units_that_are_not_loaded_are_not_found_and_files_are_listed_on_request(void **state) {
         Fixture *room = *state;
 
         assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Service]\n", 10), 0);
@@ -457,7 +457,7 @@ static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_as
         assert_int_equal(room->n_units, 0);
 }
 
-/* CPU time of the whole process, the fake systemd included, for one listing of so many names. */
+/* Return the CPU time of the whole process, the fake systemd included, for one listing of so many names. */
 static uint64_t list_many(Fixture *room, size_t n) {
         char(*texts)[32] = calloc(n, sizeof(*texts));
         const char **names = calloc(n, sizeof(*names));
@@ -479,17 +479,17 @@ static uint64_t list_many(Fixture *room, size_t n) {
         return (end.tv_sec - begin.tv_sec) * UINT64_C(1000000000) + end.tv_nsec - begin.tv_nsec;
 }
 
-static void a_listing_costs_in_the_number_of_its_units(void **state) {
+static void the_cost_of_a_listing_is_linear_in_its_units(void **state) {
         Fixture *room = *state;
         uint64_t few, many;
 
         (void) list_many(room, 400); /* memory, and pages of code */
         few = list_many(room, 400);
         many = list_many(room, 400 * 10);
-        assert_in_range(many, 0, 30 * few); /* of its square: 100 */
+        assert_in_range(many, 0, 30 * few); /* quadratic cost: 100 */
 }
 
-static void a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told(void **state) {
+static void a_service_and_a_quadlet_file_of_one_name_are_both_listed(void **state) {
         static const char *const names[] = { "web.container", "web.service", "web.kube", "web.service",
                                              "other.service" };
         Fixture *room = *state;
@@ -506,7 +506,7 @@ static void a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told(vo
         assert_string_equal(room->units[3].load, "not-found");
 }
 
-static void a_file_is_read_again_only_when_it_has_changed(void **state) {
+static void a_file_is_read_again_only_after_a_change(void **state) {
         Fixture *room = *state;
         _cleanup_free_ char *path = scratch_path(room->folder, "a.service");
         const RuntimeDirEntry *e = NULL;
@@ -522,7 +522,7 @@ static void a_file_is_read_again_only_when_it_has_changed(void **state) {
         assert_int_equal(d.reads, 1);
         memcpy(hash, e->hash, sizeof(hash));
 
-        scratch_write(path, "[Service]\nExecStart=/bin/x\n"); /* by somebody else */
+        scratch_write(path, "[Service]\nExecStart=/bin/x\n"); /* by another program */
         assert_int_equal(runtime_dir_get(&d, "a.service", &e), 0);
         assert_non_null(e);
         assert_string_not_equal(e->hash, hash);
@@ -545,7 +545,7 @@ static void a_units_name_may_be_as_long_as_systemd_allows(void **state) {
         assert_true(room->units[0].has_file);
 }
 
-static void signals_tell_whom_to_look_at(void **state) {
+static void signals_report_the_units_that_changed(void **state) {
         Fixture *room = *state;
 
         fake_bus_changed(room->fake, "web@1.service");
@@ -577,7 +577,7 @@ static void signals_without_end_are_read_in_batches(void **state) {
         assert_in_range(counts->batches, 1, IN_ROW + (loop_now_ms(room->loop) - begin_ms) / BATCH_MS);
 }
 
-static void what_is_awaited_does_not_wait_for_a_batch(void **state) {
+static void an_awaited_reply_does_not_wait_for_a_batch(void **state) {
         Fixture *room = *state;
 
         for (unsigned i = 0; i < 300; i++)
@@ -611,7 +611,7 @@ static void a_shutdown_that_is_cancelled_is_taken_back(void **state) {
         room->fake->state = "running";
         fake_bus_job_removed(room->fake, 1, "shutdown.target", "canceled");
         UNTIL(room, !ops(room)->is_stopping(room->systemd));
-        assert_string_equal(room->last_changed, "all"); /* what was not started meanwhile is */
+        assert_string_equal(room->last_changed, "all"); /* delayed starts are made */
 }
 
 static void a_state_that_changes_while_it_is_read_is_read_again(void **state) {
@@ -630,7 +630,7 @@ static void a_state_that_changes_while_it_is_read_is_read_again(void **state) {
         UNTIL(room, ops(room)->is_stopping(room->systemd));
 }
 
-/* -- Doing -- */
+/* -- Calls -- */
 
 static void a_start_ends_when_its_job_is_queued(void **state) {
         Fixture *room = *state;
@@ -642,7 +642,7 @@ static void a_start_ends_when_its_job_is_queued(void **state) {
         assert_string_equal(room->fake->said.chars, "StartUnit web.service replace; ");
 }
 
-static void a_refused_call_says_what_systemd_said(void **state) {
+static void a_rejected_call_returns_the_message_of_systemd(void **state) {
         Fixture *room = *state;
 
         room->fake->fail = "StartUnit";
@@ -721,7 +721,7 @@ static void a_stop_ends_when_its_job_has_ended(void **state) {
 
         ops(room)->stop(room->systemd, "web.service", on_done, room);
         settle(room);
-        fake_bus_job_removed(room->fake, 99, "web.service", "done"); /* another one's */
+        fake_bus_job_removed(room->fake, 99, "web.service", "done"); /* another job */
         settle(room);
         assert_int_equal(room->done, 0);
         fake_bus_job_removed(room->fake, 1, "web.service", "done");
@@ -729,7 +729,7 @@ static void a_stop_ends_when_its_job_has_ended(void **state) {
         assert_int_equal(room->error, 0);
 }
 
-static void a_stop_whose_signal_overtakes_the_answer_ends_as_well(void **state) {
+static void a_stop_whose_signal_overtakes_the_reply_ends_as_well(void **state) {
         Fixture *room = *state;
 
         room->fake->signals_first = true;
@@ -739,7 +739,7 @@ static void a_stop_whose_signal_overtakes_the_answer_ends_as_well(void **state) 
         assert_int_equal(room->jobs, 1);
 }
 
-static void linking_enables_what_is_to_be_installed(void **state) {
+static void linking_enables_units_with_an_install_section(void **state) {
         static const char *const names[] = { "a.service", "b.service" };
         Fixture *room = *state;
         char expected[1000];
@@ -766,7 +766,7 @@ static void linking_enables_what_is_to_be_installed(void **state) {
 
 #define CONTAINER "[Container]\nImage=x\n[Install]\nWantedBy=x.target\n"
 
-/* Its link leads to its file in our folder. */
+/* Return whether the link leads to its file in our folder. */
 static bool is_offered(const Fixture *room, const char *name) {
         char path[600], ours[600], target[600] = "";
 
@@ -780,7 +780,7 @@ static void touch(const char *folder, const char *name, char ret[static 300]) {
         scratch_write(ret, "x");
 }
 
-static void a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of(void **state) {
+static void a_quadlet_file_is_linked_for_the_generator_and_calls_name_its_service(void **state) {
         static const char *const names[] = { "web.container", "data.volume" };
         Fixture *room = *state;
 
@@ -790,7 +790,7 @@ static void a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of
         assert_true(is_offered(room, "web.container"));
 
         ops(room)->link(room->systemd, names, 2, on_done, room);
-        UNTIL(room, room->done == 1); /* nothing to say: the reload does it */
+        UNTIL(room, room->done == 1); /* no call: the reload does it */
         ops(room)->start(room->systemd, "data.volume", on_done, room);
         UNTIL(room, room->done == 2);
         ops(room)->reset_failed(room->systemd, "web.container", on_done, room);
@@ -803,7 +803,7 @@ static void a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of
         assert_false(is_offered(room, "web.container"));
 }
 
-static void with_units_of_the_other_kind_each_goes_its_way(void **state) {
+static void units_and_quadlet_files_of_one_call_are_handled_separately(void **state) {
         static const char *const names[] = { "web.container", "a.service" };
         Fixture *room = *state;
         char expected[1000];
@@ -820,7 +820,7 @@ static void with_units_of_the_other_kind_each_goes_its_way(void **state) {
         assert_string_equal(room->fake->said.chars, expected);
 }
 
-static void its_service_is_ours_if_it_was_made_of_our_file(void **state) {
+static void the_service_of_a_quadlet_file_is_ours_if_it_was_generated_from_our_file(void **state) {
         FakeUnit *web;
         Fixture *room = *state;
         SystemdUnit *u = room->units;
@@ -838,7 +838,7 @@ static void its_service_is_ours_if_it_was_made_of_our_file(void **state) {
         assert_string_equal(u->active, "active");
         assert_true(u->owner == SYSTEMD_CONFLICTING && !u->has_file);
 
-        /* systemd has read it again as it was generated: the file is newer. */
+        /* systemd has loaded it again as it was generated: the file is newer. */
         assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
                          0);
         list(room, "web.container", false);
@@ -869,7 +869,7 @@ static void a_source_that_is_not_ours_is_neither_replaced_nor_removed(void **sta
         assert_int_equal(access(path, F_OK), 0);
 }
 
-static void what_happens_to_its_service_is_told_of_both(void **state) {
+static void changes_of_a_service_are_reported_for_its_quadlet_file_too(void **state) {
         Fixture *room = *state;
 
         assert_int_equal(ops(room)->write_file(room->systemd, "data.volume", "[Volume]\n", 9), 0);
@@ -897,9 +897,9 @@ static void the_first_generator_of_the_name_counts_unless_it_is_masked(void **st
         assert_false(ops(room)->has_quadlet(room->systemd));
 }
 
-/* -- Trouble -- */
+/* -- Failures -- */
 
-static void while_systemd_reloads_nothing_is_known_and_calls_still_arrive(void **state) {
+static void while_systemd_reloads_the_bus_is_not_ready_and_calls_still_arrive(void **state) {
         Fixture *room = *state;
 
         room->fake->hold = "Reload";
@@ -928,11 +928,11 @@ static void a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit(vo
         }
 }
 
-/* What a unit is bound to must run, and what it is in conflict with must have ended for good. */
-static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **state) {
+/* A unit that it is bound to must run, and a conflicting one must have stopped, without a job. */
+static void a_unit_is_held_by_the_states_of_its_dependencies(void **state) {
         static const struct {
-                const char *kind,
-                        *active; /* BindsTo=, Conflicts=, Requires=; the other's state, NULL: there is none */
+                const char *kind, *active; /* BindsTo=, Conflicts=, Requires=; the state of the other unit;
+                                              NULL: it does not exist */
                 bool job, held;
                 const char *other; /* NULL: another service */
         } rows[] = {
@@ -970,7 +970,7 @@ static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **stat
                         fail_msg("%s %s is %s: %s", rows[i].kind, name, rows[i].active ?: "not there",
                                  rows[i].held ? "not held" : "held");
         }
-        /* 64 of them are looked at. */
+        /* 64 of them are read. */
         for (unsigned n_idle = 63; n_idle < 65; n_idle++) {
                 FakeUnit *u;
 
@@ -986,9 +986,9 @@ static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **stat
         }
 }
 
-/* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property
- * does. */
-static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(void **state) {
+/* It does not describe the unit, and must not be read as "none"; a property that the unit type lacks is
+ * "none". */
+static void a_missing_or_invalid_property_fails_the_listing(void **state) {
         static const struct {
                 const char *property, *of;
         } rows[] = {
@@ -1021,7 +1021,7 @@ static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(
         assert_false(room->units[0].held);
 }
 
-static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void **state) {
+static void a_lost_connection_ends_all_calls_under_way_and_is_reopened(void **state) {
         static const char *const name = "web.service";
         Fixture *room = *state;
 
@@ -1048,7 +1048,7 @@ static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void
         assert_int_equal(room->error, 0);
 }
 
-static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(void **state) {
+static void a_connection_without_the_system_state_is_closed_and_reopened(void **state) {
         static const char *const names[] = { "web.service" };
         Fixture *room = *state;
 
@@ -1063,7 +1063,7 @@ static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(v
         list(room, "web.service", false);
         assert_int_equal(room->error, 0);
 
-        /* A listing that is under way is answered at once, and not with what has come of it. */
+        /* A listing under way ends at once, without a partial result. */
         fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
         room->fake->hold = "ListUnitsByNames";
         ops(room)->list(room->systemd, names, 1, false, on_listed, room);
@@ -1077,7 +1077,7 @@ static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(v
         UNTIL(room, room->ready == 3);
 }
 
-static void while_there_is_no_connection_calls_say_so(void **state) {
+static void without_a_connection_calls_fail(void **state) {
         Fixture *room = *state;
 
         fake_bus_disconnect(room->fake);
@@ -1085,13 +1085,13 @@ static void while_there_is_no_connection_calls_say_so(void **state) {
         ops(room)->start(room->systemd, "web.service", on_done, room);
         assert_int_equal(room->done, 0);
         UNTIL(room, room->done == 1);
-        assert_int_equal(room->error, -ENOTCONN); /* it never left */
+        assert_int_equal(room->error, -ENOTCONN); /* never sent */
         list(room, "web.service", false);
         assert_int_equal(room->error, -ENOTCONN);
         assert_int_equal(room->n_units, 0);
 }
 
-static void who_goes_answers_all_that_was_under_way(void **state) {
+static void freeing_the_bus_ends_all_calls_under_way(void **state) {
         static const char *const name = "web.service";
         Fixture *room = *state;
 
@@ -1104,7 +1104,7 @@ static void who_goes_answers_all_that_was_under_way(void **state) {
         assert_true(room->error < 0);
 }
 
-static void an_answer_that_is_none_fails_the_listing(void **state) {
+static void an_invalid_reply_fails_the_listing(void **state) {
         Fixture *room = *state;
 
         room->fake->fail = "ListUnitsByNames";
@@ -1115,7 +1115,7 @@ static void an_answer_that_is_none_fails_the_listing(void **state) {
         assert_int_equal(room->n_units, 0);
 }
 
-static void whether_the_host_goes_down_is_asked_and_not_waited_for(void **state) {
+static void the_shutdown_state_is_read_with_a_time_limit(void **state) {
         Fixture *room = *state;
 
         systemd_bus_read_stopping(room->systemd, on_stopping, room);
@@ -1139,49 +1139,49 @@ int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_connection_subscribes_before_it_is_ready),
-                in_a_room(a_listing_tells_state_properties_and_file),
-                in_a_room(a_unit_of_the_host_is_not_ours),
-                in_a_room(a_unit_whose_runtime_link_is_gone_is_nobodys),
+                in_a_room(a_listing_returns_state_properties_and_file),
+                in_a_room(a_unit_of_the_host_is_conflicting),
+                in_a_room(a_unit_whose_runtime_link_is_gone_is_absent),
                 in_a_room(a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting),
-                in_a_room(a_host_name_in_an_install_section_is_refused_before_anything_is_linked),
+                in_a_room(a_name_of_the_host_in_an_install_section_is_rejected_before_any_link),
                 in_a_room(a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled),
                 in_a_room(a_staged_text_is_put_in_force_without_being_written_again),
-                in_a_room(an_exchanged_folder_is_told_before_a_file_is_written_in_it),
-                in_a_room(a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts),
-                in_a_room(a_mask_of_the_host_is_not_taken_away),
-                in_a_room(what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked),
-                in_a_room(a_listing_costs_in_the_number_of_its_units),
-                in_a_room(a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told),
-                in_a_room(a_file_is_read_again_only_when_it_has_changed),
+                in_a_room(a_replaced_folder_is_reported_before_a_file_is_written_to_it),
+                in_a_room(a_name_that_leads_to_our_unit_file_does_not_conflict),
+                in_a_room(a_mask_of_the_host_is_not_removed),
+                in_a_room(units_that_are_not_loaded_are_not_found_and_files_are_listed_on_request),
+                in_a_room(the_cost_of_a_listing_is_linear_in_its_units),
+                in_a_room(a_service_and_a_quadlet_file_of_one_name_are_both_listed),
+                in_a_room(a_file_is_read_again_only_after_a_change),
                 in_a_room(a_units_name_may_be_as_long_as_systemd_allows),
-                in_a_room(signals_tell_whom_to_look_at),
+                in_a_room(signals_report_the_units_that_changed),
                 in_a_room(signals_without_end_are_read_in_batches),
-                in_a_room(what_is_awaited_does_not_wait_for_a_batch),
+                in_a_room(an_awaited_reply_does_not_wait_for_a_batch),
                 in_a_room(a_job_of_shutdown_target_is_a_hint_and_the_state_of_the_system_decides),
                 in_a_room(a_shutdown_that_is_cancelled_is_taken_back),
                 in_a_room(a_state_that_changes_while_it_is_read_is_read_again),
                 in_a_room(a_start_ends_when_its_job_is_queued),
-                in_a_room(a_refused_call_says_what_systemd_said),
+                in_a_room(a_rejected_call_returns_the_message_of_systemd),
                 in_a_room(each_rejected_call_names_its_method_and_may_succeed_later),
                 in_a_room(a_stop_ends_when_its_job_has_ended),
-                in_a_room(a_stop_whose_signal_overtakes_the_answer_ends_as_well),
-                in_a_room(linking_enables_what_is_to_be_installed),
-                in_a_room(a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of),
-                in_a_room(with_units_of_the_other_kind_each_goes_its_way),
-                in_a_room(its_service_is_ours_if_it_was_made_of_our_file),
+                in_a_room(a_stop_whose_signal_overtakes_the_reply_ends_as_well),
+                in_a_room(linking_enables_units_with_an_install_section),
+                in_a_room(a_quadlet_file_is_linked_for_the_generator_and_calls_name_its_service),
+                in_a_room(units_and_quadlet_files_of_one_call_are_handled_separately),
+                in_a_room(the_service_of_a_quadlet_file_is_ours_if_it_was_generated_from_our_file),
                 in_a_room(a_source_that_is_not_ours_is_neither_replaced_nor_removed),
-                in_a_room(what_happens_to_its_service_is_told_of_both),
+                in_a_room(changes_of_a_service_are_reported_for_its_quadlet_file_too),
                 in_a_room(the_first_generator_of_the_name_counts_unless_it_is_masked),
-                in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
-                in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
+                in_a_room(while_systemd_reloads_the_bus_is_not_ready_and_calls_still_arrive),
+                in_a_room(a_lost_connection_ends_all_calls_under_way_and_is_reopened),
                 in_a_room(a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit),
-                in_a_room(a_unit_is_held_by_the_states_of_those_that_it_depends_on),
-                in_a_room(a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing),
-                in_a_room(a_connection_that_does_not_tell_the_state_is_closed_and_made_again),
-                in_a_room(while_there_is_no_connection_calls_say_so),
-                in_a_room(who_goes_answers_all_that_was_under_way),
-                in_a_room(an_answer_that_is_none_fails_the_listing),
-                in_a_room(whether_the_host_goes_down_is_asked_and_not_waited_for),
+                in_a_room(a_unit_is_held_by_the_states_of_its_dependencies),
+                in_a_room(a_missing_or_invalid_property_fails_the_listing),
+                in_a_room(a_connection_without_the_system_state_is_closed_and_reopened),
+                in_a_room(without_a_connection_calls_fail),
+                in_a_room(freeing_the_bus_ends_all_calls_under_way),
+                in_a_room(an_invalid_reply_fails_the_listing),
+                in_a_room(the_shutdown_state_is_read_with_a_time_limit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
