@@ -29,40 +29,40 @@ extern unsigned n_slow;            /* starts of slow.service */
 
 /* A host without units, and its agent. */
 Fixture *fixture_new(void);
-void fixture_free(Fixture *room);
-void open_agent(Fixture *room);
+void fixture_free(Fixture *fixture);
+void open_agent(Fixture *fixture);
 /* Close the agent as a daemon that is stopped; its last write has ended. */
-void close_agent(Fixture *room);
+void close_agent(Fixture *fixture);
 
-void run_ms(Fixture *room, uint64_t ms);
+void run_ms(Fixture *fixture, uint64_t ms);
 /* Run the virtual time while the store replies in real time; the test fails after 25 s of it. */
-#define UNTIL(room, expression)                                                        \
-        for (uint64_t until_ms_ = world_now_ms((room)->world) + 25000; !(expression);) \
-        fixture_turn(room, until_ms_)
-void fixture_turn(Fixture *room, uint64_t until_ms);
+#define UNTIL(fixture, expression)                                                        \
+        for (uint64_t until_ms_ = world_now_ms((fixture)->world) + 25000; !(expression);) \
+        fixture_turn(fixture, until_ms_)
+void fixture_turn(Fixture *fixture, uint64_t until_ms);
 /* Wait until the store has replied, and the agent has processed that. */
-void settle(Fixture *room);
+void settle(Fixture *fixture);
 /* Wait for the next resync of the agent: the next ten seconds have none. */
-void await_round(Fixture *room);
+void await_round(Fixture *fixture);
 
-void order(Fixture *room, const char *name);
-void order_to(Fixture *room, const char *name, const char *text, AssignmentKind kind);
+void assign(Fixture *fixture, const char *name);
+void assign_to(Fixture *fixture, const char *name, const char *text, AssignmentKind kind);
 /* Assign the unit to run; its record is being written since a second. */
-void order_slowly(Fixture *room, const char *name);
+void assign_slowly(Fixture *fixture, const char *name);
 /* Assign the unit to run, and wait until it is published as active. */
-void run_unit(Fixture *room, const char *name);
-bool says(Fixture *room, const char *unit, const char *active);
-const UnitState *state_of(Fixture *room, const char *unit); /* as published; NULL: it is not */
-bool has_order(Fixture *room, const char *unit);
-bool is_gone(Fixture *room, const char *unit);
+void run_unit(Fixture *fixture, const char *name);
+bool says(Fixture *fixture, const char *unit, const char *active);
+const UnitState *state_of(Fixture *fixture, const char *unit); /* as published; NULL: it is not */
+bool has_assignment(Fixture *fixture, const char *unit);
+bool is_gone(Fixture *fixture, const char *unit);
 /* Return whether the records on disk have 'unit' as started; whether they contain 'part'. */
-bool is_recorded(Fixture *room, const char *unit);
-bool records_say(Fixture *room, const char *part);
+bool is_recorded(Fixture *fixture, const char *unit);
+bool records_say(Fixture *fixture, const char *part);
 /* Replace the first value after 'field' in the records on disk by 'value'. */
-void change_record(Fixture *room, const char *field, const char *value);
+void change_record(Fixture *fixture, const char *field, const char *value);
 
 /* Count messages that contain 'part'; NULL: stop counting. */
-extern unsigned n_said;
+extern unsigned n_logged;
 void count_messages(const char *part);
 
 /* -- Deviations from the simulated systemd, in SystemdOps that a test changes -- */
@@ -96,7 +96,7 @@ int stop_in_vain(Systemd *s, const char *name, SystemdDone done, void *userdata)
 int link_in_vain(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
 int unlink_in_vain(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
 int write_in_vain(Systemd *s, const char *name, const char *text, size_t size);
-void until_calls(Fixture *room, unsigned n, uint64_t ms);
+void until_calls(Fixture *fixture, unsigned n, uint64_t ms);
 
 /* The state that systemd reports of one unit. */
 typedef struct Pretence {

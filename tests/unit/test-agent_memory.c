@@ -24,67 +24,67 @@ enum {
 };
 
 /* The store, which replies in real time, has memory. */
-#define UNTIL_SHORT(room, expression)                                                    \
-        do {                                                                             \
-                (room)->host->deadline_ms = 0;                                           \
-                while (!(expression)) {                                                  \
-                        alloc_pause(false);                                              \
-                        world_run((room)->world, world_now_ms((room)->world) + STEP_MS); \
-                        alloc_pause(true);                                               \
-                        host_turn((room)->host);                                         \
-                }                                                                        \
+#define UNTIL_SHORT(fixture, expression)                                                       \
+        do {                                                                                   \
+                (fixture)->host->deadline_ms = 0;                                              \
+                while (!(expression)) {                                                        \
+                        alloc_pause(false);                                                    \
+                        world_run((fixture)->world, world_now_ms((fixture)->world) + STEP_MS); \
+                        alloc_pause(true);                                                     \
+                        host_turn((fixture)->host);                                            \
+                }                                                                              \
         } while (false)
 
 static int fixture_setup(void **state) {
         int r = faulty_fixture_setup(state);
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         log_set_max_priority(LOG_EMERG);
-        world_set_short(room->world, alloc_fails);
-        run_unit(room, "calm.service");
-        room->n_others = 1;
+        world_set_short(fixture->world, alloc_fails);
+        run_unit(fixture, "calm.service");
+        fixture->n_others = 1;
         return r;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         alloc_fail_at(0);
         alloc_pause(false);
-        world_set_short(room->world, NULL);
+        world_set_short(fixture->world, NULL);
         log_set_max_priority(LOG_INFO);
         return faulty_fixture_teardown(state);
 }
 
 static void an_assignment_is_executed_soon_after_memory_was_short(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         bool failed = true;
         unsigned n_late = 0;
 
-        host_unit(room->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
+        host_unit(fixture->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
         log_set_max_priority(LOG_ERR);
         count_messages("Failed to save the assignments");
         for (unsigned n = 1; failed; n++) {
                 failed = false;
                 for (unsigned stop = 0; stop < 2; stop++) {
-                        unsigned unrecorded = n_unrecorded, unsaved = n_said;
+                        unsigned unrecorded = n_unrecorded, unsaved = n_logged;
                         uint64_t ordered_ms;
 
-                        host_pause(room->host, 5);
-                        await_round(room);
-                        host_order(room->host, "short.service", stop ? ASSIGNMENT_STOP : ASSIGNMENT_RUN);
-                        ordered_ms = world_now_ms(room->world);
+                        host_pause(fixture->host, 5);
+                        await_round(fixture);
+                        host_order(fixture->host, "short.service", stop ? ASSIGNMENT_STOP : ASSIGNMENT_RUN);
+                        ordered_ms = world_now_ms(fixture->world);
                         alloc_fail_at(n);
                         alloc_pause(true);
                         if (stop)
-                                UNTIL_SHORT(room, is_gone(room, "short.service"));
+                                UNTIL_SHORT(fixture, is_gone(fixture, "short.service"));
                         else
-                                UNTIL_SHORT(room, says(room, "short.service", "active"));
+                                UNTIL_SHORT(fixture, says(fixture, "short.service", "active"));
                         failed |= alloc_has_failed();
                         alloc_fail_at(0);
                         alloc_pause(false);
-                        n_late += world_now_ms(room->world) - ordered_ms > SOON_MS + (stop ? START_MS : 0);
-                        if (n_unrecorded > unrecorded && n_said == unsaved)
+                        n_late += world_now_ms(fixture->world) - ordered_ms > SOON_MS + (stop ? START_MS : 0);
+                        if (n_unrecorded > unrecorded && n_logged == unsaved)
                                 fail_msg("allocation %u: it was started without a note, and nothing said so",
                                          n);
                 }
@@ -94,23 +94,23 @@ static void an_assignment_is_executed_soon_after_memory_was_short(void **state) 
 }
 
 static void an_assignment_that_cannot_be_recorded_is_logged(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         bool failed = true;
 
         log_set_max_priority(LOG_WARNING);
         count_messages("Failed to adopt calm.service: Cannot allocate memory");
-        for (unsigned n = 1; failed && n_said == 0; n++) {
-                uint64_t ordered_ms = world_now_ms(room->world);
+        for (unsigned n = 1; failed && n_logged == 0; n++) {
+                uint64_t ordered_ms = world_now_ms(fixture->world);
 
-                host_order(room->host, "calm.service", ASSIGNMENT_RUN);
+                host_order(fixture->host, "calm.service", ASSIGNMENT_RUN);
                 alloc_fail_at(n);
                 alloc_pause(true);
-                UNTIL_SHORT(room, world_now_ms(room->world) >= ordered_ms + 200);
+                UNTIL_SHORT(fixture, world_now_ms(fixture->world) >= ordered_ms + 200);
                 failed = alloc_has_failed();
                 alloc_fail_at(0);
                 alloc_pause(false);
         }
-        assert_int_equal(n_said, 1);
+        assert_int_equal(n_logged, 1);
         count_messages(NULL);
 }
 
@@ -125,86 +125,87 @@ static void on_order(void *userdata, const RegistryChange *change) {
 
 static void an_assignment_without_memory_for_its_unit_is_executed_soon(void **state) {
         RegistryListener listener = { .on_change = on_order };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (unsigned n = 1; n <= 3; n++) { /* the unit; the table, which has none yet, in two parts */
                 uint64_t ordered_ms;
 
-                close_agent(room);
-                open_agent(room);
-                settle(room);
-                run_ms(room, 1000);
-                host_unit(room->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
-                registry_listen(room->host->registry, &listener); /* in front of the agent's */
+                close_agent(fixture);
+                open_agent(fixture);
+                settle(fixture);
+                run_ms(fixture, 1000);
+                host_unit(fixture->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
+                registry_listen(fixture->host->registry, &listener); /* in front of the agent's */
                 nth = n;
-                ordered_ms = world_now_ms(room->world);
-                host_order(room->host, "short.service", ASSIGNMENT_RUN);
+                ordered_ms = world_now_ms(fixture->world);
+                host_order(fixture->host, "short.service", ASSIGNMENT_RUN);
                 assert_true(alloc_has_failed());
                 alloc_fail_at(0);
-                UNTIL(room, says(room, "short.service", "active"));
-                assert_in_range(world_now_ms(room->world) - ordered_ms, 0, SOON_MS);
-                registry_unlisten(room->host->registry, &listener);
-                host_order(room->host, "short.service", ASSIGNMENT_STOP);
-                UNTIL(room, is_gone(room, "short.service"));
+                UNTIL(fixture, says(fixture, "short.service", "active"));
+                assert_in_range(world_now_ms(fixture->world) - ordered_ms, 0, SOON_MS);
+                registry_unlisten(fixture->host->registry, &listener);
+                host_order(fixture->host, "short.service", ASSIGNMENT_STOP);
+                UNTIL(fixture, is_gone(fixture, "short.service"));
         }
 }
 
 /* Neither an assignment nor a record names it. */
 static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/one\n";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         bool failed = true;
 
         for (unsigned n = 1; failed; n++) {
                 uint64_t began_ms;
 
-                close_agent(room);
-                assert_int_equal(real_ops->write_file(room->bus, "stray.service", text, strlen(text)), 0);
-                open_agent(room);
-                settle(room);
-                began_ms = world_now_ms(room->world);
+                close_agent(fixture);
+                assert_int_equal(real_ops->write_file(fixture->bus, "stray.service", text, strlen(text)), 0);
+                open_agent(fixture);
+                settle(fixture);
+                began_ms = world_now_ms(fixture->world);
                 alloc_fail_at(n);
                 alloc_pause(true);
-                UNTIL_SHORT(room, state_of(room, "stray.service"));
+                UNTIL_SHORT(fixture, state_of(fixture, "stray.service"));
                 failed = alloc_has_failed();
                 alloc_fail_at(0);
                 alloc_pause(false);
-                assert_in_range(world_now_ms(room->world) - began_ms, 0, SOON_MS);
-                assert_int_equal(real_ops->remove_file(room->bus, "stray.service"), 0);
-                sim_systemd_change(room->systemd, "stray.service");
-                UNTIL(room, is_gone(room, "stray.service"));
+                assert_in_range(world_now_ms(fixture->world) - began_ms, 0, SOON_MS);
+                assert_int_equal(real_ops->remove_file(fixture->bus, "stray.service"), 0);
+                sim_systemd_change(fixture->systemd, "stray.service");
+                UNTIL(fixture, is_gone(fixture, "stray.service"));
         }
 }
 
 /* A new agent has all that it needs. */
 static int begin(void *userdata) {
-        Fixture *room = userdata;
-        AgentOptions options = { .machine_id = room->host->id,
+        Fixture *fixture = userdata;
+        AgentOptions options = { .machine_id = fixture->host->id,
                                  .boot_id = "b0000000000000000000000000000001",
-                                 .directory = room->host->agent_path,
+                                 .directory = fixture->host->agent_path,
                                  .boot_wait_ms = 60000 };
         Agent *agent = NULL;
         Error err = {};
         int r;
 
-        r = agent_new(&agent, world_loop(room->loop), room->host->registry, room->bus, &options, &err);
+        r = agent_new(&agent, world_loop(fixture->loop), fixture->host->registry, fixture->bus, &options,
+                      &err);
         alloc_pause(true);
         if (r == 0) {
                 assert_non_null(agent);
-                run_ms(room, 1000);
+                run_ms(fixture, 1000);
         }
         agent_free(agent);
-        run_ms(room, 1000);
+        run_ms(fixture, 1000);
         alloc_pause(false);
         return r;
 }
 
 static int begin_publisher(void *userdata) {
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
         Publisher *publisher = NULL;
         int r;
 
-        r = publisher_new(&publisher, world_loop(room->loop), room->host->registry, NULL, NULL);
+        r = publisher_new(&publisher, world_loop(fixture->loop), fixture->host->registry, NULL, NULL);
         if (r == 0)
                 assert_non_null(publisher);
         publisher_free(publisher);
@@ -212,13 +213,13 @@ static int begin_publisher(void *userdata) {
 }
 
 static void an_agent_that_cannot_begin_returns_an_error(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        close_agent(room);
-        world_set_short(room->world, NULL);
-        (void) alloc_fail_each("an agent begins", begin, room, 1);
-        (void) alloc_fail_each("a publisher begins", begin_publisher, room, 1);
-        open_agent(room);
+        close_agent(fixture);
+        world_set_short(fixture->world, NULL);
+        (void) alloc_fail_each("an agent begins", begin, fixture, 1);
+        (void) alloc_fail_each("a publisher begins", begin_publisher, fixture, 1);
+        open_agent(fixture);
 }
 
 /* -- Records -- */
@@ -331,11 +332,11 @@ static int begin_facts(void *userdata) {
         const Machine machine = { .name = (char *) "alpha",
                                   .address = (char *) "10.0.0.1",
                                   .version = (char *) "0" };
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
         Facts *facts = NULL;
         int r;
 
-        r = facts_new(&facts, world_loop(room->loop), room->host->registry, &machine);
+        r = facts_new(&facts, world_loop(fixture->loop), fixture->host->registry, &machine);
         if (r == 0)
                 assert_non_null(facts);
         r = r ?: facts_set(facts, &machine);

@@ -78,14 +78,14 @@ static void in_force(Scene *s, const Unit *unit, const char *active) {
 }
 
 /* Whether our file exists is independent of this. */
-static void foreign(Scene *s, const char *active) {
+static void conflicting(Scene *s, const char *active) {
         snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
         snprintf(s->seen.active, sizeof(s->seen.active), "%s", active);
         snprintf(s->seen.fragment, sizeof(s->seen.fragment), "/etc/systemd/system/web.service");
         s->seen.owner = SYSTEMD_CONFLICTING;
 }
 
-static void ordered(Scene *s, AssignmentKind kind) {
+static void assigned(Scene *s, AssignmentKind kind) {
         s->assignment.kind = kind;
         s->view.assignment = &s->assignment;
 }
@@ -120,7 +120,7 @@ static void assert_reason(const Scene *s, const char *expected) {
 static void no_step_is_planned_before_systemd_was_read(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         s->view.seen = NULL;
         assert_step(s, AGENT_NOTHING);
 }
@@ -137,7 +137,7 @@ static void without_an_assignment_there_is_no_step(void **state) {
 static void an_assigned_unit_is_written_then_started(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
@@ -146,7 +146,7 @@ static void an_assigned_unit_is_written_then_started(void **state) {
 static void a_text_that_systemd_has_not_read_is_not_started(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         in_force(s, s->one, "inactive");
         s->seen.need_reload = true;
         assert_step(s, AGENT_WRITE);
@@ -158,7 +158,7 @@ static void a_text_that_systemd_has_not_read_is_not_started(void **state) {
 static void a_unit_that_runs_as_assigned_is_adopted(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_ADOPT);
         in_force(s, s->one, "activating");
@@ -178,7 +178,7 @@ static void a_started_unit_is_not_started_again(void **state) {
         for (size_t i = 0; i < ELEMENTS(states); i++) {
                 Scene *s = scene(state);
 
-                ordered(s, ASSIGNMENT_RUN);
+                assigned(s, ASSIGNMENT_RUN);
                 recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, states[i]);
                 assert_step(s, AGENT_NOTHING);
@@ -188,7 +188,7 @@ static void a_started_unit_is_not_started_again(void **state) {
 static void a_new_boot_starts_units_that_have_not_completed(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
@@ -200,7 +200,7 @@ static void a_new_boot_starts_units_that_have_not_completed(void **state) {
 static void a_newer_assignment_of_the_same_text_starts_again(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "inactive");
         s->assignment.index = 30;
@@ -212,7 +212,7 @@ static void a_newer_assignment_of_the_same_text_starts_again(void **state) {
 static void an_edit_of_the_x_fleet_section_touches_no_running_unit(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->tuned;
@@ -231,7 +231,7 @@ static void an_edit_of_the_x_fleet_section_touches_no_running_unit(void **state)
 static void a_changed_text_is_stopped_written_and_started(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
@@ -252,7 +252,7 @@ static void a_changed_text_is_stopped_even_without_the_file_of_the_former_one(vo
         for (size_t i = 0; i < ELEMENTS(owners); i++) {
                 Scene *s = scene(state);
 
-                ordered(s, ASSIGNMENT_RUN);
+                assigned(s, ASSIGNMENT_RUN);
                 recorded(s, ASSIGNMENT_RUN, boot_now);
                 owned(s, boot_now);
                 in_force(s, s->one, "active");
@@ -327,7 +327,7 @@ static void a_begun_replacement_is_finished_without_the_cluster(void **state) {
         /* A crash between the record and the call: the former text still runs. */
         s->record.replacing = s->view.fresh = true;
         in_force(s, s->one, "active");
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         s->unit.unit = s->two;
         assert_step(s, AGENT_STOP);
 }
@@ -335,12 +335,12 @@ static void a_begun_replacement_is_finished_without_the_cluster(void **state) {
 static void a_conflicting_unit_is_refused_and_not_touched(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        foreign(s, "active");
+        assigned(s, ASSIGNMENT_RUN);
+        conflicting(s, "active");
         assert_step(s, AGENT_REFUSE);
-        ordered(s, ASSIGNMENT_LOAD);
+        assigned(s, ASSIGNMENT_LOAD);
         assert_step(s, AGENT_REFUSE);
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         assert_step(s, AGENT_DONE);
 }
 
@@ -350,12 +350,12 @@ static void a_unit_that_the_host_replaced_is_never_stopped_and_only_our_file_is_
 
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
-        foreign(s, "active");
-        ordered(s, ASSIGNMENT_RUN);
+        conflicting(s, "active");
+        assigned(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_REFUSE);
         s->unit.unit = s->two; /* nor for another text */
         assert_step(s, AGENT_REFUSE);
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
         assert_step(s, AGENT_REMOVE);
         s->view.record = NULL;
@@ -370,10 +370,10 @@ static void a_running_unit_with_a_conflicting_file_stays_ours_until_it_has_stopp
         for (unsigned masked = 0; masked < 2; masked++) {
                 Scene *s = scene(state);
 
-                ordered(s, ASSIGNMENT_RUN);
+                assigned(s, ASSIGNMENT_RUN);
                 recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "active");
-                foreign(s, "active");
+                conflicting(s, "active");
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
                 snprintf(s->record.invocation, sizeof(s->record.invocation), "%s", invocation_old);
                 snprintf(s->seen.load, sizeof(s->seen.load), masked ? "masked" : "loaded");
@@ -382,7 +382,7 @@ static void a_running_unit_with_a_conflicting_file_stays_ours_until_it_has_stopp
                 s->view.fresh = false;
                 assert_step(s, AGENT_NOTHING);
                 s->view.fresh = true;
-                ordered(s, ASSIGNMENT_STOP);
+                assigned(s, ASSIGNMENT_STOP);
                 s->assignment.index = 30;
                 assert_step(s, AGENT_STOP);
 
@@ -390,7 +390,7 @@ static void a_running_unit_with_a_conflicting_file_stays_ours_until_it_has_stopp
                 snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
                 assert_true(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
                 assert_step(s, AGENT_REMOVE);
-                ordered(s, ASSIGNMENT_RUN);
+                assigned(s, ASSIGNMENT_RUN);
                 assert_step(s, AGENT_REFUSE);
 
                 /* It was started in another boot, or not here. */
@@ -439,10 +439,10 @@ static void a_running_unit_without_a_file_is_ours_only_if_it_was_started_here(vo
 
         snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
         snprintf(s->seen.active, sizeof(s->seen.active), "active");
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_REFUSE);
         assert_true(agent_is_conflicting(&s->seen, NULL, boot_now, false));
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         assert_step(s, AGENT_DONE);
         recorded(s, ASSIGNMENT_RUN, "another boot");
         s->assignment.index = 30;
@@ -452,7 +452,7 @@ static void a_running_unit_without_a_file_is_ours_only_if_it_was_started_here(vo
         recorded(s, ASSIGNMENT_RUN, boot_now);
         assert_false(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
         assert_step(s, AGENT_STOP);
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_WRITE);
         s->view.record = NULL;
         s->seen.has_file = true;
@@ -467,7 +467,7 @@ static void a_running_unit_without_a_file_is_ours_only_if_it_was_started_here(vo
 static void an_assignment_of_a_removed_unit_changes_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->view.unit = NULL;
@@ -478,7 +478,7 @@ static void an_assignment_of_a_removed_unit_changes_nothing(void **state) {
 static void an_assignment_of_an_older_text_changes_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
@@ -489,7 +489,7 @@ static void an_assignment_of_an_older_text_changes_nothing(void **state) {
 static void a_loaded_unit_is_started_although_its_x_fleet_section_has_changed(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_LOAD, boot_now); /* it ran before */
         in_force(s, s->tuned, "inactive");
         s->unit.unit = s->tuned;
@@ -501,7 +501,7 @@ static void a_loaded_unit_is_started_although_its_x_fleet_section_has_changed(vo
 static void load_writes_and_records_and_starts_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_LOAD);
+        assigned(s, ASSIGNMENT_LOAD);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_RECORD);
@@ -530,13 +530,13 @@ static void a_loaded_unit_that_runs_is_ours_without_its_file(void **state) {
         owned(s, boot_now);
         snprintf(s->seen.load, sizeof(s->seen.load), "error");
         snprintf(s->seen.active, sizeof(s->seen.active), "active");
-        ordered(s, ASSIGNMENT_LOAD);
+        assigned(s, ASSIGNMENT_LOAD);
         assert_false(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
         assert_step(s, AGENT_WRITE);
         s->view.fresh = false;
         assert_step(s, AGENT_WRITE);
         s->view.fresh = true;
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
         assert_step(s, AGENT_STOP);
         owned(s, boot_before);
@@ -547,7 +547,7 @@ static void a_loaded_unit_that_runs_is_ours_without_its_file(void **state) {
 static void load_after_run_stops(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_LOAD);
+        assigned(s, ASSIGNMENT_LOAD);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->assignment.index = 19;
@@ -561,7 +561,7 @@ static void load_after_run_stops(void **state) {
 static void stop_stops_removes_and_reports(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
@@ -578,7 +578,7 @@ static void stop_stops_removes_and_reports(void **state) {
         in_force(s, s->one, "failed");
         assert_step(s, AGENT_REMOVE);
         s = scene(state);
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         assert_step(s, AGENT_DONE);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         assert_step(s, AGENT_REMOVE);
@@ -595,7 +595,7 @@ static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_s
                 if (!boots) {
                         snprintf(s->seen.load, sizeof(s->seen.load), "error");
                         snprintf(s->seen.active, sizeof(s->seen.active), "active");
-                        ordered(s, ASSIGNMENT_STOP);
+                        assigned(s, ASSIGNMENT_STOP);
                         s->assignment.index = 30;
                         assert_step(s, AGENT_STOP);
                         s->view.assignment = NULL;
@@ -613,12 +613,12 @@ static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_s
                  * removed. */
                 s->view.fresh = true;
                 assert_step(s, AGENT_REMOVE);
-                ordered(s, ASSIGNMENT_STOP);
+                assigned(s, ASSIGNMENT_STOP);
                 s->assignment.index = 30;
                 assert_step(s, AGENT_REMOVE);
 
                 /* It is assigned again. */
-                ordered(s, ASSIGNMENT_RUN);
+                assigned(s, ASSIGNMENT_RUN);
                 assert_step(s, AGENT_WRITE);
                 in_force(s, s->one, "active");
                 assert_step(s, AGENT_ADOPT);
@@ -628,7 +628,7 @@ static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_s
 static void an_older_stop_assignment_does_not_apply_to_a_newer_record(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 19;
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
@@ -638,7 +638,7 @@ static void an_older_stop_assignment_does_not_apply_to_a_newer_record(void **sta
 static void no_unit_is_started_during_a_shutdown(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         in_force(s, s->one, "inactive");
         s->view.stopping = true;
         assert_step(s, AGENT_NOTHING);
@@ -651,7 +651,7 @@ static void no_unit_is_started_during_a_shutdown(void **state) {
 static void a_recorded_start_that_left_no_trace_is_made(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         s->record.starting = true;
         in_force(s, s->one, "inactive");
@@ -668,7 +668,7 @@ static void a_recorded_start_that_left_no_trace_is_made(void **state) {
 static void a_recorded_start_that_left_a_trace_is_not_made_twice(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         s->record.starting = true;
         in_force(s, s->one, "inactive");
@@ -692,7 +692,7 @@ static void without_the_cluster_only_units_that_the_boot_ended_are_started_after
         Scene *s = scene(state);
 
         s->view.fresh = false;
-        ordered(s, ASSIGNMENT_STOP); /* older than the record */
+        assigned(s, ASSIGNMENT_STOP); /* older than the record */
         s->assignment.index = 10;
         recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_NOTHING);
@@ -723,7 +723,7 @@ static void without_the_cluster_a_unit_with_a_newer_known_assignment_is_not_star
                 Scene *s = scene(state);
 
                 s->view.fresh = false;
-                ordered(s, kinds[i]);
+                assigned(s, kinds[i]);
                 s->assignment.index = 30;
 
                 /* A boot. */
@@ -762,7 +762,7 @@ static void a_missing_file_or_link_is_restored(void **state) {
                 Scene *s = scene(state);
 
                 if (i < ELEMENTS(kinds))
-                        ordered(s, kind);
+                        assigned(s, kind);
                 s->view.fresh = i < ELEMENTS(kinds);
                 recorded(s, kind, kind == ASSIGNMENT_RUN ? boot_now : "");
                 owned(s, boot_now);
@@ -854,7 +854,7 @@ static void a_unit_stopped_because_of_another_one_is_started_again_when_that_run
                 Scene *s = scene(state);
 
                 s->view.fresh = fresh;
-                ordered(s, ASSIGNMENT_RUN);
+                assigned(s, ASSIGNMENT_RUN);
                 recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "inactive");
                 s->seen.end = SYSTEMD_END_STOPPED_FOR;
@@ -908,7 +908,7 @@ static void a_skipped_unit_is_started_only_by_a_new_assignment_or_text(void **st
                 Scene *s = scene(state);
 
                 s->view.fresh = i % 2;
-                ordered(s, ASSIGNMENT_RUN);
+                assigned(s, ASSIGNMENT_RUN);
                 recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "inactive");
                 s->seen.end = (SystemdEnd[]) { SYSTEMD_END_UNKNOWN, SYSTEMD_END_SKIPPED,
@@ -933,7 +933,7 @@ static void a_skipped_unit_is_started_only_by_a_new_assignment_or_text(void **st
 static void a_unit_that_failed_with_its_dependency_waits_for_it(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "inactive");
         for (unsigned i = 0; i < 4; i++) {
@@ -1146,7 +1146,7 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
         void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
         s->record.replacing = s->view.outdated = true;
@@ -1163,7 +1163,7 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
 static void a_running_unit_is_not_outdated_when_another_text_than_the_recorded_is_assigned(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
         s->record.unit = s->two;
@@ -1200,12 +1200,12 @@ static bool scene_number(Scene *s, uint64_t n) {
         if (file > 0)
                 in_force(s, texts[file - 1], active);
         if (digit(&n, 2))
-                foreign(s, active);
+                conflicting(s, active);
         if (digit(&n, 2))
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
         if (order > 0)
-                ordered(s,
-                        (AssignmentKind[]) { ASSIGNMENT_RUN, ASSIGNMENT_LOAD, ASSIGNMENT_STOP }[order - 1]);
+                assigned(s,
+                         (AssignmentKind[]) { ASSIGNMENT_RUN, ASSIGNMENT_LOAD, ASSIGNMENT_STOP }[order - 1]);
         if (record > 0)
                 recorded(s, record == 1 ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD,
                          (const char *[]) { "", boot_before, boot_now }[boot]);
@@ -1465,14 +1465,14 @@ static void assert_any_crash_ends_the_same(Scene *s, unsigned starts, unsigned s
 static void a_crash_in_any_step_of_a_start_ends_in_one_start(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         assert_any_crash_ends_the_same(s, 1, 0);
 }
 
 static void a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
@@ -1484,7 +1484,7 @@ static void a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start(void
 static void a_crash_in_any_step_of_a_stop_ends_in_one_stop(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
@@ -1494,7 +1494,7 @@ static void a_crash_in_any_step_of_a_stop_ends_in_one_stop(void **state) {
 static void a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_LOAD);
+        assigned(s, ASSIGNMENT_LOAD);
         s->assignment.index = 30;
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
@@ -1504,7 +1504,7 @@ static void a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop(voi
 static void a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_any_crash_ends_the_same(s, 1, 0);
 }
@@ -1512,7 +1512,7 @@ static void a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start(void *
 static void a_crash_during_an_edit_of_the_x_fleet_section_touches_no_unit(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->tuned;
