@@ -18,6 +18,6 @@ void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]);
  * to 16. Log, tree and sessions keep the descriptors that they need. */
 void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections);
 
-/* On SIGBUS (a page of the tree is unreadable: a truncated file, or a failing disk) remove the marker of the
- * tree in 'state_directory', so that the next start rebuilds the tree. The signal still ends the process. */
+/* On SIGBUS, remove the marker of the tree in 'state_directory', so that the next start rebuilds the tree.
+ * The cause is an unreadable page: a truncated file, or a failing disk. The signal still ends the process. */
 int host_distrust_tree_on_sigbus(const char *state_directory, Error *err);

@@ -20,8 +20,8 @@ enum {
         EXIT_USAGE = 2, /* bad settings or options; EXIT_FAILURE for all other failures */
 };
 
-/* Threads of libuv, 4 by default. At once there may be two large answers, a checkpoint's copy, the next file
- * of the log, a save of the assignment records, and a write of the log. */
+/* Threads of libuv, 4 by default. Work that may run at once: two large answers, a checkpoint's copy, the next
+ * log file, a save of the assignment records, a write of the log. */
 #define THREADS "6"
 
 typedef struct Process {

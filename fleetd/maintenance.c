@@ -8,8 +8,9 @@
 #include "kvstore/offline.h"
 #include "units/stored_json.h"
 
-/* Return whether a key is dropped in a new lineage: members that have to join again, and stop assignments,
- * which are about units of the former lineage. The engine writes new ones when all hosts have reported. */
+/* Return whether a key is dropped in a new lineage. These are members that have to join again, and stop
+ * assignments, which are about the former lineage. The engine writes new ones when all hosts have reported.
+ */
 static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         const Settings *s = userdata;
         _cleanup_assignment_ Assignment assignment = {};

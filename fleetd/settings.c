@@ -379,9 +379,12 @@ static int settings_is_conf(const struct dirent *d) {
         return d->d_name[0] != '.' && ends_with(d->d_name, ".conf");
 }
 
-static int settings_read_drop_in(Settings *s, const char *path, Error *err) {
+static int settings_read_drop_in(Settings *s, const char *dir, const char *name, Error *err) {
+        _cleanup_free_ char *path = NULL;
         struct stat st = {};
 
+        if (asprintf(&path, "%s/%s", dir, name) < 0)
+                return -ENOMEM;
         if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && stat(path, &st) < 0 && errno == ENOENT) {
                 log_warning(NO_FIELDS, "skipping %s: symbolic link to a file that does not exist", path);
                 return 0;
@@ -404,12 +407,7 @@ int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
         if (n > SETTINGS_DROP_INS_MAX)
                 r = error_set(err, -E2BIG, "%s: more than %d files", dir, SETTINGS_DROP_INS_MAX);
         for (int i = 0; i < n; i++) {
-                _cleanup_free_ char *path = NULL;
-
-                if (r == 0)
-                        r = asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0 ?
-                                    -ENOMEM :
-                                    settings_read_drop_in(s, path, err);
+                r = r < 0 ? r : settings_read_drop_in(s, dir, names[i]->d_name, err);
                 free(names[i]);
         }
         free(names);

@@ -28,7 +28,7 @@ static void *trim_cache_free(void *userdata) {
 }
 
 /* Empty the allocator's cache of this thread, whose blocks retain a page each. glibc has no call for that,
- * but frees the cache of a thread that ends: allocate as many blocks as the cache holds, and free them in
+ * but frees the cache of a thread that ends. So allocate as many blocks as the cache holds, and free them in
  * another thread. */
 static void trim_cache_return(void) {
         _cleanup_free_ TrimCache *cache = NEW0(TrimCache, 1);

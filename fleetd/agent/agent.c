@@ -75,7 +75,7 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         agent_dirty_all(a);
 }
 
-/* Assignments count while this host follows a leader and has passed a ReadIndex check since: an older view
+/* Assignments count while this host follows a leader and has passed a ReadIndex check since. An older view
  * may contain assignments that were withdrawn long ago. */
 static void agent_update_freshness(Agent *a) {
         KvStore *store = registry_store(a->registry);

@@ -1,8 +1,8 @@
 /* The agent makes this host match its assignments, and reports the result.
  *
  * Registry and systemd only mark units dirty. A pass plans the next step of each dirty unit (agent_plan()),
- * executes the steps in batches (all files, one link, one reload if systemd requires it, all starts), and
- * refreshes the units.
+ * executes the steps, and refreshes the units. Steps are batched: all files, one link, one reload if systemd
+ * requires it, all starts.
  *
  * Assignments count only while this host follows a leader and has passed a ReadIndex check since; otherwise
  * no unit is touched. Nor do they count while the lineage of the cluster differs from the records': it was

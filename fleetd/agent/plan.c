@@ -25,8 +25,8 @@ static bool plan_still_runs(const SystemdUnit *seen, const AssignmentRecord *rec
                streq(record->invocation, seen->invocation_id);
 }
 
-/* A running unit without a file that systemd can name is ours only if we have its file, or had it in force in
- * this boot. A file system mounted by hand has no file either, nor has a service of the host whose file was
+/* systemd may know no file of a running unit. It is ours only if we have its file, or had it in force in this
+ * boot. A file system mounted by hand has no file either, nor has a service of the host whose file was
  * removed. */
 static bool plan_is_conflicting(const SystemdUnit *seen, const AssignmentRecord *record,
                                 const char *boot_id) {

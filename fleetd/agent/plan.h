@@ -36,8 +36,8 @@ typedef struct AgentView {
         bool outdated;     /* the running invocation may have the former text */
 } AgentView;
 
-/* Return whether the load state is 'foreign': the host has a unit of that name, or of another name of this
- * unit, which does not run. 'record' may be NULL. */
+/* Return whether the load state is 'foreign'. The host has a unit of that name; or it has another name of
+ * this unit, which does not run. 'record' may be NULL. */
 bool agent_is_conflicting(const SystemdUnit *seen, const AssignmentRecord *record, const char *boot_id,
                           bool link_refused);
 
@@ -46,13 +46,12 @@ AgentStep agent_plan(const AgentView *view, const char **ret_reason);
 
 bool agent_is_running(const SystemdUnit *seen);
 
-/* Return whether a recorded start was never made, because the daemon died or the bus was lost: nothing runs
- * or has a job, and the last invocation is the one before the start. */
+/* Return whether a recorded start was never made, because the daemon died or the bus was lost. The unit
+ * neither runs nor has a job, and its last invocation precedes the start. */
 bool agent_start_got_lost(const AssignmentRecord *record, const SystemdUnit *seen);
 /* Return whether systemd stopped a unit that was started here because of another unit; it is started again
- * when that unit is back. If the stop was not observed, now or before (record->stopped), the unit counts as
- * stopped for another one if a unit that it is bound to does not run. Return false if systemd did not begin
- * its last start. */
+ * when that unit is back. An unobserved stop (see record->stopped) counts as one if a unit that it is bound
+ * to does not run. Return false if systemd did not begin its last start. */
 bool agent_is_stopped_for(const AssignmentRecord *record, const SystemdUnit *seen, const char *boot_id);
 
 /* Return whether a unit that was started here has completed, so that it runs nowhere again: it ended by

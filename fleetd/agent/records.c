@@ -132,6 +132,24 @@ RecordsWrite *records_write_free(RecordsWrite *w) {
 }
 DEFINE_CLEANUP(RecordsWrite *, records_write_free)
 
+/* Flags of an entry, in the order in which they are written; the first one precedes other members. */
+static const struct {
+        const char *name;
+        size_t offset;
+} record_flags[] = {
+        { "done", offsetof(AssignmentRecord, done) },
+        { "ran", offsetof(AssignmentRecord, ran) },
+        { "replacing", offsetof(AssignmentRecord, replacing) },
+        { "starting", offsetof(AssignmentRecord, starting) },
+        { "stopped", offsetof(AssignmentRecord, stopped) },
+        { "stoppedFor", offsetof(AssignmentRecord, stopped_for) },
+        { "stopping", offsetof(AssignmentRecord, stopping) },
+};
+
+static bool *records_flag(const AssignmentRecord *record, size_t i) {
+        return (bool *) ((char *) record + record_flags[i].offset);
+}
+
 static int records_encode(AssignmentRecords *records, bool inline_texts, Text *t) {
         char lineage[LINEAGE_DIGITS + 1];
 
@@ -146,7 +164,7 @@ static int records_encode(AssignmentRecords *records, bool inline_texts, Text *t
         for (AssignmentRecord *record = records->table; record; record = record->hh.next) {
                 json_open(t, NULL, '{');
                 json_add_string(t, "before", record->before);
-                json_add_bool(t, "done", record->done);
+                json_add_bool(t, record_flags[0].name, *records_flag(record, 0));
                 if (!inline_texts)
                         json_add_string(t, "hash", record->unit->hash);
                 json_add_u64(t, "index", record->index);
@@ -156,12 +174,8 @@ static int records_encode(AssignmentRecords *records, bool inline_texts, Text *t
                 json_add_string(t, "order", assignment_kind_to_string(record->kind));
                 json_add_string(t, "ownedBoot", record->owned_boot);
                 json_add_string(t, "startedBoot", record->started_boot);
-                json_add_bool(t, "ran", record->ran);
-                json_add_bool(t, "replacing", record->replacing);
-                json_add_bool(t, "starting", record->starting);
-                json_add_bool(t, "stopped", record->stopped);
-                json_add_bool(t, "stoppedFor", record->stopped_for);
-                json_add_bool(t, "stopping", record->stopping);
+                for (size_t i = 1; i < ELEMENTS(record_flags); i++)
+                        json_add_bool(t, record_flags[i].name, *records_flag(record, i));
                 if (inline_texts)
                         json_add_string_always(t, "text", record->unit->text);
                 json_add_u64(t, "unit", record->unit_index);
@@ -378,29 +392,25 @@ static int records_read_one(AssignmentRecords *records, const JsonValue *v, Erro
                 { "invocation", &invocation },
                 { "job", &job },
         };
-        const struct {
-                const char *name;
-                bool *ret;
-        } flags[] = {
-                { "starting", &read.starting },
-                { "ran", &read.ran },
-                { "done", &read.done },
-                { "stopped", &read.stopped },
-                { "stoppedFor", &read.stopped_for },
-                { "stopping", &read.stopping },
-                { "replacing", &read.replacing },
-        };
         _cleanup_free_ char *stored = NULL;
         _cleanup_unit_ Unit *unit = NULL;
         int r;
 
         r = json_read_strings(v, strings, ELEMENTS(strings), err);
-        r = r ?: json_read_u64(v, "unit", &read.unit_index, err);
-        r = r ?: json_read_u64(v, "index", &read.index, err);
-        for (size_t i = 0; r == 0 && i < ELEMENTS(flags); i++)
-                r = json_read_bool(v, flags[i].name, flags[i].ret, err);
-        if (r == 0 && !text && hash)
-                r = records_read_text(records, hash, &stored, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(v, "unit", &read.unit_index, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(v, "index", &read.index, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < ELEMENTS(record_flags); i++) {
+                r = json_read_bool(v, record_flags[i].name, records_flag(&read, i), err);
+                if (r < 0)
+                        return r;
+        }
+        r = !text && hash ? records_read_text(records, hash, &stored, err) : 0;
         if (r < 0)
                 return r;
         text = text ?: stored;
@@ -483,11 +493,35 @@ static int records_keep_copy(AssignmentRecords *records, Error *err) {
         return 0;
 }
 
-static int records_read(AssignmentRecords *records, Error *err) {
+static int records_parse(AssignmentRecords *records, const char *text, size_t size, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
-        bool left_out = false;
-        _cleanup_free_ char *text = NULL;
         const JsonValue *units;
+        bool left_out = false;
+        int r;
+
+        r = json_value_parse(text, size, &root, err);
+        if (r < 0)
+                return r;
+        r = records_read_lineage(records, root, err);
+        if (r < 0)
+                return r;
+        r = records_read_era(records, root, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "floor", &records->acted_index, err);
+        if (r < 0)
+                return r;
+        units = json_value_member(root, "units");
+        for (size_t i = 0; i < json_value_count(units); i++) {
+                r = records_read_entry(records, json_value_item(units, i), &left_out, err);
+                if (r < 0)
+                        return r;
+        }
+        return left_out ? records_keep_copy(records, err) : 0;
+}
+
+static int records_read(AssignmentRecords *records, Error *err) {
+        _cleanup_free_ char *text = NULL;
         size_t size;
         int r;
 
@@ -496,16 +530,7 @@ static int records_read(AssignmentRecords *records, Error *err) {
                 return 0;
         if (r < 0)
                 return error_set(err, r, "%s", strerror(-r));
-
-        r = json_value_parse(text, size, &root, err);
-        r = r ?: records_read_lineage(records, root, err);
-        r = r ?: records_read_era(records, root, err);
-        r = r ?: json_read_u64(root, "floor", &records->acted_index, err);
-        units = json_value_member(root, "units");
-        for (size_t i = 0; r == 0 && i < json_value_count(units); i++)
-                r = records_read_entry(records, json_value_item(units, i), &left_out, err);
-        if (r == 0 && left_out)
-                r = records_keep_copy(records, err);
+        r = records_parse(records, text, size, err);
         records->dirty = false;
         records->dirty_texts = true;
         return r;

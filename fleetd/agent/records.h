@@ -66,7 +66,7 @@ enum {
 
 /* Read the records from folder 'dir', which is made if absent.
  *
- * A file that cannot be read is renamed to assignment.bad, with a warning, and the records are empty: units
+ * A file that cannot be read is renamed to assignment.bad, with a warning. The records are empty then: units
  * continue to run, and are adopted. Entries that cannot be read are dropped, each with a warning, and the
  * file is kept as assignment.bad, too. Without memory nothing is renamed, and -ENOMEM is returned. */
 int records_open(AssignmentRecords *records, const char *dir, Error *err);
@@ -82,8 +82,8 @@ int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kin
                 uint64_t index, AssignmentRecord **ret);
 void records_remove(AssignmentRecords *records, const char *name);
 
-/* Set boot and era of this host. If the era is another one of the same boot (a soft reboot, a return from
- * rescue.target), systemd has stopped all units, as in a boot. */
+/* Set boot and era of this host. In a new era of the same boot (a soft reboot, a return from rescue.target)
+ * systemd has stopped all units, as in a boot. */
 void records_set_era(AssignmentRecords *records, const char *boot, const char *era);
 
 /* Write changes, durably. Blocks. The caller reports a negative errno and continues. -EFBIG: the records are

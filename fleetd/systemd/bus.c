@@ -139,6 +139,14 @@ static void bus_set_stopping(SystemdBus *b, bool stopping) {
                 b->events.on_changed(b->events.userdata, NULL);
 }
 
+static void bus_on_stopping_wait(void *userdata) {
+        SystemdBus *b = userdata;
+        void (*done)(void *userdata, bool stopping) = b->stopping_done;
+
+        b->stopping_done = NULL;
+        done(b->stopping_userdata, b->stopping);
+}
+
 /* Without SystemState the connection is useless: close it and connect again. */
 static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
@@ -158,11 +166,8 @@ static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unu
                 return 0;
         }
         if (b->stopping_done) {
-                void (*done)(void *userdata, bool stopping) = b->stopping_done;
-
-                b->stopping_done = NULL;
                 timer_stop(&b->stopping_wait);
-                done(b->stopping_userdata, b->stopping);
+                bus_on_stopping_wait(b);
                 return 0;
         }
         if (b->lost_logged)
@@ -364,14 +369,6 @@ static const SystemdOps bus_ops = {
         .stop = job_stop,
         .reset_failed = job_reset_failed,
 };
-
-static void bus_on_stopping_wait(void *userdata) {
-        SystemdBus *b = userdata;
-        void (*done)(void *userdata, bool stopping) = b->stopping_done;
-
-        b->stopping_done = NULL;
-        done(b->stopping_userdata, b->stopping);
-}
 
 void systemd_bus_read_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata) {
         SystemdBus *b = systemd_bus(s);

@@ -192,8 +192,7 @@ int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret
                 *ret = e;
                 return 0;
         }
-        if (r == 0)
-                r = runtime_dir_read(d, name, &stamp);
+        r = r < 0 ? r : runtime_dir_read(d, name, &stamp);
         if (r == -ENOMEM)
                 return r;
         e = runtime_dir_find(d, name);
@@ -205,8 +204,7 @@ int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret
         return 0;
 }
 
-/* Return 1 if 'path' is a link to our file, 0 if it is another link or no link, or -errno if it does not
- * exist. */
+/* Return 1 if 'path' is a link to our file, 0 if it is another link or a file, or a negative errno. */
 static int runtime_dir_follow(const RuntimeDir *d, const char *name, const char *path) {
         char ours[600], target[600];
         ssize_t n;

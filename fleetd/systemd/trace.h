@@ -1,8 +1,8 @@
 /* How a unit became inactive. systemd unloads a unit after its stop, so this keeps what signals report. Pure.
  *
  * A unit that ended without a job ended by itself. A stop job means: by hand, or because of another unit,
- * which systemd does not name. In the second case, a unit that it is bound to or conflicts with got a job or
- * left the active state at that time, or the job came with that of a target (isolate). */
+ * which systemd does not name. In the second case, a related unit got a job or left the active state at that
+ * time, or the job came with that of a target (isolate). */
 #pragma once
 
 #include <stdbool.h>
