@@ -77,12 +77,41 @@ bool agent_call_ended(Agent *a) {
         return false;
 }
 
-/* End a call: a pass that comes soon refreshes its units. The agent may have been freed. */
-static void agent_call_done(AgentCall *call, int error, const char *message) {
+/* A socket, a timer or a user may have started a unit before systemd read its new text. This listing, or a
+ * later one, decides. */
+static void agent_mark_outdated(const AgentCall *call, uint64_t listing) {
+        for (size_t i = 0; i < call->names.n; i++)
+                agent_call_unit(call, i)->outdated_listing = listing;
+}
+
+/* The outcome of a start. If the reply was lost, the state of the unit decides whether the start was made. */
+static void agent_start_ended(Agent *a, AgentUnit *u, int error) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+
+        if (record && error == 0) {
+                record->starting = record->replacing = record->finishing = false;
+                a->records.dirty = true;
+        } else if (record && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
+                agent_cancel_start(a, record, u); /* never sent, or rejected */
+}
+
+/* End a call and free it: a pass that comes soon refreshes its units. The agent may have been freed. After a
+ * failed write systemd may still have read the file, for example because it was re-executed. */
+static void agent_call_done(void *userdata, int error, const char *message) {
+        _cleanup_(agent_call_freep) AgentCall *call = userdata;
         Agent *a = call->agent;
 
         if (!agent_call_ended(a))
                 return;
+        if (call->step == AGENT_START)
+                agent_start_ended(a, agent_call_unit(call, 0), error);
+        if (call->step == AGENT_REMOVE)
+                a->removing = false;
+        if (call->step == AGENT_WRITE) {
+                a->writing--;
+                if (error < 0 || call->reloaded)
+                        agent_mark_outdated(call, a->n_listings + 1);
+        }
         for (size_t i = 0; i < call->names.n; i++) {
                 AgentUnit *u = agent_call_unit(call, i);
 
@@ -181,47 +210,6 @@ void agent_refresh(Agent *a) {
 
 /* -- Steps -- */
 
-static void agent_on_called(void *userdata, int error, const char *message) {
-        _cleanup_(agent_call_freep) AgentCall *call = userdata;
-        Agent *a = call->agent;
-
-        if (call->step == AGENT_START && !a->closing) {
-                AssignmentRecord *record = records_get(&a->records, call->names.items[0]);
-
-                /* If the answer was lost, the state of the unit decides whether the start was made. */
-                if (record && error == 0) {
-                        record->starting = record->replacing = record->finishing = false;
-                        a->records.dirty = true;
-                } else if (record && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
-                        agent_cancel_start(a, record, agent_call_unit(call, 0)); /* never sent, or rejected */
-        }
-        agent_call_done(call, error, message);
-}
-
-/* A socket, a timer or a user may have started a unit before systemd read its new text. This listing, or a
- * later one, decides. */
-static void agent_mark_outdated(const AgentCall *call, uint64_t listing) {
-        for (size_t i = 0; i < call->names.n; i++)
-                agent_call_unit(call, i)->outdated_listing = listing;
-}
-
-/* After an error systemd may still have read the file, for example because it was re-executed. */
-static void agent_write_done(AgentCall *call, int error, const char *message) {
-        _cleanup_(agent_call_freep) AgentCall *owned = call;
-        Agent *a = call->agent;
-
-        if (!a->closing) {
-                a->writing--;
-                if (error < 0 || call->reloaded)
-                        agent_mark_outdated(call, a->n_listings + 1);
-        }
-        agent_call_done(owned, error, message);
-}
-
-static void agent_on_reloaded(void *userdata, int error, const char *message) {
-        agent_write_done(userdata, error, message);
-}
-
 /* After linking: reload once for the batch if systemd has an older text of a unit, or does not have the unit.
  * systemd would start the older text of a failed or referenced unit. */
 static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
@@ -231,7 +219,7 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         int r = 0;
 
         if (a->closing || error < 0) {
-                agent_write_done(call, error, "");
+                agent_call_done(call, error, "");
                 return;
         }
         agent_mark_outdated(call, call->listing); /* another program may have made systemd read the file */
@@ -242,11 +230,11 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         }
         if (reload && !call->reloaded) {
                 call->reloaded = true;
-                r = a->systemd->ops->reload(a->systemd, agent_on_reloaded, call);
+                r = a->systemd->ops->reload(a->systemd, agent_call_done, call);
                 if (r == 0)
                         return;
         }
-        agent_write_done(call, r, "");
+        agent_call_done(call, r, "");
 }
 
 static void agent_on_linked(void *userdata, int error, const char *message);
@@ -260,7 +248,7 @@ static void agent_link(Agent *a, AgentUnit **units, size_t n) {
         a->writing++;
         r = a->systemd->ops->link(a->systemd, agent_call_names(call), call->names.n, agent_on_linked, call);
         if (r < 0)
-                agent_write_done(call, r, "");
+                agent_call_done(call, r, "");
 }
 
 /* systemd rejects a batch as a whole, even for one unit: link each unit by a call of its own. */
@@ -293,7 +281,7 @@ static void agent_on_linked(void *userdata, int error, const char *message) {
                                           agent_on_linked_listed, call);
         }
         if (a->closing || r < 0)
-                agent_write_done(call, r, message);
+                agent_call_done(call, r, message);
 }
 
 /* Return the text to put in force: the registry's, or the record's while the view is not fresh. */
@@ -325,14 +313,6 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
                 agent_link(a, units, written);
 }
 
-static void agent_remove_done(AgentCall *call, int error, const char *message) {
-        _cleanup_(agent_call_freep) AgentCall *owned = call;
-
-        if (!call->agent->closing)
-                call->agent->removing = false;
-        agent_call_done(owned, error, message);
-}
-
 /* A socket, a timer or a user may have started the unit since it was observed as stopped. Then its file and
  * record, which mark it as ours, stay, and it is stopped again. */
 static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
@@ -353,7 +333,7 @@ static void agent_on_unlinked_listed(void *userdata, int error, const SystemdUni
 
         for (size_t i = 0; !call->agent->closing && error == 0 && i < n; i++)
                 agent_remove_one(call->agent, &units[i]);
-        agent_remove_done(call, error, "");
+        agent_call_done(call, error, "");
 }
 
 static void agent_on_unlinked(void *userdata, int error, const char *message) {
@@ -365,7 +345,7 @@ static void agent_on_unlinked(void *userdata, int error, const char *message) {
                 r = a->systemd->ops->list(a->systemd, agent_call_names(call), call->names.n, false,
                                           agent_on_unlinked_listed, call);
         if (a->closing || r < 0)
-                agent_remove_done(call, r, message);
+                agent_call_done(call, r, message);
 }
 
 /* Ignore the result: the removal of the unit continues, and reports its own errors. */
@@ -431,16 +411,16 @@ static void agent_begin_call(AgentCall *call) {
                 return;
         }
         if (!agent_is_due(a, call, u)) {
+                call->step = AGENT_NOTHING; /* nothing was started: a replacement is still to be finished */
                 agent_call_done(call, 0, "");
-                (void) agent_call_free(call);
                 return;
         }
         if (call->step == AGENT_START)
                 u->job_ended = false;
         r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(
-                a->systemd, call->names.items[0], agent_on_called, call);
+                a->systemd, call->names.items[0], agent_call_done, call);
         if (r < 0)
-                agent_on_called(call, r, "");
+                agent_call_done(call, r, "");
 }
 
 /* Return false if the observed state is too old; then a pass that refreshes it is scheduled. */
@@ -586,7 +566,7 @@ void agent_plant_restart(Agent *a) {
 
                 if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id &&
                     u->observed && !u->busy && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
-                        (void) a->systemd->ops->stop(a->systemd, u->name, agent_on_called, call);
+                        (void) a->systemd->ops->stop(a->systemd, u->name, agent_call_done, call);
         }
         a->leader_id = state.leader_id ?: a->leader_id;
 }
