@@ -27,10 +27,10 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
 	fleetd/systemd/systemd.h fleetd/systemd/owner.h fleetd/systemd/owner.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
 	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c \
-	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h \
+	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h fleetd/systemd/signals.c \
 	fleetd/systemd/job.c fleetd/systemd/manager.c \
 	fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h \
-	fleetd/agent/execute.c fleetd/agent/observed.c \
+	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_saves.c fleetd/agent/record_updates.c fleetd/agent/observed.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c \
 	fleetd/agent/records.h fleetd/agent/records.c \
 	fleetd/agent/publish.h fleetd/agent/publish.c \
@@ -49,6 +49,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c \
 	fleetd/api/metrics.h fleetd/api/metrics.c \
+	fleetd/host.h fleetd/host.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/trim.h fleetd/trim.c \
 	fleetd/daemon.h fleetd/daemon.c
@@ -190,24 +191,24 @@ tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_observe,--wrap=loop_defer \
 	-Wl,--wrap=getifaddrs,--wrap=freeifaddrs
 tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-AGENT_ROOM = tests/lib/agent_fixture.h tests/lib/agent_fixture.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
-tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
+AGENT_FIXTURE = tests/lib/agent_fixture.h tests/lib/agent_fixture.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
+tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
+tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_times_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_times_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_report
 tests_unit_test_agent_times_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_memory_SOURCES = tests/unit/test-agent_memory.c tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h $(AGENT_ROOM)
+tests_unit_test_agent_memory_SOURCES = tests/unit/test-agent_memory.c tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h $(AGENT_FIXTURE)
 tests_unit_test_agent_memory_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_agent_memory_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_texts_SOURCES = tests/unit/test-agent_texts.c $(AGENT_ROOM)
+tests_unit_test_agent_texts_SOURCES = tests/unit/test-agent_texts.c $(AGENT_FIXTURE)
 tests_unit_test_agent_texts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_texts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_texts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
+tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_calls_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

@@ -21,7 +21,7 @@ struct Facts {
         bool sending;
 };
 
-static void facts_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void facts_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Facts *f = userdata;
 
         f->sending = false;

@@ -115,7 +115,7 @@ a_source_of_the_hosts_own_is_left_alone() {
         before=$(pid theirs.service)
         container ours registry.example/ours:1 | unit_file theirs.container
         fleetctl alpha start --no-block theirs.container >/dev/null 2>&1 || fail "it cannot be submitted"
-        wait_for 10 journal_says beta 'this host has a unit of that name from elsewhere' || fail "beta does not refuse it: $(host_exec beta journalctl -u fleetd --no-pager | tail -3)"
+        wait_for 10 journal_says beta 'this host has a unit of that name from another source' || fail "beta does not refuse it: $(host_exec beta journalctl -u fleetd --no-pager | tail -3)"
         host_exec beta test ! -e /run/containers/systemd/theirs.container || fail "its source was put before the host's"
         [ "$(pid theirs.service)" = "$before" ] || fail "the host's own was touched"
         give_generator gamma || fail "gamma cannot be given a generator"

@@ -241,7 +241,7 @@ with_a_full_run_an_edited_unit_runs_on_until_there_is_room() {
         wait_for 70 replaced "$h" || fail "the new text is not in force: $(host_exec "$h" systemctl cat edited.service)"
         fleetctl alpha destroy edited.service >"$LAB/out" 2>&1 || fail "destroy: exit $?, $(cat "$LAB/out")"
 }
-has_no_room() { host_exec "$1" journalctl -u fleetd -o cat --no-pager | grep -q 'cannot write the file of edited.service: No space left'; }
+has_no_room() { host_exec "$1" journalctl -u fleetd -o cat --no-pager | grep -q 'Failed to write the file of edited.service: No space left'; }
 replaced() { host_exec "$1" systemctl show --value -p Environment edited.service | grep -qx A=B && runs_on edited.service "$1"; }
 runs_twice() { [ "$(hosts_running "$1" | wc -l)" = 2 ]; }
 leaves_no_file_on() { ! host_exec "$1" test -e "/run/fleet/units/$2" && ! host_exec "$1" test -L "/run/systemd/system/$2"; }

@@ -14,7 +14,7 @@
 #define MANAGER    "org.freedesktop.systemd1.Manager"
 #define PROPERTIES "org.freedesktop.DBus.Properties"
 
-/* -- Answers -- */
+/* -- Replies -- */
 
 static FakeUnit *unit_of(FakeBus *f, const char *name) {
         for (size_t i = 0; i < f->n_units; i++)
@@ -40,7 +40,7 @@ static int answer_list(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
         while (sd_bus_message_read(m, "s", &name) > 0) {
                 const FakeUnit *u = unit_of(f, name);
 
-                if (strstr(name, "@.")) /* a template costs the whole call */
+                if (strstr(name, "@.")) /* a template fails the whole call */
                         return -EINVAL;
                 unit_path(u ? u->name : name, path);
                 assert(sd_bus_message_append(reply, "(ssssssouso)", u ? u->name : name, "",
@@ -51,7 +51,7 @@ static int answer_list(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
         return sd_bus_message_close_container(reply);
 }
 
-/* The error of a call whose answer has not come in time, as sd-bus makes it. */
+/* The error of a call without a reply in time, as sd-bus makes it. */
 static bool is_late_property(FakeBus *f, const char *name, const char *property) {
         bool late = f->fail_property && streq(property, f->fail_property) && streq(name, f->fail_property_of);
 
@@ -139,7 +139,7 @@ static void keep_links(FakeBus *f, const char *member, const char *name) {
                 f->unlinked_in_vain++;
 }
 
-/* What a systemd would do of it. */
+/* Apply the effect that systemd would have. */
 static void obey(FakeBus *f, const char *member, const char *name) {
         const char *slash = strrchr(name, '/');
         FakeUnit *u = unit_of(f, slash ? slash + 1 : name);
@@ -182,7 +182,7 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
                 assert(sd_bus_message_read(m, "b", &runtime) >= 0);
         else
                 assert(sd_bus_message_read(m, "bb", &runtime, &force) >= 0);
-        assert(runtime); /* nothing of ours outlives the boot */
+        assert(runtime); /* the folder of runtime links, which no boot outlives */
         text_append(&f->said, force ? " by force" : "");
 }
 
@@ -417,7 +417,7 @@ void fake_bus_change(FakeBus *f, const char *unit, FakeChange c) {
                                   "Id", "s", unit, 0) >= 0);
 }
 
-/* -- Itself -- */
+/* -- The object -- */
 
 FakeUnit *fake_bus_unit(FakeBus *f, const char *name, const char *load, const char *active, const char *sub) {
         FakeUnit *u = unit_of(f, name) ?: &f->units[f->n_units++];

@@ -1,6 +1,6 @@
-/* Whole daemons in virtual time, with an allocation failing in any room, or all of them for some seconds: who
- * asked is answered or hung up on, nothing is done by half, and once there is memory again all that was asked
- * for happens, without anybody's help. */
+/* Whole daemons in virtual time, with one failing allocation in any component, or with all of them failing
+ * for some seconds. Requests are answered or their connection is closed, no change is made partially, and
+ * once memory is available again all requested changes happen by themselves. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,13 +19,13 @@
 #include "tests/unit/memory.h"
 
 enum {
-        SHORT_MS = 1000, /* so long memory is short */
+        SHORT_MS = 1000, /* duration of the shortage */
         PATIENCE_MS = 120000,
         STEP_MS = 5,
         BEGINS_MS = 10000, /* a third of the time between two resyncs of the engine */
-        READS_MS = 1000,   /* twice the pause of an agent that begins again */
-        LINGER_MS = 100,   /* a stream that was finished is closed by then */
-        WRITES = 40,       /* of such a size, after which the log was cut */
+        READS_MS = 1000,   /* twice the pause of an agent after a failure */
+        LINGER_MS = 100,   /* a finished stream is closed by then */
+        WRITES = 40,       /* of such a size, after which the log was compacted */
         VALUE_SIZE = 600,
 };
 
@@ -40,7 +40,7 @@ typedef struct Yard {
 static Yard yard;
 static char answer[512]; /* the last one */
 
-/* Memory is there again; what is waited for has to come. */
+/* Memory is available again; the expected change has to come. */
 #define UNTIL(what, expression)                                                            \
         do {                                                                               \
                 uint64_t until_ms_ = world_now_ms(yard.world) + PATIENCE_MS;               \
@@ -53,7 +53,7 @@ static char answer[512]; /* the last one */
                 }                                                                          \
         } while (false)
 
-/* Memory is short until it is true, SHORT_MS at most. */
+/* Memory is short until the expression is true, SHORT_MS at most. */
 #define SHORT_UNTIL(expression)                                                    \
         do {                                                                       \
                 uint64_t until_ms_ = world_now_ms(yard.world) + SHORT_MS;          \
@@ -137,12 +137,12 @@ static void client_on_connected(void *userdata, Stream *stream, int error) {
                 return;
         stream_set_events(stream, &events, c);
         stream_pause(stream, false);
-        world_set_short(yard.world, NULL); /* it is the daemon's memory that is short */
+        world_set_short(yard.world, NULL); /* only the daemon's memory is short */
         assert_int_equal(stream_write(stream, c->request, strlen(c->request)), 0);
         world_set_short(yard.world, alloc_fails);
 }
 
-/* The status, 0 when it was hung up on without one. */
+/* Return the status, or 0 if the connection was closed without one. */
 static unsigned ask(const char *request) {
         Client c = { .request = request };
         Network *network = sim_host_network(yard.card, yard.client);
@@ -168,7 +168,7 @@ static unsigned ask_for(const char *method, const char *target, const char *type
         return ask(text);
 }
 
-/* Undisturbed: what is to be there before. The replica may still stop for the allocation that failed last. */
+/* Without failures: prepare the state before. The replica may still stop for the last failed allocation. */
 static void prepare(const char *method, const char *target, const char *type, const char *body) {
         Network *network = sim_host_network(yard.card, yard.client);
         Client c = {};
@@ -196,7 +196,7 @@ static void prepare(const char *method, const char *target, const char *type, co
         "{\"desiredState\":\"" state \
         "\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]}"
 
-/* A key, and what its value has in it before and after; NULL: it is not there. */
+/* A key, and a part of its value before and after; NULL: the key does not exist. */
 typedef struct Look {
         const char *key, *before, *after;
 } Look;
@@ -383,7 +383,7 @@ static void on_wish(void *userdata, KvStatus status, const char *sentence, uint6
         *(Wish *) userdata = (Wish) { true, status };
 }
 
-/* What people ask for; 'command' NULL: not another text. */
+/* The requested unit; 'command' NULL: the text is unchanged. */
 static void wish(Wish *w, const char *command, bool remove, TargetState target) {
         UnitChange change = { .name = unit_name, .remove = remove, .has_target = !remove, .target = target };
         char text[200];
@@ -419,7 +419,7 @@ static bool has_order(void) {
                                   yard.first->machine_id, unit_name);
 }
 
-/* It runs as people want it, and the cluster knows. */
+/* Return whether it runs as requested, and is published. */
 static bool runs(void) {
         const ClusterUnit *u = unit();
         const char *hash = sim_systemd_hash(yard.first->systemd, unit_name);
@@ -437,7 +437,7 @@ static bool is_inactive(void) {
 
 typedef struct Change {
         const char *name;
-        const char *from, *to; /* what it runs; NULL: it is not there, or not started */
+        const char *from, *to; /* the command that runs; NULL: it does not exist, or is not started */
         bool remove;
         bool (*is_done)(void);
 } Change;
@@ -486,7 +486,7 @@ void an_agent_begins_again_what_it_could_not_begin(void **state) {
         close_yard();
 }
 
-/* A unit fails: an agent that could not read it does so soon, and not by its resync. */
+/* A unit fails: an agent that could not read it does so soon, before its resync. */
 static int read_unit(void *userdata) {
         uint64_t since_ms;
 
@@ -512,17 +512,17 @@ void an_agent_reads_again_what_it_could_not_read(void **state) {
         close_yard();
 }
 
-/* -- The engine and the agent alone, over the registry of a daemon that has none -- */
+/* -- Engine and agent alone, on the registry of a daemon without them -- */
 
 static Engine *engine;
 
-/* Its daemon tells it nothing. */
+/* Its daemon does not notify it. */
 static bool is_gone_by_engine(void) {
         engine_state_changed(engine);
         return is_gone();
 }
 
-/* An engine that begins plans each unit soon, and not by the resync of half a minute later. */
+/* A new engine plans each unit soon, before the resync of half a minute later. */
 static int begin_engine(void *userdata) {
         EngineOptions options = {};
         uint64_t since_ms;
@@ -611,7 +611,7 @@ void an_agent_that_cannot_begin_leaves_nothing_behind(void **state) {
 
 /* -- Starting -- */
 
-/* A daemon that fails to start is gone, as a whole; who starts the next one, as systemd would, has one. */
+/* A daemon that fails to start is freed completely; the next start, as by systemd, has memory. */
 static int start_daemon(void *userdata) {
         bool *again = userdata;
         Error err = {};
@@ -657,7 +657,7 @@ static unsigned members_of(const SimMachine *m) {
         return state.n_members;
 }
 
-/* A second host says hello, is let in and follows. */
+/* A second host connects, is admitted and follows. */
 static int join(void *userdata) {
         SimMachine *second;
         Error err = {};
@@ -682,7 +682,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         n_sent += starts_with(sentence, "sending the tree of entry ");
 }
 
-/* The same, where the log does not reach back to the beginning any more: the tree is sent. */
+/* The same, when the log does not reach back to its beginning any more: the tree is transferred. */
 static int transfer(void *userdata) {
         char value[VALUE_SIZE + 1] = "";
         SimMachine *second;
@@ -697,7 +697,7 @@ static int transfer(void *userdata) {
         for (unsigned i = 0; i < WRITES; i++)
                 prepare("PUT", "/fleet/v1/kv/value/a", "", value);
         stop_daemon(yard.first);
-        machine_start_daemon(yard.first); /* with that in memory which the log has left */
+        machine_start_daemon(yard.first); /* with entries in memory that the log no longer has */
         UNTIL("a start", is_up(yard.first));
         n_sent = 0;
         machine_start_daemon(second);

@@ -1,4 +1,4 @@
-/* What the daemon says to its service manager and to the journal. */
+/* Notifications to the service manager, and messages to the journal. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -63,7 +63,7 @@ static int manager_teardown(void **state) {
         return 0;
 }
 
-/* The next message; "" where there is none. */
+/* Return the next notification; "": none. */
 static const char *told(Manager *m) {
         ssize_t n = recv(m->fd, m->message, sizeof(m->message) - 1, MSG_DONTWAIT);
 
@@ -71,7 +71,7 @@ static const char *told(Manager *m) {
         return m->message;
 }
 
-static void the_manager_is_told_each_state(void **state) {
+static void the_service_manager_is_notified_of_each_state(void **state) {
         char long_text[400];
         Manager *m = *state;
 
@@ -96,7 +96,7 @@ static void stop_loop(void *userdata) {
         loop_uv_stop(userdata);
 }
 
-static void the_watchdog_is_fed_three_times_within_its_time(void **state) {
+static void the_watchdog_is_notified_three_times_per_interval(void **state) {
         static const struct {
                 const char *usec;
                 uint64_t due_ms;
@@ -117,7 +117,7 @@ static void the_watchdog_is_fed_three_times_within_its_time(void **state) {
                 assert_int_equal(service_new(&service, loop), 0);
                 assert_string_equal(told(m), "WATCHDOG=1");
                 assert_string_equal(told(m), "");
-                if (rows[i].due_ms == 1) { /* again and again */
+                if (rows[i].due_ms == 1) { /* periodically */
                         Timer end = TIMER(stop_loop, uv);
 
                         for (unsigned n = 0, turns = 0; n < 3; turns++) {
@@ -138,7 +138,7 @@ static void the_watchdog_is_fed_three_times_within_its_time(void **state) {
         assert_null(service_free(NULL));
 }
 
-static void without_a_watchdog_none_is_fed(void **state) {
+static void without_a_watchdog_no_notification_is_sent(void **state) {
         Manager *m = *state;
         Service *service;
         UvLoop *uv;
@@ -217,9 +217,9 @@ static void without_a_journal_a_message_is_a_line_of_standard_error(void **state
 int main(void) {
 #define with_a_manager(f) cmocka_unit_test_setup_teardown(f, manager_setup, manager_teardown)
         const struct CMUnitTest tests[] = {
-                with_a_manager(the_manager_is_told_each_state),
-                with_a_manager(the_watchdog_is_fed_three_times_within_its_time),
-                with_a_manager(without_a_watchdog_none_is_fed),
+                with_a_manager(the_service_manager_is_notified_of_each_state),
+                with_a_manager(the_watchdog_is_notified_three_times_per_interval),
+                with_a_manager(without_a_watchdog_no_notification_is_sent),
                 cmocka_unit_test(a_message_goes_to_the_journal_with_its_fields),
                 cmocka_unit_test(without_a_journal_a_message_is_a_line_of_standard_error),
         };

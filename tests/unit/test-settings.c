@@ -1,4 +1,4 @@
-/* What the daemon was told: files, options, who wins, and what is said about nonsense. */
+/* Settings: files, options, precedence, and messages for invalid values. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,33 +23,33 @@ typedef struct Fixture {
 } Fixture;
 
 static int fixture_setup(void **state) {
-        Fixture *room = calloc(1, sizeof(*room));
+        Fixture *fixture = calloc(1, sizeof(*fixture));
 
-        room->scratch = scratch_new();
-        room->config = scratch_path(room->scratch, "fleetd.conf");
-        snprintf(room->option, sizeof(room->option), "--config=%s", room->config);
-        *state = room;
+        fixture->scratch = scratch_new();
+        fixture->config = scratch_path(fixture->scratch, "fleetd.conf");
+        snprintf(fixture->option, sizeof(fixture->option), "--config=%s", fixture->config);
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        settings_done(&room->settings);
-        free(room->config);
-        scratch_free(room->scratch);
-        free(room);
+        settings_done(&fixture->settings);
+        free(fixture->config);
+        scratch_free(fixture->scratch);
+        free(fixture);
         return 0;
 }
 
-static void config(Fixture *room, const char *text) {
-        scratch_write(room->config, text);
+static void config(Fixture *fixture, const char *text) {
+        scratch_write(fixture->config, text);
 }
 
-/* Reads the file and at most three more options (NULL ends them). */
-static int told(Fixture *room, const char *a, const char *b, const char *c) {
-        char *argv[] = { (char *) "--help" /* its own name is no option */,
-                         room->option,
+/* Read the file and at most three more options (NULL ends them). */
+static int told(Fixture *fixture, const char *a, const char *b, const char *c) {
+        char *argv[] = { (char *) "--help" /* the program's name is not an option */,
+                         fixture->option,
                          (char *) MACHINE,
                          (char *) a,
                          (char *) b,
@@ -59,22 +59,22 @@ static int told(Fixture *room, const char *a, const char *b, const char *c) {
 
         while (argv[argc])
                 argc++;
-        settings_done(&room->settings);
-        room->err = (Error) {};
-        return settings_read(&room->settings, argc, argv, &room->err);
+        settings_done(&fixture->settings);
+        fixture->err = (Error) {};
+        return settings_read(&fixture->settings, argc, argv, &fixture->err);
 }
 
-static void assert_refused(Fixture *room, const char *sentence) {
-        assert_non_null(strstr(room->err.message, sentence));
-        assert_null(room->settings.state_directory);
+static void assert_refused(Fixture *fixture, const char *sentence) {
+        assert_non_null(strstr(fixture->err.message, sentence));
+        assert_null(fixture->settings.state_directory);
 }
 
-static void without_a_word_a_host_is_a_cluster_of_one(void **state) {
-        Fixture *room = *state;
-        const Settings *s = &room->settings;
+static void without_settings_a_host_is_a_cluster_of_one(void **state) {
+        Fixture *fixture = *state;
+        const Settings *s = &fixture->settings;
 
-        config(room, "");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        config(fixture, "");
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
         assert_string_equal(s->state_directory, "/var/lib/fleet");
         assert_string_equal(s->runtime_directory, "/run/fleet");
         assert_string_equal(s->unit_directory, "/etc/fleet/units");
@@ -90,16 +90,16 @@ static void without_a_word_a_host_is_a_cluster_of_one(void **state) {
 }
 
 static void every_kind_of_value_is_read_from_the_file(void **state) {
-        Fixture *room = *state;
-        const Settings *s = &room->settings;
+        Fixture *fixture = *state;
+        const Settings *s = &fixture->settings;
 
-        config(room,
+        config(fixture,
                "# a comment\n[Fleetd]\nName=alpha\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380, "
                "10.0.0.3:2380\nJoin=10.0.0.3:2380\n"
                "Metadata=disk=ssd,zone=a\nMetadata=zone=b\nAgent=no\nBrakeSec=2min\nQuota=16M\nClientAccess="
                "read-only\nVoters=1\nListenClient=off\n"
                "AdvertiseClient=http://10.0.0.1:2379\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
         assert_string_equal(s->name, "alpha");
         assert_string_equal(s->listen_peer, "10.0.0.1:2380");
         assert_string_equal(s->listen_client, "");
@@ -115,21 +115,21 @@ static void every_kind_of_value_is_read_from_the_file(void **state) {
         assert_int_equal(s->voters, 1);
 }
 
-static void options_win_over_the_file(void **state) {
-        Fixture *room = *state;
+static void options_override_the_file(void **state) {
+        Fixture *fixture = *state;
 
-        config(room, "[Fleetd]\nName=alpha\nAgent=no\n");
-        assert_int_equal(told(room, "--name=beta", "--agent", "yes"), 0);
-        assert_string_equal(room->settings.name, "beta");
-        assert_true(room->settings.agent);
+        config(fixture, "[Fleetd]\nName=alpha\nAgent=no\n");
+        assert_int_equal(told(fixture, "--name=beta", "--agent", "yes"), 0);
+        assert_string_equal(fixture->settings.name, "beta");
+        assert_true(fixture->settings.agent);
 }
 
 static void lists_of_the_command_line_replace_those_of_the_file(void **state) {
-        Fixture *room = *state;
-        const Settings *s = &room->settings;
+        Fixture *fixture = *state;
+        const Settings *s = &fixture->settings;
 
-        config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380\nMetadata=a=1\n");
-        assert_int_equal(told(room, "--join=10.0.0.8:2380", "--join=10.0.0.9:2380", "--metadata=b=2"), 0);
+        config(fixture, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380\nMetadata=a=1\n");
+        assert_int_equal(told(fixture, "--join=10.0.0.8:2380", "--join=10.0.0.9:2380", "--metadata=b=2"), 0);
         assert_int_equal(s->join.n, 2);
         assert_string_equal(s->join.items[0], "10.0.0.8:2380");
         assert_int_equal(s->metadata.n, 1);
@@ -137,13 +137,13 @@ static void lists_of_the_command_line_replace_those_of_the_file(void **state) {
 }
 
 static void an_empty_value_in_the_file_clears_a_list(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/"
-                     "k\nJoin=10.0.0.2:2380\nJoin=\nMetadata=a=1\nMetadata=\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        assert_int_equal(room->settings.join.n, 0);
-        assert_int_equal(room->settings.metadata.n, 0);
+        config(fixture, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/"
+                        "k\nJoin=10.0.0.2:2380\nJoin=\nMetadata=a=1\nMetadata=\n");
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(fixture->settings.join.n, 0);
+        assert_int_equal(fixture->settings.metadata.n, 0);
 }
 
 static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
@@ -152,7 +152,7 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
         } rows[] = {
                 { "[Fleetd]\nNmae=x\n", "fleetd.conf: line 2: unknown setting Nmae=; see fleetd.conf(5)" },
                 { "[Fleet]\nName=x\n",
-                  "fleetd.conf: line 2: unknown section [Fleet]; settings stand in [Fleetd]" },
+                  "fleetd.conf: line 2: unknown section [Fleet]; settings belong in [Fleetd]" },
                 { "Name=x\n", "line 1: " },
                 { "[Fleetd]\nName=a b\n", "fleetd.conf: line 2: Name=: expected a host name" },
                 { "[Fleetd]\n\nAgent=maybe\n",
@@ -175,12 +175,12 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
                 { "[Fleetd]\nName=\xff\n", "line 2: " },
                 { "[Fleetd\n", "line 1: " },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                config(room, rows[i].text);
-                assert_true(told(room, NULL, NULL, NULL) < 0);
-                assert_refused(room, rows[i].sentence);
+                config(fixture, rows[i].text);
+                assert_true(told(fixture, NULL, NULL, NULL) < 0);
+                assert_refused(fixture, rows[i].sentence);
         }
 }
 
@@ -195,25 +195,25 @@ static void a_bad_option_is_named_with_its_remedy(void **state) {
                 { "--voters=7", "--voters: expected 1 or 3, not '7'" },
                 { "--state-directory=x", "--state-directory: expected an absolute path" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        config(room, "");
+        config(fixture, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_true(told(room, rows[i].option, NULL, NULL) < 0);
-                assert_refused(room, rows[i].sentence);
+                assert_true(told(fixture, rows[i].option, NULL, NULL) < 0);
+                assert_refused(fixture, rows[i].sentence);
         }
 }
 
-static void settings_that_do_not_fit_together_are_refused(void **state) {
-        Fixture *room = *state;
+static void settings_that_contradict_each_other_are_rejected(void **state) {
+        Fixture *fixture = *state;
 
-        config(room, "");
-        assert_int_equal(told(room, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
-        assert_refused(room, "needs PeerKey=: the door for hosts is never open to everybody");
-        assert_int_equal(told(room, "--join=10.0.0.1:2380", NULL, NULL), -EINVAL);
-        assert_refused(room, "Join=10.0.0.1:2380 needs ListenPeer=");
-        assert_int_equal(told(room, "--listen-peer=0.0.0.0:2380", "--peer-key=/k", NULL), -EINVAL);
-        assert_refused(room, "name the one address at which other hosts reach this one");
+        config(fixture, "");
+        assert_int_equal(told(fixture, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
+        assert_refused(fixture, "requires PeerKey=: the peer listener only accepts hosts with the key");
+        assert_int_equal(told(fixture, "--join=10.0.0.1:2380", NULL, NULL), -EINVAL);
+        assert_refused(fixture, "Join=10.0.0.1:2380 requires ListenPeer=");
+        assert_int_equal(told(fixture, "--listen-peer=0.0.0.0:2380", "--peer-key=/k", NULL), -EINVAL);
+        assert_refused(fixture, "expected the one address at which other hosts reach this one");
 }
 
 static void limits_are_read_and_kept_within_their_bounds(void **state) {
@@ -226,16 +226,17 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
                 { "--limit-connections=15", "--limit-connections: expected 16 to 1000000, not 15" },
                 { "--limit-connections=many", "--limit-connections: expected a number, not 'many'" },
                 { "--limit-head-sec=0", "--limit-head-sec: expected 100ms to 10min, not 0" },
-                { "--limit-buffer-size=16M", "LimitBufferSize= is for all requests and answers together" },
+                { "--limit-buffer-size=16M", "LimitBufferSize= covers all requests and answers" },
                 { "--limit-line-size=64K", "LimitLineSize= cannot be above LimitHeadSize=" },
         };
-        Fixture *room = *state;
-        const Settings *s = &room->settings;
+        Fixture *fixture = *state;
+        const Settings *s = &fixture->settings;
 
-        config(room, "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec="
-                     "2min\nLimitBufferSize=1G\n");
+        config(fixture,
+               "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec="
+               "2min\nLimitBufferSize=1G\n");
         assert_int_equal(
-                told(room, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms", "--limit-fields=8"), 0);
+                told(fixture, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms", "--limit-fields=8"), 0);
         assert_int_equal(s->limits.key_size, 64);
         assert_int_equal(s->limits.watches, 7);
         assert_int_equal(s->limits.answer_nodes, 1000);
@@ -247,32 +248,32 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
         assert_int_equal(s->http.fields, 8);
         assert_int_equal(s->http.buffer_size, 1 << 30);
 
-        config(room, "");
+        config(fixture, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_true(told(room, rows[i].option, NULL, NULL) < 0);
-                assert_refused(room, rows[i].sentence);
+                assert_true(told(fixture, rows[i].option, NULL, NULL) < 0);
+                assert_refused(fixture, rows[i].sentence);
         }
 }
 
-static void a_file_that_was_named_must_be_there(void **state) {
-        Fixture *room = *state;
+static void a_file_that_was_named_must_exist(void **state) {
+        Fixture *fixture = *state;
 
-        assert_int_equal(told(room, NULL, NULL, NULL), -ENOENT);
-        assert_refused(room, "cannot read ");
-        assert_refused(room, "No such file");
+        assert_int_equal(told(fixture, NULL, NULL, NULL), -ENOENT);
+        assert_refused(fixture, "Failed to read ");
+        assert_refused(fixture, "No such file");
 }
 
-static void an_oversized_file_is_refused(void **state) {
+static void an_oversized_file_is_rejected(void **state) {
         _cleanup_free_ char *text = calloc(1, 70 * 1024);
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         memset(text, '#', 70 * 1024 - 1);
-        config(room, text);
-        assert_int_equal(told(room, NULL, NULL, NULL), -EFBIG);
-        assert_refused(room, "cannot read ");
+        config(fixture, text);
+        assert_int_equal(told(fixture, NULL, NULL, NULL), -EFBIG);
+        assert_refused(fixture, "Failed to read ");
 }
 
-/* -- A running daemon reads them again -- */
+/* -- Reload in a running daemon -- */
 
 static bool names(const Names *got, const char *wanted) {
         char text[300] = "";
@@ -283,22 +284,23 @@ static bool names(const Names *got, const char *wanted) {
         return streq(text, wanted);
 }
 
-static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(void **state) {
-        Fixture *room = *state;
+static void a_running_daemon_applies_some_changes_and_names_those_that_require_a_restart(void **state) {
+        Fixture *fixture = *state;
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
 
-        config(room, "[Fleetd]\nMetadata=disk=ssd\nDebug=no\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        running = room->settings;
-        room->settings = (Settings) {};
+        config(fixture, "[Fleetd]\nMetadata=disk=ssd\nDebug=no\n");
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        running = fixture->settings;
+        fixture->settings = (Settings) {};
 
-        config(room, "[Fleetd]\nMetadata=disk=hdd\nBrakeSec=5s\nLimitValueSize=2K\nDebug=yes\nListenClient="
-                     "127.0.0.1:4001\nAgent=no\n"
-                     "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://"
-                     "10.0.0.1:2379\nStateDirectory=/state\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        assert_int_equal(settings_take(&running, &room->settings, &taken, &restart), 0);
+        config(fixture,
+               "[Fleetd]\nMetadata=disk=hdd\nBrakeSec=5s\nLimitValueSize=2K\nDebug=yes\nListenClient="
+               "127.0.0.1:4001\nAgent=no\n"
+               "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://"
+               "10.0.0.1:2379\nStateDirectory=/state\n");
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(settings_take(&running, &fixture->settings, &taken, &restart), 0);
         assert_true(names(&taken, "AdvertiseClient Metadata BrakeSec LimitValueSize Debug"));
         assert_true(names(&restart, "StateDirectory ListenClient Agent ClientAccess Quota"));
 
@@ -313,17 +315,17 @@ static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(vo
         assert_int_equal(running.quota, 256 << 20);
 }
 
-static void what_has_not_changed_is_not_taken(void **state) {
-        Fixture *room = *state;
+static void unchanged_settings_are_not_applied(void **state) {
+        Fixture *fixture = *state;
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
 
-        config(room, "[Fleetd]\nMetadata=disk=ssd\nLimitLineSize=2K\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        running = room->settings;
-        room->settings = (Settings) {};
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        assert_int_equal(settings_take(&running, &room->settings, &taken, &restart), 0);
+        config(fixture, "[Fleetd]\nMetadata=disk=ssd\nLimitLineSize=2K\n");
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        running = fixture->settings;
+        fixture->settings = (Settings) {};
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(settings_take(&running, &fixture->settings, &taken, &restart), 0);
         assert_int_equal(taken.n + restart.n, 0);
 }
 
@@ -332,56 +334,56 @@ static void warned(void *userdata, int priority, const LogFields *fields, const 
                 snprintf(userdata, 600, "%s", sentence);
 }
 
-static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
+static void a_dangling_drop_in_is_skipped_with_a_warning(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *dir = scratch_path(fixture->scratch, "fleetd.conf.d"),
                             *before = scratch_path(dir, "10-a.conf"),
                             *dangling = scratch_path(dir, "20-b.conf"),
                             *after = scratch_path(dir, "30-c.conf");
         char warning[600] = "";
 
-        config(room, "");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        config(fixture, "");
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(mkdir(dir, 0700), 0);
         scratch_write(before, "[Fleetd]\nName=one\nAgent=no\n");
         assert_int_equal(symlink("/nonexistent/20-b.conf", dangling), 0);
         scratch_write(after, "[Fleetd]\nName=three\n");
         log_set_sink(warned, warning);
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), 0);
         log_set_sink(NULL, NULL);
-        assert_string_equal(room->settings.name, "three");
-        assert_false(room->settings.agent);
+        assert_string_equal(fixture->settings.name, "three");
+        assert_false(fixture->settings.agent);
         assert_non_null(strstr(warning, "/20-b.conf"));
-        assert_non_null(strstr(warning, "leads to a file that does not exist"));
+        assert_non_null(strstr(warning, "symbolic link to a file that does not exist"));
 
-        /* What is wrong otherwise ends the daemon. */
+        /* Other errors end the daemon. */
         scratch_write(after, "[Fleetd]\nName=three\nNoSuch=1\n");
-        assert_true(settings_read_drop_ins(&room->settings, dir, &room->err) < 0);
+        assert_true(settings_read_drop_ins(&fixture->settings, dir, &fixture->err) < 0);
 }
 
-/* As systemd reads its own. */
-static void a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
-                            *elsewhere = scratch_path(room->scratch, "elsewhere"),
+/* As systemd reads its own drop-ins. */
+static void a_linked_drop_in_is_read_and_one_to_dev_null_is_skipped(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *dir = scratch_path(fixture->scratch, "fleetd.conf.d"),
+                            *elsewhere = scratch_path(fixture->scratch, "elsewhere"),
                             *link = scratch_path(dir, "10-a.conf"), *masked = scratch_path(dir, "20-b.conf"),
                             *self = scratch_path(dir, "30-c.conf");
 
-        config(room, "");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        config(fixture, "");
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(mkdir(dir, 0700), 0);
         scratch_write(elsewhere, "[Fleetd]\nName=one\n");
         assert_int_equal(symlink("../elsewhere", link), 0);
         assert_int_equal(symlink("/dev/null", masked), 0);
-        errno = ENOENT; /* of something before */
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
-        assert_string_equal(room->settings.name, "one");
+        errno = ENOENT; /* of an earlier call */
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), 0);
+        assert_string_equal(fixture->settings.name, "one");
         assert_int_equal(symlink("30-c.conf", self), 0);
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), -ELOOP);
-        assert_non_null(strstr(room->err.message, "/30-c.conf"));
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), -ELOOP);
+        assert_non_null(strstr(fixture->err.message, "/30-c.conf"));
 }
 
-/* Each is read by its own name into its own place, and neither less nor more than its bounds is taken. */
+/* Each is read by its own name into its own member, within its bounds. */
 static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
 #define AT(member) offsetof(Settings, member)
         static const struct {
@@ -428,48 +430,49 @@ static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
                 { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
         };
 #undef AT
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        config(room, "");
+        config(fixture, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 const char *given[] = { NULL, rows[i].least, rows[i].most, rows[i].below, rows[i].above };
                 const uint64_t values[] = { rows[i].usual, rows[i].least_value, rows[i].most_value };
 
                 for (size_t k = 0; k < ELEMENTS(given); k++) {
                         bool buffer = streq(rows[i].option, "limit-answer-size") &&
-                                      k == 2; /* it bounds the other */
+                                      k == 2; /* one bounds the other */
                         char option[100];
 
                         if (k > 0 && !given[k])
                                 continue;
                         snprintf(option, sizeof(option), "--%s=%s", rows[i].option, given[k] ?: "");
                         if (k >= ELEMENTS(values)) {
-                                assert_true(told(room, option, NULL, NULL) < 0);
-                                assert_refused(room, rows[i].option);
+                                assert_true(told(fixture, option, NULL, NULL) < 0);
+                                assert_refused(fixture, rows[i].option);
                                 continue;
                         }
-                        if (told(room, k > 0 ? option : NULL, buffer ? "--limit-buffer-size=64M" : NULL,
+                        if (told(fixture, k > 0 ? option : NULL, buffer ? "--limit-buffer-size=64M" : NULL,
                                  NULL) < 0)
-                                fail_msg("%s: %s", option, room->err.message);
-                        if (*(uint64_t *) ((char *) &room->settings + rows[i].at) != values[k])
+                                fail_msg("%s: %s", option, fixture->err.message);
+                        if (*(uint64_t *) ((char *) &fixture->settings + rows[i].at) != values[k])
                                 fail_msg("%s is not %llu", option, (unsigned long long) values[k]);
                 }
         }
-        /* Together. */
-        assert_int_equal(told(room, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL),
+        /* Both. */
+        assert_int_equal(told(fixture, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL),
+                         -EINVAL);
+        assert_int_equal(told(fixture, "--limit-answer-size=1M", "--limit-body-size=2M",
+                              "--limit-buffer-size=2097151"),
                          -EINVAL);
         assert_int_equal(
-                told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2097151"),
-                -EINVAL);
+                told(fixture, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2M"), 0);
+        assert_int_equal(told(fixture, "--limit-line-size=16K", "--limit-head-size=16383", NULL), -EINVAL);
+        assert_int_equal(told(fixture, "--limit-line-size=16K", "--limit-head-size=16K", NULL), 0);
+        assert_int_equal(told(fixture, "--limit-line-size=1K", "--limit-head-size=2K", NULL), 0);
+        assert_int_equal(told(fixture, "--limit-line-size=64K", "--limit-head-size=64K", NULL), 0);
+        assert_int_equal(told(fixture, "--limit-answer-size=4G", "--limit-buffer-size=4G", NULL), 0);
         assert_int_equal(
-                told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2M"), 0);
-        assert_int_equal(told(room, "--limit-line-size=16K", "--limit-head-size=16383", NULL), -EINVAL);
-        assert_int_equal(told(room, "--limit-line-size=16K", "--limit-head-size=16K", NULL), 0);
-        assert_int_equal(told(room, "--limit-line-size=1K", "--limit-head-size=2K", NULL), 0);
-        assert_int_equal(told(room, "--limit-line-size=64K", "--limit-head-size=64K", NULL), 0);
-        assert_int_equal(told(room, "--limit-answer-size=4G", "--limit-buffer-size=4G", NULL), 0);
-        assert_int_equal(
-                told(room, "--limit-answer-size=1M", "--limit-body-size=64K", "--limit-buffer-size=1M"), 0);
+                told(fixture, "--limit-answer-size=1M", "--limit-body-size=64K", "--limit-buffer-size=1M"),
+                0);
 }
 
 static void every_path_and_name_has_its_place(void **state) {
@@ -514,44 +517,44 @@ static void every_path_and_name_has_its_place(void **state) {
         static const char long_name[] =
                 "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         char long_url[240] = "--advertise-client=http://";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        config(room, "");
+        config(fixture, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char option[100], name[100];
 
                 snprintf(option, sizeof(option), "--%s=%s", rows[i].option, rows[i].value);
-                if (told(room, option, NULL, NULL) < 0)
-                        fail_msg("%s: %s", option, room->err.message);
-                assert_string_equal(*(char **) ((char *) &room->settings + rows[i].at), rows[i].value);
+                if (told(fixture, option, NULL, NULL) < 0)
+                        fail_msg("%s: %s", option, fixture->err.message);
+                assert_string_equal(*(char **) ((char *) &fixture->settings + rows[i].at), rows[i].value);
                 snprintf(name, sizeof(name), "--%s", rows[i].option);
-                assert_int_equal(told(room, name, rows[i].value, NULL), 0);
-                assert_string_equal(*(char **) ((char *) &room->settings + rows[i].at), rows[i].value);
+                assert_int_equal(told(fixture, name, rows[i].value, NULL), 0);
+                assert_string_equal(*(char **) ((char *) &fixture->settings + rows[i].at), rows[i].value);
         }
         for (size_t i = 0; i < ELEMENTS(refused); i++)
-                if (told(room, refused[i], NULL, NULL) >= 0)
+                if (told(fixture, refused[i], NULL, NULL) >= 0)
                         fail_msg("%s is taken", refused[i]);
-        assert_int_equal(told(room, long_name, NULL, NULL), 0);
+        assert_int_equal(told(fixture, long_name, NULL, NULL), 0);
         memset(long_url + strlen(long_url), 'h', strlen("--advertise-client=") + 200 - 2 - strlen(long_url));
         strcat(long_url, ":1");
-        assert_int_equal(told(room, long_url, NULL, NULL), 0);
+        assert_int_equal(told(fixture, long_url, NULL, NULL), 0);
         memcpy(long_url + strlen(long_url) - 2, "h:1", 4);
-        assert_int_equal(told(room, long_url, NULL, NULL), -EINVAL);
+        assert_int_equal(told(fixture, long_url, NULL, NULL), -EINVAL);
 
-        assert_int_equal(told(room, "--recover", "--force", NULL), 0);
-        assert_true(room->settings.recover && room->settings.force);
-        assert_int_equal(told(room, "--recover", NULL, NULL), 0);
-        assert_true(room->settings.recover && !room->settings.force);
-        assert_int_equal(told(room, "--recover", "--backup=x", NULL), -EINVAL);
-        assert_refused(room, "--recover, --backup and --restore are one at a time");
-        assert_int_equal(told(room, "--restore=y", "--backup=x", NULL), -EINVAL);
-        assert_int_equal(told(room, "--backup=", NULL, NULL), -EINVAL);
-        assert_refused(room, "--backup and --restore need the name of a file");
-        assert_int_equal(told(room, "--force", NULL, NULL), -EINVAL);
-        assert_refused(room, "--force goes with --recover");
-        assert_int_equal(told(room, "--engine=no", "--debug=yes", "--client-access=off"), 0);
-        assert_true(!room->settings.engine && room->settings.debug && room->settings.agent);
-        assert_int_equal(room->settings.client_access, CLIENT_OFF);
+        assert_int_equal(told(fixture, "--recover", "--force", NULL), 0);
+        assert_true(fixture->settings.recover && fixture->settings.force);
+        assert_int_equal(told(fixture, "--recover", NULL, NULL), 0);
+        assert_true(fixture->settings.recover && !fixture->settings.force);
+        assert_int_equal(told(fixture, "--recover", "--backup=x", NULL), -EINVAL);
+        assert_refused(fixture, "--recover, --backup and --restore exclude each other");
+        assert_int_equal(told(fixture, "--restore=y", "--backup=x", NULL), -EINVAL);
+        assert_int_equal(told(fixture, "--backup=", NULL, NULL), -EINVAL);
+        assert_refused(fixture, "--backup and --restore require a file name");
+        assert_int_equal(told(fixture, "--force", NULL, NULL), -EINVAL);
+        assert_refused(fixture, "--force requires --recover");
+        assert_int_equal(told(fixture, "--engine=no", "--debug=yes", "--client-access=off"), 0);
+        assert_true(!fixture->settings.engine && fixture->settings.debug && fixture->settings.agent);
+        assert_int_equal(fixture->settings.client_access, CLIENT_OFF);
 }
 
 static void drop_in(const char *dir, unsigned number, const char *ending) {
@@ -565,24 +568,26 @@ static void drop_in(const char *dir, unsigned number, const char *ending) {
 }
 
 static void drop_ins_are_read_in_order_and_counted(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d");
+        Fixture *fixture = *state;
+        _cleanup_free_ char *dir = scratch_path(fixture->scratch, "fleetd.conf.d");
 
-        config(room, "");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0); /* there is none */
-        assert_int_equal(settings_read_drop_ins(&room->settings, room->config, &room->err), -ENOTDIR);
-        assert_non_null(strstr(room->err.message, "cannot list "));
+        config(fixture, "");
+        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err),
+                         0); /* it does not exist */
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, fixture->config, &fixture->err),
+                         -ENOTDIR);
+        assert_non_null(strstr(fixture->err.message, "Failed to list "));
         assert_int_equal(mkdir(dir, 0700), 0);
         drop_in(dir, 0, ".conf");
         drop_in(dir, 1, ".cnf");
         for (unsigned i = 0; i < 256; i++)
                 drop_in(dir, 2 + i, ".conf");
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
-        assert_string_equal(room->settings.name, "n257");
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), 0);
+        assert_string_equal(fixture->settings.name, "n257");
         drop_in(dir, 999, ".conf");
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), -E2BIG);
-        assert_non_null(strstr(room->err.message, ": more than 256 files"));
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), -E2BIG);
+        assert_non_null(strstr(fixture->err.message, ": more than 256 files"));
 }
 
 static void the_source_of_the_settings_is_named(void **state) {
@@ -597,26 +602,26 @@ static void the_source_of_the_settings_is_named(void **state) {
 }
 
 int main(void) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(without_a_word_a_host_is_a_cluster_of_one),
-                in_a_room(every_kind_of_value_is_read_from_the_file),
-                in_a_room(options_win_over_the_file),
-                in_a_room(lists_of_the_command_line_replace_those_of_the_file),
-                in_a_room(an_empty_value_in_the_file_clears_a_list),
-                in_a_room(a_bad_line_of_the_file_is_named_with_its_remedy),
-                in_a_room(a_bad_option_is_named_with_its_remedy),
-                in_a_room(settings_that_do_not_fit_together_are_refused),
-                in_a_room(limits_are_read_and_kept_within_their_bounds),
-                in_a_room(a_file_that_was_named_must_be_there),
-                in_a_room(an_oversized_file_is_refused),
-                in_a_room(a_drop_in_that_leads_nowhere_is_skipped_with_a_warning),
-                in_a_room(a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out),
-                in_a_room(a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart),
-                in_a_room(what_has_not_changed_is_not_taken),
-                in_a_room(every_limit_has_its_default_its_bounds_and_its_place),
-                in_a_room(every_path_and_name_has_its_place),
-                in_a_room(drop_ins_are_read_in_order_and_counted),
+                in_fixture(without_settings_a_host_is_a_cluster_of_one),
+                in_fixture(every_kind_of_value_is_read_from_the_file),
+                in_fixture(options_override_the_file),
+                in_fixture(lists_of_the_command_line_replace_those_of_the_file),
+                in_fixture(an_empty_value_in_the_file_clears_a_list),
+                in_fixture(a_bad_line_of_the_file_is_named_with_its_remedy),
+                in_fixture(a_bad_option_is_named_with_its_remedy),
+                in_fixture(settings_that_contradict_each_other_are_rejected),
+                in_fixture(limits_are_read_and_kept_within_their_bounds),
+                in_fixture(a_file_that_was_named_must_exist),
+                in_fixture(an_oversized_file_is_rejected),
+                in_fixture(a_dangling_drop_in_is_skipped_with_a_warning),
+                in_fixture(a_linked_drop_in_is_read_and_one_to_dev_null_is_skipped),
+                in_fixture(a_running_daemon_applies_some_changes_and_names_those_that_require_a_restart),
+                in_fixture(unchanged_settings_are_not_applied),
+                in_fixture(every_limit_has_its_default_its_bounds_and_its_place),
+                in_fixture(every_path_and_name_has_its_place),
+                in_fixture(drop_ins_are_read_in_order_and_counted),
                 cmocka_unit_test(the_source_of_the_settings_is_named),
         };
 
