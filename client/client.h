@@ -80,37 +80,3 @@ void append_machine_name(Text *t, const Listing *machines, const char *id);
 
 bool stdout_is_terminal(void);
 bool client_says_yes(void); /* what a person types who was asked [y/N] */
-
-/* The verbs. Each returns the exit status. */
-int verb_list_machines(Client *c, char **args, size_t n);
-int verb_list_units(Client *c, char **args, size_t n);
-int verb_list_unit_files(Client *c, char **args, size_t n);
-int verb_submit(Client *c, char **args, size_t n);
-int verb_cat(Client *c, char **args, size_t n);
-int verb_load(Client *c, char **args, size_t n);
-int verb_start(Client *c, char **args, size_t n);
-int verb_stop(Client *c, char **args, size_t n);
-int verb_unload(Client *c, char **args, size_t n);
-int verb_directory(Client *c, char **args, size_t n);
-int verb_destroy(Client *c, char **args, size_t n);
-int verb_restart(Client *c, char **args, size_t n);
-int verb_status(Client *c, char **args, size_t n);
-int verb_journal(Client *c, char **args, size_t n);
-int verb_verify(Client *c, char **args, size_t n);
-int verb_plan(Client *c, char **args, size_t n);
-int verb_why(Client *c, char **args, size_t n);
-int verb_diff(Client *c, char **args, size_t n);
-int verb_edit(Client *c, char **args, size_t n);
-int verb_import(Client *c, char **args, size_t n);
-int verb_ssh(Client *c, char **args, size_t n);
-int verb_cluster(Client *c, char **args, size_t n);
-int verb_events(Client *c, char **args, size_t n);
-int verb_fd_forward(Client *c, char **args, size_t n);
-int verb_show(Client *c, char **args, size_t n);
-int verb_list_dependencies(Client *c, char **args, size_t n);
-int verb_reload(Client *c, char **args, size_t n);
-int verb_kill(Client *c, char **args, size_t n);
-int verb_reset_failed(Client *c, char **args, size_t n);
-int verb_is_active(Client *c, char **args, size_t n);
-int verb_is_failed(Client *c, char **args, size_t n);
-int verb_kv(Client *c, char **args, size_t n);

@@ -6,6 +6,7 @@
 #include "base/parse.h"
 #include "client/client.h"
 #include "client/output.h"
+#include "client/verbs.h"
 
 static const char *text_of(const JsonValue *object, const char *name) {
         return json_value_string(json_value_member(object, name)) ?: "";

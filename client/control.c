@@ -8,6 +8,7 @@
 #include "client/files.h"
 #include "client/suggest.h"
 #include "client/wait.h"
+#include "client/verbs.h"
 
 static int no_units(void) {
         fputs("No units given\n", stderr);

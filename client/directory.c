@@ -6,6 +6,7 @@
 #include "client/directory.h"
 #include "client/files.h"
 #include "client/output.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 enum { NAMES_MAX = 100 }; /* in one request */

@@ -8,6 +8,7 @@
 #include "client/client.h"
 #include "client/files.h"
 #include "client/suggest.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 enum { TRIES_MAX = 3 }; /* of a change that another one came before */

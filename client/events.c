@@ -10,6 +10,7 @@
 #include "client/events.h"
 #include "client/output.h"
 #include "client/patterns.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 enum {

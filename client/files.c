@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "client/output.h"
 #include "client/wait.h"
+#include "client/verbs.h"
 #include "units/drop_ins.h"
 
 /* One argument: what it is called, and what is here of it. */

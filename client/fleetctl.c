@@ -12,6 +12,7 @@
 #include "client/patterns.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
+#include "client/verbs.h"
 
 enum {
         READ_MS = 3000,

@@ -14,6 +14,7 @@
 
 #include "client/client.h"
 #include "client/output.h"
+#include "client/verbs.h"
 #include "units/machine.h"
 #include "units/name.h"
 

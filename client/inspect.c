@@ -7,6 +7,7 @@
 #include "client/files.h"
 #include "client/output.h"
 #include "client/suggest.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 static int no_files(void) {

@@ -11,6 +11,7 @@
 #include "client/output.h"
 #include "client/unit_status.h"
 #include "client/suggest.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 enum { TURN_MS = 100, LINES_HELD_MAX = 1000000 };

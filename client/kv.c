@@ -9,6 +9,7 @@
 #include "client/kv.h"
 #include "client/output.h"
 #include "client/suggest.h"
+#include "client/verbs.h"
 
 void kv_append_key(Text *t, const char *key) {
         text_append(t, key[0] == '/' ? "/v2/keys" : "/v2/keys/");

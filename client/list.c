@@ -7,6 +7,7 @@
 #include "client/directory.h"
 #include "client/output.h"
 #include "client/patterns.h"
+#include "client/verbs.h"
 #include "units/hash.h"
 #include "units/name.h"
 

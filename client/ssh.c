@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/parse.h"
 #include "client/subprocess.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 extern char **environ;

@@ -8,6 +8,7 @@
 #include "client/output.h"
 #include "client/overview.h"
 #include "client/suggest.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 void unit_status_path(Text *t, const char *kind, const char *name, const char *machine) {
