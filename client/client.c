@@ -8,10 +8,10 @@
 #include "client/suggest.h"
 #include "units/options.h"
 
-/* Limits of one transaction, which has to fit into one log entry. */
-enum { BATCH_UNITS = 200, BATCH_SIZE = 100 * 1024 };
-
-enum { PAGES_MAX = 100000 };
+enum {
+        BATCH_SIZE = 100 * 1024, /* bytes of all texts in one transaction */
+        PAGES_MAX = 100000,
+};
 
 /* -- Messages -- */
 
@@ -407,46 +407,26 @@ bool client_may_retry(int r, const Error *err) {
                (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
 }
 
-static int destroy_one(Client *c, const char *name, Error *err) {
+int client_destroy(Client *c, char *const *names, size_t n, Error *err) {
+        _cleanup_free_ ApiUnit *units = NULL;
         _cleanup_reply_ Reply reply = {};
+        bool known;
+        int r;
 
-        return unit_request(c, "DELETE", name, NULL, &reply, err); /* also 0 if it does not exist */
-}
-
-/* Send one transaction. Return false if it changed nothing, or if its outcome is unknown. */
-static bool destroy_batch(Client *c, char *const *names, size_t n) {
-        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n);
-        bool known = true;
-        Error err = {};
-
-        for (size_t i = 0; units && i < n; i++) {
+        if (n == 1)
+                return unit_request(c, "DELETE", names[0], NULL, &reply, err); /* also 0 for status 404 */
+        units = NEW0(ApiUnit, n);
+        if (!units)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
                 units[i] = API_UNIT_EMPTY;
                 units[i].name = names[i];
                 units[i].destroy = true;
         }
-        return units && post_batch(c, units, n, &known, &err) >= 0 && known;
-}
-
-int client_destroy_all(Client *c, const Names *names,
-                       int (*done)(void *userdata, const char *name, int r, const Error *err),
-                       void *userdata) {
-        for (size_t i = 0, end; i < names->n; i = end) {
-                bool all;
-
-                end = MIN(names->n, i + BATCH_UNITS);
-                all = end - i > 1 && destroy_batch(c, names->items + i, end - i);
-                for (size_t k = i; k < end; k++) {
-                        Error err = {};
-                        /* After a rejected transaction, single requests find the unit that was rejected. A
-                         * daemon without transactions needs single requests, too. */
-                        int r = all ? 0 : destroy_one(c, names->items[k], &err);
-
-                        r = done(userdata, names->items[k], r, &err);
-                        if (r < 0)
-                                return r;
-                }
-        }
-        return 0;
+        r = post_batch(c, units, n, &known, err);
+        if (r < 0)
+                return r;
+        return known ? 0 : -EOPNOTSUPP;
 }
 
 /* -- Machines -- */

@@ -58,6 +58,8 @@ bool client_confirm(const Client *c, const char *effect, const char *question);
 
 /* -- Requests -- */
 
+enum { BATCH_UNITS = 200 }; /* of one transaction, which has to fit into one log entry */
+
 /* Send a request and check that the answer is a success. 'path' NULL is -ENOMEM, see client_path(). 'json' is
  * the body, or NULL. 'ret' may be NULL. */
 int client_request(Client *c, const char *method, const char *path, const Text *json, Reply *ret, Error *err);
@@ -107,12 +109,9 @@ int client_set_state(Client *c, const char *name, TargetState state, Error *err)
 /* Return whether the failure is temporary: the same request may succeed later. */
 bool client_may_retry(int r, const Error *err);
 
-/* Destroy units in transactions, as client_change() changes them. Call 'done' for each unit with 0 or its
- * error; a unit that is already absent counts as destroyed. Return 0, or the first negative result of 'done'.
- */
-int client_destroy_all(Client *c, const Names *names,
-                       int (*done)(void *userdata, const char *name, int r, const Error *err),
-                       void *userdata);
+/* Destroy units, several in one transaction (at most BATCH_UNITS). A unit that is already absent counts as
+ * destroyed. */
+int client_destroy(Client *c, char *const *names, size_t n, Error *err);
 
 /* -- Machines -- */
 

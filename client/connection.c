@@ -9,7 +9,7 @@
 #include "base/parse.h"
 #include "units/api_json.h"
 
-enum { INTERRUPTED_MS = 3000 };
+enum { INTERRUPTED_MS = 3000, STREAM_WAIT_MS = 60000 };
 
 struct Connection {
         CURL *easy;   /* kept between requests, and with it the connection */
@@ -448,23 +448,28 @@ int stream_wait(Stream *s, uint64_t timeout_ms, Error *err) {
                         return stream_end(s, err);
                 if (now_ms >= end_ms)
                         return 0;
-                if (curl_multi_poll(s->multi, NULL, 0, (int) MIN(end_ms - now_ms, (uint64_t) 60000), NULL) !=
-                    CURLM_OK)
+                if (curl_multi_poll(s->multi, NULL, 0, (int) MIN(end_ms - now_ms, (uint64_t) STREAM_WAIT_MS),
+                                    NULL) != CURLM_OK)
                         return -EIO;
         }
 }
 
-const Reply *stream_reply(const Stream *s) {
-        return &s->reply;
-}
-
 int connection_follow(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
-                      Error *err) {
+                      Reply *ret_reply, Error *err) {
         _cleanup_stream_ Stream *s = NULL;
         int r;
 
+        if (!path)
+                return -ENOMEM;
         r = stream_open(c, method, path, line, userdata, &s, err);
-        while (r >= 0)
-                r = stream_wait(s, 60000, err);
+        if (r < 0)
+                return r;
+        do
+                r = stream_wait(s, STREAM_WAIT_MS, err);
+        while (r >= 0);
+        if (ret_reply) {
+                *ret_reply = s->reply;
+                s->reply = (Reply) {};
+        }
         return r == -ENODATA ? 0 : r;
 }

@@ -76,12 +76,10 @@ DEFINE_CLEANUP(Stream *, stream_free)
  * the timeout, -ENODATA at the end of the stream; other errors as for a request. */
 int stream_wait(Stream *s, uint64_t timeout_ms, Error *err);
 
-/* Return the header received so far, and the body of an error answer. Borrowed. */
-const Reply *stream_reply(const Stream *s);
-
-/* Read a stream to its end. Return 0, the result of the callback, or an error. */
+/* Read a stream to its end. Return 0, the result of the callback, or an error. 'path' NULL is -ENOMEM.
+ * *ret_reply (may be NULL) is the header, and the body of an error answer; it is set also after an error. */
 int connection_follow(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
-                      Error *err);
+                      Reply *ret_reply, Error *err);
 
 /* Append 's' percent-encoded, for a path or a form. */
 void append_escaped(Text *t, const char *s, bool keep_slashes);

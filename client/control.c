@@ -389,31 +389,40 @@ static int wait_gone(Client *c, const Names *names) {
         return status;
 }
 
-typedef struct Destroyed {
-        Names names;
-        int status;
-} Destroyed;
+/* Destroy units and return those that are destroyed. Return an exit status; errors are printed. */
+static int destroy_units(Client *c, const FoundUnits *found, Names *ret) {
+        _cleanup_names_ Names names = {};
+        int status = EXIT_DONE;
 
-static int on_destroyed(void *userdata, const char *name, int r, const Error *err) {
-        Destroyed *d = userdata;
+        for (size_t i = 0; i < found->n; i++)
+                if (names_add(&names, found->items[i].name, strlen(found->items[i].name)) < 0)
+                        return client_fail(-ENOMEM, NULL);
+        for (size_t i = 0, end; i < names.n; i = end) {
+                bool all;
 
-        if (r >= 0)
-                return names_add(&d->names, name, strlen(name));
-        d->status = client_fail_after(r, err, "Error destroying units: ");
-        return 0;
-}
+                end = MIN(names.n, i + BATCH_UNITS);
+                all = end - i > 1 && client_destroy(c, names.items + i, end - i, NULL) >= 0;
+                for (size_t k = i; k < end; k++) {
+                        Error err = {};
+                        /* After a rejected transaction, single requests find the unit that was rejected. A
+                         * daemon without transactions needs single requests, too. */
+                        int r = all ? 0 : client_destroy(c, &names.items[k], 1, &err);
 
-static void destroyed_done(Destroyed *d) {
-        names_done(&d->names);
+                        if (r < 0)
+                                status = client_fail_after(r, &err, "Error destroying units: ");
+                        else if (names_add(ret, names.items[k], strlen(names.items[k])) < 0)
+                                return client_fail(-ENOMEM, NULL);
+                }
+        }
+        return status;
 }
 
 int verb_destroy(Client *c, char **args, size_t n) {
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_(destroyed_done) Destroyed destroyed = { .status = EXIT_DONE };
-        _cleanup_names_ Names names = {};
+        _cleanup_names_ Names destroyed = {};
         _cleanup_progress_ Progress *progress = NULL;
         Error err = {};
-        int r;
+        int r, status;
 
         if (n == 0)
                 return no_units();
@@ -421,20 +430,14 @@ int verb_destroy(Client *c, char **args, size_t n) {
         if (r != EXIT_DONE)
                 return r;
 
-        for (size_t i = 0; i < found.n; i++)
-                if (names_add(&names, found.items[i].name, strlen(found.items[i].name)) < 0)
-                        return client_fail(-ENOMEM, NULL);
-
         /* Destroy all before the first wait, so that they stop at the same time. */
-        r = client_destroy_all(c, &names, on_destroyed, &destroyed);
-        if (r < 0)
-                return client_fail(r, NULL);
-        progress = c->options.no_block ? NULL : progress_new(&destroyed.names);
+        status = destroy_units(c, &found, &destroyed);
+        progress = c->options.no_block ? NULL : progress_new(&destroyed);
         if (!progress)
-                return wait_gone(c, &destroyed.names) ?: destroyed.status;
-        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed.names, .progress = progress },
+                return wait_gone(c, &destroyed) ?: status;
+        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed, .progress = progress },
                      &err);
-        return r < 0 ? fail_wait(r, progress, &err) : destroyed.status;
+        return r < 0 ? fail_wait(r, progress, &err) : status;
 }
 
 /* -- restart -- */

@@ -38,59 +38,56 @@ static void events_done(Events *e) {
         listing_done(&e->machines);
 }
 
-/* One line of the stream. Strings borrow from it; absent members are "". */
+/* One line of the stream, and the members that most messages need. Strings borrow from 'line'. */
 typedef struct Event {
-        const char *kind, *name, *machine, *order, *reason, *active, *sub, *load, *presence, *problem, *value,
-                *hash, *owner, *version;
-        const JsonValue *was;
-        bool removed, finished;
+        const JsonValue *line, *was; /* 'was': the object before the change; NULL: none */
+        const char *kind, *name, *machine;
+        bool removed;
         uint64_t time_ms;
 } Event;
 
 static Event event_of(const JsonValue *line) {
-        Event e = { .kind = member_text(line, "kind"),
-                    .name = member_text(line, "name"),
-                    .machine = member_text(line, "machine"),
-                    .order = member_text(line, "order"),
-                    .reason = member_text(line, "reason"),
-                    .active = member_text(line, "active"),
-                    .sub = member_text(line, "sub"),
-                    .load = member_text(line, "load"),
-                    .presence = member_text(line, "presence"),
-                    .problem = member_text(line, "problem"),
-                    .value = member_text(line, "value"),
-                    .hash = member_text(line, "hash"),
-                    .owner = member_text(line, "owner"),
-                    .version = member_text(line, "version"),
-                    .was = json_value_member(line, "was"),
-                    .removed = member_bool(line, "removed"),
-                    .finished = member_bool(line, "finished"),
-                    .time_ms = member_number(line, "time") };
+        return (Event) { .line = line,
+                         .was = json_value_member(line, "was"),
+                         .kind = member_text(line, "kind"),
+                         .name = member_text(line, "name"),
+                         .machine = member_text(line, "machine"),
+                         .removed = member_bool(line, "removed"),
+                         .time_ms = member_number(line, "time") };
+}
 
-        return e;
+/* Return a string of the event; "" if it is absent. */
+static const char *event_text(const Event *e, const char *member) {
+        return member_text(e->line, member);
+}
+
+/* Return whether a member has changed. */
+static bool event_changes(const Event *e, const char *member) {
+        return !streq(member_text(e->was, member), event_text(e, member));
 }
 
 /* -- Messages, for the kinds of events that concern users -- */
 
-static void append_reason(Text *t, const char *reason) {
-        if (*reason)
-                text_printf(t, ": %s", reason);
+static void append_reason(Text *t, const Event *e) {
+        if (*event_text(e, "reason"))
+                text_printf(t, ": %s", event_text(e, "reason"));
 }
 
 static void append_unit(Text *t, const Event *e, const char *machine) {
         if (e->removed)
                 text_printf(t, "%s: destroyed", e->name);
         else if (!e->was)
-                text_printf(t, "%s: submitted%s", e->name, *e->owner ? " by a unit directory" : "");
-        else if (!streq(member_text(e->was, "hash"), e->hash))
+                text_printf(t, "%s: submitted%s", e->name,
+                            *event_text(e, "owner") ? " by a unit directory" : "");
+        else if (event_changes(e, "hash"))
                 text_printf(t, "%s: text changed", e->name);
 }
 
 static void append_target(Text *t, const Event *e, const char *machine) {
         const char *before = e->was ? member_text(e->was, "value") : "inactive";
 
-        if (!e->removed && !streq(before, e->value))
-                text_printf(t, "%s: target state %s (was %s)", e->name, e->value, before);
+        if (!e->removed && !streq(before, event_text(e, "value")))
+                text_printf(t, "%s: target state %s (was %s)", e->name, event_text(e, "value"), before);
 }
 
 static void append_assignment(Text *t, const Event *e, const char *machine) {
@@ -101,40 +98,41 @@ static void append_assignment(Text *t, const Event *e, const char *machine) {
                             machine);
                 return;
         }
-        text_printf(t, "%s: assigned to %s (%s)", e->name, machine, e->order);
-        append_reason(t, e->reason);
+        text_printf(t, "%s: assigned to %s (%s)", e->name, machine, event_text(e, "order"));
+        append_reason(t, e);
 }
 
 static void append_state(Text *t, const Event *e, const char *machine) {
         if (e->removed)
                 return;
-        if (e->finished)
+        if (member_bool(e->line, "finished"))
                 text_printf(t, "%s: finished successfully on %s", e->name, machine);
-        else if (streq(e->active, "failed"))
+        else if (streq(event_text(e, "active"), "failed"))
                 text_printf(t, "%s: failed on %s%s%s", e->name, machine,
                             stdout_is_terminal() ? "    fleetctl journal " : "",
                             stdout_is_terminal() ? e->name : "");
-        else if (!streq(e->load, "loaded"))
-                text_printf(t, "%s: not loaded on %s (%s)", e->name, machine, e->load);
+        else if (!streq(event_text(e, "load"), "loaded"))
+                text_printf(t, "%s: not loaded on %s (%s)", e->name, machine, event_text(e, "load"));
         else
-                text_printf(t, "%s: %s (%s) on %s", e->name, e->active, e->sub, machine);
+                text_printf(t, "%s: %s (%s) on %s", e->name, event_text(e, "active"), event_text(e, "sub"),
+                            machine);
 }
 
 static void append_presence(Text *t, const Event *e, const char *machine) {
         if (e->removed)
                 text_printf(t, "%s is removed", machine);
-        else if (!streq(member_text(e->was, "presence"), e->presence)) {
-                if (streq(e->presence, "left"))
+        else if (event_changes(e, "presence")) {
+                if (streq(event_text(e, "presence"), "left"))
                         text_printf(t, "%s has left the cluster", machine);
                 else
-                        text_printf(t, "%s is %s", machine, e->presence);
-                append_reason(t, e->reason);
+                        text_printf(t, "%s is %s", machine, event_text(e, "presence"));
+                append_reason(t, e);
         }
 }
 
 static void append_facts(Text *t, const Event *e, const char *machine) {
-        if (!e->removed && !streq(member_text(e->was, "version"), e->version))
-                text_printf(t, "%s runs fleetd %s", machine, e->version);
+        if (!e->removed && event_changes(e, "version"))
+                text_printf(t, "%s runs fleetd %s", machine, event_text(e, "version"));
 }
 
 static void append_member(Text *t, const Event *e, const char *machine) {
@@ -147,15 +145,16 @@ static void append_metadata(Text *t, const Event *e, const char *machine) {
         if (e->removed)
                 text_printf(t, "%s: metadata %s reset to the setting of the host", machine, e->name);
         else
-                text_printf(t, "%s: metadata set to %s=%s", machine, e->name, e->value);
+                text_printf(t, "%s: metadata set to %s=%s", machine, e->name, event_text(e, "value"));
 }
 
 static void append_problem(Text *t, const Event *e, const char *machine) {
         if (e->removed)
                 text_printf(t, "%s: problem in the unit directory of %s resolved", e->name, machine);
         else {
-                text_printf(t, "%s: %s in the unit directory of %s", e->name, e->problem, machine);
-                append_reason(t, e->reason);
+                text_printf(t, "%s: %s in the unit directory of %s", e->name, event_text(e, "problem"),
+                            machine);
+                append_reason(t, e);
         }
 }
 
@@ -170,8 +169,10 @@ static const struct {
 };
 
 static bool is_bad(const Event *e) {
-        return !e->removed && (streq(e->active, "failed") || streq(e->presence, "lost") ||
-                               (*e->load && !streq(e->load, "loaded")) || *e->problem);
+        return !e->removed &&
+               (streq(event_text(e, "active"), "failed") || streq(event_text(e, "presence"), "lost") ||
+                (*event_text(e, "load") && !streq(event_text(e, "load"), "loaded")) ||
+                *event_text(e, "problem"));
 }
 
 static void append_time(Text *t, uint64_t ms) {
@@ -292,32 +293,27 @@ static int events_on_line(void *userdata, const char *line, size_t size) {
 /* Read the stream. Return 0 if the connection was lost and can be repeated; else the exit status is in 'all'.
  */
 static int follow_once(Events *all) {
-        _cleanup_stream_ Stream *stream = NULL;
+        _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
         Error err = {};
         int r;
 
         all->begun = false;
         text_printf(&path, "/fleet/v1/events?details=true&after=%llu", (unsigned long long) all->index);
-        r = path.error < 0 ?
-                    path.error :
-                    stream_new(all->client->connection, path.chars, events_on_line, all, &stream, &err);
-        while (r >= 0)
-                r = stream_wait(stream, 60000, &err);
+        r = connection_follow(all->client->connection, "GET", client_path(&path), events_on_line, all, &reply,
+                              &err);
         if (r == -ECANCELED)
                 return 1;
         if (all->caught_up &&
-            (r == -ENODATA || r == -ECONNRESET || r == -ECONNREFUSED || r == -ENOENT || r == -ETIMEDOUT))
+            (r == 0 || r == -ECONNRESET || r == -ECONNREFUSED || r == -ENOENT || r == -ETIMEDOUT))
                 return 0;
         all->status = EXIT_FAILED;
-        if (r == -EREMOTEIO && stream_reply(stream)->status == 410) {
-                fprintf(stderr,
-                        "fleetctl: --after-index=%llu: some later events are no longer in the event window; "
-                        "omit "
-                        "--after-index to print all that are\n",
-                        (unsigned long long) all->index);
+        if (r == -EREMOTEIO && reply.status == 410) {
+                client_note("--after-index=%llu: some later events are no longer in the event window; omit "
+                            "--after-index to print the rest",
+                            (unsigned long long) all->index);
                 all->status = EXIT_ABSENT;
-        } else if (r == -ENODATA)
+        } else if (r == 0)
                 client_note("fleetd ended the stream");
         else if (!output_has_failed())
                 (void) client_fail(r, &err);
@@ -350,6 +346,7 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text t = {}, machine = {};
         Recent *recent = userdata;
+        const char *presence;
         struct tm when = {};
         char at[16] = "";
         time_t seconds;
@@ -361,7 +358,7 @@ static int on_recent(void *userdata, const char *line, size_t size) {
                 return ++recent->n_marks > 1 ? -ECANCELED : 0;
         e = event_of(root);
         if (!streq(e.kind, "presence") || !e.was || e.removed || e.time_ms < recent->since_ms ||
-            streq(member_text(e.was, "presence"), e.presence))
+            !event_changes(&e, "presence"))
                 return 0;
         seconds = (time_t) (e.time_ms / 1000);
         (void) localtime_r(&seconds, &when);
@@ -369,7 +366,8 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         append_machine_name(&machine, recent->machines, e.machine);
         text_printf(&t, "%s ", at);
         text_append_printable(&t, machine.chars ?: "");
-        text_printf(&t, streq(e.presence, "left") ? " has %s" : " is %s", e.presence);
+        presence = event_text(&e, "presence");
+        text_printf(&t, streq(presence, "left") ? " has %s" : " is %s", presence);
         return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
 }
 

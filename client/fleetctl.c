@@ -332,16 +332,18 @@ static int fail_verb(const char *name) {
 
 /* Print the error for an invalid flag, with the help in a pipe, as fleet does. */
 static int fail_flag(const Verb *v, const Error *err) {
-        const char *flag = starts_with(err->message, "unknown flag: --") ?
-                                   err->message + strlen("unknown flag: --") :
-                                   NULL;
+        static const char unknown[] = "unknown flag: --";
+        unsigned groups = FLAGS_GLOBAL | (v ? v->groups : 0);
 
         if (client_is_interactive()) {
-                const char *meant = flag ? options_nearest(FLAGS_GLOBAL | (v ? v->groups : 0), flag) : NULL;
+                const char *nearest = NULL;
 
-                fprintf(stderr, "fleetctl: %s%s%s%s (fleetctl help%s%s)\n", err->message,
-                        meant ? "; did you mean --" : "", meant ?: "", meant ? "?" : "", v ? " " : "",
-                        v ? v->name : "");
+                if (starts_with(err->message, unknown))
+                        nearest = options_nearest(groups, err->message + strlen(unknown));
+                fprintf(stderr, "fleetctl: %s", err->message);
+                if (nearest)
+                        fprintf(stderr, "; did you mean --%s?", nearest);
+                fprintf(stderr, " (fleetctl help%s%s)\n", v ? " " : "", v ? v->name : "");
                 return EXIT_USAGE;
         }
         fprintf(stderr, "Error: %s\n\n", err->message);

@@ -441,7 +441,7 @@ static int follow(Client *c, const char *key, char **command) {
                         .command = command };
 
         do {
-                _cleanup_stream_ Stream *stream = NULL;
+                _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
                 uint64_t now = 0;
                 Error err = {};
@@ -454,25 +454,20 @@ static int follow(Client *c, const char *key, char **command) {
                         text_append(&path, "&recursive=true");
                 if (watch.index > 0)
                         text_printf(&path, "&waitIndex=%llu", (unsigned long long) watch.index + 1);
-                r = path.error < 0 ? path.error :
-                                     stream_new(c->connection, path.chars, on_change, &watch, &stream, &err);
-                while (r >= 0)
-                        r = stream_wait(stream, 60000, &err);
-
-                if (r == -EREMOTEIO && is_outside_window(stream_reply(stream), &now)) {
-                        fprintf(stderr,
-                                "fleetctl: changes before index %llu are no longer in the event window; some "
-                                "of "
-                                "them were not printed\n",
+                r = connection_follow(c->connection, "GET", client_path(&path), on_change, &watch, &reply,
+                                      &err);
+                if (r == -EREMOTEIO && is_outside_window(&reply, &now)) {
+                        client_note(
+                                "changes before index %llu are no longer in the event window; some of them "
+                                "were not printed",
                                 (unsigned long long) now);
                         watch.index = now;
                 } else if (r == -EREMOTEIO)
-                        return fail_answer(stream_reply(stream));
-                else if (r != -ENODATA)
+                        return fail_answer(&reply);
+                else if (r < 0)
                         return output_has_failed() ? EXIT_FAILED : client_fail(r, &err);
                 else if (watch.index == 0)
-                        watch.index =
-                                stream_reply(stream)->index; /* lost connection: continue from its start */
+                        watch.index = reply.index; /* ended without a change: continue from its start */
         } while (command || c->options.forever || !watch.changed);
         return EXIT_DONE;
 }

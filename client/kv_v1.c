@@ -181,10 +181,11 @@ static int print_change(const JsonValue *change) {
 
         fputs(member_text(change, "action"), stdout);
         r = print_bytes(node, "key");
+        if (r < 0)
+                return r;
         if (member_bool(node, "dir"))
                 putchar('/');
-        if (r >= 0)
-                r = print_bytes(node, "value");
+        r = print_bytes(node, "value");
         putchar('\n');
         return r;
 }
@@ -267,7 +268,7 @@ static int on_line(void *userdata, const char *line, size_t size) {
 
 int kv_watch_all(Client *c, const char *key) {
         All all = { .json = streq(c->options.output, "json") };
-        _cleanup_stream_ Stream *stream = NULL;
+        _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
         Error err = {};
         int r;
@@ -279,17 +280,15 @@ int kv_watch_all(Client *c, const char *key) {
         }
         if (c->options.after_index > 0)
                 text_printf(&path, "&after=%llu", (unsigned long long) c->options.after_index);
-        r = path.error < 0 ? path.error : stream_new(c->connection, path.chars, on_line, &all, &stream, &err);
-        while (r >= 0)
-                r = stream_wait(stream, 60000, &err);
+        r = connection_follow(c->connection, "GET", client_path(&path), on_line, &all, &reply, &err);
         if (r == -EREMOTEIO)
-                return fail_reply(stream_reply(stream));
+                return fail_reply(&reply);
         if (all.status != EXIT_DONE)
                 return all.status;
         if (all.index > 0 && !output_has_failed())
                 client_note("the stream has ended; to continue: --after-index=%llu",
                             (unsigned long long) all.index);
-        else if (r == -ENODATA)
+        else if (r == 0)
                 client_note("the stream has ended");
-        return r == -ENODATA || output_has_failed() ? EXIT_FAILED : client_fail(r, &err);
+        return r == 0 || output_has_failed() ? EXIT_FAILED : client_fail(r, &err);
 }

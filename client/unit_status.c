@@ -77,7 +77,7 @@ int unit_status_print(Client *c, const char *method, const Text *path, const cha
 
         if (path->error < 0)
                 return client_fail(path->error, NULL);
-        r = connection_follow(c->connection, method, path->chars, print_line, &status, &err);
+        r = connection_follow(c->connection, method, path->chars, print_line, &status, NULL, &err);
         if (r < 0)
                 return output_has_failed() ? EXIT_FAILED :
                                              client_fail_after(r, &err, "Error retrieving unit %s: ", name);

@@ -273,6 +273,7 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *machines;
         GlobalCount count = {};
+        size_t n_decided;
         int r;
 
         r = read_why(w->client, u->name, &root, err);
@@ -290,8 +291,10 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
         u->n_reached = count.n_reached;
         u->n_expected = count.n_expected;
 
-        pending = to_its_end ? count.n_ended < count.n_expected :
-                               count.n_reached + (count.failed ? count.n_ended : 0) < count.n_expected;
+        n_decided = to_its_end ? count.n_ended : count.n_reached;
+        if (!to_its_end && count.failed)
+                n_decided += count.n_ended;
+        pending = n_decided < count.n_expected;
         if (count.failed)
                 set_word(u, "failed");
         else if (pending)
