@@ -219,7 +219,7 @@ def json_is_whole(t):
     assert state["machineID"] == "1" * 32 and state["systemdSubState"] == "running", state
     unit = json.loads(t.expect("cat --output=json hello", out=["{"]))
     assert unit["text"] == HELLO and unit["desiredState"] == "launched", unit
-    t.expect("list-units --output=xml", 2, err="fleetctl: --output=xml: the only format is json\n")
+    t.expect("list-units --output=xml", 2, err="fleetctl: --output=xml: expected json\n")
 
 
 # -- submit, cat, replace --
@@ -407,9 +407,9 @@ def what_is_held_is_confirmed_by_name_or_all_of_one_host(t):
     ask(t, "taken", "1", "d.service")
     t.expect("directory confirm b", out="1 unit: removed, as the files are gone\n")
     assert t.cluster.answered == [{"kind": "held", "machineID": "1" * 32, "names": ["b.service"]}]
-    t.expect("directory confirm b", 1, err="fleetctl: no directory has a question about b.service (fleetctl directory lists them)\n")
+    t.expect("directory confirm b", 1, err="fleetctl: b.service: no unit directory has such a problem (fleetctl directory lists all)\n")
     ask(t, "held", "2", "e.service")
-    t.expect("directory confirm", 1, err="fleetctl: alpha and beta ask: say which by --machine=\n")
+    t.expect("directory confirm", 1, err="fleetctl: alpha and beta have such a problem: choose by --machine=\n")
     t.expect("directory confirm --machine=alpha", out="2 units: removed, as the files are gone\n")
     assert [p["name"] for p in t.cluster.problems] == ["d.service", "e.service"]
 
@@ -418,8 +418,8 @@ def a_name_is_taken_over_by_the_host_that_is_named(t):
     ask(t, "taken", "2", "a.service")
     ask(t, "taken", "3", "a.service")
     t.expect("directory take-over", 2, err="fleetctl: directory [confirm [UNIT...] | take-over UNIT...]\n")
-    t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma ask: say which by --machine=\n")
-    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: no machine delta is there\n")
+    t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma have such a problem: choose by --machine=\n")
+    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: --machine=delta: no machine matches\n")
     t.expect("directory take-over a.service --machine=gamma", out="1 unit: taken over by the directory\n")
     assert t.cluster.answered == [{"kind": "taken", "machineID": "3" * 32, "names": ["a.service"]}]
 
@@ -607,7 +607,7 @@ def systemctls_other_verbs_go_where_the_unit_is(t):
     t.expect("kill -s HUP --kill-whom=main a", out="POST kill a.service on 1 HUP main\n")
     t.expect("reload bad a", 5, out="POST reload bad.service on 2\nPOST reload a.service on 1\n")
     t.expect("reset-failed g", out="".join(f"POST reset-failed g.service on {m}\n" for m in (1, 2, 3)))
-    t.expect("reload", 2, err="fleetctl: name at least one unit\n")
+    t.expect("reload", 2, err="fleetctl: expected at least one unit\n")
     t.expect("kill nothing", 1, err="Unit nothing.service does not exist.\n")
     t.expect("submit a@.service", 1, err=["unable to find"])
 
@@ -659,7 +659,7 @@ def patterns_stand_for_units_of_the_cluster(t):
     assert len(t.cluster.units) == 5
     t.expect(["destroy", "--yes", "web@*"], out="Destroyed web@.service\nDestroyed web@1.service\nDestroyed web@2.service\n")
     status, said = t.on_terminal("destroy", "*", typed="n\n")
-    assert status == 1 and "Destroy these 2 units?" in said and "nothing was destroyed" in said, said
+    assert status == 1 and "Destroy these 2 units?" in said and "nothing was changed" in said, said
     status, said = t.on_terminal("destroy", "*", typed="y\n")
     assert status == 0 and t.cluster.units == {}, said
 
@@ -693,7 +693,7 @@ def verify_says_all_that_is_wrong_before_anything_is_sent(t):
         "fleetctl: bad.service: line 8: warning: [X-Fleet] has no option Conflict; did you mean Conflicts?", "fleetctl: no-section.service: "])
     t.expect("verify good.service")
     t.expect("verify missing.service", 1, err="fleetctl: missing.service: No such file or directory\n")
-    t.expect("verify", 2, err="fleetctl: name at least one file\n")
+    t.expect("verify", 2, err="fleetctl: expected at least one file\n")
     assert t.cluster.requests == []
 
 
@@ -716,7 +716,7 @@ def why_names_each_machine_and_its_part(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     said = t.expect("why a", out=["a.service is on alpha: alpha is the only machine that qualifies\n", "  beta   no: MachineMetadata=zone=a, and it has no zone\n"])
-    assert said.count("\n") == 4 and "  alpha  yes (ordered: run)\n" in said, said
+    assert said.count("\n") == 4 and "  alpha  yes (assigned: run)\n" in said, said
     assert json.loads(t.expect("why --output=json a", out=["machines"]))["name"] == "a.service"
     t.expect("why nothing", 4, err="Unit nothing.service does not exist.\n")
 
@@ -740,10 +740,10 @@ def edit_replaces_what_runs_and_loses_nothing(t):
     assert t.run("edit", "a", env=env)[:2] == (0, "Unit a.service changed\n")
     assert "Changed" in t.expect("cat a", out=["Description"])
     assert t.cluster.units["a.service"]["desiredState"] == "launched"
-    assert t.run("edit", "a", env=env)[2] == "fleetctl: a.service is as it was\n"
+    assert t.run("edit", "a", env=env)[2] == "fleetctl: a.service is unchanged\n"
     status, _, err = t.run("edit", "a", env={**env, "EDITOR": "sh -c 'echo [X-Fleet]; echo MachineMetadata=x' >"})
-    assert status == 1 and "line 2: MachineMetadata=x" in err and "what you wrote is in " in err, err
-    kept = err.split("what you wrote is in ")[1].strip()
+    assert status == 1 and "line 2: MachineMetadata=x" in err and "the edited text is kept in " in err, err
+    kept = err.split("the edited text is kept in ")[1].strip()
     assert "MachineMetadata=x" in open(kept).read()
     assert "Changed" in t.expect("cat a", out=["Description"])
     status, _, err = t.run("edit", "a", env={**env, "EDITOR": "echo text >"})
@@ -876,9 +876,9 @@ def an_edit_leaves_what_others_changed_meanwhile(t):
     t.expect("submit b.service", out=["inactive"])
     t.file("b.service", HELLO.replace("Hello", "Theirs"))
     status, _, err = t.run("edit", "b", env=editor("submit --replace b.service"))
-    assert status == 1 and "somebody else changed it" in err and "what you wrote is in " in err, err
+    assert status == 1 and "another client changed the unit meanwhile" in err and "the edited text is kept in " in err, err
     assert "Theirs" in t.cluster.units["b.service"]["text"]
-    assert "Mine" in open(err.split("what you wrote is in ")[1].split("\n")[0].strip()).read()
+    assert "Mine" in open(err.split("the edited text is kept in ")[1].split("\n")[0].strip()).read()
 
 
 def many_units_are_destroyed_in_few_requests(t):
@@ -963,16 +963,16 @@ def a_fleet_is_imported_out_of_its_etcd(t):
                 {"key": f"/_coreos.com/fleet/machines/{machine}/metadata/old", "value": ""}]}]}]))
     t.file("here.service", HELLO.replace("Hello", "Other"))
     t.expect("submit here.service", out=["inactive"])
-    table = ("UNIT\t\tDSTATE\t\tACTION\nhere.service\tlaunched\tthere already, and different\nidle.service\tinactive\timport\n"
+    table = ("UNIT\t\tDSTATE\t\tACTION\nhere.service\tlaunched\texists with another text\nidle.service\tinactive\timport\n"
              "t@.service\tinactive\timport\nweb.service\tlaunched\timport\n")
-    t.expect(f"import --etcd={url}", 1, out=table, err="fleetctl: nothing was changed; with --yes 3 units and 2 metadata of machines are imported\n")
+    t.expect(f"import --etcd={url}", 1, out=table, err="3 units and 2 metadata of machines are imported. Stop the old fleet first: its units continue to run.\nfleetctl: nothing was changed; confirm with --yes\n")
     assert list(t.cluster.units) == ["here.service"]
     t.expect(f"import --yes --etcd={url}", out=table + "Imported 3 units and 2 metadata of machines\n")
     assert {n: u["desiredState"] for n, u in t.cluster.units.items()} == {
         "here.service": "inactive", "web.service": "launched", "t@.service": "inactive", "idle.service": "inactive"}
     assert t.cluster.patched == [{"op": "add", "path": f"/{machine}/metadata/gpu", "value": "yes"}, {"op": "remove", "path": f"/{machine}/metadata/old"}]
     server.tree = {}
-    t.expect(f"import --etcd={url}", 1, err=["there is no fleet in this etcd", "nothing was changed"])
+    t.expect(f"import --etcd={url}", 1, err=["no registry of fleet in this etcd", "nothing was changed"])
     t.expect("import", 2, err=["--etcd=http://HOST:2379"])
     t.expect("import --etcd=http://127.0.0.1:1", 1, err=["etcd: cannot reach", "nothing was changed"])
 
@@ -988,14 +988,14 @@ def an_import_leaves_out_what_the_cluster_rejects_and_says_why(t):
 
 def an_import_that_is_not_whole_is_none(t):
     good = {"web.service": (HELLO, "launched")}
-    for extra, said in (({"contents": {hashlib.sha1(HELLO.encode()).hexdigest(): "[Service]\nExecStart=/bin/other\n"}}, "web.service: its contents have the hash "),
-                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": "{}"}]}]}, "x.service: its object has no UnitHash"),
-                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": json.dumps({"UnitHash": [1] * 20})}]}]}, "x.service: its contents (hash 0101010) are not in etcd")):
+    for extra, said in (({"contents": {hashlib.sha1(HELLO.encode()).hexdigest(): "[Service]\nExecStart=/bin/other\n"}}, "web.service: the text has hash "),
+                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": "{}"}]}]}, "x.service: object without a UnitHash"),
+                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": json.dumps({"UnitHash": [1] * 20})}]}]}, "x.service: etcd has no text with hash 0101010")):
         server, url = etcd_with(t, old_registry(good, **extra))
         t.expect(f"import --yes --etcd={url}", 1, err=[said, "nothing was changed"])
         assert t.cluster.units == {}
     server, url = etcd_with(t, old_registry({"web.service": (HELLO, "flying")}, prefix="/elsewhere"))
-    t.expect(f"import --yes --etcd={url} --etcd-key-prefix=/elsewhere", 1, err=["web.service: target state 'flying' is none of"])
+    t.expect(f"import --yes --etcd={url} --etcd-key-prefix=/elsewhere", 1, err=["web.service: target state 'flying': expected"])
 
 
 # -- ssh --
@@ -1043,7 +1043,7 @@ def a_command_inherits_blocked_signals_except_those_that_end_it(t):
 
 def a_closed_standard_output_is_an_error_and_no_connection(t):
     p = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", PROGRAM, "list-machines"], env=t.env, stderr=subprocess.PIPE, text=True, timeout=60)
-    assert (p.returncode, p.stderr) == (1, "fleetctl: cannot write to standard output: Bad file descriptor\n"), p
+    assert (p.returncode, p.stderr) == (1, "fleetctl: Failed to write to standard output: Bad file descriptor\n"), p
 
 
 def a_child_is_waited_for_also_where_its_end_is_ignored(t):
@@ -1125,7 +1125,7 @@ def a_tunnel_is_an_ssh_that_carries_the_socket(t):
 def a_stream_that_breaks_off_is_not_a_success(t):
     t.file("cut.service")
     t.expect("start cut.service", out=["launched"])
-    t.expect("status cut", 1, out="● cut.service on 1\n", err="fleetctl: the machine of cut.service was lost before it had said all\n")
+    t.expect("status cut", 1, out="● cut.service on 1\n", err="fleetctl: cut.service: the machine was lost before the end of its answer\n")
 
 
 def the_cluster_is_one_screen(t):
@@ -1137,35 +1137,35 @@ def the_cluster_is_one_screen(t):
     t.expect("start --no-block bad nowhere", out=["Triggered"])
     t.cluster.problem = "no leader"
     t.cluster.silent = "gamma"
-    t.expect("status", 1, out=["  4 problems\n", "is a voter and does not answer", "gamma (silent)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
+    t.expect("status", 1, out=["  4 problems\n", "voter is unreachable", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
                                "not placed: needs metadata region=mars", "no leader"])
 
 
 def the_cluster_shows_its_replicas_and_is_decided_about(t):
     t.cluster.silent = "gamma"
     t.expect("cluster", out="cluster    abc, index 10, term 3\nleader     alpha\nthis host  alpha, leader\n"
-             "level      1; 2 comes a day after all hosts know it, or by  fleetctl cluster level 2\n\n"
-             "MACHINE\tADDRESS\tSEAT\tREACHABLE\nalpha\t-\tvoter\tyes\nbeta\t-\tvoter\tyes\ngamma\t-\tvoter\tno\n")
+             "level      1; level 2 follows one day after all hosts support it; to raise it now: fleetctl cluster level 2\n\n"
+             "MACHINE\tADDRESS\tROLE\tREACHABLE\nalpha\t-\tvoter\tyes\nbeta\t-\tvoter\tyes\ngamma\t-\tvoter\tno\n")
     assert json.loads(t.expect("cluster -o json", out=["{"]))["levelKnown"] == 2
-    said = "Feature level 2, now 1: no host can go back to a fleetd that does not know it.\n"
+    said = "The feature level changes from 1 to 2 and cannot be lowered: no host can return to a fleetd without support for it.\n"
     t.expect("cluster level", out="1\n")
-    t.expect("cluster level 2", 1, err=said + "fleetctl: nothing was changed; with --yes it is\n")
+    t.expect("cluster level 2", 1, err=said + "fleetctl: nothing was changed; confirm with --yes\n")
     status, out = t.on_terminal("cluster", "level", "2", typed="n\n")
     assert status == 1 and "Raise it? [y/N] " in out and "nothing was changed" in out and t.cluster.level == 1, out
     status, out = t.on_terminal("cluster", "level", "2", typed="y\n")
     assert status == 0 and "Feature level 2\r\n" in out and t.cluster.level == 2, out
     t.expect("cluster level 2")
-    t.expect("cluster level 3 --yes", 1, err="Error raising the feature level: googleapi: Error 409: feature level 3: beta knows 2 at most; upgrade it first\n")
-    t.expect("cluster level 1", 1, err="Error raising the feature level: googleapi: Error 409: it does not go back\n")
-    t.expect("cluster level high", 2, err="fleetctl: cluster level takes one number, the level to raise to\n")
+    t.expect("cluster level 3 --yes", 1, err="Failed to raise the feature level: googleapi: Error 409: feature level 3: beta knows 2 at most; upgrade it first\n")
+    t.expect("cluster level 1", 1, err="Failed to raise the feature level: googleapi: Error 409: it does not go back\n")
+    t.expect("cluster level high", 2, err="fleetctl: cluster level: expected one number, the new feature level\n")
     t.expect("cluster levl 2", 2, err="fleetctl: cluster has no verb levl: cluster [level [N] | stop-waiting]\n")
 
-    t.expect("cluster stop-waiting", err="fleetctl: no host is waited for\n")
+    t.expect("cluster stop-waiting", err="fleetctl: the cluster waits for no host\n")
     t.cluster.waits_for = ["beta", "gamma"]
-    t.expect("cluster", out=["waits for  beta, gamma, which have not said yet what runs there (fleetctl cluster stop-waiting)\n"])
-    t.expect("status", 1, out=["nothing is started or moved until all hosts have said what runs there (fleetctl cluster)"])
-    t.expect("cluster stop-waiting", 1, err=["beta, gamma: what runs there is not known.", "with --yes it is"])
-    t.expect("cluster stop-waiting --yes", out="No host is waited for any longer\n")
+    t.expect("cluster", out=["waits for  beta, gamma: running units not reported yet (fleetctl cluster stop-waiting)\n"])
+    t.expect("status", 1, out=["no unit is started or moved until all hosts have reported their units (fleetctl cluster)"])
+    t.expect("cluster stop-waiting", 1, err=["beta, gamma: running units not reported.", "confirm with --yes"])
+    t.expect("cluster stop-waiting --yes", out="The cluster waits for no host\n")
     assert t.cluster.waits_for == []
 
 
@@ -1209,37 +1209,37 @@ A_DAY = [
 def events_are_told_with_their_reasons(t):
     tell(t, *A_DAY)
     t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20  {said}\n" for n, said in (
-        (0, "beta gets a replica"), (1, "beta is up: it is heard"), (2, "beta runs fleetd 0.1.0"), (3, "web.service is new"),
-        (5, "web.service is to be launched (was inactive)"), (6, "web.service is to run on beta: fewest units"),
-        (7, "web.service is active (running) on beta"), (8, "web.service has failed on beta"),
-        (9, "beta is lost: it is silent\\x1b[2J"), (10, "web.service has left beta"),
-        (12, "b.service is refused in the unit directory of alpha: line 1: what"), (13, "alpha: somebody has given it metadata gpu=yes"),
-        (14, "web.service is destroyed"))))
-    assert t.expect("events 'w*' web".replace("'", ""), out=["web.service is new"]).count("\n") == 7
+        (0, "beta: added as a member"), (1, "beta is up: it is heard"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
+        (5, "web.service: target state launched (was inactive)"), (6, "web.service: assigned to beta (run): fewest units"),
+        (7, "web.service: active (running) on beta"), (8, "web.service: failed on beta"),
+        (9, "beta is lost: it is silent\\x1b[2J"), (10, "web.service: stopped and removed from beta"),
+        (12, "b.service: refused in the unit directory of alpha: line 1: what"), (13, "alpha: metadata set to gpu=yes"),
+        (14, "web.service: destroyed"))))
+    assert t.expect("events 'w*' web".replace("'", ""), out=["web.service: submitted"]).count("\n") == 7
     assert t.expect("events -m alpha", out=["gpu=yes"]).count("\n") == 2
     assert t.expect("events -n 2", out=["gpu=yes", "destroyed"]).count("\n") == 2
     assert [json.loads(line)["index"] for line in t.expect("events -o json", out=["{"]).splitlines()] == list(range(1, len(A_DAY) + 1))
     assert t.expect("events --after-index=13", out=["gpu=yes"]).count("\n") == 2
-    t.expect(["events", "--since=2023-11-14 22:28:20"], out="2023-11-14 22:28:20  web.service is destroyed\n")
+    t.expect(["events", "--since=2023-11-14 22:28:20"], out="2023-11-14 22:28:20  web.service: destroyed\n")
     for since in ("-1h", "1h30min", "yesterday", "today"):
-        t.expect(f"events --since={since}", err="fleetctl: nothing of it is remembered; the last 1000 changes of the cluster are\n")
+        t.expect(f"events --since={since}", err="fleetctl: no such event among the last 1000 changes of the cluster\n")
     t.expect("events --since=soon", 2, err="fleetctl: --since=soon: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n")
     t.cluster.told_oldest = 10
-    t.expect("events --after-index=3", 4, err="fleetctl: what came after index 3 is forgotten in part; without --after-index it begins with what is left\n")
+    t.expect("events --after-index=3", 4, err="fleetctl: --after-index=3: some later events are no longer in the event window; omit --after-index to print the rest\n")
 
 
 def events_go_on_when_the_daemon_comes_back(t):
     tell(t, *A_DAY)
     p = subprocess.Popen([PROGRAM, "events", "--follow", "-n", "1"], cwd=t.dir, env=t.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert p.stdout.readline().endswith("web.service is destroyed\n")
+    assert p.stdout.readline().endswith("web.service: destroyed\n")
     tell(t, {"kind": "unit", "name": "new.service", "hash": "b"})
-    assert p.stdout.readline().endswith("new.service is new\n")
+    assert p.stdout.readline().endswith("new.service: submitted\n")
     with t.cluster.lock:
         t.cluster.hang_up = True
         t.cluster.lock.notify_all()
-    assert p.stderr.readline() == "fleetctl: fleetd is gone; waiting until it is back\n"
+    assert p.stderr.readline() == "fleetctl: connection to fleetd lost; reconnecting\n"
     tell(t, {"kind": "unit", "name": "later.service", "hash": "b"})
-    assert p.stdout.readline().endswith("later.service is new\n")  # once, and nothing that was told before
+    assert p.stdout.readline().endswith("later.service: submitted\n")  # once, and nothing that was told before
     p.kill()
     p.wait()
     p.stdout.close()
@@ -1278,7 +1278,7 @@ def what_a_key_refuses_is_etcdctls_error(t):
     t.expect("kv set /k new --swap-with-value=other", 4, err=["Error:  101: Compare failed ([other != old])"])
     t.expect("kv set /k new --swap-with-value=old", out="new\n")
     t.expect("kv rm /k --with-value=old", 4, err=["Error:  101: Compare failed"])
-    t.expect("kv get", 2, err="fleetctl: kv get takes one key\n")
+    t.expect("kv get", 2, err="fleetctl: kv get: expected one key\n")
     t.expect("kv frob", 2, err=['Error: unknown command "frob" for "fleetctl kv"\n'])
     t.expect("kv set /k v --ttl=soon", 2, out=["NAME:"], err=['invalid argument "soon" for --ttl'])
 
@@ -1324,7 +1324,7 @@ def a_lock_that_is_interrupted_while_fleetd_hangs_ends_in_time(t):
     p.stderr.close()
     assert status == 1, (status, said)
     assert "fleetctl: the request was interrupted: no answer from fleetd" in said, said
-    assert "fleetctl: a place in the queue may be left; it ends by itself in 30 s" in said, said
+    assert "fleetctl: a key may remain in the queue; it expires in 30 s" in said, said
     assert not os.path.exists(os.path.join(t.dir, "ran"))
 
 
@@ -1362,7 +1362,7 @@ def a_lock_ends_with_all_that_its_command_has_begun(t):
     assert said == "begun\n", (said, p.poll())
     t.cluster.keys.clear()
     status, said, _ = end(p, out)
-    assert status == 1 and "the lock is lost" in said, (status, said)
+    assert status == 1 and "lock lost" in said, (status, said)
 
     # Interrupted: the lock is kept until the last process has ended.
     os.mkfifo(os.path.join(t.dir, "go"))
@@ -1415,7 +1415,7 @@ def a_lock_ends_its_command_also_where_processes_cannot_be_listed(t):
             t.cluster.keys.clear()
         said = p.communicate(timeout=20)[1]
         assert p.returncode == (128 + signal.SIGTERM if sent else 1), (p.returncode, said)
-        assert ("the lock is lost" in said) == (not sent), said
+        assert ("lock lost" in said) == (not sent), said
 
 
 def begun_by(pid, name):
@@ -1463,7 +1463,7 @@ def a_watch_from_a_forgotten_index_goes_on_from_now(t):
     t.expect("kv set /k 1", out="1\n")
     thread.join(10)
     status, out, err = done[0]
-    assert (status, out) == (0, "set /k 1\n") and "are forgotten" in err, done
+    assert (status, out) == (0, "set /k 1\n") and "no longer in the event window" in err, done
 
 
 # -- words, flags, doors --
@@ -1523,7 +1523,7 @@ def an_endpoint_that_is_none_is_refused(t):
                              ("ftp://x", 'unsupported protocol scheme "ftp"')):
         t.expect(["--endpoint", endpoint, "list-machines"], 1, err=f"Unable to initialize client: {reason}\n")
     t.expect("--driver=zzz list-machines", 1, err='Unable to initialize client: unrecognized driver "zzz"\n')
-    t.expect("--tunnel=h --endpoint=https://x list-machines", 1, err="Unable to initialize client: --tunnel leads to unix:// and http:// endpoints, not to https://x\n")
+    t.expect("--tunnel=h --endpoint=https://x list-machines", 1, err="Unable to initialize client: --tunnel: expected a unix:// or http:// endpoint, not https://x\n")
 
 
 def a_socket_of_others_says_which_group(t):
@@ -1680,16 +1680,16 @@ def an_interrupt_says_what_goes_on(t):
     terminal.wait_for("needs metadata region=mars")
     os.write(terminal.me, b"\003")
     assert terminal.end() == -signal.SIGINT
-    assert terminal.screen()[2:] == ["fleetctl: the cluster goes on starting nowhere.service (fleetctl unload takes that back)",
+    assert terminal.screen()[2:] == ["fleetctl: the cluster continues to start nowhere.service (to cancel: fleetctl unload)",
                                      ""], terminal.screen()
     assert t.cluster.units["nowhere.service"]["desiredState"] == "launched"
     terminal = t.terminal("start", "--wait", "nowhere", columns=200, blocked=[signal.SIGINT])
     terminal.wait_for("needs metadata region=mars")
     os.write(terminal.me, b"\003")
     assert terminal.end() == 1
-    assert terminal.screen()[1:] == ["fleetctl: the cluster goes on running nowhere.service (fleetctl stop ends that)", ""], terminal.screen()
+    assert terminal.screen()[1:] == ["fleetctl: the cluster continues to run nowhere.service (to stop: fleetctl stop)", ""], terminal.screen()
     t.expect("stop nowhere", 1, err="Unable to stop unit nowhere.service in state inactive\n"
-             "fleetctl: nowhere.service is wanted and waits for a machine: fleetctl unload nowhere.service takes that back\n")
+             "fleetctl: nowhere.service waits for a machine; to cancel: fleetctl unload nowhere.service\n")
     t.expect("unload nowhere", out="Unit nowhere.service inactive\n", err="Successfully unloaded units [nowhere.service].\n")
     assert t.cluster.units["nowhere.service"]["desiredState"] == "inactive"
 
@@ -1701,8 +1701,8 @@ def an_interrupt_says_what_goes_on(t):
     os.write(terminal.me, b"\003")
     assert terminal.end() == -signal.SIGINT
     assert terminal.screen()[2:] == ["fleetctl: not restarted: b.service",
-                                     "fleetctl: a.service is being stopped, and nobody starts it again (fleetctl start does)", ""], terminal.screen()
-    for verb, said in (("stop", "the cluster goes on stopping b.service"), ("start", "the cluster goes on running a.service (fleetctl stop ends that)")):
+                                     "fleetctl: a.service stops and is not started again (to start: fleetctl start)", ""], terminal.screen()
+    for verb, said in (("stop", "the cluster continues to stop b.service"), ("start", "the cluster continues to run a.service (to stop: fleetctl stop)")):
         t.cluster.lag = 10 if verb == "stop" else 0
         terminal = t.terminal(verb, *(["b"] if verb == "stop" else ["--wait", "a"]), columns=200)
         terminal.wait_for("stopping" if verb == "stop" else "running")
@@ -1733,7 +1733,7 @@ def waiting_to_the_end_tells_how_it_ended(t):
     t.file("a.service")
     t.expect("start --wait job", out="Unit job.service inactive\nUnit job.service launched on 11111111.../10.0.0.1\n")
     t.expect("start --wait bad", 1, out=["launched"], err=["Failed to find an active unit bad.service: it is failed (failed) on 22222222"])
-    t.expect("start --wait --no-block a", 2, err="fleetctl: --wait may not be combined with --no-block\n")
+    t.expect("start --wait --no-block a", 2, err="fleetctl: --wait cannot be combined with --no-block\n")
 
     def ends(*args, how, status, said="", waits=1):
         p = subprocess.Popen([PROGRAM, *args], cwd=t.dir, env=t.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -1776,8 +1776,8 @@ def waiting_to_the_end_tells_how_it_ended(t):
 
 def what_others_want_meanwhile_ends_the_wait(t):
     t.file("slow.service", HELLO + "# slow\n")
-    for how, said in ((lambda u: u.update(desiredState="inactive"), "slow.service is to be inactive by now: somebody else has asked for it"),
-                      (lambda u: t.cluster.units.pop("slow.service"), "slow.service is no more: somebody else has destroyed it")):
+    for how, said in ((lambda u: u.update(desiredState="inactive"), "slow.service: another client has changed the target state to inactive"),
+                      (lambda u: t.cluster.units.pop("slow.service"), "slow.service: another client has destroyed the unit")):
         p = subprocess.Popen([PROGRAM, "start", "slow"], cwd=t.dir, env=t.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while "launched" not in p.stdout.readline():
             assert p.poll() is None
@@ -1799,7 +1799,7 @@ def people_who_mistype_are_told_what_they_may_have_meant(t):
             ("frobnicate", 2, "fleetctl: there is no verb frobnicate (fleetctl help)"),
             ("list-units --feilds=unit", 2, "fleetctl: unknown flag: --feilds; did you mean --fields? (fleetctl help list-units)"),
             ("start --no-blok x", 2, "fleetctl: unknown flag: --no-blok; did you mean --no-block? (fleetctl help start)"),
-            ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster, nor a file of that name here\r\nfleetctl: did you mean web@1.service?"),
+            ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster or in this directory\r\nfleetctl: did you mean web@1.service?"),
             ("stop wbe", 0, "Units not found in registry\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),
@@ -1812,10 +1812,10 @@ def people_who_mistype_are_told_what_they_may_have_meant(t):
 def people_are_spared_the_words_of_scripts(t):
     assert t.on_terminal("list-units") == (0, "fleetctl: no unit is on a machine (fleetctl start FILE)\r\n")
     assert t.on_terminal("list-unit-files") == (0, "fleetctl: the cluster has no units (fleetctl start FILE)\r\n")
-    assert t.on_terminal("directory") == (0, "fleetctl: no unit directory asks anything\r\n")
+    assert t.on_terminal("directory") == (0, "fleetctl: no unit directory has a problem\r\n")
     t.file("a.service")
     t.expect("start a", out=["launched"])
-    assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: nothing of what there is was asked for\r\n")
+    assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: no item matches the arguments\r\n")
     t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
     for args in ("list-units", "start a", "stop a", "cat a", "cluster", "status"):
         assert t.on_terminal(*args.split()) == (1, "fleetctl: no leader: 1 of 3 voters reachable; reads still work\r\n"), (args, t.on_terminal(*args.split()))

@@ -50,16 +50,16 @@ events_tell_the_decision_and_what_came_of_it() {
         [ "$(fleetctl beta cluster 2>&1 | grep -cE '^(alpha|beta|gamma).*voter.*yes$')" = 3 ] || fail "cluster: $(fleetctl beta cluster 2>&1)"
         for h in $LAB_HOSTS; do
                 fleetctl "$h" events from-beta.service >"$LAB/out" 2>&1 || fail "$h: exit $?, $(cat "$LAB/out")"
-                # A busy host also reports the state between loading and start.
-                [ "$(sed '/ is inactive (dead) on /d; s/^[^ ]* [^ ]*  //; s/ on .*//' "$LAB/out" | tr '\n' ';')" = \
-                        "from-beta.service is new;from-beta.service is to be launched (was inactive);from-beta.service is to run;from-beta.service is active (running);" ] ||
+                # A busy host also tells the state between the loading and the start.
+                [ "$(sed '/: inactive (dead) on /d; s/^[^ ]* [^ ]*  //; s/ on .*//; s/ to .*//' "$LAB/out" | tr '\n' ';')" = \
+                        "from-beta.service: submitted;from-beta.service: target state launched (was inactive);from-beta.service: assigned;from-beta.service: active (running);" ] ||
                         fail "$h: $(cat "$LAB/out")"
         done
         FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 30 "$LAB_BUILD/client/fleetctl" events --follow >"$LAB/out" 2>&1 &
         pid=$!
         wait_for 5 grep -q . "$LAB/out" || fail "--follow shows nothing of the past"
         fleetctl alpha stop from-beta.service >/dev/null 2>&1
-        wait_for 5 grep -q 'from-beta.service is inactive (dead) on ' "$LAB/out" || fail "the stop is not told: $(cat "$LAB/out")"
+        wait_for 5 grep -q 'from-beta.service: inactive (dead) on ' "$LAB/out" || fail "the stop is not told: $(cat "$LAB/out")"
         fleetctl beta start from-beta.service >/dev/null 2>&1
         kill $pid
         wait $pid 2>/dev/null || true
