@@ -272,9 +272,94 @@ int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error
         return r;
 }
 
-int json_read_strings(const JsonValue *object, const JsonField *fields, size_t n, Error *err) {
+static int json_read_word(const JsonField *f, const char *word, int *ret, Error *err) {
+        _cleanup_text_ Text names = {};
+
+        if (!word && !f->required)
+                return 0;
+        for (int i = 0; i < f->words->n; i++) {
+                if (streq(f->words->names[i], word ?: "")) {
+                        *ret = i;
+                        return 0;
+                }
+                text_printf(&names, "%s%s", i > 0 ? ", " : "", f->words->names[i]);
+        }
+        if (names.error < 0)
+                return names.error;
+        return error_set(err, f->words->error, "%s: '%.32s' is none of %s", f->name, word ?: "", names.chars);
+}
+
+static int json_read_chars(const JsonField *f, const char *text, char *ret, Error *err) {
+        if (strlen(text) >= f->size && f->type == JSON_FIELD_CHARS)
+                return error_set(err, -EBADMSG, "%s: longer than %zu bytes", f->name, f->size - 1);
+        if (strlen(text) < f->size || f->type == JSON_FIELD_CHARS_CUT)
+                snprintf(ret, f->size, "%s", text);
+        return 0;
+}
+
+static int json_read_owned(const char *text, char **ret) {
+        char *copy = strdup(text);
+
+        if (!copy)
+                return -ENOMEM;
+        free(*ret);
+        *ret = copy;
+        return 0;
+}
+
+/* A field whose member is a string. */
+static int json_read_text(const JsonValue *object, const JsonField *f, void *field, Error *err) {
+        const char *text = NULL;
+        int r;
+
+        r = json_read_string(object, f->name, &text, err);
+        if (r < 0)
+                return r;
+        if (f->type == JSON_FIELD_WORD)
+                return json_read_word(f, text && *text ? text : NULL, field, err);
+        if (!text && f->required)
+                return error_set(err, -EBADMSG, "%s: missing", f->name);
+
+        switch (f->type) {
+        case JSON_FIELD_OWNED:
+                return json_read_owned(text ?: "", field);
+        case JSON_FIELD_OWNED_OR_NULL:
+                return text && *text ? json_read_owned(text, field) : 0;
+        case JSON_FIELD_TEXT:
+                if (text)
+                        memcpy(field, &text, sizeof(text)); /* the field may be a char * */
+                return 0;
+        default:
+                return text ? json_read_chars(f, text, field, err) : 0;
+        }
+}
+
+static int json_read_field(const JsonValue *object, const JsonField *f, void *field, Error *err) {
+        bool flag = true;
+        int r;
+
+        switch (f->type) {
+        case JSON_FIELD_U64:
+                r = json_read_u64(object, f->name, field, err);
+                if (r >= 0 && f->required && *(uint64_t *) field == 0)
+                        return error_set(err, -EBADMSG, "%s: missing", f->name);
+                return r;
+        case JSON_FIELD_BOOL:
+                return json_read_bool(object, f->name, field, err);
+        case JSON_FIELD_NOT:
+                r = json_read_bool(object, f->name, &flag, err);
+                *(bool *) field = !flag;
+                return r;
+        case JSON_FIELD_PAIRS:
+                return json_read_pairs(object, f->name, field, err);
+        default:
+                return json_read_text(object, f, field, err);
+        }
+}
+
+int json_read_fields(const JsonValue *object, const JsonField *fields, size_t n, void *record, Error *err) {
         for (size_t i = 0; i < n; i++) {
-                int r = json_read_string(object, fields[i].name, fields[i].ret, err);
+                int r = json_read_field(object, &fields[i], (char *) record + fields[i].offset, err);
 
                 if (r < 0)
                         return r;
@@ -369,4 +454,52 @@ void json_add_pairs(Text *t, const char *name, const Pairs *pairs) {
 
 void json_add_item(Text *t, const char *value) {
         json_add_string_always(t, NULL, value);
+}
+
+static void json_write_field(Text *t, const JsonField *f, const void *field) {
+        const char *text;
+        int word;
+
+        switch (f->type) {
+        case JSON_FIELD_TEXT:
+        case JSON_FIELD_OWNED:
+        case JSON_FIELD_OWNED_OR_NULL:
+                memcpy(&text, field, sizeof(text));
+                json_add_string(t, f->name, text);
+                break;
+        case JSON_FIELD_CHARS:
+        case JSON_FIELD_CHARS_CUT:
+        case JSON_FIELD_CHARS_SKIPPED:
+                json_add_string(t, f->name, field);
+                break;
+        case JSON_FIELD_U64:
+                json_add_u64(t, f->name, *(const uint64_t *) field);
+                break;
+        case JSON_FIELD_BOOL:
+                json_add_bool(t, f->name, *(const bool *) field);
+                break;
+        case JSON_FIELD_NOT:
+                if (*(const bool *) field)
+                        json_add_false(t, f->name);
+                break;
+        case JSON_FIELD_WORD:
+                word = *(const int *) field;
+                if (word >= 0 && word < f->words->n)
+                        json_add_string(t, f->name, f->words->names[word]);
+                break;
+        case JSON_FIELD_PAIRS:
+                json_add_pairs(t, f->name, field);
+                break;
+        }
+}
+
+void json_write_fields(Text *t, const JsonField *fields, size_t n, const void *record) {
+        for (size_t i = 0; i < n; i++)
+                json_write_field(t, &fields[i], (const char *) record + fields[i].offset);
+}
+
+void json_write_object(Text *t, const JsonField *fields, size_t n, const void *record) {
+        json_open(t, NULL, '{');
+        json_write_fields(t, fields, n, record);
+        json_close(t, '}');
 }

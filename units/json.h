@@ -78,12 +78,48 @@ int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret,
  * is neither; -EBADMSG if there are both, or no base64. */
 int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_t *ret_size, Error *err);
 
-/* Many strings at once, from a table. */
+/* -- Members of a struct, by a table -- */
+
+typedef enum JsonFieldType {
+        JSON_FIELD_TEXT,          /* const char *: borrowed from the object */
+        JSON_FIELD_OWNED,         /* char *: "" if absent */
+        JSON_FIELD_OWNED_OR_NULL, /* char *: NULL if absent or empty */
+        JSON_FIELD_CHARS,         /* char[size]: a longer text is an error */
+        JSON_FIELD_CHARS_CUT,     /* char[size]: a longer text is cut */
+        JSON_FIELD_CHARS_SKIPPED, /* char[size]: a longer text counts as absent */
+        JSON_FIELD_U64,           /* uint64_t */
+        JSON_FIELD_BOOL,          /* bool */
+        JSON_FIELD_NOT,           /* bool: whether the member is false */
+        JSON_FIELD_WORD,          /* enum, by its names; absent or "" if optional */
+        JSON_FIELD_PAIRS,         /* Pairs */
+} JsonFieldType;
+
+/* The names of an enum. */
+typedef struct JsonWords {
+        const char *const *names;
+        int n;
+        int error; /* for a word that is none of them */
+} JsonWords;
+
 typedef struct JsonField {
-        const char *name, **ret;
+        const char *name;
+        JsonFieldType type;
+        size_t offset; /* in the struct */
+        bool required; /* a number has to be greater than 0 */
+        size_t size;   /* of JSON_FIELD_CHARS* */
+        const JsonWords *words;
 } JsonField;
 
-int json_read_strings(const JsonValue *object, const JsonField *fields, size_t n, Error *err);
+#define JSON_FIELDS(table) (table), ELEMENTS(table)
+
+/* Read members of an object into 'record'; a member that is absent leaves its field unchanged. Errors are
+ * -EBADMSG, or that of the words, with "NAME: rule". The caller frees what was read, also after an error. */
+int json_read_fields(const JsonValue *object, const JsonField *fields, size_t n, void *record, Error *err);
+
+/* Write fields as members, in the order of the table, which is alphabetical. Empty strings and pairs, zeros,
+ * false (JSON_FIELD_NOT: true) and values without a name are left out. */
+void json_write_fields(Text *t, const JsonField *fields, size_t n, const void *record);
+void json_write_object(Text *t, const JsonField *fields, size_t n, const void *record); /* with its braces */
 
 void json_open(Text *t, const char *name, char bracket); /* '{' or '['; 'name' NULL: not a member */
 void json_close(Text *t, char bracket);                  /* '}' or ']' */

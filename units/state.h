@@ -16,6 +16,7 @@ typedef enum TargetState {
         _TARGET_INVALID = -EINVAL,
 } TargetState;
 
+extern const char *const target_state_names[_TARGET_MAX];
 const char *target_state_to_string(TargetState state); /* NULL for none of them; so for all below */
 TargetState target_state_from_string(const char *s); /* _TARGET_INVALID for no such name; so for all below */
 
@@ -28,6 +29,7 @@ typedef enum AssignmentKind {
         _ASSIGNMENT_INVALID = -EINVAL,
 } AssignmentKind;
 
+extern const char *const assignment_kind_names[_ASSIGNMENT_MAX];
 const char *assignment_kind_to_string(AssignmentKind kind);
 AssignmentKind assignment_kind_from_string(const char *s);
 
@@ -40,6 +42,7 @@ typedef enum Presence {
         _PRESENCE_INVALID = -EINVAL,
 } Presence;
 
+extern const char *const presence_names[_PRESENCE_MAX];
 const char *presence_to_string(Presence presence);
 Presence presence_from_string(const char *s);
 
@@ -53,6 +56,7 @@ typedef enum ProblemKind {
         _PROBLEM_INVALID = -EINVAL,
 } ProblemKind;
 
+extern const char *const problem_kind_names[_PROBLEM_MAX];
 const char *problem_kind_to_string(ProblemKind kind);
 ProblemKind problem_kind_from_string(const char *s);
 
@@ -60,13 +64,15 @@ ProblemKind problem_kind_from_string(const char *s);
  * state our own word where the host has a unit of that name from elsewhere, which is left alone. */
 #define STATE_FOREIGN "foreign"
 
+enum { UNIT_STATE_JOB_SIZE = 16 };
+
 typedef struct UnitState {
-        char *load, *active, *sub; /* owned; "loaded", "active", "running" */
-        char *hash;                /* 40 hex digits: of the text that runs there; NULL if unknown */
-        uint64_t since_ms;         /* wall clock of the last change of the three */
-        char job[16]; /* how its last start ended without beginning ("dependency", "unsupported", ...); "": it
-                         did not */
-        bool done;    /* ended as it should: not to be run again, here or elsewhere */
+        char *load, *active, *sub;     /* owned; "loaded", "active", "running" */
+        char *hash;                    /* 40 hex digits: of the text that runs there; NULL if unknown */
+        uint64_t since_ms;             /* wall clock of the last change of the three */
+        char job[UNIT_STATE_JOB_SIZE]; /* how its last start ended without beginning ("dependency",
+                         "unsupported", ...); "": it did not */
+        bool done;                     /* ended as it should: not to be run again, here or elsewhere */
 } UnitState;
 
 void unit_state_done(UnitState *state);

@@ -444,7 +444,7 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
         /* What is too long. */
         snprintf(json, sizeof(json), "{\"raftId\":7,\"nonce\":\"%s\"}", nonce17);
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
-        assert_non_null(strstr(err.message, "raftId is missing, or peer or nonce is too long"));
+        assert_non_null(strstr(err.message, "nonce: longer than 16 bytes"));
         peer[63] = 'p';
         snprintf(json, sizeof(json), "{\"raftId\":7,\"peer\":\"%s\"}", peer);
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);

@@ -141,6 +141,117 @@ static void records_that_mean_nothing_are_refused_with_a_sentence(void **state) 
         }
 }
 
+/* One field of each type. */
+typedef struct Fields {
+        const char *text;
+        char *owned, *owned_or_null;
+        char chars[4], cut[4], skipped[4];
+        uint64_t number;
+        bool yes, no;
+        TargetState word;
+        Pairs pairs;
+} Fields;
+
+static const JsonWords field_words = { target_state_names, _TARGET_MAX, -EINVAL };
+static const JsonField fields[] = {
+        { "chars", JSON_FIELD_CHARS, offsetof(Fields, chars), .size = 4 },
+        { "cut", JSON_FIELD_CHARS_CUT, offsetof(Fields, cut), .size = 4 },
+        { "no", JSON_FIELD_NOT, offsetof(Fields, no) },
+        { "null", JSON_FIELD_OWNED_OR_NULL, offsetof(Fields, owned_or_null) },
+        { "number", JSON_FIELD_U64, offsetof(Fields, number) },
+        { "owned", JSON_FIELD_OWNED, offsetof(Fields, owned) },
+        { "pairs", JSON_FIELD_PAIRS, offsetof(Fields, pairs) },
+        { "skipped", JSON_FIELD_CHARS_SKIPPED, offsetof(Fields, skipped), .size = 4 },
+        { "text", JSON_FIELD_TEXT, offsetof(Fields, text) },
+        { "word", JSON_FIELD_WORD, offsetof(Fields, word), .words = &field_words },
+        { "yes", JSON_FIELD_BOOL, offsetof(Fields, yes) },
+};
+
+static int read_fields(const char *json, const JsonField *table, size_t n, Fields *ret, JsonValue **ret_root,
+                       Error *err) {
+        assert_int_equal(json_value_parse(json, strlen(json), ret_root, NULL), 0);
+        return json_read_fields(*ret_root, table, n, ret, err);
+}
+
+static void fields_done(Fields *f) {
+        free(f->owned);
+        free(f->owned_or_null);
+        pairs_done(&f->pairs);
+}
+
+static void fields_of_each_type_are_read_and_written(void **state) {
+        static const char json[] =
+                "{\"chars\":\"abc\",\"cut\":\"abc\",\"no\":false,\"null\":\"n\",\"number\":7,"
+                "\"owned\":\"o\",\"pairs\":{\"k\":\"v\"},\"skipped\":\"abc\",\"text\":\"t\","
+                "\"word\":\"loaded\",\"yes\":true}";
+        _cleanup_(fields_done) Fields f = { .word = _TARGET_INVALID }, empty = { .word = _TARGET_INVALID },
+                                      longer = { .word = TARGET_LOADED };
+        _cleanup_json_ JsonValue *root = NULL, *none = NULL, *root_of_longer = NULL;
+        _cleanup_text_ Text t = {}, t_empty = {};
+
+        assert_int_equal(read_fields(json, JSON_FIELDS(fields), &f, &root, NULL), 0);
+        json_write_object(&t, JSON_FIELDS(fields), &f);
+        assert_text(&t, json);
+
+        assert_int_equal(
+                read_fields("{\"null\":\"\",\"word\":\"\"}", JSON_FIELDS(fields), &empty, &none, NULL), 0);
+        assert_null(empty.text);
+        assert_null(empty.owned_or_null);
+        assert_string_equal(empty.owned, "");
+        assert_int_equal(empty.word, _TARGET_INVALID);
+        assert_false(empty.no);
+        json_write_object(&t_empty, JSON_FIELDS(fields), &empty);
+        assert_text(&t_empty, "{}");
+
+        assert_int_equal(read_fields("{\"cut\":\"abcd\",\"skipped\":\"abcd\",\"no\":true}",
+                                     JSON_FIELDS(fields), &longer, &root_of_longer, NULL),
+                         0);
+        assert_string_equal(longer.cut, "abc");
+        assert_string_equal(longer.skipped, "");
+        assert_int_equal(longer.word, TARGET_LOADED); /* absent: unchanged */
+        assert_false(longer.no);
+}
+
+static void a_field_that_breaks_its_rule_is_named(void **state) {
+        static const JsonField required[] = {
+                { "number", JSON_FIELD_U64, offsetof(Fields, number), true },
+                { "text", JSON_FIELD_TEXT, offsetof(Fields, text), true },
+                { "word", JSON_FIELD_WORD, offsetof(Fields, word), true, .words = &field_words },
+        };
+        static const struct {
+                const char *json;
+                bool required;
+                int r;
+                const char *message;
+        } rows[] = {
+                { "{\"chars\":\"abcd\"}", false, -EBADMSG, "chars: longer than 3 bytes" },
+                { "{\"word\":\"lo\"}", false, -EINVAL, "word: 'lo' is none of inactive, loaded, launched" },
+                { "{\"number\":\"1\"}", false, -EBADMSG, "number: expected a whole number" },
+                { "{\"no\":0}", false, -EBADMSG, "no: expected true or false" },
+                { "{\"yes\":0}", false, -EBADMSG, "yes: expected true or false" },
+                { "{\"owned\":0}", false, -EBADMSG, "owned: expected a string" },
+                { "{\"pairs\":[]}", false, -EBADMSG, "pairs: expected an object of strings" },
+                { "{\"text\":\"\",\"word\":\"loaded\"}", true, -EBADMSG, "number: missing" },
+                { "{\"number\":0,\"text\":\"\"}", true, -EBADMSG, "number: missing" },
+                { "{\"number\":1,\"word\":\"loaded\"}", true, -EBADMSG, "text: missing" },
+                { "{\"number\":1,\"text\":\"\"}", true, -EINVAL,
+                  "word: '' is none of inactive, loaded, launched" },
+                { "{\"number\":1,\"text\":\"\",\"word\":\"loaded\"}", true, 0, "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_json_ JsonValue *root = NULL;
+                _cleanup_(fields_done) Fields f = {};
+                Error err = {};
+
+                assert_int_equal(read_fields(rows[i].json, rows[i].required ? required : fields,
+                                             rows[i].required ? ELEMENTS(required) : ELEMENTS(fields), &f,
+                                             &root, &err),
+                                 rows[i].r);
+                assert_string_equal(err.message, rows[i].message);
+        }
+}
+
 static void api_units_are_fleets_with_members_of_ours(void **state) {
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_text_ Text t = {};
@@ -787,6 +898,8 @@ int main(void) {
                 cmocka_unit_test(facts_are_read_back_and_unknown_members_skipped),
                 cmocka_unit_test(orders_presences_and_states_are_read_back),
                 cmocka_unit_test(records_that_mean_nothing_are_refused_with_a_sentence),
+                cmocka_unit_test(fields_of_each_type_are_read_and_written),
+                cmocka_unit_test(a_field_that_breaks_its_rule_is_named),
                 cmocka_unit_test(api_units_are_fleets_with_members_of_ours),
                 cmocka_unit_test(what_fleets_own_client_sends_is_understood),
                 cmocka_unit_test(contents_come_as_text_or_as_options),
