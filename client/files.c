@@ -221,7 +221,7 @@ void files_print_notes(const char *name, const Warnings *notes, const char *word
                 fprintf(stderr, "fleetctl: %s: ", name);
                 if (notes->items[i].line > 0)
                         fprintf(stderr, "line %u: ", notes->items[i].line);
-                fprintf(stderr, "%s%s\n", word, notes->items[i].sentence);
+                fprintf(stderr, "%s%s\n", word, notes->items[i].message);
         }
 }
 

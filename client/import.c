@@ -169,7 +169,7 @@ static int read_job(Fleet *f, const JsonValue *job, Error *err) {
                 return error_prefix(err, r, "%s", name);
 
         copy = strdup(name);
-        if (faults.n > 0 && asprintf(&rejected, "rejected: %s", faults.items[0].sentence) < 0)
+        if (faults.n > 0 && asprintf(&rejected, "rejected: %s", faults.items[0].message) < 0)
                 return -ENOMEM;
         if (!copy || GROW(f->units, f->capacity, f->n + 1) < 0)
                 return -ENOMEM;

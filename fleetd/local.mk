@@ -9,7 +9,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c \
 	fleetd/scheduler/rules.h fleetd/scheduler/filters.c \
-	fleetd/registry/registry.h fleetd/registry/registry.c fleetd/registry/transaction.h \
+	fleetd/registry/registry.h fleetd/registry/registry.c \
+	fleetd/registry/transaction.h fleetd/registry/transaction.c \
 	fleetd/registry/units.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \

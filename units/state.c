@@ -101,9 +101,10 @@ int unit_state_copy(const UnitState *from, UnitState *ret) {
         int r = unit_state_init(ret, from->load, from->active, from->sub, from->hash, from->since_ms,
                                 from->done);
 
-        if (r == 0)
-                memcpy(ret->job, from->job, sizeof(ret->job));
-        return r;
+        if (r < 0)
+                return r;
+        memcpy(ret->job, from->job, sizeof(ret->job));
+        return 0;
 }
 
 bool unit_state_equal(const UnitState *a, const UnitState *b) {

@@ -1,4 +1,4 @@
-/* Presences and members; membership's writes, on the leader. */
+/* Presence and member keys: written by membership, on the leader. */
 #include <stdio.h>
 
 #include "base/log.h"
@@ -38,8 +38,8 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
 /* -- Members -- */
 
-/* The next id to give: above all that any key or seat has had. */
-static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
+/* Return the next unused Raft id: above that of each key and each member, past ones included. */
+static int machines_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         const Cluster *cluster = registry_cluster(r);
         char path[LAYOUT_KEY_MAX], digits[32] = "";
         uint64_t next = 1;
@@ -59,7 +59,7 @@ static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         if (e < 0 && e != -ENOENT)
                 return e;
 
-        (void) parse_u64(digits, &next); /* whatever somebody has put there: the seats below count as well */
+        (void) parse_u64(digits, &next); /* an invalid value is harmless: the members below count, too */
         kv_state(registry_store(r), &state);
         for (size_t i = 0; i < state.n_members; i++)
                 next = MAX(next, state.members[i].raft_id + 1);
@@ -69,7 +69,7 @@ static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         return 0;
 }
 
-static void write_member(Transaction *t, const ClusterMachine *m) {
+static void machines_write_member(Transaction *t, const ClusterMachine *m) {
         MemberRecord member = { .raft_id = m->raft_id, .start_number = m->start_number, .level = m->level };
         _cleanup_text_ Text value = {};
 
@@ -88,7 +88,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         uint64_t index = 0, id = 0;
         int e;
 
-        e = read_next_id(r, &id, &index);
+        e = machines_next_id(r, &id, &index);
         if (e < 0)
                 return e;
 
@@ -99,7 +99,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         member.raft_id = id;
         snprintf(member.id, sizeof(member.id), "%s", machine_id);
         snprintf(member.peer, sizeof(member.peer), "%s", peer_address);
-        write_member(&t, &member);
+        machines_write_member(&t, &member);
 
         t.value = id;
         t.ret_value = ret_id;
@@ -115,7 +115,7 @@ int registry_record_start(Registry *r, const ClusterMachine *member, RegistryDon
         if (e < 0)
                 return e;
         transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_MEMBER, NULL, member->id);
-        write_member(&t, member);
+        machines_write_member(&t, member);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

@@ -11,7 +11,7 @@
 # disk of another machine id. 35: there is no TTL; the cables are out as long as fleet's suite waits.
 #
 # And as fast tests: page tokens test-api page_tokens_are_those_of_fleet; hashes test-unit_file canonical_text_and_hash_are_fleets; values
-# in quotes test-options lists_come_by_repetition_and_by_quotes; names test-name names_are_judged_by_fleets_rules_in_fleets_words;
+# in quotes test-options lists_are_repeated_options_or_quoted_items; names test-name names_are_checked_by_fleets_rules_with_fleets_messages;
 # specifiers test-name specifiers_become_parts_of_the_name; metadata test-placement keys_are_anded_and_values_of_one_key_ored; the
 # least loaded, by id, test-scheduler the_least_loaded_then_the_smallest_is_picked and test-engine_plan; order of tasks
 # test-agent_plan. Fleet's engine version gate and its lease have no counterpart: orders bear the leader's term
