@@ -236,7 +236,7 @@ void files_print_warnings(const char *name, const Warnings *warnings, const char
                 fprintf(stderr, "fleetctl: %s: ", name);
                 if (warnings->items[i].line > 0)
                         fprintf(stderr, "line %u: ", warnings->items[i].line);
-                fprintf(stderr, "%s%s\n", kind, warnings->items[i].sentence);
+                fprintf(stderr, "%s%s\n", kind, warnings->items[i].message);
         }
 }
 

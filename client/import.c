@@ -180,7 +180,7 @@ static int read_unit(const Fleet *f, const char *name, const JsonValue *job, Imp
         r = unit_verify(name, unit->text, strlen(unit->text), &faults, &warnings);
         if (r < 0)
                 return r;
-        if (faults.n > 0 && asprintf(&unit->rejected, "rejected: %s", faults.items[0].sentence) < 0) {
+        if (faults.n > 0 && asprintf(&unit->rejected, "rejected: %s", faults.items[0].message) < 0) {
                 unit->rejected = NULL;
                 return -ENOMEM;
         }

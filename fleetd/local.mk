@@ -9,7 +9,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c fleetd/scheduler/view.h fleetd/scheduler/view.c \
 	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c \
-	fleetd/registry/registry.h fleetd/registry/registry.c fleetd/registry/transaction.h \
+	fleetd/registry/registry.h fleetd/registry/registry.c \
+	fleetd/registry/transaction.h fleetd/registry/transaction.c \
 	fleetd/registry/units.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \

@@ -233,13 +233,13 @@ static void cluster_update_entries(Cluster *c, const KindEntries *e) {
                 cluster_update_machine(c, e->machine);
 }
 
-/* Find or create the entries that the key is about. Each caller ends with cluster_update_entries(). */
-static int cluster_get_entries(Cluster *c, const LayoutKey *k, KindEntries *ret) {
-        *ret = (KindEntries) {
+/* Find or create the entries that the key is about; NULL without memory. Each caller ends with
+ * cluster_update_entries(). */
+static KindEntries cluster_get_entries(Cluster *c, const LayoutKey *k) {
+        return (KindEntries) {
                 .unit = (kinds[k->kind].of & OF_UNIT) ? cluster_get_unit(c, k->unit) : NULL,
                 .machine = (kinds[k->kind].of & OF_MACHINE) ? cluster_get_machine(c, k->machine) : NULL,
         };
-        return cluster_has_entries(ret, k->kind) ? 0 : -ENOMEM;
 }
 
 /* Return the list of the key's owner; NULL without that entry. */
@@ -274,15 +274,19 @@ bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size) {
 }
 
 /* Apply a value to its entries. On success, the key is readable. */
-static int cluster_apply(Cluster *c, const LayoutKey *k, KindValue *v) {
-        KindEntries e;
-        int r;
+static int cluster_apply_to(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        int r = cluster_has_entries(e, k->kind) ? kinds[k->kind].apply(c, e, k, v) : -ENOMEM;
 
-        r = cluster_get_entries(c, k, &e);
-        if (r >= 0)
-                r = kinds[k->kind].apply(c, &e, k, v);
-        if (r >= 0)
-                cluster_unreadable_free(cluster_find_unreadable(c, k));
+        if (r < 0)
+                return r;
+        cluster_unreadable_free(cluster_find_unreadable(c, k));
+        return 0;
+}
+
+static int cluster_apply(Cluster *c, const LayoutKey *k, KindValue *v) {
+        KindEntries e = cluster_get_entries(c, k);
+        int r = cluster_apply_to(c, &e, k, v);
+
         cluster_update_entries(c, &e);
         return r;
 }
@@ -299,11 +303,24 @@ static int cluster_clear(Cluster *c, const LayoutKey *k) {
         return r;
 }
 
+static int cluster_add_unreadable(Cluster *c, const KindEntries *e, const LayoutKey *k, uint64_t created,
+                                  uint64_t modified) {
+        KindValue v = { .created = created, .modified = modified };
+        ClusterUnreadable *x = cluster_has_entries(e, k->kind) ? NEW0(ClusterUnreadable, 1) : NULL;
+
+        if (!x)
+                return -ENOMEM;
+        x->key = *k;
+        LIST_INSERT_HEAD(cluster_unreadables(e, k->kind), x, of_owner);
+        if (!kinds[k->kind].unreadable)
+                return 0;
+        kinds[k->kind].unreadable(&v);
+        return kinds[k->kind].apply(c, e, k, &v);
+}
+
 /* Record that the key exists and its value is not known. Neither the previous value counts, nor its absence.
  */
 static int cluster_put_unreadable(Cluster *c, const LayoutKey *k, uint64_t created, uint64_t modified) {
-        KindValue v = { .created = created, .modified = modified };
-        ClusterUnreadable *x = NULL;
         KindEntries e;
         int r;
 
@@ -311,19 +328,10 @@ static int cluster_put_unreadable(Cluster *c, const LayoutKey *k, uint64_t creat
         if (r < 0)
                 return r;
 
-        r = cluster_get_entries(c, k, &e);
-        if (r >= 0)
-                x = NEW0(ClusterUnreadable, 1);
-        if (x) {
-                x->key = *k;
-                LIST_INSERT_HEAD(cluster_unreadables(&e, k->kind), x, of_owner);
-        }
-        if (x && kinds[k->kind].unreadable) {
-                kinds[k->kind].unreadable(&v);
-                r = kinds[k->kind].apply(c, &e, k, &v);
-        }
+        e = cluster_get_entries(c, k);
+        r = cluster_add_unreadable(c, &e, k, created, modified);
         cluster_update_entries(c, &e);
-        return x ? r : -ENOMEM;
+        return r;
 }
 
 int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size,

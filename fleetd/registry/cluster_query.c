@@ -100,7 +100,7 @@ bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m)
         return false;
 }
 
-static int by_id(const void *a, const void *b) {
+static int cluster_compare_ids(const void *a, const void *b) {
         return strcmp((*(ClusterMachine *const *) a)->id, (*(ClusterMachine *const *) b)->id);
 }
 
@@ -124,7 +124,7 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
                 return NULL;
         for (ClusterMachine *m = c->machines; m; m = m->hh.next)
                 sorted[n++] = m;
-        qsort(sorted, n, sizeof(*sorted), by_id);
+        qsort(sorted, n, sizeof(*sorted), cluster_compare_ids);
         *ret_n = n;
         return sorted;
 }
@@ -143,16 +143,17 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
         if (u->unit && u->unit->placement.global)
                 return TARGET_INACTIVE;
 
-        /* While a unit moves it has two: the one that shows something counts, and of those the later one. */
-        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
-                bool reports = o->machine->presence == PRESENCE_UP &&
-                               cluster_state(c, o->machine->id, u->name);
+        /* During a move, a unit has two assignments: one with a reported state counts, and of these the later
+         * one. */
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
+                bool reports = a->machine->presence == PRESENCE_UP &&
+                               cluster_state(c, a->machine->id, u->name);
 
-                if (!cluster_assignment_is_active(o) || (best && best_reports && !reports))
+                if (!cluster_assignment_is_active(a) || (best && best_reports && !reports))
                         continue;
-                if (best && best_reports == reports && o->since_ms < best->since_ms)
+                if (best && best_reports == reports && a->since_ms < best->since_ms)
                         continue;
-                best = o;
+                best = a;
                 best_reports = reports;
         }
         if (!best)

@@ -1,4 +1,4 @@
-/* Presences and members; membership's writes, on the leader. */
+/* Presence and member keys: written by membership, on the leader. */
 #include <stdio.h>
 
 #include "base/log.h"
@@ -38,13 +38,12 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
 /* -- Members -- */
 
-/* The node that holds the next id: its index, and as many digits as a number can have. */
 typedef struct NextId {
         uint64_t index;
         char digits[32];
 } NextId;
 
-static int read_next_digits(void *userdata, const KvNode *node) {
+static int machines_on_next_id(void *userdata, const KvNode *node) {
         NextId *next = userdata;
 
         next->index = node->modified;
@@ -53,8 +52,8 @@ static int read_next_digits(void *userdata, const KvNode *node) {
         return 0;
 }
 
-/* The next id to give: above all that any key or seat has had. */
-static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
+/* Return the next unused Raft id: above that of each key and each member, past ones included. */
+static int machines_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         const Cluster *cluster = registry_cluster(r);
         char path[LAYOUT_KEY_MAX];
         NextId stored = {};
@@ -63,13 +62,12 @@ static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         int e;
 
         e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_CLUSTER, next_raft_id, NULL)),
-                         read_next_digits, &stored);
+                         machines_on_next_id, &stored);
         if (e < 0 && e != -ENOENT)
                 return e;
         *ret_index = stored.index;
 
-        (void) parse_u64(stored.digits,
-                         &next); /* whatever somebody has put there: the seats below count as well */
+        (void) parse_u64(stored.digits, &next); /* an invalid value is harmless: the members below count, too */
         kv_state(registry_store(r), &state);
         for (size_t i = 0; i < state.n_members; i++)
                 next = MAX(next, state.members[i].raft_id + 1);
@@ -79,7 +77,7 @@ static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         return 0;
 }
 
-static void write_member(Transaction *t, const ClusterMachine *m) {
+static void machines_write_member(Transaction *t, const ClusterMachine *m) {
         MemberRecord member = { .raft_id = m->raft_id, .start_number = m->start_number, .level = m->level };
         _cleanup_text_ Text value = {};
 
@@ -98,7 +96,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         uint64_t index = 0, id = 0;
         int e;
 
-        e = read_next_id(r, &id, &index);
+        e = machines_next_id(r, &id, &index);
         if (e < 0)
                 return e;
 
@@ -109,7 +107,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         member.raft_id = id;
         snprintf(member.id, sizeof(member.id), "%s", machine_id);
         snprintf(member.peer, sizeof(member.peer), "%s", peer_address);
-        write_member(&t, &member);
+        machines_write_member(&t, &member);
 
         t.value = id;
         t.ret_value = ret_id;
@@ -125,7 +123,7 @@ int registry_record_start(Registry *r, const ClusterMachine *member, RegistryDon
         if (e < 0)
                 return e;
         transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_MEMBER, NULL, member->id);
-        write_member(&t, member);
+        machines_write_member(&t, member);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

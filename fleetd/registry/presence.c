@@ -1,6 +1,6 @@
 #include "fleetd/registry/presence.h"
 
-static uint64_t penalty(uint64_t losses) {
+static uint64_t presence_penalty_ms(uint64_t losses) {
         uint64_t ms = HOLD_OFF_MS;
 
         if (losses < 2)
@@ -19,16 +19,17 @@ PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint6
                 record.hold_off_until_ms = was->hold_off_until_ms;
         }
         if (presence == PRESENCE_LOST) {
-                /* The time of rest does not count as time without trouble. */
+                /* The hold-off does not count as time without a loss. */
                 bool is_old = now_ms > MAX(record.lost_ms, record.hold_off_until_ms) + FLAP_WINDOW_MS;
 
                 record.losses = record.lost_ms == 0 || is_old ? 1 : record.losses + 1;
                 record.lost_ms = now_ms;
                 record.hold_off_until_ms = MIN(record.hold_off_until_ms,
-                                               now_ms); /* it begins anew when it is back */
+                                               now_ms); /* it starts again when the machine is up */
         } else if (presence == PRESENCE_UP && record.hold_off_until_ms <= record.lost_ms &&
-                   penalty(record.losses) > 0)
-                record.hold_off_until_ms = now_ms + penalty(record.losses); /* back from its last loss */
+                   presence_penalty_ms(record.losses) > 0)
+                record.hold_off_until_ms =
+                        now_ms + presence_penalty_ms(record.losses); /* first time up since the last loss */
         return record;
 }
 

@@ -11,7 +11,7 @@
 # start on the disk of another machine ID. 35: there is no TTL; the network is cut for as long as fleet's suite waits.
 #
 # Fast tests: page tokens test-api page_tokens_are_those_of_fleet; hashes test-unit_file canonical_text_and_hash_are_fleets; values
-# in quotes test-options lists_come_by_repetition_and_by_quotes; names test-name names_are_judged_by_fleets_rules_in_fleets_words;
+# in quotes test-options lists_are_repeated_options_or_quoted_items; names test-name names_are_checked_by_fleets_rules_with_fleets_messages;
 # specifiers test-name specifiers_become_parts_of_the_name; metadata test-placement keys_are_anded_and_values_of_one_key_ored; the
 # least loaded, by id, test-scheduler the_least_loaded_then_the_smallest_is_picked and test-engine_plan; order of tasks
 # test-agent_plan. The engine version gate and the lease of fleet have no counterpart: assignments carry the leader's

@@ -3,7 +3,7 @@
 
 #include "tests/lib/cluster_view.h"
 
-/* Plans, compares with what is expected, and applies it. */
+/* Plan, compare with the expected plan, and apply it. */
 static inline void plans(ClusterView *p, const char *expected) {
         _cleanup_free_ char *got = cluster_view_plan(p, true);
 

@@ -18,7 +18,7 @@ static size_t listed(const ClusterView *p, ClusterList list) {
         return n;
 }
 
-static void a_picture_holds_what_its_keys_say(void **state) {
+static void a_view_has_the_objects_of_its_keys(void **state) {
         ClusterView p = {};
         char id[MACHINE_ID_SIZE];
         ClusterUnit *u;
@@ -43,7 +43,7 @@ static void a_picture_holds_what_its_keys_say(void **state) {
         cluster_view_free(&p);
 }
 
-static void metadata_that_was_set_stands_over_the_machines_own(void **state) {
+static void metadata_set_by_people_overrides_that_of_the_machine(void **state) {
         ClusterView p = {};
         char id[MACHINE_ID_SIZE], gpu[128], zone[128];
         ClusterMachine *m;
@@ -73,7 +73,7 @@ static void metadata_that_was_set_stands_over_the_machines_own(void **state) {
         cluster_view_free(&p);
 }
 
-static void an_entry_ends_with_its_last_key(void **state) {
+static void an_entry_is_dropped_with_its_last_key(void **state) {
         ClusterView p = {};
         char id[MACHINE_ID_SIZE], key[128];
 
@@ -108,7 +108,7 @@ static void removing_a_directory_removes_all_below_it(void **state) {
         cluster_view_free(&p);
 }
 
-static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) {
+static void a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent(void **state) {
         static const char key[] = "/_fleet/target/a.service";
         ClusterView p = {};
         Error err = {};
@@ -133,9 +133,8 @@ static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) 
         cluster_view_free(&p);
 }
 
-/* An unknown presence is not a loss, an unknown order not the absence of one, and unknown facts are not none.
- */
-static void what_a_machine_cannot_be_read_of_is_not_absent(void **state) {
+/* An unreadable presence is not a loss, and an unreadable assignment or unreadable facts are not absent. */
+static void an_unreadable_key_of_a_machine_is_not_absent(void **state) {
         static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         ClusterView p = { .cluster.adopting = true, .cluster.lineage = 7 };
         const ClusterMachine *m;
@@ -201,7 +200,7 @@ static void a_unit_waits_until_a_machine_that_is_up_has_it(void **state) {
         cluster_view_free(&p);
 }
 
-static void current_states_follow_order_and_report(void **state) {
+static void current_states_follow_assignment_and_report(void **state) {
         ClusterView p = {};
         const ClusterMachine *m;
         ClusterUnit *u;
@@ -233,9 +232,8 @@ static void current_states_follow_order_and_report(void **state) {
         cluster_view_free(&p);
 }
 
-/* Any keys in any order: counts and lists never drift from what a picture built anew of the same keys says.
- */
-static void counts_and_lists_never_drift(void **state) {
+/* Random changes of keys: counts and lists are those of the objects. */
+static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
         static const char *const units[] = { "a.service", "b.service", "c.service" };
         static const char *const machines[] = { "A", "B", "C" };
         ClusterView p = {};
@@ -312,7 +310,7 @@ static void counts_and_lists_never_drift(void **state) {
         cluster_view_free(&p);
 }
 
-static void a_removal_passes_the_units_of_its_pattern_alone(void **state) {
+static void a_removal_compares_only_the_units_of_its_pattern(void **state) {
         ClusterUnit units[10] = {};
         Patterns p = {};
         char text[16];
@@ -332,10 +330,10 @@ static void a_removal_passes_the_units_of_its_pattern_alone(void **state) {
         for (size_t i = ELEMENTS(units); i > 1; i--)
                 assert_int_equal(patterns_remove(&p, "*", &units[i - 1]), 0);
         assert_null(p.all);
-        assert_null(p.starts);
+        assert_null(p.prefixes);
 }
 
-static void patterns_go_with_all_their_units(void **state) {
+static void patterns_are_drained_with_all_their_units(void **state) {
         ClusterUnit units[10] = {};
         Patterns p = {};
         char text[16];
@@ -349,7 +347,7 @@ static void patterns_go_with_all_their_units(void **state) {
         assert_non_null(p.all);
         assert_int_equal(patterns_drain(&p, 60), 40);
         assert_null(p.all);
-        assert_null(p.starts);
+        assert_null(p.prefixes);
         assert_int_equal(patterns_drain(&p, 1), 0);
 }
 
@@ -358,7 +356,7 @@ static bool never(void *userdata, const Pattern *pattern) {
         return false;
 }
 
-/* What is compared for long counts as much as patterns that take the same time. */
+/* The steps of a comparison count as work. */
 static void long_comparisons_are_more_work(void **state) {
         static const struct {
                 const char *pattern;
@@ -380,8 +378,8 @@ static void long_comparisons_are_more_work(void **state) {
         }
 }
 
-/* 3 texts of 1000 rules each, and 2000 options in a text that has none. */
-static void a_view_with_large_texts_goes_in_parts(void **state) {
+/* 3 texts of 1000 rules each, and one of 2000 options without a rule. */
+static void a_view_with_large_texts_is_released_in_parts(void **state) {
         ClusterView p = {};
         unsigned parts = 1;
 
@@ -400,7 +398,7 @@ static void a_view_with_large_texts_goes_in_parts(void **state) {
         cluster_view_free(&p);
 }
 
-static void a_member_is_read_whole_or_not_at_all(void **state) {
+static void a_member_is_read_completely_or_rejected(void **state) {
         static const char key[] = "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
                           id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         static const char nonce16[] = "0123456789abcdef", nonce17[] = "0123456789abcdef0";
@@ -441,10 +439,10 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
                         fail_msg("%s is read", wrong[i]);
                 assert_true(cluster_machine_has_unreadable(cluster_machine(&p.cluster, id), LAYOUT_MEMBER));
         }
-        /* What is too long. */
+        /* A member that is too long. */
         snprintf(json, sizeof(json), "{\"raftId\":7,\"nonce\":\"%s\"}", nonce17);
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
-        assert_non_null(strstr(err.message, "raftId is missing, or peer or nonce is too long"));
+        assert_non_null(strstr(err.message, "nonce: longer than 16 bytes"));
         peer[63] = 'p';
         snprintf(json, sizeof(json), "{\"raftId\":7,\"peer\":\"%s\"}", peer);
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
@@ -486,7 +484,7 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
-/* Whether the view knows of the key, by what it says. */
+/* Whether the view has the value of the key. */
 static bool has(const ClusterView *p, LayoutKind kind) {
         const ClusterMachine *m = cluster_machine(&p->cluster, A);
         const ClusterUnit *u = cluster_any_unit(&p->cluster, "a.service");
@@ -522,7 +520,7 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         }
 }
 
-static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
+static void each_key_is_added_and_removed_alone_or_with_its_directory(void **state) {
         static const struct {
                 LayoutKind kind;
                 const char *key, *value, *dir;
@@ -562,7 +560,7 @@ static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
                         cluster_view_put(&p, rows[k].key, rows[k].value);
                 for (size_t k = 0; k < ELEMENTS(rows); k++)
                         if (!has(&p, rows[k].kind))
-                                fail_msg("%s has not come", rows[k].key);
+                                fail_msg("%s is missing", rows[k].key);
                 assert_int_equal(p.cluster.index, p.index);
                 cluster_view_remove(&p, gone);
                 for (size_t k = 0; k < ELEMENTS(rows); k++) {
@@ -570,7 +568,7 @@ static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
                                      (rows[k].key[size] == 0 || rows[k].key[size] == '/');
 
                         if (has(&p, rows[k].kind) == below)
-                                fail_msg("%s, when %s goes", rows[k].key, gone);
+                                fail_msg("%s, after the removal of %s", rows[k].key, gone);
                 }
                 cluster_view_remove(&p, "/_fleetx");
                 cluster_view_remove(&p, "/_fleet");
@@ -588,7 +586,7 @@ static bool note_pattern(void *userdata, const Pattern *pattern) {
         return !streq(pattern->text, "stop*");
 }
 
-/* By what they begin with: those that cannot match are not compared. */
+/* Patterns with another literal prefix are not compared. */
 static void the_patterns_that_match_a_name_are_found(void **state) {
         static const char *const patterns[] = {
                 "web", "web*", "web?", "we[ab]*", "*b1", "db*", "stop*", "*"
@@ -618,7 +616,7 @@ static void the_patterns_that_match_a_name_are_found(void **state) {
                 assert_string_equal(t.chars, rows[i].found);
         }
 
-        /* What begins with more than any name has matches none. */
+        /* A pattern whose literal prefix is longer than any name matches none. */
         memset(longest, 'x', sizeof(longest));
         longest[PATTERNS_NAME_MAX + 1] = 0;
         assert_int_equal(patterns_add(&p, longest, &u), 0);
@@ -634,23 +632,23 @@ static void the_patterns_that_match_a_name_are_found(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_member_is_read_whole_or_not_at_all),
+                cmocka_unit_test(a_member_is_read_completely_or_rejected),
                 cmocka_unit_test(metadata_and_the_lineage_are_read_within_their_bounds),
-                cmocka_unit_test(each_key_comes_and_goes_alone_or_with_its_directory),
+                cmocka_unit_test(each_key_is_added_and_removed_alone_or_with_its_directory),
                 cmocka_unit_test(the_patterns_that_match_a_name_are_found),
-                cmocka_unit_test(a_picture_holds_what_its_keys_say),
-                cmocka_unit_test(metadata_that_was_set_stands_over_the_machines_own),
-                cmocka_unit_test(an_entry_ends_with_its_last_key),
+                cmocka_unit_test(a_view_has_the_objects_of_its_keys),
+                cmocka_unit_test(metadata_set_by_people_overrides_that_of_the_machine),
+                cmocka_unit_test(an_entry_is_dropped_with_its_last_key),
                 cmocka_unit_test(removing_a_directory_removes_all_below_it),
-                cmocka_unit_test(a_value_that_does_not_parse_is_neither_old_nor_absent),
-                cmocka_unit_test(what_a_machine_cannot_be_read_of_is_not_absent),
+                cmocka_unit_test(a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent),
+                cmocka_unit_test(an_unreadable_key_of_a_machine_is_not_absent),
                 cmocka_unit_test(a_unit_waits_until_a_machine_that_is_up_has_it),
-                cmocka_unit_test(current_states_follow_order_and_report),
-                cmocka_unit_test(counts_and_lists_never_drift),
-                cmocka_unit_test(a_removal_passes_the_units_of_its_pattern_alone),
-                cmocka_unit_test(patterns_go_with_all_their_units),
+                cmocka_unit_test(current_states_follow_assignment_and_report),
+                cmocka_unit_test(counts_and_lists_match_the_keys_after_any_changes),
+                cmocka_unit_test(a_removal_compares_only_the_units_of_its_pattern),
+                cmocka_unit_test(patterns_are_drained_with_all_their_units),
                 cmocka_unit_test(long_comparisons_are_more_work),
-                cmocka_unit_test(a_view_with_large_texts_goes_in_parts),
+                cmocka_unit_test(a_view_with_large_texts_is_released_in_parts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
