@@ -30,13 +30,13 @@ enum {
 
 typedef struct Lock {
         Client *client;
-        Text directory, key;   /* of the lock, and ours below it */
+        Text directory, key;   /* of the lock, and of this client below it */
         uint64_t ttl;          /* s */
-        uint64_t refreshed_ms; /* when the last request that renewed the key was sent */
-        uint64_t asked_ms;     /* when the last one was sent, renewed or not */
+        uint64_t refreshed_ms; /* when the last successful refresh was sent */
+        uint64_t asked_ms;     /* when the last refresh was sent */
         bool lost;
-        sigset_t signals; /* that end fleetctl */
-        bool interrupted; /* one of them came, before the command began */
+        sigset_t signals; /* those that end fleetctl */
+        bool interrupted; /* one of them arrived before the command started */
         bool stopped;     /* the command got SIGTERM for a lost lock */
 } Lock;
 

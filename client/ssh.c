@@ -114,10 +114,10 @@ static void set_askpass(void) {
         self[n] = 0;
         (void) setenv("SSH_ASKPASS", self, 1);
         (void) setenv("SSH_ASKPASS_REQUIRE", "force", 1);
-        (void) setenv(SSH_ASK_VARIABLE, "1", 1);
+        (void) setenv(SSH_ASKPASS_VARIABLE, "1", 1);
 }
 
-int ssh_ask(const char *question) {
+int ssh_askpass(const char *question) {
         char answer[256];
         size_t n = 0;
 

@@ -400,10 +400,10 @@ void case_result_done(CaseResult *result) {
 }
 
 CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), void *userdata) {
-        static const char *const unset[] = {
-                "EDITOR",  "SYSTEMD_EDITOR", "VISUAL",      "NO_COLOR",
-                "COLUMNS", "FLEETCTL_ASKS",  "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE"
-        };
+        static const char *const unset[] = { "EDITOR",      "SYSTEMD_EDITOR",
+                                             "VISUAL",      "NO_COLOR",
+                                             "COLUMNS",     "FLEETCTL_ASKPASS",
+                                             "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE" };
         _cleanup_free_ char *scratch = scratch_new(), *before = getcwd(NULL, 0);
         char *words[CASE_WORDS_MAX + 1], *argv[CASE_WORDS_MAX + 1] = {};
         char *sent = NULL, *said = NULL;
