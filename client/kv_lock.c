@@ -8,6 +8,7 @@
  * the command and its descendants have ended: they get SIGTERM one sixth of the TTL before the expiry, and
  * SIGKILL at the expiry. All requests end before the SIGTERM. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>
@@ -128,7 +129,7 @@ static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
 static int lock_queue(Lock *lock) {
         _cleanup_kv_request_ KvRequest request = { .method = "POST" };
         _cleanup_kv_answer_ KvAnswer answer = {};
-        char host[64] = "", holder[96];
+        char host[HOST_NAME_MAX + 1] = "", holder[HOST_NAME_MAX + 32];
         Error err = {};
         int r;
 
