@@ -410,7 +410,7 @@ bool client_may_retry(int r, const Error *err) {
 int client_destroy(Client *c, char *const *names, size_t n, Error *err) {
         _cleanup_free_ ApiUnit *units = NULL;
         _cleanup_reply_ Reply reply = {};
-        bool known;
+        bool supported;
         int r;
 
         if (n == 1)
@@ -423,10 +423,10 @@ int client_destroy(Client *c, char *const *names, size_t n, Error *err) {
                 units[i].name = names[i];
                 units[i].destroy = true;
         }
-        r = post_batch(c, units, n, &known, err);
+        r = post_batch(c, units, n, &supported, err);
         if (r < 0)
                 return r;
-        return known ? 0 : -EOPNOTSUPP;
+        return supported ? 0 : -EOPNOTSUPP;
 }
 
 /* -- Machines -- */

@@ -47,7 +47,8 @@ static int cluster_print_members(const JsonValue *members) {
 static int cluster_print(const JsonValue *root) {
         const JsonValue *leader = json_value_member(root, "leader"),
                         *awaited = json_value_member(root, "waitsFor");
-        unsigned long long level = member_number(root, "level"), known = member_number(root, "levelKnown");
+        unsigned long long level = member_number(root, "level"),
+                           supported = member_number(root, "levelKnown");
         _cleanup_text_ Text problem = {}, names = {};
 
         text_append_printable(&problem, member_text(root, "problem"));
@@ -64,10 +65,10 @@ static int cluster_print(const JsonValue *root) {
                        member_number(root, "staleSec") > 0 ? "; the state on this host may be stale" : "");
         printf("this host  %s, %s\n", member_text(root, "name"), member_text(root, "role"));
         printf("level      %llu", level);
-        if (known > level)
+        if (supported > level)
                 printf("; level %llu follows one day after all hosts support it; to raise it now: fleetctl "
                        "cluster level %llu",
-                       known, known);
+                       supported, supported);
         putchar('\n');
         if (problem.size > 0)
                 printf("problem    %s\n", problem.chars);
@@ -84,7 +85,7 @@ static int cluster_print(const JsonValue *root) {
 static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n) {
         unsigned long long current = member_number(root, "level");
         _cleanup_text_ Text effect = {}, body = {};
-        uint64_t wanted = 0;
+        uint64_t next = 0;
         Error err = {};
         int r;
 
@@ -92,24 +93,24 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
                 printf("%llu\n", current);
                 return EXIT_DONE;
         }
-        if (n > 1 || parse_u64(args[0], &wanted) < 0 || wanted == 0)
+        if (n > 1 || parse_u64(args[0], &next) < 0 || next == 0)
                 return client_usage("cluster level: expected one number, the new feature level");
-        if (wanted == current)
+        if (next == current)
                 return EXIT_DONE;
         text_printf(
                 &effect,
                 "The feature level changes from %llu to %llu and cannot be lowered: no host can return to "
                 "a fleetd without support for it.",
-                current, (unsigned long long) wanted);
-        text_printf(&body, "{\"level\":%llu}", (unsigned long long) wanted);
+                current, (unsigned long long) next);
+        text_printf(&body, "{\"level\":%llu}", (unsigned long long) next);
         if (effect.error < 0)
                 return client_fail(-ENOMEM, NULL);
-        if (wanted > current && !client_confirm(c, effect.chars, "Raise it?"))
+        if (next > current && !client_confirm(c, effect.chars, "Raise it?"))
                 return EXIT_FAILED;
         r = client_request(c, "PUT", "/fleet/v1/cluster/level", &body, NULL, &err);
         if (r < 0)
                 return client_fail_after(r, &err, "Failed to raise the feature level: ");
-        printf("Feature level %llu\n", (unsigned long long) wanted);
+        printf("Feature level %llu\n", (unsigned long long) next);
         return EXIT_DONE;
 }
 

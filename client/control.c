@@ -448,7 +448,7 @@ enum { START_AGAIN_S = 60, RETRY_MS = 500 };
  * moment: retry for START_AGAIN_S. A target state that another client has changed meanwhile stays. */
 static int start_again(Client *c, const Found *f, Error *err) {
         const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000 };
-        _cleanup_api_unit_ ApiUnit known = API_UNIT_EMPTY;
+        _cleanup_api_unit_ ApiUnit current = API_UNIT_EMPTY;
         ApiUnit change = API_UNIT_EMPTY;
         struct timespec begun, now;
         int r;
@@ -467,8 +467,8 @@ static int start_again(Client *c, const Found *f, Error *err) {
         } while (now.tv_sec - begun.tv_sec < START_AGAIN_S);
 
         /* A try whose answer was lost may have taken effect. */
-        if (r == -EREMOTEIO && client_unit(c, f->name, &known, NULL) > 0 &&
-            known.desired_state == TARGET_LAUNCHED)
+        if (r == -EREMOTEIO && client_unit(c, f->name, &current, NULL) > 0 &&
+            current.desired_state == TARGET_LAUNCHED)
                 return 0;
         return r;
 }

@@ -76,13 +76,13 @@ static int fetch(Client *c, const char *name, ApiUnit *ret, char **ret_text) {
 
 /* Write a text for diff(1), which prints all bytes: on a terminal, control characters are escaped. */
 static int draft_show(Draft *d, const char *name, const char *text, Error *err) {
-        _cleanup_text_ Text shown = {};
+        _cleanup_text_ Text printable = {};
 
         if (!stdout_is_terminal())
                 return draft_make(d, name, text, err);
-        text_append(&shown, "");
-        text_append_printable_bytes(&shown, text, strlen(text), true);
-        return shown.error ?: draft_make(d, name, shown.chars, err);
+        text_append(&printable, "");
+        text_append_printable_bytes(&printable, text, strlen(text), true);
+        return printable.error ?: draft_make(d, name, printable.chars, err);
 }
 
 /* Return 0 if the texts are equal, 1 if they differ, more for an error. */
@@ -91,7 +91,7 @@ static int diff_one(Client *c, const char *argument) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {}, local = {};
         _cleanup_text_ Text file = {};
-        char there[300];
+        char label[UNIT_NAME_MAX + 32];
         Error err = {};
         int r;
 
@@ -113,10 +113,10 @@ static int diff_one(Client *c, const char *argument) {
         r = draft_show(&local, name, file.chars ?: "", &err);
         if (r < 0)
                 return client_fail(r, &err);
-        snprintf(there, sizeof(there), "--label=%s in the cluster", name);
+        snprintf(label, sizeof(label), "--label=%s in the cluster", name);
         return subprocess_run(
                 (const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never",
-                                   there, "--label", argument, "--", draft.path, local.path, NULL },
+                                   label, "--label", argument, "--", draft.path, local.path, NULL },
                 NULL, NULL, NULL, NULL);
 }
 

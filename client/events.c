@@ -27,7 +27,7 @@ typedef struct Events {
         Listing machines;
         Names past; /* lines that wait for the end of the past: only the last ones are printed */
         bool caught_up, json, begun;
-        uint64_t index; /* all events up to here were received */
+        uint64_t index; /* of the last event received */
         size_t n_printed;
         int status;
 } Events;
@@ -213,7 +213,7 @@ static void append_message(Events *all, const Event *e, Text *t) {
 
 /* -- Selection -- */
 
-static bool is_wanted(const Events *all, const Event *e) {
+static bool is_selected(const Events *all, const Event *e) {
         bool of_unit = *e->name && !streq(e->kind, "metadata") && !streq(e->kind, "cluster");
 
         return (all->names.n == 0 || (of_unit && patterns_match(&all->names, e->name))) &&
@@ -275,7 +275,7 @@ static int events_on_line(void *userdata, const char *line, size_t size) {
                 return 0;
         }
         e = event_of(root);
-        if (!is_wanted(all, &e))
+        if (!is_selected(all, &e))
                 return 0;
         if (all->json)
                 text_append_bytes(&t, line, size);

@@ -153,20 +153,20 @@ int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, 
         return *ret_path ? files_read(*ret_path, *ret_name, t, err) : -ENOMEM;
 }
 
-static bool same_contents(const ApiUnit *there, const Unit *here) {
+static bool same_contents(const ApiUnit *stored, const Unit *local) {
         char hash[UNIT_HASH_SIZE];
 
-        if (there->hash && *there->hash)
-                return streq(there->hash, here->hash);
-        return there->file && unit_file_hash(there->file, hash) >= 0 && streq(hash, here->hash);
+        if (stored->hash && *stored->hash)
+                return streq(stored->hash, local->hash);
+        return stored->file && unit_file_hash(stored->file, hash) >= 0 && streq(hash, local->hash);
 }
 
 /* Return whether the cluster has the unit with this text. */
 static bool is_stored(Client *c, const Submission *s) {
-        _cleanup_api_unit_ ApiUnit there = API_UNIT_EMPTY;
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         Error err = {};
 
-        return client_unit(c, s->name, &there, &err) > 0 && same_contents(&there, s->unit);
+        return client_unit(c, s->name, &stored, &err) > 0 && same_contents(&stored, s->unit);
 }
 
 static int read_unit(Client *c, Submission *s, const Text *t, Error *err) {
@@ -248,9 +248,9 @@ static void warn_difference(const Submission *s) {
 }
 
 /* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
-static int submission_check_existing(const Client *c, const Submission *s, const ApiUnit *there,
+static int submission_check_existing(const Client *c, const Submission *s, const ApiUnit *stored,
                                      TargetState replaceable, Error *err) {
-        const char *state = target_state_to_string(there->desired_state);
+        const char *state = target_state_to_string(stored->desired_state);
 
         if (!s->unit) {
                 if (!c->options.replace)
@@ -260,7 +260,7 @@ static int submission_check_existing(const Client *c, const Submission *s, const
                 return error_set(err, -ENOENT, "error Unit %s does not seem to be a template unit",
                                  s->argument);
         }
-        if (same_contents(there, s->unit)) {
+        if (same_contents(stored, s->unit)) {
                 if (c->options.replace)
                         printf("Found same Unit(%s) in Registry, nothing to do\n", s->name);
                 return 0;
@@ -269,7 +269,7 @@ static int submission_check_existing(const Client *c, const Submission *s, const
                 warn_difference(s);
                 return 0;
         }
-        if (there->desired_state > replaceable) {
+        if (stored->desired_state > replaceable) {
                 fprintf(stderr,
                         "Warning: can not replace Unit(%s) in state '%s', use the appropriate command\n",
                         s->name, state ? state : "");
@@ -311,17 +311,17 @@ static bool is_about_the_file(int r, const Error *err) {
 
 /* Decide whether a unit has to be submitted, and with which text. */
 static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error *err) {
-        _cleanup_api_unit_ ApiUnit there = API_UNIT_EMPTY;
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         int r;
 
-        r = client_unit(c, s->name, &there, err);
+        r = client_unit(c, s->name, &stored, err);
         if (r < 0)
                 return r == -EREMOTEIO ?
                                error_prefix(err, r, "error retrieving Unit(%s) from Registry", s->name) :
                                r;
         s->exists = r > 0;
         if (s->exists) {
-                r = submission_check_existing(c, s, &there, replaceable, err);
+                r = submission_check_existing(c, s, &stored, replaceable, err);
                 if (r <= 0)
                         return r;
         } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {

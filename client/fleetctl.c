@@ -429,8 +429,8 @@ static int run_line(int argc, char **argv) {
         Error err = {};
         int status;
 
-        if (getenv(SSH_ASK_VARIABLE) && n == 1)
-                return ssh_ask(args[0]);
+        if (getenv(SSH_ASKPASS_VARIABLE) && n == 1)
+                return ssh_askpass(args[0]);
         if (n > 0 && (streq(args[0], "--version") || streq(args[0], "-v")))
                 return verb_version(&c, NULL, 0);
 

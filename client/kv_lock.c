@@ -8,6 +8,7 @@
  * the command and its descendants have ended: they get SIGTERM one sixth of the TTL before the expiry, and
  * SIGKILL at the expiry. All requests end before the SIGTERM. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>
@@ -30,13 +31,13 @@ enum {
 
 typedef struct Lock {
         Client *client;
-        Text directory, key;   /* of the lock, and ours below it */
+        Text directory, key;   /* of the lock, and of this client below it */
         uint64_t ttl;          /* s */
-        uint64_t refreshed_ms; /* when the last request that renewed the key was sent */
-        uint64_t asked_ms;     /* when the last one was sent, renewed or not */
+        uint64_t refreshed_ms; /* when the last successful refresh was sent */
+        uint64_t asked_ms;     /* when the last refresh was sent */
         bool lost;
-        sigset_t signals; /* that end fleetctl */
-        bool interrupted; /* one of them came, before the command began */
+        sigset_t signals; /* those that end fleetctl */
+        bool interrupted; /* one of them arrived before the command started */
         bool stopped;     /* the command got SIGTERM for a lost lock */
 } Lock;
 
@@ -128,7 +129,7 @@ static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
 static int lock_queue(Lock *lock) {
         _cleanup_kv_request_ KvRequest request = { .method = "POST" };
         _cleanup_kv_answer_ KvAnswer answer = {};
-        char host[64] = "", holder[96];
+        char host[HOST_NAME_MAX + 1] = "", holder[HOST_NAME_MAX + 32];
         Error err = {};
         int r;
 

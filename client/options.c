@@ -29,7 +29,7 @@ static const Flag flags[] = {
         { "wait", 0, FLAGS_WAIT, FLAG_BOOL, AT(wait),
           "Wait until the units have ended again (stop: also for global units)" },
         { "replace", 0, FLAGS_REPLACE, FLAG_BOOL, AT(replace),
-          "Replace units in the cluster by the files here" },
+          "Replace units of the cluster by the local files" },
         { "sign", 0, FLAGS_REPLACE, FLAG_BOOL, AT(sign), NULL },
         { "fields", 0, FLAGS_LIST, FLAG_TEXT, AT(fields), "Columns to print, separated by commas" },
         { "full", 'l', FLAGS_LIST, FLAG_BOOL, AT(full), "Do not ellipsize fields on output" },

@@ -60,8 +60,9 @@ static int put(const void *bytes, size_t size) {
 
 typedef struct Screen {
         int fd;
-        char held[4]; /* an incomplete character, or a carriage return: the next byte decides its meaning */
-        size_t n_held;
+        char pending[4]; /* an incomplete character, or a carriage return: the next byte decides its meaning
+                          */
+        size_t n_pending;
 } Screen;
 
 /* Return the length of the UTF-8 sequence that begins with 'c'; 0 for a continuation byte. */
@@ -110,7 +111,7 @@ static ssize_t screen_write(void *cookie, const char *bytes, size_t size) {
         _cleanup_text_ Text all = {}, safe = {};
         size_t left;
 
-        text_append_bytes(&all, screen->held, screen->n_held);
+        text_append_bytes(&all, screen->pending, screen->n_pending);
         text_append_bytes(&all, bytes, size);
         if (all.error < 0)
                 return write_ascii(screen->fd, bytes, size) < 0 ? 0 : (ssize_t) size;
@@ -119,8 +120,8 @@ static ssize_t screen_write(void *cookie, const char *bytes, size_t size) {
         if ((safe.error < 0 ? write_ascii(screen->fd, all.chars, all.size - left) :
                               write_all(screen->fd, safe.chars, safe.size)) < 0)
                 return 0;
-        memcpy(screen->held, all.chars + all.size - left, left);
-        screen->n_held = left;
+        memcpy(screen->pending, all.chars + all.size - left, left);
+        screen->n_pending = left;
         return (ssize_t) size;
 }
 

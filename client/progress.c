@@ -184,7 +184,7 @@ static void append_line(Text *t, const char *name, const Line *line, const Width
 }
 
 /* Select the lines that fit: failed ones first, then pending, waiting and finished ones. */
-static size_t choose_lines(const Progress *p, size_t room, bool *shown) {
+static size_t choose_lines(const Progress *p, size_t room, bool *selected) {
         static const ProgressMark order[] = { PROGRESS_FAILED, PROGRESS_UNDERWAY, PROGRESS_IDLE,
                                               PROGRESS_DONE };
         size_t n = 0;
@@ -192,13 +192,13 @@ static size_t choose_lines(const Progress *p, size_t room, bool *shown) {
         for (size_t k = 0; k < ELEMENTS(order); k++)
                 for (size_t i = 0; i < p->names.n && n < room; i++)
                         if (p->lines[i].mark == order[k]) {
-                                shown[i] = true;
+                                selected[i] = true;
                                 n++;
                         }
         return n;
 }
 
-static void append_rest(Text *t, const Progress *p, const bool *shown, size_t columns) {
+static void append_rest(Text *t, const Progress *p, const bool *selected, size_t columns) {
         static const char *const words[] = { [PROGRESS_IDLE] = "waiting",
                                              [PROGRESS_UNDERWAY] = "in progress",
                                              [PROGRESS_DONE] = "done",
@@ -207,7 +207,7 @@ static void append_rest(Text *t, const Progress *p, const bool *shown, size_t co
         _cleanup_text_ Text rest = {};
 
         for (size_t i = 0; i < p->names.n; i++)
-                if (!shown[i]) {
+                if (!selected[i]) {
                         n[p->lines[i].mark]++;
                         all++;
                 }
@@ -222,7 +222,7 @@ static void append_rest(Text *t, const Progress *p, const bool *shown, size_t co
 void progress_draw(Progress *p) {
         uint64_t now_ms = clock_monotonic_ms();
         struct winsize window = {};
-        _cleanup_free_ bool *shown = NULL;
+        _cleanup_free_ bool *selected = NULL;
         _cleanup_text_ Text t = {};
         size_t columns, room, n;
         Widths w;
@@ -232,21 +232,21 @@ void progress_draw(Progress *p) {
         (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
         columns = window.ws_col > 1 ? window.ws_col - 1U : 79;
         room = window.ws_row == 0 ? p->names.n : MAX(window.ws_row, (unsigned short) 4) - 2U;
-        shown = NEW0(bool, p->names.n);
-        if (!shown)
+        selected = NEW0(bool, p->names.n);
+        if (!selected)
                 return;
         w = widths_of(p, columns);
-        n = choose_lines(p, p->names.n > room ? room - 1 : room, shown);
+        n = choose_lines(p, p->names.n > room ? room - 1 : room, selected);
 
         /* One write, with line wrapping off: a window that was made narrower must not shift the lines. */
         text_append(&t, "\r\033[?7l");
         if (p->n_written > 0)
                 text_printf(&t, "\033[%zuA", p->n_written);
         for (size_t i = 0; i < p->names.n; i++)
-                if (shown[i])
+                if (selected[i])
                         append_line(&t, p->names.items[i], &p->lines[i], &w, now_ms);
         if (n < p->names.n)
-                append_rest(&t, p, shown, columns);
+                append_rest(&t, p, selected, columns);
         text_append(&t, "\033[J\033[?7h");
         if (t.error < 0)
                 return;

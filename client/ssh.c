@@ -23,7 +23,7 @@
 
 extern char **environ;
 
-enum { ARGUMENTS_MAX = 64, PORT_DEFAULT = 22, TUNNEL_POLL_MS = 20 };
+enum { ARGUMENTS_MAX = 64, HOST_SIZE = 256, PORT_DEFAULT = 22, TUNNEL_POLL_MS = 20 };
 
 /* -- The command line -- */
 
@@ -87,7 +87,7 @@ static void command_add_options(Command *c, const Options *o) {
 
 /* Split "HOST" or "HOST:PORT". An IPv6 address with a port needs brackets, which *ret_host does not contain.
  */
-static int split_host(const char *s, char ret_host[static 256], unsigned *ret_port, Error *err) {
+static int split_host(const char *s, char ret_host[static HOST_SIZE], unsigned *ret_port, Error *err) {
         bool brackets = *s == '[', address = !brackets && strchr(s, ':') != strrchr(s, ':');
         const char *host = s + brackets, *end = address ? "" : ":",
                    *rest = host + strcspn(host, brackets ? "]" : end);
@@ -96,10 +96,10 @@ static int split_host(const char *s, char ret_host[static 256], unsigned *ret_po
         bool closed = !brackets || *rest == ']';
 
         rest += brackets && closed;
-        if (!closed || size == 0 || size > 255 || *host == '-' || strcspn(host, "[]") < size ||
+        if (!closed || size == 0 || size >= HOST_SIZE || *host == '-' || strcspn(host, "[]") < size ||
             (*rest && (*rest != ':' || parse_u64(rest + 1, &port) < 0 || port == 0 || port > 65535)))
                 return error_set(err, -EINVAL, "--tunnel=%s: expected HOST or HOST:PORT", s);
-        snprintf(ret_host, 256, "%.*s", (int) size, host);
+        snprintf(ret_host, HOST_SIZE, "%.*s", (int) size, host);
         *ret_port = port;
         return 0;
 }
@@ -114,10 +114,10 @@ static void set_askpass(void) {
         self[n] = 0;
         (void) setenv("SSH_ASKPASS", self, 1);
         (void) setenv("SSH_ASKPASS_REQUIRE", "force", 1);
-        (void) setenv(SSH_ASK_VARIABLE, "1", 1);
+        (void) setenv(SSH_ASKPASS_VARIABLE, "1", 1);
 }
 
-int ssh_ask(const char *question) {
+int ssh_askpass(const char *question) {
         char answer[256];
         size_t n = 0;
 
@@ -195,7 +195,7 @@ int verb_ssh(Client *c, char **args, size_t n) {
         _cleanup_(command_done) Command command = {};
         _cleanup_free_ char *address = NULL;
         bool by_flag = o->machine || o->unit;
-        char bastion[256];
+        char bastion[HOST_SIZE];
         unsigned port;
         int r;
 
@@ -333,7 +333,7 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
         _cleanup_(tunnel_closep) Tunnel *t = NEW0(Tunnel, 1);
         _cleanup_(command_done) Command command = {};
         const char *remote = NULL;
-        char bastion[256];
+        char bastion[HOST_SIZE];
         unsigned port;
         int r;
 

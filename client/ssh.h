@@ -13,5 +13,5 @@ Tunnel *tunnel_close(Tunnel *tunnel); /* returns NULL */
 
 /* Act as SSH_ASKPASS of ssh, which has no terminal: print the question on stderr and one line of stdin on
  * stdout. */
-int ssh_ask(const char *question);
-#define SSH_ASK_VARIABLE "FLEETCTL_ASKS"
+int ssh_askpass(const char *question);
+#define SSH_ASKPASS_VARIABLE "FLEETCTL_ASKPASS"

@@ -136,7 +136,7 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name) 
         _cleanup_listing_ Listing states = {};
         int r, status = EXIT_DONE;
         Error err = {};
-        size_t shown = 0;
+        size_t n_printed = 0;
 
         r = client_states(c, name, &states, &err);
         if (r < 0)
@@ -144,7 +144,7 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name) 
         for (size_t i = 0; i < states.n && (status == EXIT_DONE || !remote->ends); i++) {
                 if (!states.states[i].name || !streq(states.states[i].name, name))
                         continue;
-                if (shown++ > 0 && remote->separate)
+                if (n_printed++ > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
                 r = remote_on(c, remote, name, states.states[i].machine_id);
@@ -251,9 +251,9 @@ static const char *state_of_all(const Listing *states, const char *name) {
 }
 
 /* Return 0 if one of the units is in the state, else 'otherwise'; 4 if none of them exists. */
-static int print_states(Client *c, char **args, size_t n, const char *wanted, int otherwise) {
+static int print_states(Client *c, char **args, size_t n, const char *state, int otherwise) {
         _cleanup_listing_ Listing states = {};
-        bool any = false, known = false;
+        bool any = false, exists = false;
         Error err = {};
         int r;
 
@@ -272,14 +272,14 @@ static int print_states(Client *c, char **args, size_t n, const char *wanted, in
                         return client_fail_after(r, &err, "Error retrieving unit: ");
                 if (r > 0)
                         word = state_of_all(&states, name);
-                known = known || r > 0;
-                any = any || streq(word, wanted);
+                exists = exists || r > 0;
+                any = any || streq(word, state);
                 if (!c->options.quiet)
                         puts(word);
         }
         if (any)
                 return EXIT_DONE;
-        return known ? otherwise : EXIT_ABSENT;
+        return exists ? otherwise : EXIT_ABSENT;
 }
 
 int verb_is_active(Client *c, char **args, size_t n) {

@@ -6,7 +6,7 @@
 enum {
         SETTLE_MS = 100, /* systemd reports a unit active for some ms even if it fails at once */
         STALE_MS = 3000, /* until an end that was reported before the start counts as the new end */
-        QUIET_MS = 500,  /* a normal start: no reason is shown before */
+        QUIET_MS = 500,  /* duration of a normal start: no reason is printed before */
 };
 
 typedef enum WaitPhase {
@@ -21,11 +21,11 @@ typedef struct WaitUnit {
         const char *name; /* borrowed */
         WaitPhase phase;
         bool dirty;                   /* an event has named the unit since it was read */
-        bool wanted;                  /* the requested target state was seen */
+        bool target_seen;             /* the requested target state was seen */
         bool reported;                /* the reason of the delay was printed on stderr */
         bool ran;                     /* the unit was seen active or in transition */
         bool global;                  /* see ApiUnit */
-        uint64_t missing_ms;          /* first seen absent, before 'wanted' */
+        uint64_t missing_ms;          /* first seen absent, before 'target_seen' */
         uint64_t deadline_ms;         /* 0: none */
         uint64_t before_ms;           /* see WaitRequest; a time of the machine */
         uint64_t launched_ms;         /* reached the target state */

@@ -192,7 +192,7 @@ static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
                         wait_finish(w, u, PHASE_DONE);
                 return;
         case WAIT_STOPPED:
-                /* Only the reports of systemd tell whether a global unit is unloaded. */
+                /* A global unit is unloaded when systemd no longer reports it. */
                 if (n_active > 0 || (u->global && w->request->target == TARGET_INACTIVE && n_reached > 0)) {
                         set_word(u, "stopping");
                         return;
@@ -322,10 +322,10 @@ static bool wait_is_overruled(Wait *w, WaitUnit *u, TargetState desired) {
         _cleanup_text_ Text t = {};
 
         if (desired == w->request->target) {
-                u->wanted = true;
+                u->target_seen = true;
                 return false;
         }
-        if (!u->wanted)
+        if (!u->target_seen)
                 return false;
         if (w->request->goal == WAIT_ENDED) { /* stopped by another client: also an end */
                 set_word(u, "stopped");
@@ -344,7 +344,7 @@ static void wait_check_destroyed(Wait *w, WaitUnit *u) {
 
         /* A lagging daemon does not have a unit that was submitted just before. Units of all other goals did
          * exist, but for LAG_MS the daemon may lag, too. */
-        if (!u->wanted) {
+        if (!u->target_seen) {
                 uint64_t now_ms = clock_monotonic_ms();
 
                 if (u->missing_ms == 0)
