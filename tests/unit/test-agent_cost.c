@@ -188,6 +188,32 @@ static void a_unit_is_not_started_while_systemd_is_stopping_although_its_record_
         fixture->bus->ops = real_ops;
 }
 
+/* Without the cluster, only the record tells the next start from a first one. */
+static void a_replacement_stays_recorded_when_its_start_is_no_longer_due(void **state) {
+        static const char replacing[] = "\"replacing\":true";
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->bus->ops;
+
+        real_ops = fixture->bus->ops;
+        ops.is_stopping = is_going_down;
+        fixture->bus->ops = &ops;
+        run_unit(fixture, "slow.service");
+        world_loop_set_work_ms(fixture->loop, WRITE_MS, WRITE_MS);
+        assign_to(fixture, "slow.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN);
+        UNTIL(fixture, !sim_systemd_runs(fixture->systemd, "slow.service"));
+        UNTIL(fixture, world_loop_is_working(fixture->loop));
+        run_ms(fixture, WRITE_MS / 2);
+        going_down = true;
+        run_ms(fixture, START_MS + 3 * WRITE_MS);
+        assert_int_equal(n_slow, 1);
+        assert_true(records_say(fixture, replacing));
+        going_down = false;
+        UNTIL(fixture,
+              sim_systemd_runs(fixture->systemd, "slow.service") && !records_say(fixture, replacing));
+        assert_int_equal(n_slow, 2);
+        fixture->bus->ops = real_ops;
+}
+
 static void a_failed_write_is_repeated_later_and_assignments_are_executed_meanwhile(void **state) {
         static const char *const names[] = { "early.service", "late.service" };
         Fixture *fixture = *state;
@@ -534,6 +560,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(a_unit_is_stopped_when_its_record_on_disk_is_no_longer_to_run),
                 in_fixture(a_unit_that_is_assigned_to_stop_during_the_write_of_its_record_is_not_started),
                 in_fixture(a_unit_is_not_started_while_systemd_is_stopping_although_its_record_was_written),
+                in_fixture(a_replacement_stays_recorded_when_its_start_is_no_longer_due),
                 in_fixture(a_failed_write_is_repeated_later_and_assignments_are_executed_meanwhile),
                 in_fixture(without_a_worker_records_are_written_at_once_and_failures_are_logged),
                 in_fixture(a_completion_is_published_when_it_is_on_disk),
