@@ -383,77 +383,76 @@ static void a_linked_drop_in_is_read_and_one_to_dev_null_is_skipped(void **state
         assert_non_null(strstr(fixture->err.message, "/30-c.conf"));
 }
 
+#define AT(member) offsetof(Settings, member)
+
+static const struct {
+        const char *option;
+        size_t at;
+        uint64_t usual;
+        const char *least, *below, *most, *above;
+        uint64_t least_value, most_value;
+} limits[] = {
+        { "quota-keys", AT(quota_keys), 0, "0", NULL, "1000000000", "1000000001", 0, 1000000000 },
+        { "limit-key-size", AT(limits.key_size), 8192, "64", "63", "8K", "8193", 64, 8192 },
+        { "limit-value-size", AT(limits.value_size), 240 * 1024, "1K", "1023", "240K", "245761", 1024,
+          240 * 1024 },
+        { "limit-body-size", AT(limits.body_size), 2 << 20, "64K", "65535", "16M", "16777217", 65536,
+          16 << 20 },
+        { "limit-answer-nodes", AT(limits.answer_nodes), 100000, "1000", "999", "10000000", "10000001", 1000,
+          10000000 },
+        { "limit-answer-size", AT(limits.answer_size), 32 << 20, "1M", "1048575", "64M", "4294967297",
+          1 << 20, 64 << 20 },
+        { "limit-watches", AT(limits.watches), 100000, "1", "0", "100000", "100001", 1, 100000 },
+        { "limit-connections", AT(http.connections), 10000, "16", "15", "1000000", "1000001", 16, 1000000 },
+        { "limit-connections-per-client", AT(http.connections_per_client), 0, "0", NULL, "1000000", "1000001",
+          0, 1000000 },
+        { "limit-line-size", AT(http.line_size), 16 << 10, "1K", "1023", "32K", "65537", 1024, 32 << 10 },
+        { "limit-head-size", AT(http.head_size), 32 << 10, "16K", "2047", "256K", "262145", 16 << 10,
+          256 << 10 },
+        { "limit-fields", AT(http.fields), 64, "8", "7", "1000", "1001", 8, 1000 },
+        { "limit-ahead-size", AT(http.ahead_size), 64 << 10, "1K", "1023", "16M", "16777217", 1024,
+          16 << 20 },
+        { "limit-backlog-size", AT(http.backlog_size), 256 << 10, "16K", "16383", "64M", "67108865", 16 << 10,
+          64 << 20 },
+        { "limit-buffer-size", AT(http.buffer_size), 64 << 20, "32M", "1048575", "16G", "17179869185",
+          32 << 20, 16ull << 30 },
+        { "limit-head-sec", AT(http.head_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+        { "limit-body-sec", AT(http.body_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+        { "limit-answer-sec", AT(http.answer_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+        { "limit-idle-sec", AT(http.idle_ms), 60000, "100ms", "99ms", "1d", "86401s", 100, 86400000 },
+        { "brake-sec", AT(brake_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
+        { "boot-wait-sec", AT(boot_wait_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
+        { "quota", AT(quota), 256 << 20, "1", NULL, "1G", NULL, 1, 1 << 30 },
+        { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
+};
+
 /* Each is read by its own name into its own member, within its bounds. */
 static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
-#define AT(member) offsetof(Settings, member)
-        static const struct {
-                const char *option;
-                size_t at;
-                uint64_t usual;
-                const char *least, *below, *most, *above;
-                uint64_t least_value, most_value;
-        } rows[] = {
-                { "quota-keys", AT(quota_keys), 0, "0", NULL, "1000000000", "1000000001", 0, 1000000000 },
-                { "limit-key-size", AT(limits.key_size), 8192, "64", "63", "8K", "8193", 64, 8192 },
-                { "limit-value-size", AT(limits.value_size), 240 * 1024, "1K", "1023", "240K", "245761", 1024,
-                  240 * 1024 },
-                { "limit-body-size", AT(limits.body_size), 2 << 20, "64K", "65535", "16M", "16777217", 65536,
-                  16 << 20 },
-                { "limit-answer-nodes", AT(limits.answer_nodes), 100000, "1000", "999", "10000000",
-                  "10000001", 1000, 10000000 },
-                { "limit-answer-size", AT(limits.answer_size), 32 << 20, "1M", "1048575", "64M", "4294967297",
-                  1 << 20, 64 << 20 },
-                { "limit-watches", AT(limits.watches), 100000, "1", "0", "100000", "100001", 1, 100000 },
-                { "limit-connections", AT(http.connections), 10000, "16", "15", "1000000", "1000001", 16,
-                  1000000 },
-                { "limit-connections-per-client", AT(http.connections_per_client), 0, "0", NULL, "1000000",
-                  "1000001", 0, 1000000 },
-                { "limit-line-size", AT(http.line_size), 16 << 10, "1K", "1023", "32K", "65537", 1024,
-                  32 << 10 },
-                { "limit-head-size", AT(http.head_size), 32 << 10, "16K", "2047", "256K", "262145", 16 << 10,
-                  256 << 10 },
-                { "limit-fields", AT(http.fields), 64, "8", "7", "1000", "1001", 8, 1000 },
-                { "limit-ahead-size", AT(http.ahead_size), 64 << 10, "1K", "1023", "16M", "16777217", 1024,
-                  16 << 20 },
-                { "limit-backlog-size", AT(http.backlog_size), 256 << 10, "16K", "16383", "64M", "67108865",
-                  16 << 10, 64 << 20 },
-                { "limit-buffer-size", AT(http.buffer_size), 64 << 20, "32M", "1048575", "16G", "17179869185",
-                  32 << 20, 16ull << 30 },
-                { "limit-head-sec", AT(http.head_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
-                { "limit-body-sec", AT(http.body_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
-                { "limit-answer-sec", AT(http.answer_ms), 10000, "100ms", "99ms", "10min", "601s", 100,
-                  600000 },
-                { "limit-idle-sec", AT(http.idle_ms), 60000, "100ms", "99ms", "1d", "86401s", 100, 86400000 },
-                { "brake-sec", AT(brake_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
-                { "boot-wait-sec", AT(boot_wait_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
-                { "quota", AT(quota), 256 << 20, "1", NULL, "1G", NULL, 1, 1 << 30 },
-                { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
-        };
-#undef AT
         Fixture *fixture = *state;
 
         config(fixture, "");
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                const char *given[] = { NULL, rows[i].least, rows[i].most, rows[i].below, rows[i].above };
-                const uint64_t values[] = { rows[i].usual, rows[i].least_value, rows[i].most_value };
+        for (size_t i = 0; i < ELEMENTS(limits); i++) {
+                const char *given[] = { NULL, limits[i].least, limits[i].most, limits[i].below,
+                                        limits[i].above };
+                const uint64_t values[] = { limits[i].usual, limits[i].least_value, limits[i].most_value };
 
                 for (size_t k = 0; k < ELEMENTS(given); k++) {
-                        bool buffer = streq(rows[i].option, "limit-answer-size") &&
+                        bool buffer = streq(limits[i].option, "limit-answer-size") &&
                                       k == 2; /* one bounds the other */
                         char option[100];
 
                         if (k > 0 && !given[k])
                                 continue;
-                        snprintf(option, sizeof(option), "--%s=%s", rows[i].option, given[k] ?: "");
+                        snprintf(option, sizeof(option), "--%s=%s", limits[i].option, given[k] ?: "");
                         if (k >= ELEMENTS(values)) {
                                 assert_true(told(fixture, option, NULL, NULL) < 0);
-                                assert_refused(fixture, rows[i].option);
+                                assert_refused(fixture, limits[i].option);
                                 continue;
                         }
                         if (told(fixture, k > 0 ? option : NULL, buffer ? "--limit-buffer-size=64M" : NULL,
                                  NULL) < 0)
                                 fail_msg("%s: %s", option, fixture->err.message);
-                        if (*(uint64_t *) ((char *) &fixture->settings + rows[i].at) != values[k])
+                        if (*(uint64_t *) ((char *) &fixture->settings + limits[i].at) != values[k])
                                 fail_msg("%s is not %llu", option, (unsigned long long) values[k]);
                 }
         }
@@ -475,27 +474,26 @@ static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
                 0);
 }
 
+static const struct {
+        const char *option, *value;
+        size_t at;
+} places[] = {
+        { "state-directory", "/a", AT(state_directory) },
+        { "runtime-directory", "/b", AT(runtime_directory) },
+        { "unit-directory", "", AT(unit_directory) },
+        { "cluster-file", "/d", AT(cluster_file) },
+        { "listen-client", "[::1]:1", AT(listen_client) },
+        { "advertise-client", "https://h:65535", AT(advertise_client) },
+        { "advertise-client", "http://h:1", AT(advertise_client) },
+        { "listen-socket", "/e", AT(listen_socket) },
+        { "peer-key", "/f", AT(peer_key) },
+        { "name", "a-B.9_z", AT(name) },
+        { "machine-id", "00000000000000000000000000000001", AT(machine_id) },
+        { "backup", "x", AT(backup) },
+        { "restore", "y", AT(restore) },
+};
+
 static void every_path_and_name_has_its_place(void **state) {
-#define AT(member) offsetof(Settings, member)
-        static const struct {
-                const char *option, *value;
-                size_t at;
-        } rows[] = {
-                { "state-directory", "/a", AT(state_directory) },
-                { "runtime-directory", "/b", AT(runtime_directory) },
-                { "unit-directory", "", AT(unit_directory) },
-                { "cluster-file", "/d", AT(cluster_file) },
-                { "listen-client", "[::1]:1", AT(listen_client) },
-                { "advertise-client", "https://h:65535", AT(advertise_client) },
-                { "advertise-client", "http://h:1", AT(advertise_client) },
-                { "listen-socket", "/e", AT(listen_socket) },
-                { "peer-key", "/f", AT(peer_key) },
-                { "name", "a-B.9_z", AT(name) },
-                { "machine-id", "00000000000000000000000000000001", AT(machine_id) },
-                { "backup", "x", AT(backup) },
-                { "restore", "y", AT(restore) },
-        };
-#undef AT
         static const char *const refused[] = {
                 "--advertise-client=http://h:65536",
                 "--advertise-client=http://h:0",
@@ -520,16 +518,16 @@ static void every_path_and_name_has_its_place(void **state) {
         Fixture *fixture = *state;
 
         config(fixture, "");
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        for (size_t i = 0; i < ELEMENTS(places); i++) {
                 char option[100], name[100];
 
-                snprintf(option, sizeof(option), "--%s=%s", rows[i].option, rows[i].value);
+                snprintf(option, sizeof(option), "--%s=%s", places[i].option, places[i].value);
                 if (told(fixture, option, NULL, NULL) < 0)
                         fail_msg("%s: %s", option, fixture->err.message);
-                assert_string_equal(*(char **) ((char *) &fixture->settings + rows[i].at), rows[i].value);
-                snprintf(name, sizeof(name), "--%s", rows[i].option);
-                assert_int_equal(told(fixture, name, rows[i].value, NULL), 0);
-                assert_string_equal(*(char **) ((char *) &fixture->settings + rows[i].at), rows[i].value);
+                assert_string_equal(*(char **) ((char *) &fixture->settings + places[i].at), places[i].value);
+                snprintf(name, sizeof(name), "--%s", places[i].option);
+                assert_int_equal(told(fixture, name, places[i].value, NULL), 0);
+                assert_string_equal(*(char **) ((char *) &fixture->settings + places[i].at), places[i].value);
         }
         for (size_t i = 0; i < ELEMENTS(refused); i++)
                 if (told(fixture, refused[i], NULL, NULL) >= 0)
