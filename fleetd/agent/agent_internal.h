@@ -3,7 +3,7 @@
  * agent.c runs the pass and handles events. states.c publishes states. execute.c calls systemd.
  * record_saves.c writes the assignment records to disk. record_updates.c changes them. observed.c keeps the
  * observed state of each unit. Each file calls later ones only, with one exception: the end of a save begins
- * the calls that wait for it. */
+ * the calls in execute.c that wait for it. */
 #pragma once
 
 #include <sys/queue.h>
@@ -148,9 +148,6 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
 /* Record that 'unit' is about to be stopped or removed. The plan guarantees an assignment for a stop and, if
  * the unit is to run, its text. */
 void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s);
-/* Decide whether the running invocation may have the former text: once by each daemon, and after each write
- * and reload. Later starts have the new text, however often a socket starts the unit. */
-void agent_check_outdated(Agent *a, AgentUnit *u);
 
 /* -- record_saves.c -- */
 

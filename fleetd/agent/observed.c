@@ -163,6 +163,18 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *mes
         agent_retry_soon(a);
 }
 
+/* Decide whether the running invocation may have the former text: once by each daemon, and after each write
+ * and reload. Later starts have the new text, however often a socket starts the unit. */
+static void agent_check_outdated(Agent *a, AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+        bool is_outdated = record && record->replacing && !record->starting && record->before[0] &&
+                           agent_is_running(&u->seen) && !streq(record->before, u->seen.invocation_id);
+
+        snprintf(u->outdated_invocation, sizeof(u->outdated_invocation), "%s",
+                 is_outdated ? u->seen.invocation_id : "");
+        u->outdated_listing = 0;
+}
+
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 

@@ -180,13 +180,3 @@ void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
         record->starting = false;
         a->records.dirty = true;
 }
-
-void agent_check_outdated(Agent *a, AgentUnit *u) {
-        const AssignmentRecord *record = records_get(&a->records, u->name);
-        bool is_outdated = record && record->replacing && !record->starting && record->before[0] &&
-                           agent_is_running(&u->seen) && !streq(record->before, u->seen.invocation_id);
-
-        snprintf(u->outdated_invocation, sizeof(u->outdated_invocation), "%s",
-                 is_outdated ? u->seen.invocation_id : "");
-        u->outdated_listing = 0;
-}

@@ -36,7 +36,7 @@ bool is_recorded(Fixture *fixture, const char *unit) {
         return runs && started && runs < strchr(at, '}') && started < strchr(at, '}');
 }
 
-bool records_say(Fixture *fixture, const char *part) {
+bool records_contain(Fixture *fixture, const char *part) {
         _cleanup_free_ char *text = records_text(fixture);
 
         return text && strstr(text, part);
@@ -161,7 +161,7 @@ void assign_slowly(Fixture *fixture, const char *name) {
 
 void run_unit(Fixture *fixture, const char *name) {
         assign(fixture, name);
-        UNTIL(fixture, says(fixture, name, "active"));
+        UNTIL(fixture, is_published(fixture, name, "active"));
         settle(fixture);
 }
 
@@ -172,7 +172,7 @@ const UnitState *state_of(Fixture *fixture, const char *unit) {
         return s ? &s->state : NULL;
 }
 
-bool says(Fixture *fixture, const char *unit, const char *active) {
+bool is_published(Fixture *fixture, const char *unit, const char *active) {
         const UnitState *s = state_of(fixture, unit);
 
         return s && streq(s->active, active);
@@ -190,8 +190,8 @@ bool is_gone(Fixture *fixture, const char *unit) {
 
 unsigned n_logged;
 
-static void count_said(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        n_logged += strstr(sentence, userdata) != NULL;
+static void count_said(void *userdata, int priority, const LogFields *fields, const char *message) {
+        n_logged += strstr(message, userdata) != NULL;
 }
 
 void count_messages(const char *part) {

@@ -51,13 +51,13 @@ void assign_to(Fixture *fixture, const char *name, const char *text, AssignmentK
 void assign_slowly(Fixture *fixture, const char *name);
 /* Assign the unit to run, and wait until it is published as active. */
 void run_unit(Fixture *fixture, const char *name);
-bool says(Fixture *fixture, const char *unit, const char *active);
+bool is_published(Fixture *fixture, const char *unit, const char *active);
 const UnitState *state_of(Fixture *fixture, const char *unit); /* as published; NULL: it is not */
 bool has_assignment(Fixture *fixture, const char *unit);
 bool is_gone(Fixture *fixture, const char *unit);
 /* Return whether the records on disk have 'unit' as started; whether they contain 'part'. */
 bool is_recorded(Fixture *fixture, const char *unit);
-bool records_say(Fixture *fixture, const char *part);
+bool records_contain(Fixture *fixture, const char *part);
 /* Replace the first value after 'field' in the records on disk by 'value'. */
 void change_record(Fixture *fixture, const char *field, const char *value);
 

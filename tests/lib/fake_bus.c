@@ -173,7 +173,7 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
 
         assert(sd_bus_message_enter_container(m, 'a', "s") >= 0);
         while (sd_bus_message_read(m, "s", &name) > 0) {
-                text_printf(&f->said, " %s", name);
+                text_printf(&f->call_log, " %s", name);
                 keep_links(f, member, name);
                 obey(f, member, name);
         }
@@ -183,7 +183,7 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
         else
                 assert(sd_bus_message_read(m, "bb", &runtime, &force) >= 0);
         assert(runtime); /* the folder of runtime links, which no boot outlives */
-        text_append(&f->said, force ? " by force" : "");
+        text_append(&f->call_log, force ? " by force" : "");
 }
 
 static bool names_part(sd_bus_message *m, const char *part) {
@@ -203,10 +203,10 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
 
         if (streq(member, "ListUnitsByNames"))
                 return answer_list(f, m, reply);
-        text_append(&f->said, member);
+        text_append(&f->call_log, member);
         if (streq(member, "StartUnit") || streq(member, "StopUnit")) {
                 assert(sd_bus_message_read(m, "ss", &name, &mode) >= 0);
-                text_printf(&f->said, " %s %s; ", name, mode);
+                text_printf(&f->call_log, " %s %s; ", name, mode);
                 f->n_jobs++;
                 obey(f, member, name);
                 snprintf(job, sizeof(job), PATH "/job/%u", f->n_jobs);
@@ -217,16 +217,16 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
         if (streq(member, "LinkUnitFiles") || streq(member, "EnableUnitFiles") ||
             streq(member, "DisableUnitFiles")) {
                 say_names(f, m, member);
-                text_append(&f->said, "; ");
+                text_append(&f->call_log, "; ");
                 if (streq(member, "EnableUnitFiles"))
                         assert(sd_bus_message_append(reply, "b", 1) >= 0);
                 return sd_bus_message_append(reply, "a(sss)", 0);
         }
         if (streq(member, "ResetFailedUnit") && sd_bus_message_read(m, "s", &name) >= 0)
-                text_printf(&f->said, " %s", name);
+                text_printf(&f->call_log, " %s", name);
         for (size_t i = 0; streq(member, "Reload") && f->obeys && i < f->n_units; i++)
                 f->units[i].need_reload = false;
-        text_append(&f->said, "; ");
+        text_append(&f->call_log, "; ");
         return 0;
 }
 
@@ -453,7 +453,7 @@ FakeBus *fake_bus_free(FakeBus *f) {
         fake_bus_disconnect(f);
         guest_close(f->door);
         close(f->listen_fd);
-        text_done(&f->said);
+        text_done(&f->call_log);
         free(f);
         return NULL;
 }

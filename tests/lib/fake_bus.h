@@ -28,7 +28,7 @@ typedef struct FakeBus {
         char address[300]; /* of the socket */
         FakeUnit units[FAKE_UNITS_MAX];
         size_t n_units;
-        Text said; /* "StartUnit web.service replace; " for each call except reads */
+        Text call_log; /* "StartUnit web.service replace; " for each call except reads */
         unsigned connections, calls, n_jobs, n_new_jobs, starts, stops;
         const char *hold;                             /* calls of this member get no reply yet */
         const char *fail, *fail_name, *fail_message;  /* calls of this member are rejected */

@@ -127,7 +127,7 @@ static int fixture_teardown(void **state) {
 #define TWO                        "[Service]\nExecStart=/bin/two\n"
 #define TUNED                      ONE "[X-Fleet]\nConflicts=x*\n"
 
-static bool says(Fixture *fixture, const char *unit, const char *active) {
+static bool is_published(Fixture *fixture, const char *unit, const char *active) {
         const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
                                               unit);
 
@@ -141,7 +141,7 @@ static const char *sub_of(Fixture *fixture, const char *unit) {
         return s ? s->state.sub : "";
 }
 
-static bool records_say(Fixture *fixture, const char *field) {
+static bool records_contain(Fixture *fixture, const char *field) {
         _cleanup_free_ char *path = scratch_path(fixture->records, "assignment"), *text = NULL;
 
         return read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL) == 0 && strstr(text, field);
@@ -154,7 +154,7 @@ static bool records_have(Fixture *fixture, const FakeUnit *u) {
 
         for (size_t i = 0; i < u->invocation_size; i++)
                 n += snprintf(field + n, sizeof(field) - n, "%02x", u->invocation[i]);
-        return records_say(fixture, field);
+        return records_contain(fixture, field);
 }
 
 static bool has_assignment(Fixture *fixture, const char *unit) {
@@ -171,14 +171,14 @@ static bool has_file(Fixture *fixture, const char *unit, const char *part) {
 static void run_unit(Fixture *fixture, const char *unit, const char *text) {
         host_unit(fixture->host, unit, text, TARGET_LAUNCHED);
         host_order(fixture->host, unit, ASSIGNMENT_RUN);
-        UNTIL(fixture, says(fixture, unit, "active"));
+        UNTIL(fixture, is_published(fixture, unit, "active"));
 }
 
 /* Messages logged since log_begin(). */
 static Text logged;
 
-static void keep_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        text_printf(&logged, "%s\n", sentence);
+static void keep_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        text_printf(&logged, "%s\n", message);
 }
 
 static bool has_logged(const char *part) {
@@ -210,14 +210,14 @@ static void allow_starts(Fixture *fixture) {
 
 static void an_assigned_unit_is_written_linked_started_and_published(void **state) {
         Fixture *fixture = *state;
-        _cleanup_free_ char *said = NULL;
+        _cleanup_free_ char *call_log = NULL;
 
         run_unit(fixture, "web.service", ONE);
         assert_true(has_file(fixture, "web.service", "/bin/one"));
-        assert_true(asprintf(&said,
+        assert_true(asprintf(&call_log,
                              "Subscribe; LinkUnitFiles %s/web.service; StartUnit web.service replace; ",
                              fixture->folder) > 0);
-        assert_string_equal(fixture->fake->said.chars, said); /* a new unit needs no Reload */
+        assert_string_equal(fixture->fake->call_log.chars, call_log); /* a new unit needs no Reload */
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->starts, 1);
 }
@@ -227,8 +227,8 @@ static void a_loaded_unit_is_not_started(void **state) {
 
         host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
         host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
-        UNTIL(fixture,
-              says(fixture, "web.service", "inactive") && has_file(fixture, "web.service", "/bin/one"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") &&
+                               has_file(fixture, "web.service", "/bin/one"));
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->starts, 0);
 }
@@ -243,7 +243,7 @@ static void a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_n
         host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
         host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
         UNTIL(fixture, fixture->fake->n_held == 1);
-        assert_true(records_say(fixture, "\"order\":\"load\""));
+        assert_true(records_contain(fixture, "\"order\":\"load\""));
         leader.gone = true;
         agent_close(fixture);
         snprintf(fixture->fake->units[0].active, sizeof(fixture->fake->units[0].active), "inactive");
@@ -264,7 +264,8 @@ static void a_stop_assignment_is_executed_and_removed(void **state) {
         UNTIL(fixture, !has_assignment(fixture, "web.service"));
         assert_int_equal(fixture->fake->stops, 1);
         assert_false(has_file(fixture, "web.service", ""));
-        UNTIL(fixture, !says(fixture, "web.service", "inactive") && !says(fixture, "web.service", "active"));
+        UNTIL(fixture, !is_published(fixture, "web.service", "inactive") &&
+                               !is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->n_units, 0);
 }
 
@@ -274,7 +275,7 @@ static void a_changed_text_is_stopped_and_started_once(void **state) {
         run_unit(fixture, "web.service", ONE);
         host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(fixture, fixture->fake->starts == 2 && says(fixture, "web.service", "active"));
+        UNTIL(fixture, fixture->fake->starts == 2 && is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->stops, 1);
         assert_true(has_file(fixture, "web.service", "/bin/two"));
 }
@@ -298,7 +299,7 @@ static void a_unit_keeps_running_until_its_changed_text_can_be_written(void **st
         assert_string_equal(fixture->fake->units[0].active, "active");
 
         assert_int_equal(rmdir(temporary), 0);
-        UNTIL(fixture, fixture->fake->starts == 2 && says(fixture, "web.service", "active"));
+        UNTIL(fixture, fixture->fake->starts == 2 && is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->stops, 1);
         assert_true(has_file(fixture, "web.service", "/bin/two"));
         assert_int_equal(access(temporary, F_OK), -1);
@@ -321,12 +322,12 @@ static void a_removed_link_of_a_running_unit_is_restored(void **state) {
         FakeUnit *u;
 
         run_unit(fixture, "web.service", ONE);
-        text_clear(&fixture->fake->said);
+        text_clear(&fixture->fake->call_log);
         u = fake_bus_unit(fixture->fake, "web.service", "error", "active", "running");
         u->fragment[0] = 0;
         fake_bus_changed(fixture->fake, "web.service");
-        UNTIL(fixture, fixture->fake->said.size > 0 && strstr(fixture->fake->said.chars, "Reload;"));
-        assert_non_null(strstr(fixture->fake->said.chars, "LinkUnitFiles"));
+        UNTIL(fixture, fixture->fake->call_log.size > 0 && strstr(fixture->fake->call_log.chars, "Reload;"));
+        assert_non_null(strstr(fixture->fake->call_log.chars, "LinkUnitFiles"));
         assert_int_equal(fixture->fake->starts, 1);
         assert_int_equal(fixture->fake->stops, 0);
 }
@@ -348,7 +349,7 @@ static void a_removed_folder_is_restored_with_all_files_and_no_unit_stops(void *
         assert_int_equal(mkdir(fixture->folder, 0755), 0);
         host_unit(fixture->host, "new.service", ONE, TARGET_LAUNCHED);
         host_order(fixture->host, "new.service", ASSIGNMENT_RUN);
-        UNTIL(fixture, says(fixture, "new.service", "active"));
+        UNTIL(fixture, is_published(fixture, "new.service", "active"));
         UNTIL(fixture, has_file(fixture, "new.service", "/bin/one"));
         assert_true(has_file(fixture, "web.service", "/bin/one") &&
                     has_file(fixture, "other.service", "/bin/two"));
@@ -500,7 +501,7 @@ static void a_unit_whose_install_section_names_a_unit_of_the_host_is_published_a
 
         /* The name is free, and our unit runs. */
         *db = fixture->fake->units[--fixture->fake->n_units];
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, "web.service");
         assert_string_equal(s->state.load, "loaded");
 }
@@ -512,7 +513,7 @@ static void run_with_a_taken_alias(Fixture *fixture) {
         run_unit(fixture, "web.service", ONE "[Install]\nAlias=hostdb.service\n");
         db = fake_bus_unit(fixture->fake, "hostdb.service", "loaded", "active", "running");
         snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
-        text_clear(&fixture->fake->said);
+        text_clear(&fixture->fake->call_log);
         log_begin();
         host_unit(fixture->host, "web.service",
                   ONE "[Install]\nAlias=hostdb.service\n[X-Fleet]\nConflicts=x*\n", TARGET_LAUNCHED);
@@ -544,8 +545,8 @@ static void a_template_in_the_folder_or_an_install_section_affects_no_unit(void 
         host_unit(fixture->host, "web.service",
                   ONE "[Install]\nWantedBy=multi-user.target\nAlso=helper@.service\n", TARGET_LAUNCHED);
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
-        assert_non_null(strstr(fixture->fake->said.chars, "EnableUnitFiles"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_non_null(strstr(fixture->fake->call_log.chars, "EnableUnitFiles"));
         host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(fixture, !has_assignment(fixture, "web.service"));
         assert_int_equal(fixture->fake->stops, 1);
@@ -570,7 +571,7 @@ static void a_unit_that_cannot_be_enabled_is_published_as_foreign_and_not_starte
         assert_int_equal(fixture->fake->starts, 0);
 
         fixture->fake->fail = NULL;
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, "web.service");
         assert_string_equal(s->state.load, "loaded");
 }
@@ -591,13 +592,14 @@ static void a_rejected_link_affects_no_other_install_section(void **state) {
                 host_order(fixture->host, units[i], ASSIGNMENT_RUN);
         host_pause(fixture->host, QUIET_MS);
         fake_bus_release(fixture->fake);
-        UNTIL(fixture, says(fixture, "a.service", "active") && says(fixture, "c.service", "active"));
+        UNTIL(fixture,
+              is_published(fixture, "a.service", "active") && is_published(fixture, "c.service", "active"));
         assert_int_equal(fixture->fake->starts, 2);
         for (size_t i = 0; i < ELEMENTS(units); i += 2) {
                 _cleanup_free_ char *call = NULL;
 
                 assert_true(asprintf(&call, "EnableUnitFiles %s/%s;", fixture->folder, units[i]) > 0);
-                assert_non_null(strstr(fixture->fake->said.chars, call));
+                assert_non_null(strstr(fixture->fake->call_log.chars, call));
         }
 }
 
@@ -609,9 +611,9 @@ static struct {
         bool armed;
 } shortage;
 
-static void shortage_on_linked(void *userdata, int error, const char *sentence) {
+static void shortage_on_linked(void *userdata, int error, const char *message) {
         shortage.armed = error < 0;
-        shortage.done(shortage.userdata, error, sentence);
+        shortage.done(shortage.userdata, error, message);
         shortage.armed = false;
 }
 
@@ -655,7 +657,7 @@ static void a_unit_without_memory_for_its_call_is_put_in_force_later(void **stat
         UNTIL(fixture, alloc_has_failed());
         fixture->fake->fail = NULL;
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                UNTIL(fixture, says(fixture, units[i], "active"));
+                UNTIL(fixture, is_published(fixture, units[i], "active"));
         assert_int_equal(fixture->fake->starts, 3);
         alloc_fail_at(0);
         fixture->systemd->ops = shortage.ops;
@@ -674,8 +676,8 @@ static void units_that_are_assigned_together_are_linked_by_one_call(void **state
         host_pause(fixture->host, QUIET_MS);
         fake_bus_release(fixture->fake);
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                UNTIL(fixture, says(fixture, units[i], "active"));
-        for (const char *at = fixture->fake->said.chars; (at = strstr(at, "LinkUnitFiles")); at++)
+                UNTIL(fixture, is_published(fixture, units[i], "active"));
+        for (const char *at = fixture->fake->call_log.chars; (at = strstr(at, "LinkUnitFiles")); at++)
                 n++;
         assert_in_range(n, 1, 2); /* the first unit may have had a call of its own */
 }
@@ -696,7 +698,7 @@ static void of_a_flapping_unit_the_first_state_and_the_last_of_a_second_are_publ
         Fixture *fixture = *state;
         FakeUnit *u;
         uint64_t told_ms, index;
-        unsigned flaps = 0, told = 0;
+        unsigned flaps = 0, n_published = 0;
 
         run_unit(fixture, "web.service", ONE);
         host_pause(fixture->host, 1100);
@@ -709,11 +711,11 @@ static void of_a_flapping_unit_the_first_state_and_the_last_of_a_second_are_publ
                 fake_bus_changed(fixture->fake, "web.service");
                 host_pause(fixture->host, 20);
                 if (index_of(fixture, "web.service") != index)
-                        told++;
+                        n_published++;
                 index = index_of(fixture, "web.service");
         }
         assert_true(flaps > 20);
-        assert_in_range(told, 2, 3); /* at once, then one for each second */
+        assert_in_range(n_published, 2, 3); /* at once, then one for each second */
         UNTIL(fixture,
               streq(cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, "web.service")
                             ->state.sub,
@@ -728,7 +730,7 @@ static void a_start_is_published_once_when_it_has_ended(void **state) {
         index = index_of(fixture, "web.service");
         host_pause(fixture->host, QUIET_MS + 300);
         assert_int_equal(index_of(fixture, "web.service"), index);
-        assert_true(says(fixture, "web.service", "active"));
+        assert_true(is_published(fixture, "web.service", "active"));
 }
 
 static const char *job_of(Fixture *fixture, const char *unit) {
@@ -742,20 +744,20 @@ static void a_start_that_never_began_is_published_with_its_reason_until_one_begi
 
         host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
         host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
-        UNTIL(fixture, says(fixture, "web.service", "inactive"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         fixture->fake->obeys = false;
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(fixture, fixture->fake->starts == 1);
         fake_bus_job_removed(fixture->fake, 1, "web.service", "dependency");
         UNTIL(fixture, streq(job_of(fixture, "web.service"), "dependency"));
-        assert_true(says(fixture, "web.service", "inactive"));
+        assert_true(is_published(fixture, "web.service", "inactive"));
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->starts, 1);
 
         u = fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "running"); /* by hand */
         snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->folder);
         fake_bus_job_removed(fixture->fake, 2, "web.service", "done");
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_string_equal(job_of(fixture, "web.service"), "");
 }
 
@@ -771,7 +773,7 @@ static void stop_by_systemd(Fixture *fixture, const char *unit) {
         fake_bus_change(fixture->fake, unit,
                         (FakeChange) { .active = "inactive", .job = 1, .left = true, .ended = true });
         fake_bus_job_removed(fixture->fake, 1, unit, "done");
-        UNTIL(fixture, says(fixture, unit, "inactive"));
+        UNTIL(fixture, is_published(fixture, unit, "inactive"));
 }
 
 static void a_bound_unit_that_systemd_stopped_is_started_again_when_its_unit_runs(void **state) {
@@ -799,7 +801,7 @@ static void a_bound_unit_that_systemd_stopped_is_started_again_when_its_unit_run
         host_pause(fixture->host, 1500);
         assert_int_equal(fixture->fake->starts, 1);
         fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
-        UNTIL(fixture, says(fixture, "side.service", "active"));
+        UNTIL(fixture, is_published(fixture, "side.service", "active"));
         assert_int_equal(fixture->fake->starts, 2);
         assert_int_equal(fixture->fake->stops, 0);
 }
@@ -922,7 +924,7 @@ static void a_unit_that_a_conflict_stopped_waits_until_the_conflicting_unit_has_
         host_pause(fixture->host, 1500);
         assert_int_equal(fixture->fake->starts, 1);
         other->job = false;
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->starts, 2);
 }
 
@@ -937,7 +939,7 @@ static void other_requirements_of_a_stopped_unit_do_not_prevent_its_start(void *
         stop_by_systemd(fixture, "web.service");
         fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->starts, 2);
 }
 
@@ -960,7 +962,7 @@ static void other_dependencies_of_a_unit_do_not_prevent_its_start_after_a_reject
         allow_starts(fixture);
         fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
 }
 
 /* The job of a target may take long: a unit stopped by hand during it was not stopped because of it. */
@@ -1014,7 +1016,7 @@ static void an_assignment_to_run_that_comes_during_a_stop_is_executed_after_it(v
         fixture->fake->units[0].job = true;
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "deactivating", .job = 1, .left = true });
-        UNTIL(fixture, says(fixture, "web.service", "deactivating"));
+        UNTIL(fixture, is_published(fixture, "web.service", "deactivating"));
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
         host_pause(fixture->host, 1500);
         assert_int_equal(fixture->fake->starts, 1);
@@ -1022,7 +1024,7 @@ static void an_assignment_to_run_that_comes_during_a_stop_is_executed_after_it(v
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
         fake_bus_job_removed(fixture->fake, 1, "web.service", "done");
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->starts, 2);
 }
 
@@ -1063,7 +1065,7 @@ static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_afte
 
         /* Once the unit runs again, that no longer counts. */
         fake_bus_change(fixture->fake, "web.service", (FakeChange) { .active = "active" });
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         fake_bus_job_new(fixture->fake, "other.service");
         fake_bus_change(fixture->fake, "other.service", (FakeChange) { .active = "active" });
         stop_by_systemd(fixture, "web.service");
@@ -1081,7 +1083,7 @@ static void a_unit_that_ends_by_itself_has_completed(void **state) {
         run_unit(fixture, "web.service", ONE);
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
         agent_close(fixture);
         fixture->fake->basic_us = 5;
         agent_open(fixture);
@@ -1099,7 +1101,7 @@ static void a_completed_unit_stays_completed_whatever_the_host_runs_under_its_na
         run_unit(fixture, "web.service", ONE);
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
         for (size_t i = 0; i < ELEMENTS(states); i++) {
                 FakeUnit *u = fake_bus_unit(fixture->fake, "web.service", "loaded", states[i], states[i]);
 
@@ -1120,13 +1122,13 @@ static void a_completion_without_the_cluster_outlives_the_daemon(void **state) {
         host_pause(fixture->host, QUIET_MS);
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(fixture, records_say(fixture, "\"done\":true"));
+        UNTIL(fixture, records_contain(fixture, "\"done\":true"));
         agent_close(fixture);
         agent_open(fixture);
         UNTIL(fixture, fixture->fake->connections == 2);
         leader.gone = false;
         agent_state_changed(fixture->agent);
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
         assert_int_equal(fixture->fake->starts, 1);
 }
 
@@ -1136,7 +1138,7 @@ static void a_completed_unit_that_runs_again_with_another_text_has_not_completed
         run_unit(fixture, "web.service", ONE);
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
         run_unit(fixture, "web.service", TWO);
         assert_false(is_done(fixture, "web.service"));
         stop_by_systemd(fixture, "web.service");
@@ -1149,13 +1151,13 @@ static void a_completed_unit_that_was_started_by_hand_is_replaced_by_its_next_te
         run_unit(fixture, "web.service", ONE);
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
         fake_bus_change(fixture->fake, "web.service", (FakeChange) { .active = "active" });
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         run_unit(fixture, "web.service", TWO);
         UNTIL(fixture, fixture->fake->starts == 2);
         assert_int_equal(fixture->fake->stops, 1);
-        UNTIL(fixture, says(fixture, "web.service", "active") && !is_done(fixture, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active") && !is_done(fixture, "web.service"));
 }
 
 static void is_not_begun(Fixture *fixture, const FakeChange *changes, size_t n) {
@@ -1171,8 +1173,8 @@ static void is_not_begun(Fixture *fixture, const FakeChange *changes, size_t n) 
         for (size_t i = 0; i < n; i++)
                 fake_bus_change(fixture->fake, "web.service", changes[i]);
         fake_bus_job_removed(fixture->fake, 1, "web.service", "done");
-        UNTIL(fixture,
-              says(fixture, "web.service", "inactive") && streq(job_of(fixture, "web.service"), "condition"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") &&
+                               streq(job_of(fixture, "web.service"), "condition"));
         assert_false(is_done(fixture, "web.service"));
 
         /* A later daemon has not observed it. */
@@ -1208,7 +1210,7 @@ static void an_earlier_end_is_not_the_end_of_a_start_that_never_began(void **sta
         run_unit(fixture, "web.service", ONE);
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
         fixture->fake->obeys = false;
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN); /* it was stopped and started */
         UNTIL(fixture, fixture->fake->starts == 2);
@@ -1236,10 +1238,10 @@ static void a_failed_unit_that_is_reset_has_not_completed(void **state) {
         run_unit(fixture, "web.service", ONE);
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "failed", .left = true, .ended = true });
-        UNTIL(fixture, says(fixture, "web.service", "failed"));
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
         forgotten(fixture, "web.service");
         fake_bus_changed(fixture->fake, "web.service");
-        UNTIL(fixture, says(fixture, "web.service", "inactive"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         assert_false(is_done(fixture, "web.service"));
 
         /* Nor for a daemon that has not observed it. */
@@ -1257,12 +1259,12 @@ static void a_oneshot_that_ended_without_the_daemon_has_completed_if_it_was_obse
         agent_close(fixture);
         forgotten(fixture, "web.service");
         agent_open(fixture);
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
 
         /* A completed unit that runs has not completed. */
         forgotten(fixture, "web.service");
         fake_bus_change(fixture->fake, "web.service", (FakeChange) { .active = "active" });
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_false(is_done(fixture, "web.service"));
         assert_int_equal(fixture->fake->starts, 1);
 }
@@ -1318,10 +1320,10 @@ static void a_loaded_unit_that_its_socket_started_is_ours_without_its_file(void 
 
         host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
         host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
-        UNTIL(fixture, says(fixture, "web.service", "inactive"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         u = &fixture->fake->units[0];
         fake_bus_change(fixture->fake, "web.service", (FakeChange) { .active = "active" });
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         fake_bus_reloading(fixture->fake, true);
         assert_int_equal(remove_tree_at(AT_FDCWD, fixture->folder), 0);
         snprintf(u->load, sizeof(u->load), "error");
@@ -1363,7 +1365,7 @@ static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_st
         fixture->fake->fail = NULL;
         UNTIL(fixture, fixture->fake->starts == 2);
         assert_int_equal(fixture->fake->stops, 2);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->stops, 2);
 }
@@ -1385,7 +1387,7 @@ static void edit_up_to(Fixture *fixture, const char *held) {
 static void is_stopped_again_once(Fixture *fixture) {
         UNTIL(fixture, fixture->fake->starts == 2);
         assert_int_equal(fixture->fake->stops, 2);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->stops, 2);
         assert_int_equal(fixture->fake->starts, 2);
@@ -1452,13 +1454,13 @@ static void a_unit_that_was_loaded_only_meanwhile_has_no_former_text(void **stat
         snprintf(fixture->fake->units[0].active, sizeof(fixture->fake->units[0].active), "inactive");
         host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
         fake_bus_release(fixture->fake);
-        UNTIL(fixture, says(fixture, "web.service", "inactive"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         host_pause(fixture->host, QUIET_MS);
         snprintf(fixture->fake->units[0].active, sizeof(fixture->fake->units[0].active),
                  "active"); /* by hand */
         fixture->fake->units[0].invocation[0]++;
         fake_bus_changed(fixture->fake, "web.service");
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         agent_close(fixture);
         agent_open(fixture);
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
@@ -1501,8 +1503,8 @@ static void a_unit_started_after_systemd_read_its_new_text_keeps_running_under_t
                  "active"); /* by its socket */
         fixture->fake->units[0].invocation[0]++;
         agent_open(fixture);
-        UNTIL(fixture, records_say(fixture, "/bin/two") && !records_say(fixture, "\"replacing\""));
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, records_contain(fixture, "/bin/two") && !records_contain(fixture, "\"replacing\""));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->stops, 1);
         assert_int_equal(fixture->fake->starts, 1);
 }
@@ -1531,7 +1533,7 @@ static void a_unit_that_runs_again_is_not_stopped_by_the_next_daemon_when_its_ed
         host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
         agent_open(fixture);
-        UNTIL(fixture, records_say(fixture, "/bin/one") && !records_say(fixture, "\"replacing\""));
+        UNTIL(fixture, records_contain(fixture, "/bin/one") && !records_contain(fixture, "\"replacing\""));
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->stops, 0);
         assert_int_equal(fixture->fake->starts, 1);
@@ -1589,7 +1591,8 @@ static void a_unit_without_its_file_is_stopped_and_started_when_its_text_changes
                 fixture->fake->fail = NULL;
                 UNTIL(fixture, has_file(fixture, "web.service", reread ? "/bin/one" : "/bin/two"));
                 assert_int_equal(fixture->fake->stops, stops + 1);
-                UNTIL(fixture, fixture->fake->starts == starts + 1 && says(fixture, "web.service", "active"));
+                UNTIL(fixture,
+                      fixture->fake->starts == starts + 1 && is_published(fixture, "web.service", "active"));
         }
 }
 
@@ -1674,11 +1677,11 @@ static void a_new_daemon_touches_no_running_unit(void **state) {
 
         run_unit(fixture, "web.service", ONE);
         agent_close(fixture);
-        text_clear(&fixture->fake->said);
+        text_clear(&fixture->fake->call_log);
         agent_open(fixture);
         UNTIL(fixture, fixture->fake->connections == 2);
         host_pause(fixture->host, QUIET_MS);
-        assert_string_equal(fixture->fake->said.chars, "Subscribe; ");
+        assert_string_equal(fixture->fake->call_log.chars, "Subscribe; ");
 }
 
 static void a_daemon_that_lost_its_records_adopts_running_units(void **state) {
@@ -1749,12 +1752,13 @@ static bool is_told_as_foreign(Fixture *fixture, const char *unit) {
  * again before any call. */
 static void stall_at_property(Fixture *fixture, const char *unit, const char *property) {
         unsigned before = fixture->fake->n_failed_properties;
-        size_t said = fixture->fake->said.size;
+        size_t call_log = fixture->fake->call_log.size;
 
         fixture->fake->fail_property = property;
         fixture->fake->fail_property_of = unit;
         fake_bus_changed(fixture->fake, unit);
-        UNTIL(fixture, fixture->fake->n_failed_properties >= before + 2 || fixture->fake->said.size > said);
+        UNTIL(fixture,
+              fixture->fake->n_failed_properties >= before + 2 || fixture->fake->call_log.size > call_log);
 }
 
 static void a_conflicting_unit_whose_fragment_is_read_late_is_not_touched(void **state) {
@@ -1765,10 +1769,10 @@ static void a_conflicting_unit_whose_fragment_is_read_late_is_not_touched(void *
         host_unit(fixture->host, "ssh.service", ONE, TARGET_LAUNCHED);
         host_order(fixture->host, "ssh.service", ASSIGNMENT_RUN);
         stall_at_property(fixture, "ssh.service", "FragmentPath");
-        assert_string_equal(fixture->fake->said.chars, "Subscribe; ");
+        assert_string_equal(fixture->fake->call_log.chars, "Subscribe; ");
         fixture->fake->fail_property = NULL;
         UNTIL(fixture, is_told_as_foreign(fixture, "ssh.service"));
-        assert_string_equal(fixture->fake->said.chars, "Subscribe; ");
+        assert_string_equal(fixture->fake->call_log.chars, "Subscribe; ");
 }
 
 static void a_unit_that_the_administrator_replaced_is_not_stopped_because_of_a_late_reply(void **state) {
@@ -1933,7 +1937,7 @@ static void a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cl
         UNTIL(fixture, fixture->fake->starts == 2);
         leader.gone = false;
         agent_state_changed(fixture->agent);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
 }
 
 /* The unit has stopped to replace its text, the leader is lost, and StartUnit is rejected or never reaches
@@ -1968,7 +1972,7 @@ static void the_start_of_a_replacement_is_repeated_without_the_cluster(void **st
                 UNTIL(fixture, fixture->fake->starts == starts + 1);
                 leader.gone = false;
                 agent_state_changed(fixture->agent);
-                UNTIL(fixture, says(fixture, "web.service", "active"));
+                UNTIL(fixture, is_published(fixture, "web.service", "active"));
                 host_pause(fixture->host, QUIET_MS + AGENT_RETRY_MS);
                 assert_int_equal(fixture->fake->starts, starts + 1);
                 fake_bus_changed(fixture->fake, "web.service");
@@ -2048,9 +2052,9 @@ static void a_removed_folder_of_records_is_restored_with_all_of_them_and_logged_
         log_begin();
         UNTIL(fixture, remove_tree_at(AT_FDCWD, fixture->records) == 0); /* a write may be under way */
         run_unit(fixture, "other.service", TWO);
-        UNTIL(fixture, records_say(fixture, "web.service") && records_say(fixture, "other.service"));
+        UNTIL(fixture, records_contain(fixture, "web.service") && records_contain(fixture, "other.service"));
         run_unit(fixture, "third.service", TWO);
-        UNTIL(fixture, records_say(fixture, "third.service"));
+        UNTIL(fixture, records_contain(fixture, "third.service"));
         log_set_sink(NULL, NULL);
         assert_false(has_logged("Failed to save"));
         assert_true(has_logged(message));
@@ -2061,7 +2065,7 @@ static void a_removed_folder_of_records_is_restored_with_all_of_them_and_logged_
         /* Also without any change. */
         UNTIL(fixture, remove_tree_at(AT_FDCWD, fixture->records) == 0);
         agent_state_changed(fixture->agent);
-        UNTIL(fixture, records_say(fixture, "web.service") && records_say(fixture, "third.service"));
+        UNTIL(fixture, records_contain(fixture, "web.service") && records_contain(fixture, "third.service"));
         assert_int_equal(fixture->fake->starts, 3);
         assert_int_equal(fixture->fake->stops, 0);
 }
@@ -2139,7 +2143,7 @@ static void a_start_that_never_reached_systemd_is_repeated(void **state) {
         UNTIL(fixture, fixture->fake->n_held == 1);
         fixture->fake->hold = NULL;
         fake_bus_disconnect(fixture->fake);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->starts, 1);
 }
 
@@ -2154,14 +2158,14 @@ static void a_start_whose_reply_was_lost_is_not_made_twice(void **state) {
         UNTIL(fixture, fixture->fake->n_held == 1);
         fixture->fake->hold = NULL;
         fake_bus_disconnect(fixture->fake);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->starts, 1);
 
         /* It ends by itself and is unloaded: that starts it no second time. */
         u = fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
         snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->folder);
         fake_bus_changed(fixture->fake, "web.service");
-        UNTIL(fixture, says(fixture, "web.service", "inactive"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         host_pause(fixture->host, QUIET_MS + AGENT_RETRY_MS);
         assert_int_equal(fixture->fake->starts, 1);
 }
@@ -2174,7 +2178,7 @@ static void while_systemd_reloads_no_unit_counts_as_gone(void **state) {
         fake_bus_unit(fixture->fake, "web.service", "not-found", "inactive", "dead"); /* as during a reload */
         fake_bus_changed(fixture->fake, "web.service");
         host_pause(fixture->host, QUIET_MS);
-        assert_true(says(fixture, "web.service", "active"));
+        assert_true(is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->starts, 1);
 }
 
@@ -2189,7 +2193,7 @@ static void a_rejected_unit_is_retried_later_and_affects_no_other_unit(void **st
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->starts, 0);
         fixture->fake->fail = NULL;
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->starts, 1);
 }
 
@@ -2204,7 +2208,7 @@ static void a_rejected_start_is_retried_later(void **state) {
         host_pause(fixture->host, QUIET_MS);
         assert_int_equal(fixture->fake->starts, 0);
         fixture->fake->fail = NULL;
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_int_equal(fixture->fake->starts, 1);
         host_pause(fixture->host, QUIET_MS + AGENT_RETRY_MS);
         assert_int_equal(fixture->fake->starts, 1);
@@ -2242,11 +2246,11 @@ static void an_assignment_is_executed_as_soon_as_this_host_has_caught_up(void **
 }
 
 /* Before its event, the whole registry announces the assignment. */
-static void read_registry_again(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void read_registry_again(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Host *h = userdata;
 
         registry_reset(h->registry);
-        host_on_done(h, status, sentence, index);
+        host_on_done(h, status, message, index);
 }
 
 static void an_assignment_that_comes_with_the_whole_registry_is_executed_at_once(void **state) {
@@ -2303,7 +2307,7 @@ static void a_new_assignment_ends_the_delay_of_a_failed_step(void **state) {
         host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
         ordered_ms = loop_now_ms(fixture->host->loop);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         assert_true(loop_now_ms(fixture->host->loop) - ordered_ms < 5 * AGENT_RETRY_MS);
         assert_int_equal(fixture->fake->starts, 1);
 }

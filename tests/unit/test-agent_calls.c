@@ -89,7 +89,7 @@ static void a_long_call_delays_no_other_unit(void **state) {
         assert_int_equal(n_starts, 2); /* one batch at a time */
         vain.unit = NULL;
         assert_int_equal(real_ops->link(fixture->bus, &a, 1, vain.done, vain.userdata), 0);
-        UNTIL(fixture, says(fixture, a, "active") && says(fixture, "d.service", "active"));
+        UNTIL(fixture, is_published(fixture, a, "active") && is_published(fixture, "d.service", "active"));
 
         vain = (Vain) { .unit = a, .held = true };
         host_order(fixture->host, a, ASSIGNMENT_STOP);
@@ -109,7 +109,7 @@ static void no_file_is_written_while_systemd_does_not_reply(void **state) {
         Fixture *fixture = *state;
 
         assign_to(fixture, "web.service", ONE, ASSIGNMENT_LOAD);
-        UNTIL(fixture, says(fixture, "web.service", "inactive"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         settle(fixture);
         bent.write_file = write_in_vain;
         vain.unit = "web.service";
@@ -183,7 +183,7 @@ static void a_unit_that_is_not_loaded_after_its_link_is_linked_again(void **stat
         count_messages(NULL);
         pretence.error = 0;
         vain.unit = NULL;
-        UNTIL(fixture, says(fixture, name, "active"));
+        UNTIL(fixture, is_published(fixture, name, "active"));
         assert_int_equal(n_starts, 1);
 }
 
@@ -239,7 +239,7 @@ static void all_units_are_read_when_any_may_have_changed(void **state) {
         run_unit(fixture, "web.service");
         pretence = (Pretence) { .unit = "web.service", .active = "failed" };
         events.on_changed(events.userdata, NULL);
-        UNTIL(fixture, says(fixture, "web.service", "failed"));
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
 }
 
 /* -- Starts and stops -- */
@@ -260,8 +260,8 @@ static void a_rejected_start_is_not_recorded_as_made(void **state) {
                 run_ms(fixture, 50);
                 assert_false(is_recorded(fixture, vain.unit));
                 if (!gone)
-                        assert_false(records_say(fixture, "\"startedBoot\"") ||
-                                     records_say(fixture, "\"before\""));
+                        assert_false(records_contain(fixture, "\"startedBoot\"") ||
+                                     records_contain(fixture, "\"before\""));
                 pretence = (Pretence) {};
                 if (gone) { /* the start is repeated without the cluster, too */
                         leader.gone = true;
@@ -283,16 +283,16 @@ static void an_ended_unit_has_completed_when_the_job_of_its_last_start_has_ended
 
         run_unit(fixture, "web.service");
         change(fixture, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         bent.start = start_in_vain;
         vain.unit = "web.service";
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
         until_calls(fixture, 1, 2000);
         run_ms(fixture, 50);
         change(fixture, "active", SYSTEMD_END_UNKNOWN);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         change(fixture, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(fixture, says(fixture, "web.service", "inactive"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         settle(fixture);
         run_ms(fixture, 1500);
         settle(fixture);
@@ -319,7 +319,7 @@ static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_uni
         job_removed("dependency");
         UNTIL(fixture, job_is(fixture, "dependency"));
         assert_in_range(world_now_ms(fixture->world) - ended_ms, 0, 1500); /* before the next resync */
-        assert_true(records_say(fixture, "\"job\":\"dependency\""));
+        assert_true(records_contain(fixture, "\"job\":\"dependency\""));
         run_ms(fixture, 3000);
         assert_int_equal(vain.n, 1); /* no other unit has stopped it, so it is not started again */
 
@@ -334,9 +334,9 @@ static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_uni
         job_removed("timeout");
         UNTIL(fixture, job_is(fixture, "timeout"));
         change(fixture, "active", SYSTEMD_END_UNKNOWN);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         change(fixture, "inactive", SYSTEMD_END_STOPPED);
-        UNTIL(fixture, says(fixture, "web.service", "inactive"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         assert_true(job_is(fixture, ""));
 }
 
@@ -410,7 +410,7 @@ static void a_completed_unit_stays_completed_when_the_x_fleet_section_is_edited(
 
         run_unit(fixture, "web.service");
         change(fixture, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         close_agent(fixture); /* the next daemon has only the records */
         open_agent(fixture);
         settle(fixture);
@@ -429,7 +429,7 @@ static void a_unit_that_ended_before_this_boot_is_not_recorded_as_owned_in_it(vo
 
         run_unit(fixture, "web.service");
         change(fixture, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         close_agent(fixture);
         change_record(fixture, "\"startedBoot\":\"", earlier);
         change_record(fixture, "\"ownedBoot\":\"", earlier);
@@ -439,8 +439,8 @@ static void a_unit_that_ended_before_this_boot_is_not_recorded_as_owned_in_it(vo
         snprintf(recorded, sizeof(recorded), "\"unit\":%llu}",
                  (unsigned long long) cluster_unit(registry_cluster(fixture->host->registry), "web.service")
                          ->index);
-        UNTIL(fixture, records_say(fixture, recorded));
-        assert_false(records_say(fixture, "Boot\":\"b0000000000000000000000000000001\""));
+        UNTIL(fixture, records_contain(fixture, recorded));
+        assert_false(records_contain(fixture, "Boot\":\"b0000000000000000000000000000001\""));
         assert_int_equal(n_starts, 1);
 }
 
@@ -472,9 +472,9 @@ static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_
         bent.start = start_in_vain;
         vain.unit = "web.service";
         change(fixture, "inactive", SYSTEMD_END_STOPPED);
-        UNTIL(fixture, says(fixture, "web.service", "inactive"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
         change(fixture, "active", SYSTEMD_END_UNKNOWN);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         close_agent(fixture);
         pretence = (Pretence) { .unit = "web.service", .active = "inactive", .held = true };
         open_agent(fixture);
@@ -493,11 +493,11 @@ static void an_assignment_to_load_ends_a_replacement(void **state) {
         bent.write_file = write_in_vain;
         vain = (Vain) { .unit = "web.service", .error = -EIO };
         assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
-        UNTIL(fixture, vain.n > 0 && records_say(fixture, replacing));
+        UNTIL(fixture, vain.n > 0 && records_contain(fixture, replacing));
         vain.unit = NULL;
         assign_to(fixture, "web.service", TWO, ASSIGNMENT_LOAD);
-        UNTIL(fixture, records_say(fixture, "\"order\":\"load\""));
-        assert_false(records_say(fixture, replacing));
+        UNTIL(fixture, records_contain(fixture, "\"order\":\"load\""));
+        assert_false(records_contain(fixture, replacing));
 }
 
 static void without_an_invocation(SystemdUnit *seen) {
@@ -587,7 +587,7 @@ static void the_index_of_a_stop_assignment_is_recorded(void **state) {
                          ->index);
         UNTIL(fixture, is_gone(fixture, "web.service"));
         close_agent(fixture);
-        assert_true(records_say(fixture, acted_index));
+        assert_true(records_contain(fixture, acted_index));
 }
 
 static void an_adopted_unit_has_completed_when_it_ends(void **state) {
@@ -600,7 +600,7 @@ static void an_adopted_unit_has_completed_when_it_ends(void **state) {
         open_agent(fixture);
         UNTIL(fixture, is_recorded(fixture, "web.service"));
         change(fixture, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         assert_int_equal(n_starts, 1);
 }
 
@@ -612,7 +612,7 @@ static void a_unit_started_by_an_earlier_daemon_has_completed_when_it_ends(void 
         open_agent(fixture);
         settle(fixture);
         change(fixture, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(fixture, says(fixture, "web.service", "inactive") && is_done(fixture));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         assert_int_equal(n_starts, 1);
 }
 
@@ -636,10 +636,10 @@ static void the_end_of_a_conflicting_unit_is_not_the_end_of_ours(void **state) {
         assert_true(agent_has_conflict(fixture->agent, "web.service"));
         for (began_ms = world_now_ms(fixture->world); world_now_ms(fixture->world) < began_ms + 1000;)
                 fixture_turn(fixture, began_ms + 1000);
-        assert_false(records_say(fixture, "\"done\":true"));
+        assert_false(records_contain(fixture, "\"done\":true"));
         n_reason = 0;
         change(fixture, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(fixture, records_say(fixture, "\"done\":true"));
+        UNTIL(fixture, records_contain(fixture, "\"done\":true"));
         assert_int_equal(n_starts, 1);
 }
 
@@ -660,7 +660,7 @@ static void a_unit_that_was_started_by_hand_is_not_conflicting_when_it_stops(voi
         UNTIL(fixture, is_told_as(fixture, "loaded", "active"));
         settle(fixture);
         change(fixture, "inactive", SYSTEMD_END_STOPPED);
-        UNTIL(fixture, !says(fixture, "web.service", "active"));
+        UNTIL(fixture, !is_published(fixture, "web.service", "active"));
         assert_true(is_told_as(fixture, "loaded", "inactive"));
         assert_int_equal(n_starts, 0);
 }
@@ -683,15 +683,15 @@ static void the_last_invocation_is_recorded_when_the_daemon_stops(void **state) 
         sim_systemd_change(fixture->systemd, "web.service");
         UNTIL(fixture, streq(state_of(fixture, "web.service")->sub, sub));
         close_agent(fixture);
-        assert_true(records_say(fixture, invocation));
+        assert_true(records_contain(fixture, invocation));
 }
 
-static SystemdUnit told;
+static SystemdUnit observed;
 
 static void with_states(SystemdUnit *seen) {
-        memcpy(seen->load, told.load, sizeof(seen->load));
-        memcpy(seen->active, told.active, sizeof(seen->active));
-        memcpy(seen->sub, told.sub, sizeof(seen->sub));
+        memcpy(seen->load, observed.load, sizeof(seen->load));
+        memcpy(seen->active, observed.active, sizeof(seen->active));
+        memcpy(seen->sub, observed.sub, sizeof(seen->sub));
 }
 
 static void a_state_is_published_with_the_time_of_its_last_change(void **state) {
@@ -700,20 +700,20 @@ static void a_state_is_published_with_the_time_of_its_last_change(void **state) 
         char hash[41];
 
         run_unit(fixture, "web.service");
-        told = (SystemdUnit) { .load = "loaded", .active = "active", .sub = "running" };
+        observed = (SystemdUnit) { .load = "loaded", .active = "active", .sub = "running" };
         pretence = (Pretence) { .unit = "web.service", .change = with_states };
         for (unsigned i = 0; i < 3; i++) { /* each of the three counts */
                 run_ms(fixture, 2000);
                 settle(fixture);
-                snprintf(i == 0 ? told.sub :
-                         i == 1 ? told.load :
-                                  told.active,
-                         sizeof(told.sub), "%s", i == 2 ? "reloading" : "other");
+                snprintf(i == 0 ? observed.sub :
+                         i == 1 ? observed.load :
+                                  observed.active,
+                         sizeof(observed.sub), "%s", i == 2 ? "reloading" : "other");
                 began_ms = loop_wall_ms(world_loop(fixture->loop));
                 sim_systemd_change(fixture->systemd, "web.service");
-                UNTIL(fixture, streq(state_of(fixture, "web.service")->sub, told.sub) &&
-                                       streq(state_of(fixture, "web.service")->load, told.load) &&
-                                       streq(state_of(fixture, "web.service")->active, told.active));
+                UNTIL(fixture, streq(state_of(fixture, "web.service")->sub, observed.sub) &&
+                                       streq(state_of(fixture, "web.service")->load, observed.load) &&
+                                       streq(state_of(fixture, "web.service")->active, observed.active));
                 since_ms = state_of(fixture, "web.service")->since_ms;
                 assert_in_range(since_ms, began_ms, began_ms + 50);
         }
@@ -731,7 +731,7 @@ static void with_conflict(SystemdUnit *seen) {
         seen->owner = SYSTEMD_CONFLICTING;
 }
 
-static void ignore(void *userdata, int error, const char *sentence) {}
+static void ignore(void *userdata, int error, const char *message) {}
 
 static int remove_recorded(Systemd *s, const char *name) {
         n_removed++;
@@ -835,7 +835,7 @@ static void a_failed_unit_gets_no_step_until_its_removal_has_ended(void **state)
 
         run_unit(fixture, name);
         sim_systemd_end(fixture->systemd, name);
-        UNTIL(fixture, says(fixture, name, "failed"));
+        UNTIL(fixture, is_published(fixture, name, "failed"));
         settle(fixture);
         await_round(fixture);
         bent.unlink = unlink_in_vain;
@@ -850,7 +850,7 @@ static void a_failed_unit_gets_no_step_until_its_removal_has_ended(void **state)
         assert_int_equal(vain.n, 0);
         vain.unit = NULL;
         assert_int_equal(real_ops->unlink(fixture->bus, &name, 1, vain.done, vain.userdata), 0);
-        UNTIL(fixture, says(fixture, name, "active"));
+        UNTIL(fixture, is_published(fixture, name, "active"));
         assert_int_equal(vain.n, 1);
         assert_int_equal(n_unrecorded, 0);
 }
@@ -867,10 +867,10 @@ static void changes_during_a_save_are_saved_even_while_systemd_does_not_reply(vo
         assign_to(fixture, "other.service", ONE, ASSIGNMENT_LOAD);
         UNTIL(fixture, world_loop_is_working(fixture->loop));
         vain.done(vain.userdata, 0, "");
-        assert_true(records_say(fixture, "\"starting\":true"));
+        assert_true(records_contain(fixture, "\"starting\":true"));
         sim_systemd_drop_bus(fixture->systemd, 20000);
         run_ms(fixture, 3 * WRITE_MS);
-        assert_false(records_say(fixture, "\"starting\":true"));
+        assert_false(records_contain(fixture, "\"starting\":true"));
 }
 
 static struct {

@@ -28,14 +28,14 @@ static int fixture_setup(void **state) {
 
         fixture->n_others = OTHERS;
         assign(fixture, "chatty.service");
-        UNTIL(fixture, says(fixture, "chatty.service", "active"));
+        UNTIL(fixture, is_published(fixture, "chatty.service", "active"));
         for (unsigned i = 0; i < OTHERS; i++) {
                 snprintf(name, sizeof(name), "other-%02u.service", i);
                 assign(fixture, name);
         }
         for (unsigned i = 0; i < OTHERS; i++) {
                 snprintf(name, sizeof(name), "other-%02u.service", i);
-                UNTIL(fixture, says(fixture, name, "active"));
+                UNTIL(fixture, is_published(fixture, name, "active"));
         }
         host_pause(fixture->host, 50);
         await_round(fixture); /* and the rest of the start */
@@ -90,7 +90,7 @@ static void the_first_change_is_read_at_once_and_the_last_change_is_not_lost(voi
         chat(fixture, 3000);
         sim_systemd_end(fixture->systemd, "chatty.service");
         ended_ms = world_now_ms(fixture->world);
-        UNTIL(fixture, says(fixture, "chatty.service", "failed"));
+        UNTIL(fixture, is_published(fixture, "chatty.service", "failed"));
         assert_in_range(world_now_ms(fixture->world) - ended_ms, 0, 1500); /* states go out once a second */
 }
 
@@ -129,7 +129,8 @@ static void a_unit_is_started_when_its_record_is_on_disk_and_delays_no_other_uni
         chat(fixture, WRITE_MS / 8);
         assert_false(sim_systemd_runs(fixture->systemd, "slow.service"));
 
-        UNTIL(fixture, says(fixture, "slow.service", "active") && says(fixture, "later.service", "active"));
+        UNTIL(fixture, is_published(fixture, "slow.service", "active") &&
+                               is_published(fixture, "later.service", "active"));
         assert_int_equal(n_unrecorded, 0);
 }
 
@@ -159,7 +160,7 @@ static void a_unit_that_is_assigned_to_stop_during_the_write_of_its_record_is_no
 
         /* It is started once it is assigned to run again. */
         host_order(fixture->host, "slow.service", ASSIGNMENT_RUN);
-        UNTIL(fixture, says(fixture, "slow.service", "active"));
+        UNTIL(fixture, is_published(fixture, "slow.service", "active"));
         assert_int_equal(n_slow, 1);
         assert_int_equal(n_unrecorded, 0);
 }
@@ -183,8 +184,34 @@ static void a_unit_is_not_started_while_systemd_is_stopping_although_its_record_
         run_ms(fixture, START_MS + WRITE_MS);
         assert_int_equal(n_slow, 0);
         going_down = false;
-        UNTIL(fixture, says(fixture, "slow.service", "active"));
+        UNTIL(fixture, is_published(fixture, "slow.service", "active"));
         assert_int_equal(n_slow, 1);
+        fixture->bus->ops = real_ops;
+}
+
+/* Without the cluster, only the record tells the next start from a first one. */
+static void a_replacement_stays_recorded_when_its_start_is_no_longer_due(void **state) {
+        static const char replacing[] = "\"replacing\":true";
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->bus->ops;
+
+        real_ops = fixture->bus->ops;
+        ops.is_stopping = is_going_down;
+        fixture->bus->ops = &ops;
+        run_unit(fixture, "slow.service");
+        world_loop_set_work_ms(fixture->loop, WRITE_MS, WRITE_MS);
+        assign_to(fixture, "slow.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN);
+        UNTIL(fixture, !sim_systemd_runs(fixture->systemd, "slow.service"));
+        UNTIL(fixture, world_loop_is_working(fixture->loop));
+        run_ms(fixture, WRITE_MS / 2);
+        going_down = true;
+        run_ms(fixture, START_MS + 3 * WRITE_MS);
+        assert_int_equal(n_slow, 1);
+        assert_true(records_contain(fixture, replacing));
+        going_down = false;
+        UNTIL(fixture,
+              sim_systemd_runs(fixture->systemd, "slow.service") && !records_contain(fixture, replacing));
+        assert_int_equal(n_slow, 2);
         fixture->bus->ops = real_ops;
 }
 
@@ -198,7 +225,7 @@ static void a_failed_write_is_repeated_later_and_assignments_are_executed_meanwh
                 assert_int_equal(unlink(path), 0);
                 assert_int_equal(mkdir(path, 0700), 0); /* no file replaces a folder */
                 assign(fixture, names[i]);
-                UNTIL(fixture, says(fixture, names[i], "active"));
+                UNTIL(fixture, is_published(fixture, names[i], "active"));
                 assert_int_equal(n_unrecorded, i + 1);
                 assert_int_equal(n_logged, i + 1); /* however often the write is repeated */
                 assert_int_equal(rmdir(path), 0);
@@ -224,7 +251,7 @@ static void without_a_worker_records_are_written_at_once_and_failures_are_logged
         ops.work = no_work;
         loop->ops = &ops;
         assign(fixture, "early.service");
-        UNTIL(fixture, says(fixture, "early.service", "active"));
+        UNTIL(fixture, is_published(fixture, "early.service", "active"));
         assert_true(is_recorded(fixture, "early.service"));
         assert_int_equal(n_unrecorded, 0);
 
@@ -232,7 +259,7 @@ static void without_a_worker_records_are_written_at_once_and_failures_are_logged
         assert_int_equal(unlink(path), 0);
         assert_int_equal(mkdir(path, 0700), 0);
         assign(fixture, "late.service");
-        UNTIL(fixture, says(fixture, "late.service", "active"));
+        UNTIL(fixture, is_published(fixture, "late.service", "active"));
         assert_int_equal(n_logged, 1);
         assert_int_equal(n_unrecorded, 1);
         assert_int_equal(rmdir(path), 0);
@@ -374,7 +401,7 @@ static void a_failing_step_is_repeated_with_growing_delays_and_logged_once(void 
         for (uint64_t end_ms = world_now_ms(fixture->world) + 62000;
              !sim_systemd_runs(fixture->systemd, "refused.service"); run_ms(fixture, 10))
                 assert_true(world_now_ms(fixture->world) < end_ms);
-        UNTIL(fixture, says(fixture, "refused.service", "active"));
+        UNTIL(fixture, is_published(fixture, "refused.service", "active"));
         settle(fixture);
         memset(&vain, 0, sizeof(vain));
         vain.unit = "refused.service";
@@ -412,7 +439,7 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
 
         /* A published unit causes no further work either. */
         sim_systemd_end(fixture->systemd, "other-02.service");
-        UNTIL(fixture, says(fixture, "other-02.service", "failed"));
+        UNTIL(fixture, is_published(fixture, "other-02.service", "failed"));
         settle(fixture);
         run_ms(fixture, 100);
         before = *now;
@@ -534,6 +561,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(a_unit_is_stopped_when_its_record_on_disk_is_no_longer_to_run),
                 in_fixture(a_unit_that_is_assigned_to_stop_during_the_write_of_its_record_is_not_started),
                 in_fixture(a_unit_is_not_started_while_systemd_is_stopping_although_its_record_was_written),
+                in_fixture(a_replacement_stays_recorded_when_its_start_is_no_longer_due),
                 in_fixture(a_failed_write_is_repeated_later_and_assignments_are_executed_meanwhile),
                 in_fixture(without_a_worker_records_are_written_at_once_and_failures_are_logged),
                 in_fixture(a_completion_is_published_when_it_is_on_disk),

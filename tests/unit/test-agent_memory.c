@@ -79,7 +79,7 @@ static void an_assignment_is_executed_soon_after_memory_was_short(void **state) 
                         if (stop)
                                 UNTIL_SHORT(fixture, is_gone(fixture, "short.service"));
                         else
-                                UNTIL_SHORT(fixture, says(fixture, "short.service", "active"));
+                                UNTIL_SHORT(fixture, is_published(fixture, "short.service", "active"));
                         failed |= alloc_has_failed();
                         alloc_fail_at(0);
                         alloc_pause(false);
@@ -141,7 +141,7 @@ static void an_assignment_without_memory_for_its_unit_is_executed_soon(void **st
                 host_order(fixture->host, "short.service", ASSIGNMENT_RUN);
                 assert_true(alloc_has_failed());
                 alloc_fail_at(0);
-                UNTIL(fixture, says(fixture, "short.service", "active"));
+                UNTIL(fixture, is_published(fixture, "short.service", "active"));
                 assert_in_range(world_now_ms(fixture->world) - ordered_ms, 0, SOON_MS);
                 registry_unobserve(fixture->host->registry, &listener);
                 host_order(fixture->host, "short.service", ASSIGNMENT_STOP);

@@ -1323,6 +1323,30 @@ typedef struct Life {
         unsigned starts, stops, invocations;
 } Life;
 
+static void life_stop(Life *l, Scene *s, unsigned parts) {
+        const Unit *unit = s->unit.unit;
+
+        if (parts < 1)
+                return;
+        if (s->assignment.kind != ASSIGNMENT_RUN) {
+                l->record.kind = ASSIGNMENT_LOAD;
+                l->record.stopping = true;
+        } else {
+                l->record.replacing = !unit_runs_same(l->record.unit, unit);
+                l->record.unit = (Unit *) unit;
+                l->record.index = s->assignment.index;
+                l->record.unit_index = s->assignment.unit_index;
+                l->record.started_boot[0] = 0;
+                l->record.starting = false;
+        }
+        if (parts < 2)
+                return;
+        l->stops++;
+        snprintf(l->seen.active, sizeof(l->seen.active), "inactive");
+        if (l->loses_invocations)
+                l->seen.invocation_id[0] = 0;
+}
+
 /* A step has up to three parts: record, call, reply. 'parts': how many happen before the daemon dies. */
 static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         const Unit *unit = s->unit.unit;
@@ -1370,25 +1394,7 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 snprintf(l->seen.fragment, sizeof(l->seen.fragment), "/run/fleet/units/web.service");
                 return;
         case AGENT_STOP:
-                if (parts < 1)
-                        return;
-                if (s->assignment.kind != ASSIGNMENT_RUN) {
-                        l->record.kind = ASSIGNMENT_LOAD;
-                        l->record.stopping = true;
-                } else {
-                        l->record.replacing = !unit_runs_same(l->record.unit, unit);
-                        l->record.unit = (Unit *) unit;
-                        l->record.index = s->assignment.index;
-                        l->record.unit_index = s->assignment.unit_index;
-                        l->record.started_boot[0] = 0;
-                        l->record.starting = false;
-                }
-                if (parts < 2)
-                        return;
-                l->stops++;
-                snprintf(l->seen.active, sizeof(l->seen.active), "inactive");
-                if (l->loses_invocations)
-                        l->seen.invocation_id[0] = 0;
+                life_stop(l, s, parts);
                 return;
         case AGENT_REMOVE:
                 if (parts < 1)

@@ -12,7 +12,7 @@
 #define ONE "[Service]\nExecStart=/bin/one\n"
 #define TWO "[Service]\nExecStart=/bin/two\n"
 
-static void ignore(void *userdata, int error, const char *sentence) {}
+static void ignore(void *userdata, int error, const char *message) {}
 
 /* As its socket starts it. */
 static void start_by_others(Fixture *fixture) {
@@ -85,7 +85,7 @@ static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_t
         held.done(held.userdata, 0, held.units, held.n);
         UNTIL(fixture, n_starts == 3);
         assert_int_equal(n_stops, 2);
-        UNTIL(fixture, says(fixture, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
         run_ms(fixture, 3000);
         assert_int_equal(n_stops, 2);
 }

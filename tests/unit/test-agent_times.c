@@ -42,13 +42,13 @@ static void a_transition_is_published_when_it_lasts_and_its_result_at_once(void 
         host_pause(fixture->host, 50);
         assert_null(state_of(fixture, "web.service"));
         run_ms(fixture, 200);
-        HOST_UNTIL(fixture->host, says(fixture, "web.service", "inactive"));
+        HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "inactive"));
         settle(fixture);
 
         /* It runs: that is published at once, although another state was published just now. */
         assert_int_equal(real_ops->start(fixture->bus, "web.service", vain.done, vain.userdata), 0);
         run_ms(fixture, 100);
-        HOST_UNTIL(fixture->host, says(fixture, "web.service", "active"));
+        HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "active"));
         settle(fixture);
 
         /* It gets another text: between stop and start it is inactive for less than 300 ms. */
@@ -66,7 +66,7 @@ static void a_transition_is_published_when_it_lasts_and_its_result_at_once(void 
         pretence = (Pretence) { .unit = "web.service", .active = "deactivating" };
         sim_systemd_change(fixture->systemd, "web.service");
         run_ms(fixture, 400);
-        HOST_UNTIL(fixture->host, says(fixture, "web.service", "deactivating"));
+        HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "deactivating"));
         pretence.active = NULL;
         assert_int_equal(real_ops->stop(fixture->bus, "web.service", vain.done, vain.userdata), 0);
         vain.unit = NULL;
@@ -152,10 +152,10 @@ static void nothing_is_published_before_this_host_has_caught_up(void **state) {
         UNTIL(fixture, leader.held);
         run_ms(fixture, 2000);
         settle(fixture);
-        assert_true(says(fixture, "web.service", "active"));
+        assert_true(is_published(fixture, "web.service", "active"));
         leader.held->done(leader.held->userdata, KV_OK);
         leader = (Leader) {};
-        UNTIL(fixture, says(fixture, "web.service", "failed"));
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
 }
 
 static struct {
@@ -174,7 +174,7 @@ int __wrap_registry_report(Registry *r, RegistryDone done, void *userdata);
 int __wrap_registry_report(Registry *r, RegistryDone done, void *userdata) {
         assert_true(reports.n < ELEMENTS(reports.at_ms));
         reports.at_ms[reports.n++] = world_now_ms(running->world);
-        reports.early |= !says(running, "web.service", "reloading");
+        reports.early |= !is_published(running, "web.service", "reloading");
         reports.done = done;
         reports.userdata = userdata;
         return reports.error < 0 || reports.held ? reports.error : __real_registry_report(r, done, userdata);
@@ -343,7 +343,7 @@ static void a_new_lineage_is_recorded_when_units_were_published_for_half_a_minut
         leader.gone = true;
         agent_state_changed(fixture->agent);
         run_ms(fixture, 60000);
-        assert_true(records_say(fixture, former));
+        assert_true(records_contain(fixture, former));
 
         leader.gone = false;
         agent_state_changed(fixture->agent);
@@ -351,8 +351,8 @@ static void a_new_lineage_is_recorded_when_units_were_published_for_half_a_minut
         count_messages(NULL);
         began_ms = world_now_ms(fixture->world);
         run_ms(fixture, 29900);
-        assert_true(records_say(fixture, former));
-        UNTIL(fixture, !records_say(fixture, former));
+        assert_true(records_contain(fixture, former));
+        UNTIL(fixture, !records_contain(fixture, former));
         assert_in_range(world_now_ms(fixture->world) - began_ms, 30000, 30100);
         assert_int_equal(n_stops, 0);
         host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
@@ -360,8 +360,8 @@ static void a_new_lineage_is_recorded_when_units_were_published_for_half_a_minut
 }
 
 static void the_lineage_of_the_cluster_is_recorded_before_any_unit_is(void **state) {
-        UNTIL((Fixture *) *state, records_say(*state, "\"lineage\":\"") &&
-                                          !records_say(*state, "\"lineage\":\"0000000000000000\""));
+        UNTIL((Fixture *) *state, records_contain(*state, "\"lineage\":\"") &&
+                                          !records_contain(*state, "\"lineage\":\"0000000000000000\""));
 }
 
 /* The unit was assigned to this host in its last boot; it has no assignment now. */
@@ -636,7 +636,8 @@ static void a_unit_that_began_during_the_write_of_its_record_is_not_started_agai
                 }
                 run_ms(fixture, 500);
                 assert_int_equal(vain.n, 0);
-                UNTIL(fixture, says(fixture, names[busy], "active") && is_recorded(fixture, names[busy]));
+                UNTIL(fixture,
+                      is_published(fixture, names[busy], "active") && is_recorded(fixture, names[busy]));
                 assert_int_equal(vain.n, 0);
                 world_loop_set_work_ms(fixture->loop, 0, 2);
         }
@@ -648,7 +649,7 @@ static void a_start_waits_for_systemd_when_its_record_is_on_disk(void **state) {
         assign_slowly(fixture, "slow.service");
         count_messages("Failed to start slow.service");
         sim_systemd_drop_bus(fixture->systemd, 2 * WRITE_MS);
-        UNTIL(fixture, says(fixture, "slow.service", "active"));
+        UNTIL(fixture, is_published(fixture, "slow.service", "active"));
         assert_int_equal(n_logged, 0);
         count_messages(NULL);
         assert_int_equal(n_slow, 1);
@@ -663,7 +664,7 @@ static void a_record_whose_folder_is_removed_while_it_is_written_is_written_agai
         assert_int_equal(remove_tree_at(AT_FDCWD, fixture->host->agent_path), 0);
         agent_state_changed(fixture->agent);
         removed_ms = world_now_ms(fixture->world);
-        UNTIL(fixture, says(fixture, "slow.service", "active"));
+        UNTIL(fixture, is_published(fixture, "slow.service", "active"));
         assert_in_range(world_now_ms(fixture->world) - removed_ms, WRITE_MS,
                         2 * WRITE_MS + START_MS); /* before the next resync */
         assert_int_equal(n_unrecorded, 0);

@@ -83,7 +83,7 @@ static void make_link(const char *folder, const char *name, const char *target) 
 static unsigned warnings;
 static char warned[300];
 
-static void note_warning(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void note_warning(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (priority != LOG_WARNING)
                 return;
         warnings++;

@@ -64,7 +64,7 @@ static int manager_teardown(void **state) {
 }
 
 /* Return the next notification; "": none. */
-static const char *told(Manager *m) {
+static const char *next_notification(Manager *m) {
         ssize_t n = recv(m->fd, m->message, sizeof(m->message) - 1, MSG_DONTWAIT);
 
         m->message[n > 0 ? n : 0] = 0;
@@ -76,20 +76,20 @@ static void the_service_manager_is_notified_of_each_state(void **state) {
         Manager *m = *state;
 
         service_ready();
-        assert_string_equal(told(m), "READY=1");
+        assert_string_equal(next_notification(m), "READY=1");
         service_reloading();
-        assert_string_equal(told(m), "RELOADING=1");
+        assert_string_equal(next_notification(m), "RELOADING=1");
         service_stopping();
-        assert_string_equal(told(m), "STOPPING=1");
+        assert_string_equal(next_notification(m), "STOPPING=1");
         service_extend(600000);
-        assert_string_equal(told(m), "EXTEND_TIMEOUT_USEC=600000000");
+        assert_string_equal(next_notification(m), "EXTEND_TIMEOUT_USEC=600000000");
         service_status("%s of %d", "one", 3);
-        assert_string_equal(told(m), "STATUS=one of 3");
+        assert_string_equal(next_notification(m), "STATUS=one of 3");
         memset(long_text, 'x', sizeof(long_text) - 1);
         long_text[sizeof(long_text) - 1] = 0;
         service_status("%s", long_text);
-        assert_int_equal(strlen(told(m)), strlen("STATUS=") + 255);
-        assert_string_equal(told(m), "");
+        assert_int_equal(strlen(next_notification(m)), strlen("STATUS=") + 255);
+        assert_string_equal(next_notification(m), "");
 }
 
 static void stop_loop(void *userdata) {
@@ -115,8 +115,8 @@ static void the_watchdog_is_notified_three_times_per_interval(void **state) {
                 assert_int_equal(setenv("WATCHDOG_USEC", rows[i].usec, true), 0);
                 assert_int_equal(setenv("WATCHDOG_PID", pid, true), 0);
                 assert_int_equal(service_new(&service, loop), 0);
-                assert_string_equal(told(m), "WATCHDOG=1");
-                assert_string_equal(told(m), "");
+                assert_string_equal(next_notification(m), "WATCHDOG=1");
+                assert_string_equal(next_notification(m), "");
                 if (rows[i].due_ms == 1) { /* periodically */
                         Timer end = TIMER(stop_loop, uv);
 
@@ -124,7 +124,7 @@ static void the_watchdog_is_notified_three_times_per_interval(void **state) {
                                 assert_true(turns < 10000);
                                 assert_int_equal(timer_start(&end, loop, 1), 0);
                                 assert_true(loop_uv_run(uv) >= 0);
-                                n += streq(told(m), "WATCHDOG=1");
+                                n += streq(next_notification(m), "WATCHDOG=1");
                         }
                         timer_stop(&end);
                 } else {
@@ -145,7 +145,7 @@ static void without_a_watchdog_no_notification_is_sent(void **state) {
 
         assert_int_equal(loop_uv_new(&uv), 0);
         assert_int_equal(service_new(&service, loop_uv_base(uv)), 0);
-        assert_string_equal(told(m), "");
+        assert_string_equal(next_notification(m), "");
         service_free(service);
         loop_uv_free(uv);
 }

@@ -47,7 +47,7 @@ static void config(Fixture *fixture, const char *text) {
 }
 
 /* Read the file and at most three more options (NULL ends them). */
-static int told(Fixture *fixture, const char *a, const char *b, const char *c) {
+static int load_settings(Fixture *fixture, const char *a, const char *b, const char *c) {
         char *argv[] = { (char *) "--help" /* the program's name is not an option */,
                          fixture->option,
                          (char *) MACHINE,
@@ -64,8 +64,8 @@ static int told(Fixture *fixture, const char *a, const char *b, const char *c) {
         return settings_read(&fixture->settings, argc, argv, &fixture->err);
 }
 
-static void assert_refused(Fixture *fixture, const char *sentence) {
-        assert_non_null(strstr(fixture->err.message, sentence));
+static void assert_refused(Fixture *fixture, const char *message) {
+        assert_non_null(strstr(fixture->err.message, message));
         assert_null(fixture->settings.state_directory);
 }
 
@@ -74,7 +74,7 @@ static void without_settings_a_host_is_a_cluster_of_one(void **state) {
         const Settings *s = &fixture->settings;
 
         config(fixture, "");
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_string_equal(s->state_directory, "/var/lib/fleet");
         assert_string_equal(s->runtime_directory, "/run/fleet");
         assert_string_equal(s->unit_directory, "/etc/fleet/units");
@@ -99,7 +99,7 @@ static void every_kind_of_value_is_read_from_the_file(void **state) {
                "Metadata=disk=ssd,zone=a\nMetadata=zone=b\nAgent=no\nBrakeSec=2min\nQuota=16M\nClientAccess="
                "read-only\nVoters=1\nListenClient=off\n"
                "AdvertiseClient=http://10.0.0.1:2379\n");
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_string_equal(s->name, "alpha");
         assert_string_equal(s->listen_peer, "10.0.0.1:2380");
         assert_string_equal(s->listen_client, "");
@@ -119,7 +119,7 @@ static void options_override_the_file(void **state) {
         Fixture *fixture = *state;
 
         config(fixture, "[Fleetd]\nName=alpha\nAgent=no\n");
-        assert_int_equal(told(fixture, "--name=beta", "--agent", "yes"), 0);
+        assert_int_equal(load_settings(fixture, "--name=beta", "--agent", "yes"), 0);
         assert_string_equal(fixture->settings.name, "beta");
         assert_true(fixture->settings.agent);
 }
@@ -129,7 +129,8 @@ static void lists_of_the_command_line_replace_those_of_the_file(void **state) {
         const Settings *s = &fixture->settings;
 
         config(fixture, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380\nMetadata=a=1\n");
-        assert_int_equal(told(fixture, "--join=10.0.0.8:2380", "--join=10.0.0.9:2380", "--metadata=b=2"), 0);
+        assert_int_equal(
+                load_settings(fixture, "--join=10.0.0.8:2380", "--join=10.0.0.9:2380", "--metadata=b=2"), 0);
         assert_int_equal(s->join.n, 2);
         assert_string_equal(s->join.items[0], "10.0.0.8:2380");
         assert_int_equal(s->metadata.n, 1);
@@ -141,14 +142,14 @@ static void an_empty_value_in_the_file_clears_a_list(void **state) {
 
         config(fixture, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/"
                         "k\nJoin=10.0.0.2:2380\nJoin=\nMetadata=a=1\nMetadata=\n");
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(fixture->settings.join.n, 0);
         assert_int_equal(fixture->settings.metadata.n, 0);
 }
 
 static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
         static const struct {
-                const char *text, *sentence;
+                const char *text, *message;
         } rows[] = {
                 { "[Fleetd]\nNmae=x\n", "fleetd.conf: line 2: unknown setting Nmae=; see fleetd.conf(5)" },
                 { "[Fleet]\nName=x\n",
@@ -179,14 +180,14 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 config(fixture, rows[i].text);
-                assert_true(told(fixture, NULL, NULL, NULL) < 0);
-                assert_refused(fixture, rows[i].sentence);
+                assert_true(load_settings(fixture, NULL, NULL, NULL) < 0);
+                assert_refused(fixture, rows[i].message);
         }
 }
 
 static void a_bad_option_is_named_with_its_remedy(void **state) {
         static const struct {
-                const char *option, *sentence;
+                const char *option, *message;
         } rows[] = {
                 { "--nmae=x", "unknown option or missing value: --nmae=x; see fleetd --help" },
                 { "--name", "unknown option or missing value: --name" },
@@ -199,8 +200,8 @@ static void a_bad_option_is_named_with_its_remedy(void **state) {
 
         config(fixture, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_true(told(fixture, rows[i].option, NULL, NULL) < 0);
-                assert_refused(fixture, rows[i].sentence);
+                assert_true(load_settings(fixture, rows[i].option, NULL, NULL) < 0);
+                assert_refused(fixture, rows[i].message);
         }
 }
 
@@ -208,17 +209,18 @@ static void settings_that_contradict_each_other_are_rejected(void **state) {
         Fixture *fixture = *state;
 
         config(fixture, "");
-        assert_int_equal(told(fixture, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
         assert_refused(fixture, "requires PeerKey=: the peer listener only accepts hosts with the key");
-        assert_int_equal(told(fixture, "--join=10.0.0.1:2380", NULL, NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--join=10.0.0.1:2380", NULL, NULL), -EINVAL);
         assert_refused(fixture, "Join=10.0.0.1:2380 requires ListenPeer=");
-        assert_int_equal(told(fixture, "--listen-peer=0.0.0.0:2380", "--peer-key=/k", NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--listen-peer=0.0.0.0:2380", "--peer-key=/k", NULL),
+                         -EINVAL);
         assert_refused(fixture, "expected the one address at which other hosts reach this one");
 }
 
 static void limits_are_read_and_kept_within_their_bounds(void **state) {
         static const struct {
-                const char *option, *sentence;
+                const char *option, *message;
         } rows[] = {
                 { "--limit-key-size=9K", "--limit-key-size: expected 64 to 8K, not 9K" },
                 { "--limit-key-size=63", "expected 64 to 8K, not 63" },
@@ -235,8 +237,9 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
         config(fixture,
                "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec="
                "2min\nLimitBufferSize=1G\n");
-        assert_int_equal(
-                told(fixture, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms", "--limit-fields=8"), 0);
+        assert_int_equal(load_settings(fixture, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms",
+                                       "--limit-fields=8"),
+                         0);
         assert_int_equal(s->limits.key_size, 64);
         assert_int_equal(s->limits.watches, 7);
         assert_int_equal(s->limits.answer_nodes, 1000);
@@ -250,15 +253,15 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
 
         config(fixture, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_true(told(fixture, rows[i].option, NULL, NULL) < 0);
-                assert_refused(fixture, rows[i].sentence);
+                assert_true(load_settings(fixture, rows[i].option, NULL, NULL) < 0);
+                assert_refused(fixture, rows[i].message);
         }
 }
 
 static void a_file_that_was_named_must_exist(void **state) {
         Fixture *fixture = *state;
 
-        assert_int_equal(told(fixture, NULL, NULL, NULL), -ENOENT);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), -ENOENT);
         assert_refused(fixture, "Failed to read ");
         assert_refused(fixture, "No such file");
 }
@@ -269,7 +272,7 @@ static void an_oversized_file_is_rejected(void **state) {
 
         memset(text, '#', 70 * 1024 - 1);
         config(fixture, text);
-        assert_int_equal(told(fixture, NULL, NULL, NULL), -EFBIG);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), -EFBIG);
         assert_refused(fixture, "Failed to read ");
 }
 
@@ -290,7 +293,7 @@ static void a_running_daemon_applies_some_changes_and_names_those_that_require_a
         _cleanup_names_ Names taken = {}, restart = {};
 
         config(fixture, "[Fleetd]\nMetadata=disk=ssd\nDebug=no\n");
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         running = fixture->settings;
         fixture->settings = (Settings) {};
 
@@ -299,7 +302,7 @@ static void a_running_daemon_applies_some_changes_and_names_those_that_require_a
                "127.0.0.1:4001\nAgent=no\n"
                "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://"
                "10.0.0.1:2379\nStateDirectory=/state\n");
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(settings_take(&running, &fixture->settings, &taken, &restart), 0);
         assert_true(names(&taken, "AdvertiseClient Metadata BrakeSec LimitValueSize Debug"));
         assert_true(names(&restart, "StateDirectory ListenClient Agent ClientAccess Quota"));
@@ -321,17 +324,17 @@ static void unchanged_settings_are_not_applied(void **state) {
         _cleanup_names_ Names taken = {}, restart = {};
 
         config(fixture, "[Fleetd]\nMetadata=disk=ssd\nLimitLineSize=2K\n");
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         running = fixture->settings;
         fixture->settings = (Settings) {};
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(settings_take(&running, &fixture->settings, &taken, &restart), 0);
         assert_int_equal(taken.n + restart.n, 0);
 }
 
-static void warned(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void warned(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (priority == LOG_WARNING)
-                snprintf(userdata, 600, "%s", sentence);
+                snprintf(userdata, 600, "%s", message);
 }
 
 static void a_dangling_drop_in_is_skipped_with_a_warning(void **state) {
@@ -343,7 +346,7 @@ static void a_dangling_drop_in_is_skipped_with_a_warning(void **state) {
         char warning[600] = "";
 
         config(fixture, "");
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(mkdir(dir, 0700), 0);
         scratch_write(before, "[Fleetd]\nName=one\nAgent=no\n");
         assert_int_equal(symlink("/nonexistent/20-b.conf", dangling), 0);
@@ -370,7 +373,7 @@ static void a_linked_drop_in_is_read_and_one_to_dev_null_is_skipped(void **state
                             *self = scratch_path(dir, "30-c.conf");
 
         config(fixture, "");
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(mkdir(dir, 0700), 0);
         scratch_write(elsewhere, "[Fleetd]\nName=one\n");
         assert_int_equal(symlink("../elsewhere", link), 0);
@@ -383,119 +386,120 @@ static void a_linked_drop_in_is_read_and_one_to_dev_null_is_skipped(void **state
         assert_non_null(strstr(fixture->err.message, "/30-c.conf"));
 }
 
+#define AT(member) offsetof(Settings, member)
+
+static const struct {
+        const char *option;
+        size_t at;
+        uint64_t usual;
+        const char *least, *below, *most, *above;
+        uint64_t least_value, most_value;
+} limits[] = {
+        { "quota-keys", AT(quota_keys), 0, "0", NULL, "1000000000", "1000000001", 0, 1000000000 },
+        { "limit-key-size", AT(limits.key_size), 8192, "64", "63", "8K", "8193", 64, 8192 },
+        { "limit-value-size", AT(limits.value_size), 240 * 1024, "1K", "1023", "240K", "245761", 1024,
+          240 * 1024 },
+        { "limit-body-size", AT(limits.body_size), 2 << 20, "64K", "65535", "16M", "16777217", 65536,
+          16 << 20 },
+        { "limit-answer-nodes", AT(limits.answer_nodes), 100000, "1000", "999", "10000000", "10000001", 1000,
+          10000000 },
+        { "limit-answer-size", AT(limits.answer_size), 32 << 20, "1M", "1048575", "64M", "4294967297",
+          1 << 20, 64 << 20 },
+        { "limit-watches", AT(limits.watches), 100000, "1", "0", "100000", "100001", 1, 100000 },
+        { "limit-connections", AT(http.connections), 10000, "16", "15", "1000000", "1000001", 16, 1000000 },
+        { "limit-connections-per-client", AT(http.connections_per_client), 0, "0", NULL, "1000000", "1000001",
+          0, 1000000 },
+        { "limit-line-size", AT(http.line_size), 16 << 10, "1K", "1023", "32K", "65537", 1024, 32 << 10 },
+        { "limit-head-size", AT(http.head_size), 32 << 10, "16K", "2047", "256K", "262145", 16 << 10,
+          256 << 10 },
+        { "limit-fields", AT(http.fields), 64, "8", "7", "1000", "1001", 8, 1000 },
+        { "limit-ahead-size", AT(http.ahead_size), 64 << 10, "1K", "1023", "16M", "16777217", 1024,
+          16 << 20 },
+        { "limit-backlog-size", AT(http.backlog_size), 256 << 10, "16K", "16383", "64M", "67108865", 16 << 10,
+          64 << 20 },
+        { "limit-buffer-size", AT(http.buffer_size), 64 << 20, "32M", "1048575", "16G", "17179869185",
+          32 << 20, 16ull << 30 },
+        { "limit-head-sec", AT(http.head_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+        { "limit-body-sec", AT(http.body_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+        { "limit-answer-sec", AT(http.answer_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+        { "limit-idle-sec", AT(http.idle_ms), 60000, "100ms", "99ms", "1d", "86401s", 100, 86400000 },
+        { "brake-sec", AT(brake_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
+        { "boot-wait-sec", AT(boot_wait_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
+        { "quota", AT(quota), 256 << 20, "1", NULL, "1G", NULL, 1, 1 << 30 },
+        { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
+};
+
 /* Each is read by its own name into its own member, within its bounds. */
 static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
-#define AT(member) offsetof(Settings, member)
-        static const struct {
-                const char *option;
-                size_t at;
-                uint64_t usual;
-                const char *least, *below, *most, *above;
-                uint64_t least_value, most_value;
-        } rows[] = {
-                { "quota-keys", AT(quota_keys), 0, "0", NULL, "1000000000", "1000000001", 0, 1000000000 },
-                { "limit-key-size", AT(limits.key_size), 8192, "64", "63", "8K", "8193", 64, 8192 },
-                { "limit-value-size", AT(limits.value_size), 240 * 1024, "1K", "1023", "240K", "245761", 1024,
-                  240 * 1024 },
-                { "limit-body-size", AT(limits.body_size), 2 << 20, "64K", "65535", "16M", "16777217", 65536,
-                  16 << 20 },
-                { "limit-answer-nodes", AT(limits.answer_nodes), 100000, "1000", "999", "10000000",
-                  "10000001", 1000, 10000000 },
-                { "limit-answer-size", AT(limits.answer_size), 32 << 20, "1M", "1048575", "64M", "4294967297",
-                  1 << 20, 64 << 20 },
-                { "limit-watches", AT(limits.watches), 100000, "1", "0", "100000", "100001", 1, 100000 },
-                { "limit-connections", AT(http.connections), 10000, "16", "15", "1000000", "1000001", 16,
-                  1000000 },
-                { "limit-connections-per-client", AT(http.connections_per_client), 0, "0", NULL, "1000000",
-                  "1000001", 0, 1000000 },
-                { "limit-line-size", AT(http.line_size), 16 << 10, "1K", "1023", "32K", "65537", 1024,
-                  32 << 10 },
-                { "limit-head-size", AT(http.head_size), 32 << 10, "16K", "2047", "256K", "262145", 16 << 10,
-                  256 << 10 },
-                { "limit-fields", AT(http.fields), 64, "8", "7", "1000", "1001", 8, 1000 },
-                { "limit-ahead-size", AT(http.ahead_size), 64 << 10, "1K", "1023", "16M", "16777217", 1024,
-                  16 << 20 },
-                { "limit-backlog-size", AT(http.backlog_size), 256 << 10, "16K", "16383", "64M", "67108865",
-                  16 << 10, 64 << 20 },
-                { "limit-buffer-size", AT(http.buffer_size), 64 << 20, "32M", "1048575", "16G", "17179869185",
-                  32 << 20, 16ull << 30 },
-                { "limit-head-sec", AT(http.head_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
-                { "limit-body-sec", AT(http.body_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
-                { "limit-answer-sec", AT(http.answer_ms), 10000, "100ms", "99ms", "10min", "601s", 100,
-                  600000 },
-                { "limit-idle-sec", AT(http.idle_ms), 60000, "100ms", "99ms", "1d", "86401s", 100, 86400000 },
-                { "brake-sec", AT(brake_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
-                { "boot-wait-sec", AT(boot_wait_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
-                { "quota", AT(quota), 256 << 20, "1", NULL, "1G", NULL, 1, 1 << 30 },
-                { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
-        };
-#undef AT
         Fixture *fixture = *state;
 
         config(fixture, "");
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                const char *given[] = { NULL, rows[i].least, rows[i].most, rows[i].below, rows[i].above };
-                const uint64_t values[] = { rows[i].usual, rows[i].least_value, rows[i].most_value };
+        for (size_t i = 0; i < ELEMENTS(limits); i++) {
+                const char *given[] = { NULL, limits[i].least, limits[i].most, limits[i].below,
+                                        limits[i].above };
+                const uint64_t values[] = { limits[i].usual, limits[i].least_value, limits[i].most_value };
 
                 for (size_t k = 0; k < ELEMENTS(given); k++) {
-                        bool buffer = streq(rows[i].option, "limit-answer-size") &&
+                        bool buffer = streq(limits[i].option, "limit-answer-size") &&
                                       k == 2; /* one bounds the other */
                         char option[100];
 
                         if (k > 0 && !given[k])
                                 continue;
-                        snprintf(option, sizeof(option), "--%s=%s", rows[i].option, given[k] ?: "");
+                        snprintf(option, sizeof(option), "--%s=%s", limits[i].option, given[k] ?: "");
                         if (k >= ELEMENTS(values)) {
-                                assert_true(told(fixture, option, NULL, NULL) < 0);
-                                assert_refused(fixture, rows[i].option);
+                                assert_true(load_settings(fixture, option, NULL, NULL) < 0);
+                                assert_refused(fixture, limits[i].option);
                                 continue;
                         }
-                        if (told(fixture, k > 0 ? option : NULL, buffer ? "--limit-buffer-size=64M" : NULL,
-                                 NULL) < 0)
+                        if (load_settings(fixture, k > 0 ? option : NULL,
+                                          buffer ? "--limit-buffer-size=64M" : NULL, NULL) < 0)
                                 fail_msg("%s: %s", option, fixture->err.message);
-                        if (*(uint64_t *) ((char *) &fixture->settings + rows[i].at) != values[k])
+                        if (*(uint64_t *) ((char *) &fixture->settings + limits[i].at) != values[k])
                                 fail_msg("%s is not %llu", option, (unsigned long long) values[k]);
                 }
         }
         /* Both. */
-        assert_int_equal(told(fixture, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL),
-                         -EINVAL);
-        assert_int_equal(told(fixture, "--limit-answer-size=1M", "--limit-body-size=2M",
-                              "--limit-buffer-size=2097151"),
-                         -EINVAL);
         assert_int_equal(
-                told(fixture, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2M"), 0);
-        assert_int_equal(told(fixture, "--limit-line-size=16K", "--limit-head-size=16383", NULL), -EINVAL);
-        assert_int_equal(told(fixture, "--limit-line-size=16K", "--limit-head-size=16K", NULL), 0);
-        assert_int_equal(told(fixture, "--limit-line-size=1K", "--limit-head-size=2K", NULL), 0);
-        assert_int_equal(told(fixture, "--limit-line-size=64K", "--limit-head-size=64K", NULL), 0);
-        assert_int_equal(told(fixture, "--limit-answer-size=4G", "--limit-buffer-size=4G", NULL), 0);
-        assert_int_equal(
-                told(fixture, "--limit-answer-size=1M", "--limit-body-size=64K", "--limit-buffer-size=1M"),
-                0);
+                load_settings(fixture, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL),
+                -EINVAL);
+        assert_int_equal(load_settings(fixture, "--limit-answer-size=1M", "--limit-body-size=2M",
+                                       "--limit-buffer-size=2097151"),
+                         -EINVAL);
+        assert_int_equal(load_settings(fixture, "--limit-answer-size=1M", "--limit-body-size=2M",
+                                       "--limit-buffer-size=2M"),
+                         0);
+        assert_int_equal(load_settings(fixture, "--limit-line-size=16K", "--limit-head-size=16383", NULL),
+                         -EINVAL);
+        assert_int_equal(load_settings(fixture, "--limit-line-size=16K", "--limit-head-size=16K", NULL), 0);
+        assert_int_equal(load_settings(fixture, "--limit-line-size=1K", "--limit-head-size=2K", NULL), 0);
+        assert_int_equal(load_settings(fixture, "--limit-line-size=64K", "--limit-head-size=64K", NULL), 0);
+        assert_int_equal(load_settings(fixture, "--limit-answer-size=4G", "--limit-buffer-size=4G", NULL), 0);
+        assert_int_equal(load_settings(fixture, "--limit-answer-size=1M", "--limit-body-size=64K",
+                                       "--limit-buffer-size=1M"),
+                         0);
 }
 
+static const struct {
+        const char *option, *value;
+        size_t at;
+} places[] = {
+        { "state-directory", "/a", AT(state_directory) },
+        { "runtime-directory", "/b", AT(runtime_directory) },
+        { "unit-directory", "", AT(unit_directory) },
+        { "cluster-file", "/d", AT(cluster_file) },
+        { "listen-client", "[::1]:1", AT(listen_client) },
+        { "advertise-client", "https://h:65535", AT(advertise_client) },
+        { "advertise-client", "http://h:1", AT(advertise_client) },
+        { "listen-socket", "/e", AT(listen_socket) },
+        { "peer-key", "/f", AT(peer_key) },
+        { "name", "a-B.9_z", AT(name) },
+        { "machine-id", "00000000000000000000000000000001", AT(machine_id) },
+        { "backup", "x", AT(backup) },
+        { "restore", "y", AT(restore) },
+};
+
 static void every_path_and_name_has_its_place(void **state) {
-#define AT(member) offsetof(Settings, member)
-        static const struct {
-                const char *option, *value;
-                size_t at;
-        } rows[] = {
-                { "state-directory", "/a", AT(state_directory) },
-                { "runtime-directory", "/b", AT(runtime_directory) },
-                { "unit-directory", "", AT(unit_directory) },
-                { "cluster-file", "/d", AT(cluster_file) },
-                { "listen-client", "[::1]:1", AT(listen_client) },
-                { "advertise-client", "https://h:65535", AT(advertise_client) },
-                { "advertise-client", "http://h:1", AT(advertise_client) },
-                { "listen-socket", "/e", AT(listen_socket) },
-                { "peer-key", "/f", AT(peer_key) },
-                { "name", "a-B.9_z", AT(name) },
-                { "machine-id", "00000000000000000000000000000001", AT(machine_id) },
-                { "backup", "x", AT(backup) },
-                { "restore", "y", AT(restore) },
-        };
-#undef AT
         static const char *const refused[] = {
                 "--advertise-client=http://h:65536",
                 "--advertise-client=http://h:0",
@@ -520,39 +524,39 @@ static void every_path_and_name_has_its_place(void **state) {
         Fixture *fixture = *state;
 
         config(fixture, "");
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        for (size_t i = 0; i < ELEMENTS(places); i++) {
                 char option[100], name[100];
 
-                snprintf(option, sizeof(option), "--%s=%s", rows[i].option, rows[i].value);
-                if (told(fixture, option, NULL, NULL) < 0)
+                snprintf(option, sizeof(option), "--%s=%s", places[i].option, places[i].value);
+                if (load_settings(fixture, option, NULL, NULL) < 0)
                         fail_msg("%s: %s", option, fixture->err.message);
-                assert_string_equal(*(char **) ((char *) &fixture->settings + rows[i].at), rows[i].value);
-                snprintf(name, sizeof(name), "--%s", rows[i].option);
-                assert_int_equal(told(fixture, name, rows[i].value, NULL), 0);
-                assert_string_equal(*(char **) ((char *) &fixture->settings + rows[i].at), rows[i].value);
+                assert_string_equal(*(char **) ((char *) &fixture->settings + places[i].at), places[i].value);
+                snprintf(name, sizeof(name), "--%s", places[i].option);
+                assert_int_equal(load_settings(fixture, name, places[i].value, NULL), 0);
+                assert_string_equal(*(char **) ((char *) &fixture->settings + places[i].at), places[i].value);
         }
         for (size_t i = 0; i < ELEMENTS(refused); i++)
-                if (told(fixture, refused[i], NULL, NULL) >= 0)
+                if (load_settings(fixture, refused[i], NULL, NULL) >= 0)
                         fail_msg("%s is taken", refused[i]);
-        assert_int_equal(told(fixture, long_name, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, long_name, NULL, NULL), 0);
         memset(long_url + strlen(long_url), 'h', strlen("--advertise-client=") + 200 - 2 - strlen(long_url));
         strcat(long_url, ":1");
-        assert_int_equal(told(fixture, long_url, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, long_url, NULL, NULL), 0);
         memcpy(long_url + strlen(long_url) - 2, "h:1", 4);
-        assert_int_equal(told(fixture, long_url, NULL, NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, long_url, NULL, NULL), -EINVAL);
 
-        assert_int_equal(told(fixture, "--recover", "--force", NULL), 0);
+        assert_int_equal(load_settings(fixture, "--recover", "--force", NULL), 0);
         assert_true(fixture->settings.recover && fixture->settings.force);
-        assert_int_equal(told(fixture, "--recover", NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, "--recover", NULL, NULL), 0);
         assert_true(fixture->settings.recover && !fixture->settings.force);
-        assert_int_equal(told(fixture, "--recover", "--backup=x", NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--recover", "--backup=x", NULL), -EINVAL);
         assert_refused(fixture, "--recover, --backup and --restore exclude each other");
-        assert_int_equal(told(fixture, "--restore=y", "--backup=x", NULL), -EINVAL);
-        assert_int_equal(told(fixture, "--backup=", NULL, NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--restore=y", "--backup=x", NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--backup=", NULL, NULL), -EINVAL);
         assert_refused(fixture, "--backup and --restore require a file name");
-        assert_int_equal(told(fixture, "--force", NULL, NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--force", NULL, NULL), -EINVAL);
         assert_refused(fixture, "--force requires --recover");
-        assert_int_equal(told(fixture, "--engine=no", "--debug=yes", "--client-access=off"), 0);
+        assert_int_equal(load_settings(fixture, "--engine=no", "--debug=yes", "--client-access=off"), 0);
         assert_true(!fixture->settings.engine && fixture->settings.debug && fixture->settings.agent);
         assert_int_equal(fixture->settings.client_access, CLIENT_OFF);
 }
@@ -572,7 +576,7 @@ static void drop_ins_are_read_in_order_and_counted(void **state) {
         _cleanup_free_ char *dir = scratch_path(fixture->scratch, "fleetd.conf.d");
 
         config(fixture, "");
-        assert_int_equal(told(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err),
                          0); /* it does not exist */
         assert_int_equal(settings_read_drop_ins(&fixture->settings, fixture->config, &fixture->err),

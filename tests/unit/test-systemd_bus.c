@@ -28,7 +28,7 @@ typedef struct Fixture {
         Timer tick;
         /* events */
         unsigned ready, unready, changed, jobs, done, listed, stopping_asked;
-        char last_changed[64], last_job[80], sentence[400];
+        char last_changed[64], last_job[80], message[400];
         int error, list_error;
         SystemdUnit units[8];
         size_t n_units;
@@ -72,12 +72,12 @@ static void on_job_removed(void *userdata, const char *unit, const char *result)
         snprintf(fixture->last_job, sizeof(fixture->last_job), "%s %s", unit, result);
 }
 
-static void on_done(void *userdata, int error, const char *sentence) {
+static void on_done(void *userdata, int error, const char *message) {
         Fixture *fixture = userdata;
 
         fixture->done++;
         fixture->error = error;
-        snprintf(fixture->sentence, sizeof(fixture->sentence), "%s", sentence);
+        snprintf(fixture->message, sizeof(fixture->message), "%s", message);
 }
 
 static void on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
@@ -127,7 +127,7 @@ static int fixture_setup(void **state) {
                                                                     .userdata = fixture,
                                                             });
         UNTIL(fixture, fixture->ready == 1);
-        text_clear(&fixture->fake->said);
+        text_clear(&fixture->fake->call_log);
         *state = fixture;
         return 0;
 }
@@ -277,16 +277,16 @@ static void a_name_of_the_host_in_an_install_section_is_rejected_before_any_link
         assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
         UNTIL(fixture, fixture->done == 1);
         assert_int_equal(fixture->error, -EEXIST);
-        assert_string_equal(fixture->sentence,
+        assert_string_equal(fixture->message,
                             "[Install] names hostdb.service, which this host has from another source");
-        assert_string_equal(fixture->fake->said.chars, "");
+        assert_string_equal(fixture->fake->call_log.chars, "");
 
         /* An alias of another unit of ours does not conflict. */
         snprintf(db->fragment, sizeof(db->fragment), "%s/hostdb.service", fixture->folder);
         assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
         UNTIL(fixture, fixture->done == 2);
         assert_int_equal(fixture->error, 0);
-        assert_non_null(strstr(fixture->fake->said.chars, "EnableUnitFiles"));
+        assert_non_null(strstr(fixture->fake->call_log.chars, "EnableUnitFiles"));
 }
 
 /* It may be stored since a version without that limit, and runs nevertheless: none of its names becomes a
@@ -305,19 +305,19 @@ static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_
         assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
         UNTIL(fixture, fixture->done == 1);
         assert_int_equal(fixture->error, 0);
-        assert_non_null(strstr(fixture->fake->said.chars, "EnableUnitFiles"));
+        assert_non_null(strstr(fixture->fake->call_log.chars, "EnableUnitFiles"));
 
         text_clear(&text);
         text_append(&text, "[Install]\nAlias=hostdb.service\n");
         for (int i = 0; i < 256; i++)
                 text_append(&text, "Also=b.service\n");
-        text_clear(&fixture->fake->said);
+        text_clear(&fixture->fake->call_log);
         assert_int_equal(ops(fixture)->write_file(fixture->systemd, "a.service", text.chars, text.size), 0);
         assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
         UNTIL(fixture, fixture->done == 2);
         assert_int_equal(fixture->error, 0);
-        assert_non_null(strstr(fixture->fake->said.chars, "LinkUnitFiles"));
-        assert_null(strstr(fixture->fake->said.chars, "EnableUnitFiles"));
+        assert_non_null(strstr(fixture->fake->call_log.chars, "LinkUnitFiles"));
+        assert_null(strstr(fixture->fake->call_log.chars, "EnableUnitFiles"));
 }
 
 static void a_staged_text_is_put_in_force_without_being_written_again(void **state) {
@@ -432,13 +432,13 @@ static void a_mask_of_the_host_is_not_removed(void **state) {
         assert_int_equal(symlink("/dev/null", path), 0);
         assert_int_equal(ops(fixture)->unlink(fixture->systemd, names, 3, on_done, fixture), 0);
         UNTIL(fixture, fixture->done == 1);
-        assert_string_equal(fixture->fake->said.chars,
+        assert_string_equal(fixture->fake->call_log.chars,
                             "DisableUnitFiles ours.service; "); /* "none" has no link, as after a boot:
                                                                    systemd would reject the whole call */
         for (unsigned i = 0; i < 2; i++) {
                 assert_int_equal(ops(fixture)->unlink(fixture->systemd, names + 2, 1, on_done, fixture), 0);
                 UNTIL(fixture, fixture->done == i + 2);
-                assert_string_equal(fixture->fake->said.chars, "DisableUnitFiles ours.service; ");
+                assert_string_equal(fixture->fake->call_log.chars, "DisableUnitFiles ours.service; ");
                 /* Nor has a unit whose removal was interrupted. */
                 assert_int_equal(
                         ops(fixture)->write_file(fixture->systemd, "none.service", "[Service]\n", 10), 0);
@@ -644,7 +644,7 @@ static void a_start_ends_when_its_job_is_queued(void **state) {
         assert_int_equal(fixture->done, 0);
         UNTIL(fixture, fixture->done == 1);
         assert_int_equal(fixture->error, 0);
-        assert_string_equal(fixture->fake->said.chars, "StartUnit web.service replace; ");
+        assert_string_equal(fixture->fake->call_log.chars, "StartUnit web.service replace; ");
 }
 
 static void a_rejected_call_returns_the_message_of_systemd(void **state) {
@@ -656,7 +656,7 @@ static void a_rejected_call_returns_the_message_of_systemd(void **state) {
         ops(fixture)->start(fixture->systemd, "web.service", on_done, fixture);
         UNTIL(fixture, fixture->done == 1);
         assert_true(fixture->error < 0);
-        assert_string_equal(fixture->sentence, "systemd rejected StartUnit: Unit web.service is masked.");
+        assert_string_equal(fixture->message, "systemd rejected StartUnit: Unit web.service is masked.");
         assert_true(ops(fixture)->is_ready(fixture->systemd));
 }
 
@@ -708,16 +708,16 @@ static void each_rejected_call_names_its_method_and_may_succeed_later(void **sta
                 assert_int_equal(begin_call(fixture, rows[i].verb, rows[i].n), 0);
                 UNTIL(fixture, fixture->done == 2 * i + 1);
                 snprintf(expected, sizeof(expected), "systemd rejected %s: no", rows[i].member);
-                assert_string_equal(fixture->sentence, expected);
+                assert_string_equal(fixture->message, expected);
                 assert_int_equal(fixture->error, rows[i].error);
 
                 fixture->fake->fail = NULL;
                 assert_int_equal(begin_call(fixture, rows[i].verb, rows[i].n), 0);
                 UNTIL(fixture, fixture->done == 2 * i + 2);
-                assert_string_equal(fixture->sentence, "");
+                assert_string_equal(fixture->message, "");
                 assert_int_equal(fixture->error, 0);
-                assert_non_null(strstr(fixture->fake->said.chars, rows[i].member));
-                text_clear(&fixture->fake->said);
+                assert_non_null(strstr(fixture->fake->call_log.chars, rows[i].member));
+                text_clear(&fixture->fake->call_log);
         }
 }
 
@@ -765,7 +765,7 @@ static void linking_enables_units_with_an_install_section(void **state) {
                  "LinkUnitFiles %s/a.service %s/b.service; EnableUnitFiles %s/b.service; Reload; "
                  "DisableUnitFiles a.service b.service; ResetFailedUnit a.service; ",
                  fixture->folder, fixture->folder, fixture->folder);
-        assert_string_equal(fixture->fake->said.chars, expected);
+        assert_string_equal(fixture->fake->call_log.chars, expected);
 }
 
 /* -- Quadlet files -- */
@@ -804,7 +804,7 @@ static void a_quadlet_file_is_linked_for_the_generator_and_calls_name_its_servic
         ops(fixture)->unlink(fixture->systemd, names, 2, on_done, fixture);
         UNTIL(fixture, fixture->done == 4);
         assert_int_equal(fixture->error, 0);
-        assert_string_equal(fixture->fake->said.chars,
+        assert_string_equal(fixture->fake->call_log.chars,
                             "StartUnit data-volume.service replace; ResetFailedUnit web.service; Reload; ");
         assert_false(is_offered(fixture, "web.container"));
 }
@@ -823,7 +823,7 @@ static void units_and_quadlet_files_of_one_call_are_handled_separately(void **st
         UNTIL(fixture, fixture->done == 2);
         snprintf(expected, sizeof(expected),
                  "LinkUnitFiles %s/a.service; DisableUnitFiles a.service; Reload; ", fixture->folder);
-        assert_string_equal(fixture->fake->said.chars, expected);
+        assert_string_equal(fixture->fake->call_log.chars, expected);
 }
 
 static void the_service_of_a_quadlet_file_is_ours_if_it_was_generated_from_our_file(void **state) {
