@@ -6,6 +6,7 @@
 #include "base/sizes.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
+#include "fleetd/named.h"
 
 enum { REPLICA_PROBLEM_SIZE = 100 };
 
@@ -28,7 +29,7 @@ typedef struct Joining {
 
 /* heartbeats.c: received since this host leads, and sent while it does not. */
 typedef struct Heartbeats {
-        struct Sender *senders; /* table by machine ID */
+        Named *senders; /* Sender, by machine ID */
         char problem[REPLICA_PROBLEM_SIZE];
         size_t problem_size;
 } Heartbeats;

@@ -17,7 +17,7 @@ typedef struct DataDir {
         ClusterView picture;
         DirectoryFile files[FILES_MAX];
         size_t n;
-        SeenFile *record;
+        Named *record;
         DirectoryDiff diff;
         char id[MACHINE_ID_SIZE];
         bool crowded; /* more files than are read */
@@ -44,14 +44,10 @@ static void folder_empty(DataDir *f) {
 
 static int folder_teardown(void **state) {
         DataDir *f = *state;
-        SeenFile *r, *next;
 
         folder_empty(f);
         directory_diff_done(&f->diff);
-        HASH_ITER(hh, f->record, r, next) {
-                HASH_DEL(f->record, r);
-                free(r);
-        }
+        named_clear(&f->record);
         cluster_view_free(&f->picture);
         free(f);
         return 0;
@@ -91,10 +87,7 @@ static void unit(DataDir *f, const char *name, const char *command, const char *
 }
 
 static void seen(DataDir *f, const char *name) {
-        SeenFile *r = calloc(1, sizeof(*r));
-
-        snprintf(r->name, sizeof(r->name), "%s", name);
-        HASH_ADD_STR(f->record, name, r);
+        assert_non_null(named_get(&f->record, name, sizeof(SeenFile)));
 }
 
 /* What this host, A, has told of a unit, and people perhaps have said to it. */

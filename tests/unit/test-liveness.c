@@ -32,7 +32,7 @@ static LivenessSign sign_of(void *userdata, const char *machine_id) {
 static void begin(Watch *w, Presence presence) {
         *w = (Watch) { .sign = healthy };
         cluster_view_machine(&w->picture, "A", "", presence);
-        assert_int_equal(liveness_new(&w->liveness, NULL), 0);
+        assert_int_equal(liveness_new(&w->liveness), 0);
 }
 
 static void end(Watch *w) {
@@ -107,7 +107,7 @@ static void a_new_host_is_up_with_its_first_beat_and_unmentioned_before(void **s
         Watch w = {};
         char key[128], id[MACHINE_ID_SIZE];
 
-        assert_int_equal(liveness_new(&w.liveness, NULL), 0);
+        assert_int_equal(liveness_new(&w.liveness), 0);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
         cluster_view_put(&w.picture, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
         assert_quiet(&w, silent, 20);
@@ -214,20 +214,18 @@ static void a_host_that_is_away_keeps_the_limit_of_its_first_cause(void **state)
         end(&w);
 }
 
-static void limits_that_are_given_hold_and_what_is_inherited_is_below_them(void **state) {
-        const LivenessLimits limits = { .lost_ticks = 6, .closed_ticks = 3 };
+static void a_host_that_was_away_for_long_under_the_previous_leader_has_a_whole_period_for_a_heartbeat(
+        void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        liveness_free(w.liveness);
-        assert_int_equal(liveness_new(&w.liveness, &limits), 0);
         assert_says(&w, closed, 1, "away: its fleetd closed its session");
-        assert_says(&w, closed, 3, "lost: it was away for too long");
+        assert_says(&w, closed, 60, "lost: it was away for too long");
         assert_says(&w, healthy, 1, "up: it is heard");
         assert_says(&w, closed, 1, "away: its fleetd closed its session");
         w.picture.cluster.now_ms += 3600000;
         liveness_reset(w.liveness);
-        assert_says(&w, closed, 4, "lost: it was away for too long");
+        assert_says(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }
 
@@ -239,7 +237,7 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 cluster_view_machine(&w.picture, names[i], "", PRESENCE_UP);
-        assert_int_equal(liveness_new(&w.liveness, NULL), 0);
+        assert_int_equal(liveness_new(&w.liveness), 0);
         for (unsigned i = 1; i <= 6; i++) {
                 assert_int_equal(
                         liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
@@ -272,7 +270,7 @@ static void a_presence_of_the_first_index_is_one(void **state) {
 
         cluster_view_presence(&w.picture, "A", PRESENCE_UP);
         assert_int_equal(cluster_machine(&w.picture.cluster, cluster_view_id(id, "A"))->presence_index, 1);
-        assert_int_equal(liveness_new(&w.liveness, NULL), 0);
+        assert_int_equal(liveness_new(&w.liveness), 0);
         assert_quiet(&w, healthy, 3);
         end(&w);
 }
@@ -382,7 +380,7 @@ static int watch_twice(void *userdata) {
         Liveness *l = NULL;
         LivenessChange *changes = NULL;
         size_t n = 99;
-        int r = liveness_new(&l, NULL);
+        int r = liveness_new(&l);
 
         for (unsigned i = 0; i < 2 && r == 0; i++) {
                 assert_non_null(l);
@@ -420,7 +418,8 @@ int main(void) {
                 cmocka_unit_test(an_announced_stop_has_ten_minutes),
                 cmocka_unit_test(a_daemon_that_comes_back_in_time_is_up_again),
                 cmocka_unit_test(a_host_that_is_away_keeps_the_limit_of_its_first_cause),
-                cmocka_unit_test(limits_that_are_given_hold_and_what_is_inherited_is_below_them),
+                cmocka_unit_test(
+                        a_host_that_was_away_for_long_under_the_previous_leader_has_a_whole_period_for_a_heartbeat),
                 cmocka_unit_test(changes_of_one_tick_are_sorted_by_machine),
                 cmocka_unit_test(a_machine_that_leaves_the_picture_is_forgotten),
                 cmocka_unit_test(a_presence_of_the_first_index_is_one),

@@ -322,7 +322,8 @@ static void a_record_is_read_back_and_holds_names_of_units_alone(void **state) {
         static const char *const broken[] = { "", "{", "{\"device\":\"1\"}", "{\"device\":1,\"inode\":-1}" };
         static const char json[] = "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",7,\"../"
                                    "b.service\",\"a.service\",\"c.timer\"]}";
-        SeenFile *table = NULL, *seen;
+        Named *table = NULL;
+        SeenFile *seen;
         uint64_t device = 8, inode = 9;
         _cleanup_text_ Text t = {};
 
@@ -337,13 +338,13 @@ static void a_record_is_read_back_and_holds_names_of_units_alone(void **state) {
         seen_files_write(&t, device, inode, table);
         assert_string_equal(t.chars, "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",\"c.timer\"]}");
 
-        HASH_FIND_STR(table, "c.timer", seen);
+        seen = named_find(table, "c.timer");
         assert_true(seen->there);
         seen->there = false;
         assert_false(seen_files_add(&table, "c.timer"));
         assert_true(seen->there);
         assert_true(seen_files_add(&table, "d.timer"));
-        seen_files_clear(&table);
+        named_clear(&table);
         assert_null(table);
 }
 
