@@ -28,6 +28,7 @@ enum {
         BATCH_SIZE_MAX = 96 * 1024, /* ... and bytes */
         CHANGE_OVERHEAD = 512,      /* bytes of a change in a transaction, in addition to the text */
         RECORD_MAX = 4 * 1024 * 1024,
+        DIRECTORY_PATH_SIZE = 512,
         EVENTS_SIZE = 16 * 1024, /* of inotify, read at a time */
 };
 
@@ -41,7 +42,7 @@ struct Directory {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
         RegistryListener listener;
-        char path[512], machine_id[MACHINE_ID_SIZE];
+        char path[DIRECTORY_PATH_SIZE], machine_id[MACHINE_ID_SIZE];
         DirectoryCounts counts;
 
         int inotify_fd;

@@ -8,6 +8,7 @@
 #include "fleetd/registry/cluster.h"
 
 enum {
+        LIVENESS_REASON_SIZE = 128,
         LIVENESS_TICK_MS = 500,
         LIVENESS_LOST_TICKS = 6, /* silent to lost */
         /* Away to lost, by the cause. */
@@ -30,7 +31,7 @@ typedef struct LivenessSign {
 typedef struct LivenessChange {
         char machine[MACHINE_ID_SIZE];
         Presence presence;
-        char reason[128];
+        char reason[LIVENESS_REASON_SIZE];
 } LivenessChange;
 
 /* Reasons in the presence key, by which a new leader recognizes why a host is away. */
