@@ -3,7 +3,7 @@ fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
-	fleetd/maintenance.h fleetd/maintenance.c \
+	fleetd/named.h fleetd/named.c fleetd/maintenance.h fleetd/maintenance.c \
 	fleetd/registry/cluster.h fleetd/registry/cluster_internal.h fleetd/registry/cluster.c \
 	fleetd/registry/cluster_query.c fleetd/registry/kinds.h fleetd/registry/kinds.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \

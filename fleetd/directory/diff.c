@@ -124,13 +124,12 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
 
 /* A unit without a file in this directory. */
 static int diff_missing_file(const DirectoryView *view, const ClusterUnit *u, DirectoryDiff *ret) {
-        SeenFile *seen;
+        const SeenFile *seen = named_find(view->record, u->name);
 
         if (!view->complete || !diff_is_owned_by(u, view->machine_id))
                 return 0;
         if (GROW(ret->held, ret->held_capacity, ret->n_held + 1) < 0)
                 return -ENOMEM;
-        HASH_FIND_STR(view->record, u->name, seen);
         ret->held[ret->n_held++] = (DirectoryHeld) { .unit = u, .seen = seen && view->same };
         return 0;
 }

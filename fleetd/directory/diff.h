@@ -2,6 +2,7 @@
  * until an operator decides. Pure. */
 #pragma once
 
+#include "fleetd/named.h"
 #include "fleetd/registry/cluster.h"
 #include "units/name.h"
 
@@ -34,9 +35,8 @@ DirectoryFile *directory_file_find(DirectoryFile *files, size_t n, const char *n
 
 /* A file that this daemon has seen in this very directory. */
 typedef struct SeenFile {
-        char name[UNIT_NAME_MAX + 1];
+        Named file;
         bool there; /* while the record is updated: the file exists */
-        UT_hash_handle hh;
 } SeenFile;
 
 /* The directory as scanned. */
@@ -45,9 +45,9 @@ typedef struct DirectoryView {
         DirectoryFile *
                 files; /* sorted by name; the diff sets 'error' where another owner has a unit of that name */
         size_t n_files;
-        const SeenFile *record;
-        bool complete; /* a file that is not listed does not exist */
-        bool same;     /* the record is about this directory */
+        const Named *record; /* SeenFile, by name */
+        bool complete;       /* a file that is not listed does not exist */
+        bool same;           /* the record is about this directory */
 } DirectoryView;
 
 typedef enum DirectoryTaskKind {

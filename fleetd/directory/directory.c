@@ -28,28 +28,28 @@ enum {
         BATCH_SIZE_MAX = 96 * 1024, /* ... and bytes */
         CHANGE_OVERHEAD = 512,      /* bytes of a change in a transaction, in addition to the text */
         RECORD_MAX = 4 * 1024 * 1024,
+        DIRECTORY_PATH_SIZE = 512,
         EVENTS_SIZE = 16 * 1024, /* of inotify, read at a time */
 };
 
 /* A file between the first write to it and its closing. */
 typedef struct Writing {
-        char name[UNIT_NAME_MAX + 1];
+        Named file;
         uint64_t until_ms;
-        UT_hash_handle hh;
 } Writing;
 
 struct Directory {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
         RegistryObserver listener;
-        char path[512], machine_id[MACHINE_ID_SIZE];
+        char path[DIRECTORY_PATH_SIZE], machine_id[MACHINE_ID_SIZE];
         DirectoryCounts counts;
 
         int inotify_fd;
         Guest *guest;
         int watch;      /* inotify's number of the directory; -1: absent, or not watched */
         int last_watch; /* the highest number that inotify assigned */
-        Writing *writing;
+        Named *writing; /* Writing, by name */
 
         DirectoryScan scan;
         int scan_fd;                          /* of the scan in progress, or -1 */
@@ -62,7 +62,7 @@ struct Directory {
         bool known;           /* 'folder' is valid */
         bool overflow_logged; /* too many files */
 
-        SeenFile *record;
+        Named *record; /* SeenFile, by name */
         int record_fd;
         uint64_t device, inode; /* of the directory that the record is about */
 
@@ -90,7 +90,7 @@ static void record_read(Directory *d) {
 
 /* A removal that is not complete, or held, remains in the record, so that it is repeated after a failure. */
 static bool record_keeps(const Directory *d, const SeenFile *seen) {
-        const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), seen->name);
+        const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), seen->file.name);
 
         if (u && cluster_unit_has_unreadable(u, LAYOUT_UNIT)) /* its owner is unknown */
                 return true;
@@ -99,19 +99,20 @@ static bool record_keeps(const Directory *d, const SeenFile *seen) {
 
 static void record_write(Directory *d, const struct stat *st, const DirectoryView *view) {
         bool changed = !view->same;
-        SeenFile *seen, *next;
+        Named *entry, *next;
         _cleanup_text_ Text t = {};
         int r;
 
-        for (seen = d->record; seen; seen = seen->hh.next)
-                seen->there = false;
+        for (entry = d->record; entry; entry = entry->hh.next)
+                ((SeenFile *) entry)->there = false;
         for (size_t i = 0; i < view->n_files; i++)
                 changed |= seen_files_add(&d->record, view->files[i].name);
-        HASH_ITER(hh, d->record, seen, next) {
+        HASH_ITER(hh, d->record, entry, next) {
+                const SeenFile *seen = (const SeenFile *) entry;
+
                 if (seen->there || !view->complete || (view->same && record_keeps(d, seen)))
                         continue;
-                HASH_DEL(d->record, seen);
-                free(seen);
+                named_remove(&d->record, entry->name);
                 changed = true;
         }
         if (!changed)
@@ -128,34 +129,12 @@ static void record_write(Directory *d, const struct stat *st, const DirectoryVie
 
 /* -- Files that are being written -- */
 
-static void writing_end(Directory *d, const char *name) {
-        Writing *w;
-
-        HASH_FIND_STR(d->writing, name, w);
-        if (!w)
-                return;
-        HASH_DEL(d->writing, w);
-        free(w);
-}
-
-static void writing_clear(Directory *d) {
-        while (d->writing)
-                writing_end(d, d->writing->name);
-}
-
 /* Without memory, an incomplete file is read; an error in it remains until the file is closed. */
 static void writing_begin(Directory *d, const char *name) {
-        Writing *w;
+        Writing *w = HASH_COUNT(d->writing) < DIRECTORY_FILES_MAX ?
+                             named_get(&d->writing, name, sizeof(Writing)) :
+                             named_find(d->writing, name);
 
-        HASH_FIND_STR(d->writing, name, w);
-        if (!w && HASH_COUNT(d->writing) < DIRECTORY_FILES_MAX && (w = NEW0(Writing, 1))) {
-                snprintf(w->name, sizeof(w->name), "%s", name);
-                HASH_ADD_STR(d->writing, name, w);
-                if (!TABLE_ADDED(w)) {
-                        free(w);
-                        return;
-                }
-        }
         if (w)
                 w->until_ms = loop_now_ms(d->loop) + WRITING_MS;
 }
@@ -181,16 +160,15 @@ static void directory_scan_later(Directory *d, uint64_t delay_ms) {
 
 static bool directory_is_unfinished(void *userdata, const char *name) {
         Directory *d = userdata;
-        Writing *w;
+        const Writing *w = named_find(d->writing, name);
 
-        HASH_FIND_STR(d->writing, name, w);
         if (!w)
                 return false;
         if (w->until_ms > loop_now_ms(d->loop)) {
                 directory_scan_later(d, w->until_ms - loop_now_ms(d->loop));
                 return true;
         }
-        writing_end(d, name);
+        named_remove(&d->writing, name);
         return false;
 }
 
@@ -287,10 +265,7 @@ static bool directory_write_errors(Directory *d, int dir_fd, const DirectoryView
         }
         while (d->folder.errors.n > 0 && view->complete && written < ERRORS_MAX) {
                 _cleanup_free_ char *name = d->folder.errors.items[--d->folder.errors.n];
-                SeenFile *seen;
-
-                HASH_FIND_STR(d->record, name, seen);
-                if (!seen || directory_file_find(view->files, view->n_files, name))
+                if (!named_find(d->record, name) || directory_file_find(view->files, view->n_files, name))
                         continue;
                 directory_folder_remove_error(dir_fd, name);
                 written++;
@@ -375,7 +350,7 @@ static void directory_watch(Directory *d) {
         if (watch != d->watch) {
                 if (d->watch >= 0)
                         (void) inotify_rm_watch(d->inotify_fd, d->watch);
-                writing_clear(d);
+                named_clear(&d->writing);
         }
         d->watch = watch;
         d->last_watch = MAX(d->last_watch, watch);
@@ -521,7 +496,7 @@ static void directory_touch(Directory *d, const char *name) {
 /* Return whether the event is of a file that fleetd itself writes: it requests no scan. */
 static bool directory_on_event(Directory *d, const struct inotify_event *e) {
         if (e->mask & IN_Q_OVERFLOW) {
-                writing_clear(d);
+                named_clear(&d->writing);
                 directory_touch(d, NULL);
         }
         if (e->wd != d->watch && e->wd >= 0) /* of a drop-in directory */
@@ -535,7 +510,7 @@ static bool directory_on_event(Directory *d, const struct inotify_event *e) {
         if ((e->mask & IN_MODIFY) && directory_folder_name_is_unit(e->name))
                 writing_begin(d, e->name);
         else if (e->mask & (IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM))
-                writing_end(d, e->name);
+                named_remove(&d->writing, e->name);
         return e->name[0] == '.' || ends_with(e->name, ".error");
 }
 
@@ -574,10 +549,9 @@ static const GuestOps directory_guest = {
 static bool directory_concerns(const Directory *d, const char *unit) {
         const Cluster *c = registry_cluster(d->registry);
         const ClusterUnit *u = cluster_unit(c, unit);
-        SeenFile *seen;
 
-        HASH_FIND_STR(d->record, unit, seen);
-        return seen || directory_folder_find(&d->folder, unit) || cluster_problem(c, d->machine_id, unit) ||
+        return named_find(d->record, unit) || directory_folder_find(&d->folder, unit) ||
+               cluster_problem(c, d->machine_id, unit) ||
                (u && u->unit->owner && streq(u->unit->owner, d->machine_id));
 }
 
@@ -663,8 +637,8 @@ Directory *directory_free(Directory *d) {
                 close(d->inotify_fd);
         if (d->record_fd >= 0)
                 close(d->record_fd);
-        seen_files_clear(&d->record);
-        writing_clear(d);
+        named_clear(&d->record);
+        named_clear(&d->writing);
         registry_cancel(d->registry, d);
         free(d);
         return NULL;

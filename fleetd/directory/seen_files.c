@@ -6,34 +6,16 @@
 #include "units/json.h"
 #include "units/name.h"
 
-void seen_files_clear(SeenFile **table) {
-        SeenFile *f, *next;
+bool seen_files_add(Named **table, const char *name) {
+        bool is_new = !named_find(*table, name);
+        SeenFile *f = named_get(table, name, sizeof(SeenFile));
 
-        HASH_ITER(hh, *table, f, next) {
-                HASH_DEL(*table, f);
-                free(f);
-        }
-}
-
-bool seen_files_add(SeenFile **table, const char *name) {
-        SeenFile *f;
-
-        HASH_FIND_STR(*table, name, f);
         if (f)
                 f->there = true;
-        if (f || !(f = NEW0(SeenFile, 1)))
-                return false;
-        f->there = true;
-        snprintf(f->name, sizeof(f->name), "%s", name);
-        HASH_ADD_STR(*table, name, f);
-        if (TABLE_ADDED(f))
-                return true;
-        free(f);
-        return false;
+        return f && is_new;
 }
 
-int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode,
-                    SeenFile **table) {
+int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode, Named **table) {
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t device = 0, inode = 0;
         const JsonValue *names;
@@ -54,12 +36,12 @@ int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_
         return 0;
 }
 
-void seen_files_write(Text *t, uint64_t device, uint64_t inode, const SeenFile *table) {
+void seen_files_write(Text *t, uint64_t device, uint64_t inode, const Named *table) {
         json_open(t, NULL, '{');
         json_add_u64(t, "device", device);
         json_add_u64(t, "inode", inode);
         json_open(t, "names", '[');
-        for (const SeenFile *f = table; f; f = f->hh.next)
+        for (const Named *f = table; f; f = f->hh.next)
                 json_add_item(t, f->name);
         json_close(t, ']');
         json_close(t, '}');

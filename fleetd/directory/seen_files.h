@@ -5,10 +5,8 @@
 #include "fleetd/directory/diff.h"
 
 /* Add the valid unit names to *table. -EBADMSG: unreadable, and nothing has changed. */
-int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode,
-                    SeenFile **table);
-void seen_files_write(Text *t, uint64_t device, uint64_t inode, const SeenFile *table);
+int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode, Named **table);
+void seen_files_write(Text *t, uint64_t device, uint64_t inode, const Named *table);
 
 /* Mark the file as 'there'. Return true if it is new, and memory was available. */
-bool seen_files_add(SeenFile **table, const char *name);
-void seen_files_clear(SeenFile **table);
+bool seen_files_add(Named **table, const char *name);

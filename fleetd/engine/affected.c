@@ -8,25 +8,15 @@
 
 #include "fleetd/engine/plan.h"
 
-/* A unit, or a machine of which all units are affected. */
-struct EngineMark {
+/* A machine whose units are affected. */
+typedef struct MachineMark {
+        Named id;
         bool related_only; /* only units whose options name other units */
-        UT_hash_handle hh;
-        char name[];
-};
-
-static void marks_clear(EngineMark **table) {
-        EngineMark *m, *next;
-
-        HASH_ITER(hh, *table, m, next) {
-                HASH_DEL(*table, m);
-                free(m);
-        }
-}
+} MachineMark;
 
 void engine_marks_done(EngineMarks *marks) {
-        marks_clear(&marks->units);
-        marks_clear(&marks->machines);
+        named_clear(&marks->units);
+        named_clear(&marks->machines);
         *marks = (EngineMarks) {};
 }
 
@@ -34,33 +24,26 @@ bool engine_marks_any(const EngineMarks *marks) {
         return marks->units || marks->machines || marks->all || marks->waiting || marks->lost;
 }
 
-static int marks_put(EngineMark **table, const char *name, bool related_only) {
-        EngineMark *m;
+static int marks_add_unit(EngineMarks *marks, const char *name) {
+        return named_get(&marks->units, name, sizeof(Named)) ? 0 : -ENOMEM;
+}
 
-        HASH_FIND_STR(*table, name, m);
-        if (m) {
-                m->related_only = m->related_only && related_only;
-                return 0;
-        }
-        m = (EngineMark *) NEW0(char, sizeof(*m) + strlen(name) + 1);
+static int marks_add_machine(EngineMarks *marks, const char *id, bool related_only) {
+        const bool marked = named_find(marks->machines, id);
+        MachineMark *m = named_get(&marks->machines, id, sizeof(MachineMark));
+
         if (!m)
                 return -ENOMEM;
-        memcpy(m->name, name, strlen(name) + 1);
-        m->related_only = related_only;
-        HASH_ADD_KEYPTR(hh, *table, m->name, strlen(name), m);
-        if (TABLE_ADDED(m))
-                return 0;
-        free(m);
-        return -ENOMEM;
+        m->related_only = (!marked || m->related_only) && related_only;
+        return 0;
 }
 
 /* 'u': the unit of the change, or NULL. */
 static int marks_add_assigned(EngineMarks *marks, const ClusterUnit *u) {
         int r;
 
-        for (const ClusterAssignment *o = u ? LIST_FIRST(&u->assignments) : NULL; o;
-             o = LIST_NEXT(o, of_unit)) {
-                r = marks_put(&marks->machines, o->machine->id, false);
+        for (const ClusterAssignment *o = u ? LIST_FIRST(&u->assignments) : NULL; o; o = LIST_NEXT(o, of_unit)) {
+                r = marks_add_machine(marks, o->machine->id, false);
                 if (r < 0)
                         return r;
         }
@@ -78,21 +61,21 @@ int engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryC
         case CHANGED_UNIT:
         case CHANGED_TARGET:
                 marks->waiting = true;
-                r = marks_put(&marks->units, change->unit, false);
+                r = marks_add_unit(marks, change->unit);
                 return r < 0 ? r : marks_add_assigned(marks, u);
         case CHANGED_ASSIGNMENT:
                 marks->waiting = true;
-                r = marks_put(&marks->units, change->unit, false);
+                r = marks_add_unit(marks, change->unit);
                 return r < 0 ? r :
-                               marks_put(&marks->machines, change->machine, u && !u->listed[CLUSTER_RELATED]);
+                               marks_add_machine(marks, change->machine, u && !u->listed[CLUSTER_RELATED]);
         case CHANGED_STATE:
-                return marks_put(&marks->units, change->unit, false);
+                return marks_add_unit(marks, change->unit);
         case CHANGED_PRESENCE:
                 marks->lost = true; /* one lost host more or less may begin or end the brake */
                 /* fall through */
         case CHANGED_MACHINE:
                 marks->waiting = true;
-                return marks_put(&marks->machines, change->machine, false);
+                return marks_add_machine(marks, change->machine, false);
         case CHANGED_PROBLEM:
         case CHANGED_CLUSTER:
                 break;
@@ -122,14 +105,12 @@ static void expand_machine(Expansion *x, const ClusterMachine *m, bool related_o
 /* A machine may have become free: for a unit that waits, for a unit that another one replaces, and for global
  * units. */
 static void expand_waiting(Expansion *x, const Cluster *cluster) {
-        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_WAITING]); u;
-             u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
+        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_WAITING]); u; u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
                 expand_add(x, u->name);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
                 if (m->n_replacing > 0)
                         expand_machine(x, m, false);
-        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u;
-             u = LIST_NEXT(u, lists[CLUSTER_GLOBAL]))
+        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u; u = LIST_NEXT(u, lists[CLUSTER_GLOBAL]))
                 expand_add(x, u->name);
 }
 
@@ -139,15 +120,14 @@ int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
 
         if (marks->all)
                 expand_add(&x, NULL);
-        for (const EngineMark *mark = marks->units; mark; mark = mark->hh.next)
+        for (const Named *mark = marks->units; mark; mark = mark->hh.next)
                 expand_add(&x, mark->name);
         if (marks->waiting)
                 expand_waiting(&x, cluster);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 bool lost = marks->lost && m->presence == PRESENCE_LOST;
-                const EngineMark *mark;
+                const MachineMark *mark = named_find(marks->machines, m->id);
 
-                HASH_FIND_STR(marks->machines, m->id, mark);
                 if (mark || lost)
                         expand_machine(&x, m, !lost && mark->related_only);
         }

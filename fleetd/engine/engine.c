@@ -12,6 +12,7 @@
 #include "base/sizes.h"
 #include "fleetd/engine/adoption.h"
 #include "fleetd/engine/plan.h"
+#include "fleetd/named.h"
 #include "units/name.h"
 
 enum {
@@ -26,17 +27,12 @@ enum {
 
 static const char message_scheduled[] = "0c2b4fba37fb46e6a5eb9e0a4e3c6b1d";
 
-typedef struct Dirty {
-        char unit[UNIT_NAME_MAX + 1];
-        UT_hash_handle hh;
-} Dirty;
-
 /* A change that the store rejected although its preconditions hold in the cluster view. After REJECTED_TIMES
  * the unit is left out until it changes, so that the other changes of the plan proceed. */
 typedef struct Rejected {
+        Named unit;
         AssignmentChange change;
         unsigned times;
-        UT_hash_handle hh; /* by the unit of the change */
 } Rejected;
 
 struct Engine {
@@ -53,8 +49,8 @@ struct Engine {
         uint64_t term;
 
         EngineMarks marks;              /* changes since the last plan */
-        Dirty *dirty;                   /* table by unit */
-        Rejected *rejected;             /* table by unit */
+        Named *dirty;                   /* units */
+        Named *rejected;                /* Rejected, by unit */
         bool resyncing;                 /* all units from 'cursor' on are dirty */
         char cursor[UNIT_NAME_MAX + 1]; /* "": the first unit */
         uint64_t resynced_index;        /* of the cluster view when the last resync began */
@@ -69,38 +65,15 @@ struct Engine {
 
 /* -- The dirty set -- */
 
-static void engine_clear_dirty(Engine *e) {
-        Dirty *d, *next;
-
-        HASH_ITER(hh, e->dirty, d, next) {
-                HASH_DEL(e->dirty, d);
-                free(d);
-        }
-}
-
 static int engine_add_dirty(void *userdata, const char *unit) {
         Engine *e = userdata;
-        Dirty *d;
 
         if (!unit) {
                 e->resyncing = true;
                 e->cursor[0] = 0;
                 return 0;
         }
-
-        HASH_FIND_STR(e->dirty, unit, d);
-        if (d)
-                return 0;
-        d = NEW0(Dirty, 1);
-        if (!d)
-                return -ENOMEM;
-        snprintf(d->unit, sizeof(d->unit), "%s", unit);
-        HASH_ADD_STR(e->dirty, unit, d);
-        if (!TABLE_ADDED(d)) {
-                free(d);
-                return -ENOMEM;
-        }
-        return 0;
+        return named_get(&e->dirty, unit, sizeof(Named)) ? 0 : -ENOMEM;
 }
 
 static void engine_mark_all(Engine *e) {
@@ -129,23 +102,10 @@ static int engine_resync_slice(Engine *e, const Cluster *cluster) {
 
 /* -- Rejections -- */
 
-/* 'unit' NULL: all of them. */
-static void engine_clear_rejected(Engine *e, const char *unit) {
-        Rejected *x, *next;
-
-        HASH_ITER(hh, e->rejected, x, next) {
-                if (unit && !streq(x->change.unit, unit))
-                        continue;
-                HASH_DEL(e->rejected, x);
-                free(x);
-        }
-}
-
 static bool engine_is_held(void *userdata, const char *unit) {
         const Engine *e = userdata;
-        Rejected *x;
+        const Rejected *x = named_find(e->rejected, unit);
 
-        HASH_FIND_STR(e->rejected, unit, x);
         return x && x->times >= REJECTED_TIMES;
 }
 
@@ -156,20 +116,10 @@ static bool engine_same_preconditions(const AssignmentChange *a, const Assignmen
 
 /* Without memory, the plan is repeated as after a first rejection. */
 static void engine_note_rejected(Engine *e, const AssignmentChange *c, const char *message) {
-        Rejected *x;
+        Rejected *x = named_get(&e->rejected, c->unit, sizeof(Rejected));
 
-        HASH_FIND_STR(e->rejected, c->unit, x);
-        if (!x) {
-                x = NEW0(Rejected, 1);
-                if (!x)
-                        return;
-                x->change = *c;
-                HASH_ADD_STR(e->rejected, change.unit, x);
-                if (!TABLE_ADDED(x)) {
-                        free(x);
-                        return;
-                }
-        }
+        if (!x)
+                return;
         x->times = engine_same_preconditions(&x->change, c) ? x->times + 1 : 1;
         x->change = *c;
         if (x->times == REJECTED_TIMES)
@@ -185,8 +135,10 @@ static void engine_on_change(void *userdata, const RegistryChange *change) {
 
         if (!e->leading)
                 return;
-        if (e->rejected)
-                engine_clear_rejected(e, change->unit);
+        if (change->unit)
+                named_remove(&e->rejected, change->unit);
+        else
+                named_clear(&e->rejected);
         if (engine_marks_add(&e->marks, registry_cluster(e->registry), change) < 0)
                 e->marks.all = true; /* needs no memory */
         loop_defer(e->loop, &e->wake);
@@ -258,14 +210,6 @@ static void engine_on_written(void *userdata, KvStatus status, const char *messa
         engine_wake(e, true);
 }
 
-static void engine_remove_dirty(Engine *e, const char *unit) {
-        Dirty *d;
-
-        HASH_FIND_STR(e->dirty, unit, d);
-        HASH_DEL(e->dirty, d);
-        free(d);
-}
-
 /* Plan the units that have been dirty for longest. Units that the plan did not reach become the newest. */
 static int engine_make_plan(Engine *e, const Cluster *cluster) {
         const EnginePlanLimits limits = {
@@ -283,8 +227,8 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
                 if (r < 0)
                         return r;
         }
-        for (const Dirty *d = e->dirty; d && n < SLICE; d = d->hh.next)
-                names[n++] = d->unit;
+        for (const Named *d = e->dirty; d && n < SLICE; d = d->hh.next)
+                names[n++] = d->name;
         r = engine_plan_within(cluster, names, n, e->options.brake_ms, &limits, &e->plan);
         if (r < 0)
                 return r;
@@ -292,7 +236,7 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
         loop_count(e->loop, e->plan.work, 0);
         e->freed = e->plan.freed;
         while (n > 0)
-                engine_remove_dirty(e, names[--n]);
+                named_remove(&e->dirty, names[--n]);
         for (size_t i = 0; i < e->plan.rest.n; i++) {
                 r = engine_add_dirty(e, e->plan.rest.items[i]);
                 if (r < 0)
@@ -461,10 +405,10 @@ static void engine_stop(Engine *e) {
                 e->plan.n = MIN(e->n_written + PART, e->plan.n); /* the part in flight is the last one */
         else
                 engine_drop_plan(e);
-        engine_clear_dirty(e);
+        named_clear(&e->dirty);
         engine_marks_done(&e->marks);
         e->freed = 0;
-        engine_clear_rejected(e, NULL);
+        named_clear(&e->rejected);
         e->resyncing = false;
         timer_stop(&e->retry);
         timer_stop(&e->resync);

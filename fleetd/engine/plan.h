@@ -2,6 +2,7 @@
  * out. A second plan of the result is empty, and incremental plans reach the result of a full one. */
 #pragma once
 
+#include "fleetd/named.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/scheduler/scheduler.h"
 
@@ -23,12 +24,11 @@ void engine_plan_done(EnginePlan *plan);
 
 /* The changes of the cluster view since the last plan, by the objects that they may affect. All zero: none.
  */
-typedef struct EngineMark EngineMark;
 typedef struct EngineMarks {
-        EngineMark *units, *machines; /* tables by name and by ID */
-        bool all;                     /* all units */
-        bool waiting;                 /* units that wait for a machine */
-        bool lost;                    /* units of lost machines */
+        Named *units, *machines; /* tables by name and by ID */
+        bool all;                /* all units */
+        bool waiting;            /* units that wait for a machine */
+        bool lost;               /* units of lost machines */
 } EngineMarks;
 
 void engine_marks_done(EngineMarks *marks);

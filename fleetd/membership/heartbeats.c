@@ -9,10 +9,9 @@ enum { KERNEL_SILENT_MS = 1500 };
 
 /* A host that has sent a heartbeat since this host leads. */
 typedef struct Sender {
-        char machine[MACHINE_ID_SIZE];
+        Named machine;
         bool heartbeat; /* since the last tick */
         char problem[REPLICA_PROBLEM_SIZE];
-        UT_hash_handle hh;
 } Sender;
 
 size_t replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
@@ -23,31 +22,11 @@ size_t replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZ
         return strlen(ret);
 }
 
-static Sender *heartbeats_sender(Membership *m, const char *machine_id) {
-        Sender *s;
-
-        HASH_FIND_STR(m->heartbeats.senders, machine_id, s);
-        return s;
-}
-
-static Sender *heartbeats_add_sender(Membership *m, const char *machine_id) {
-        Sender *s = NEW0(Sender, 1);
-
-        if (!s)
-                return NULL;
-        snprintf(s->machine, sizeof(s->machine), "%s", machine_id);
-        HASH_ADD_STR(m->heartbeats.senders, machine, s);
-        if (TABLE_ADDED(s))
-                return s;
-        free(s);
-        return NULL;
-}
-
 static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                                     size_t size) {
         Membership *m = userdata;
         const char *id = peer_handshake(session)->machine_id;
-        Sender *s = heartbeats_sender(m, id) ?: heartbeats_add_sender(m, id);
+        Sender *s = named_get(&m->heartbeats.senders, id, sizeof(Sender));
 
         if (!s)
                 return;
@@ -57,7 +36,7 @@ static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFr
 }
 
 const char *heartbeats_problem(Membership *m, const char *machine_id) {
-        const Sender *s = heartbeats_sender(m, machine_id);
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
 
         return s ? s->problem : NULL;
 }
@@ -71,7 +50,7 @@ LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
         if (streq(machine_id, m->machine_id))
                 return (LivenessSign) { .heartbeat = true, .kernel = true, .session = true };
 
-        s = heartbeats_sender(m, machine_id);
+        s = named_find(m->heartbeats.senders, machine_id);
         if (s) {
                 sign.heartbeat = s->heartbeat;
                 s->heartbeat = false;
@@ -109,12 +88,7 @@ void heartbeats_send(Membership *m, const KvState *state) {
 }
 
 void heartbeats_clear(Membership *m) {
-        Sender *s, *next;
-
-        HASH_ITER(hh, m->heartbeats.senders, s, next) {
-                HASH_DEL(m->heartbeats.senders, s);
-                free(s);
-        }
+        named_clear(&m->heartbeats.senders);
 }
 
 void heartbeats_init(Membership *m) {

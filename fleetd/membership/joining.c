@@ -230,7 +230,7 @@ void joining_publish_start(Membership *m, const KvState *state) {
 
 int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err) {
         const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), peer->machine_id);
-        char nonce[17];
+        char nonce[sizeof(known->start_nonce)];
         bool outdated;
 
         if (peer->raft_id == 0 || !known || known->raft_id != peer->raft_id)

@@ -10,9 +10,6 @@ const char liveness_hung[] = "its fleetd does not answer, its kernel does";
 const char liveness_stopped[] = "its fleetd was stopped";
 
 enum {
-        CLOSED_TICKS = 60,
-        HUNG_TICKS = 120,
-        STOPPED_TICKS = 1200,
         KERNEL_TICKS = 2, /* the last sign of the kernel may be a second old */
         REPEAT_TICKS = 4, /* after which a change is repeated */
 };
@@ -33,25 +30,14 @@ typedef struct Host {
 } Host;
 
 struct Liveness {
-        LivenessLimits limits;
         Host *hosts;
 };
 
-int liveness_new(Liveness **ret, const LivenessLimits *limits) {
+int liveness_new(Liveness **ret) {
         Liveness *l = NEW0(Liveness, 1);
 
         if (!l)
                 return -ENOMEM;
-        if (limits)
-                l->limits = *limits;
-        if (l->limits.lost_ticks == 0)
-                l->limits.lost_ticks = LIVENESS_LOST_TICKS;
-        if (l->limits.closed_ticks == 0)
-                l->limits.closed_ticks = CLOSED_TICKS;
-        if (l->limits.hung_ticks == 0)
-                l->limits.hung_ticks = HUNG_TICKS;
-        if (l->limits.stopped_ticks == 0)
-                l->limits.stopped_ticks = STOPPED_TICKS;
         *ret = l;
         return 0;
 }
@@ -77,10 +63,10 @@ void liveness_reset(Liveness *l) {
         liveness_clear(l);
 }
 
-static unsigned liveness_away_limit(const Liveness *l, const char *cause) {
+static unsigned liveness_away_limit(const char *cause) {
         if (cause == liveness_stopped)
-                return l->limits.stopped_ticks;
-        return cause == liveness_hung ? l->limits.hung_ticks : l->limits.closed_ticks;
+                return LIVENESS_STOPPED_TICKS;
+        return cause == liveness_hung ? LIVENESS_HUNG_TICKS : LIVENESS_CLOSED_TICKS;
 }
 
 static const char *liveness_cause(const char *reason) {
@@ -91,14 +77,12 @@ static const char *liveness_cause(const char *reason) {
 
 /* The host was away under the previous leader. Its presence key gives the cluster time since then; the host
  * still gets a whole period for its first heartbeat. */
-static void liveness_inherit(const Liveness *l, Host *h, const Cluster *cluster, const ClusterMachine *m) {
+static void liveness_inherit(Host *h, const Cluster *cluster, const ClusterMachine *m) {
         uint64_t away_ms = cluster->now_ms > m->since_ms ? cluster->now_ms - m->since_ms : 0;
-        unsigned limit;
 
         h->cause = liveness_cause(m->presence_reason);
-        limit = liveness_away_limit(l, h->cause);
-        limit = limit > l->limits.lost_ticks ? limit - l->limits.lost_ticks : 0;
-        h->away_ticks = MIN(away_ms / LIVENESS_TICK_MS, limit);
+        h->away_ticks = MIN(away_ms / LIVENESS_TICK_MS,
+                            liveness_away_limit(h->cause) - (unsigned) LIVENESS_LOST_TICKS);
 }
 
 static Host *liveness_host(Liveness *l, const Cluster *cluster, const ClusterMachine *m) {
@@ -113,7 +97,7 @@ static Host *liveness_host(Liveness *l, const Cluster *cluster, const ClusterMac
                 return NULL;
         memcpy(h->id, m->id, sizeof(h->id));
         if (m->presence == PRESENCE_AWAY)
-                liveness_inherit(l, h, cluster, m);
+                liveness_inherit(h, cluster, m);
         HASH_ADD_STR(l->hosts, id, h);
         if (!TABLE_ADDED(h)) {
                 free(h);
@@ -138,7 +122,7 @@ static void liveness_count(Host *h, const LivenessSign *sign, bool late) {
 }
 
 /* Return the presence of the host, with its reason. 'was' is its presence in the cluster view. */
-static Presence liveness_judge(const Liveness *l, Host *h, const LivenessSign *sign, bool late, Presence was,
+static Presence liveness_judge(Host *h, const LivenessSign *sign, bool late, Presence was,
                                const char **ret_reason) {
         const char *cause = NULL;
 
@@ -155,8 +139,8 @@ static Presence liveness_judge(const Liveness *l, Host *h, const LivenessSign *s
         if (was == PRESENCE_LOST || was == PRESENCE_LEFT) /* until its next heartbeat */
                 return was;
 
-        if (h->silent_ticks >= l->limits.lost_ticks &&
-            h->kernel_silent_ticks + KERNEL_TICKS >= l->limits.lost_ticks) {
+        if (h->silent_ticks >= LIVENESS_LOST_TICKS &&
+            h->kernel_silent_ticks + KERNEL_TICKS >= LIVENESS_LOST_TICKS) {
                 *ret_reason = "it is silent, and so is its kernel";
                 return PRESENCE_LOST;
         }
@@ -167,13 +151,13 @@ static Presence liveness_judge(const Liveness *l, Host *h, const LivenessSign *s
                 cause = h->cause;
         else if (!sign->session && sign->kernel)
                 cause = liveness_closed;
-        else if (sign->session && h->silent_ticks >= l->limits.lost_ticks)
+        else if (sign->session && h->silent_ticks >= LIVENESS_LOST_TICKS)
                 cause = liveness_hung;
         if (!cause)
                 return was;
 
         h->cause = cause;
-        if (!late && h->away_ticks++ >= liveness_away_limit(l, cause)) {
+        if (!late && h->away_ticks++ >= liveness_away_limit(cause)) {
                 *ret_reason = "it was away for too long";
                 return PRESENCE_LOST;
         }
@@ -235,7 +219,7 @@ int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
                 /* A newer version wrote the key: this daemon does not overwrite it. */
                 if (cluster_machine_has_unreadable(m, LAYOUT_PRESENCE))
                         continue;
-                now = liveness_judge(l, h, &s, late, m->presence, &reason);
+                now = liveness_judge(h, &s, late, m->presence, &reason);
                 if (!liveness_is_due(h, m, now))
                         continue;
 

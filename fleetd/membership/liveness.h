@@ -7,7 +7,15 @@
 #include "base/sizes.h"
 #include "fleetd/registry/cluster.h"
 
-enum { LIVENESS_TICK_MS = 500, LIVENESS_LOST_TICKS = 6 };
+enum {
+        LIVENESS_REASON_SIZE = 128,
+        LIVENESS_TICK_MS = 500,
+        LIVENESS_LOST_TICKS = 6, /* silent to lost */
+        /* Away to lost, by the cause. */
+        LIVENESS_CLOSED_TICKS = 60,    /* 30 s */
+        LIVENESS_HUNG_TICKS = 120,     /* 60 s */
+        LIVENESS_STOPPED_TICKS = 1200, /* 10 min */
+};
 
 typedef struct Liveness Liveness;
 
@@ -23,22 +31,13 @@ typedef struct LivenessSign {
 typedef struct LivenessChange {
         char machine[MACHINE_ID_SIZE];
         Presence presence;
-        char reason[128];
+        char reason[LIVENESS_REASON_SIZE];
 } LivenessChange;
-
-/* Members that are 0 get the default. */
-typedef struct LivenessLimits {
-        unsigned lost_ticks;    /* 6 */
-        unsigned closed_ticks;  /* away to lost: 60 (30 s) */
-        unsigned hung_ticks;    /* 120 (60 s) */
-        unsigned stopped_ticks; /* 1200 (10 min) */
-} LivenessLimits;
 
 /* Reasons in the presence key, by which a new leader recognizes why a host is away. */
 extern const char liveness_closed[], liveness_hung[], liveness_stopped[];
 
-/* 'limits' may be NULL. */
-int liveness_new(Liveness **ret, const LivenessLimits *limits);
+int liveness_new(Liveness **ret);
 Liveness *liveness_free(Liveness *l);
 
 /* This host begins to lead: discard all counts. Heartbeats went to the previous leader, so that their absence

@@ -233,7 +233,7 @@ static int membership_start(Membership *m, const MembershipOptions *options) {
         r = dialing_init(m, options);
         if (r < 0)
                 return r;
-        r = liveness_new(&m->liveness, NULL);
+        r = liveness_new(&m->liveness);
         if (r < 0)
                 return r;
         return timer_start(&m->tick, m->loop, LIVENESS_TICK_MS);

@@ -6,8 +6,12 @@
 #include "base/sizes.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
+#include "fleetd/named.h"
 
-enum { REPLICA_PROBLEM_SIZE = 100 };
+enum {
+        REPLICA_PROBLEM_SIZE = 100,
+        MEMBER_NAME_SIZE = 64, /* of this host, in messages to others */
+};
 
 /* dialing.c: the addresses that this host dials, and the file that keeps them for the next start. */
 typedef struct Dialing {
@@ -28,7 +32,7 @@ typedef struct Joining {
 
 /* heartbeats.c: received since this host leads, and sent while it does not. */
 typedef struct Heartbeats {
-        struct Sender *senders; /* table by machine ID */
+        Named *senders; /* Sender, by machine ID */
         char problem[REPLICA_PROBLEM_SIZE];
         size_t problem_size;
 } Heartbeats;
@@ -38,7 +42,8 @@ struct Membership {
         Peers *peers;
         KvStore *store;
         Registry *registry;
-        char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[64], client[CLUSTER_URL_SIZE];
+        char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[MEMBER_NAME_SIZE],
+                client[CLUSTER_URL_SIZE];
         uint64_t voters, level_wait_ms;
 #ifdef PLANTED_BUGS
         const char *bug;

@@ -13,6 +13,7 @@
 enum {
         VOTERS_WANTED = 3,
         VOTERS_STANDBYS_MAX = 2,
+        VOTERS_REASON_SIZE = 160,
         VOTERS_BEHIND_MAX = 64, /* entries that a standby may lack and still count as caught up */
 };
 
@@ -32,7 +33,7 @@ typedef struct VotersChange {
         VotersAction action;
         uint64_t raft_id;
         char address[ADDRESS_SIZE]; /* VOTERS_ADD: of its peer listener */
-        char reason[160];
+        char reason[VOTERS_REASON_SIZE];
 } VotersChange;
 
 /* Return the change that is due. 'members': the configuration as the leader 'leader_id' sees it; 'last': the

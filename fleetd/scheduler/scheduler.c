@@ -103,27 +103,38 @@ static void refusals_describe(const Refusals *refusals, Error *ret) {
         error_set(ret, -ENOENT, "%s", t.chars ? t.chars : "there is no machine");
 }
 
-/* Return whether the machine may get the unit. The reason of a refusal is formatted only if 'explain'. */
+/* Return whether the machine may get the unit. */
 static bool scheduler_qualifies(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                                bool explain, Refusals *refusals) {
-        Error why = {};
-
-        if (scheduler_view_has(view, m, unit->name)) {
-                if (m->presence == PRESENCE_UP)
-                        error_set(&why, -ENOENT, "it is there");
-                else
-                        error_set(&why, -ENOENT, "it was there, and the machine is %s",
-                                  presence_to_string(m->presence));
-        } else if (scheduler_fits(view, unit, m, false, explain ? &why : NULL))
-                return true;
-        if (explain)
-                refusals_add(refusals, m, &why);
+                                Error *ret_why) {
+        if (!scheduler_view_has(view, m, unit->name))
+                return scheduler_fits(view, unit, m, false, ret_why);
+        if (m->presence == PRESENCE_UP)
+                error_set(ret_why, -ENOENT, "it is there");
+        else
+                error_set(ret_why, -ENOENT, "it was there, and the machine is %s",
+                          presence_to_string(m->presence));
         return false;
+}
+
+/* No machine qualifies: report why. Reasons are formatted here only, because most selections succeed. The
+ * selection has counted this work already. */
+static void scheduler_explain(const SchedulerView *view, const ClusterUnit *unit, Error *ret_why) {
+        _cleanup_(refusals_done) Refusals refusals = {};
+        size_t work = scheduler_view_work(view);
+
+        for (size_t i = 0; i < scheduler_view_n_machines(view); i++) {
+                const ClusterMachine *m = scheduler_view_by_load(view, i);
+                Error why = {};
+
+                (void) scheduler_qualifies(view, unit, m, &why);
+                refusals_add(&refusals, m, &why);
+        }
+        scheduler_view_set_work(view, work);
+        refusals_describe(&refusals, ret_why);
 }
 
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
                    Error *ret_why) {
-        _cleanup_(refusals_done) Refusals refusals = {};
         size_t n = scheduler_view_n_machines(view), n_qualified = 0;
         const ClusterMachine *best = NULL;
         uint64_t lowest = UINT64_MAX;
@@ -132,12 +143,12 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
 
         for (size_t i = 0; i < n; i++) {
                 const ClusterMachine *m = scheduler_view_by_load(view, i);
-                bool can_win = scores_bound(view, unit, m) < lowest;
+                bool can_win = !best || scores_bound(view, unit, m) < lowest;
 
                 if (!can_win && !explain)
                         break;
                 scheduler_view_count_work(view, 1);
-                if (!scheduler_qualifies(view, unit, m, ret_why != NULL, &refusals))
+                if (!scheduler_qualifies(view, unit, m, NULL))
                         continue;
                 n_qualified++;
                 if (!can_win)
@@ -151,7 +162,8 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
                 }
         }
         if (!best) {
-                refusals_describe(&refusals, ret_why);
+                if (ret_why)
+                        scheduler_explain(view, unit, ret_why);
                 return -ENOENT;
         }
 

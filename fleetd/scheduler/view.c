@@ -110,6 +110,10 @@ void scheduler_view_count_work(const SchedulerView *view, size_t n) {
         ((SchedulerView *) view)->work += n;
 }
 
+void scheduler_view_set_work(const SchedulerView *view, size_t work) {
+        ((SchedulerView *) view)->work = work;
+}
+
 size_t scheduler_view_work(const SchedulerView *view) {
         return view->work;
 }

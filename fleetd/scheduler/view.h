@@ -29,6 +29,7 @@ const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t p
  * calls alone, so that a caller can limit the time of a pass. */
 size_t scheduler_view_work(const SchedulerView *view);
 void scheduler_view_count_work(const SchedulerView *view, size_t n);
+void scheduler_view_set_work(const SchedulerView *view, size_t work);
 
 /* A unit on a machine, in the state of the view. */
 typedef struct Placed {

@@ -84,7 +84,7 @@ static void trusted(const uint8_t *bytes, size_t size) {
 }
 
 static void directory(const uint8_t *bytes, size_t size) {
-        SeenFile *table = NULL, *again = NULL;
+        Named *table = NULL, *again = NULL;
         uint64_t device = 1, inode = 2, same[2];
         _cleanup_text_ Text t = {};
 
@@ -95,10 +95,10 @@ static void directory(const uint8_t *bytes, size_t size) {
         seen_files_write(&t, device, inode, table);
         assert(t.error == 0 && seen_files_read(t.chars, t.size, &same[0], &same[1], &again) == 0);
         assert(same[0] == device && same[1] == inode && HASH_COUNT(again) == HASH_COUNT(table));
-        for (const SeenFile *r = table; r; r = r->hh.next)
+        for (const Named *r = table; r; r = r->hh.next)
                 assert(!seen_files_add(&again, r->name));
-        seen_files_clear(&table);
-        seen_files_clear(&again);
+        named_clear(&table);
+        named_clear(&again);
 }
 
 /* A floor that can be read bounds what is shown; one that cannot lets nothing be shown that a majority has

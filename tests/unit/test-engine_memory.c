@@ -1,5 +1,5 @@
-/* Plans, verdicts, marks and decisions with each allocation failing: -ENOMEM, or all of the result. Sentences
- * of refusals alone may be missing. */
+/* Plans, verdicts, marks and decisions with each allocation failing: -ENOMEM, or the whole result. Only
+ * reasons of refusals may be missing. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,11 +19,10 @@ static void survive(const char *name, int (*scenario)(void *userdata), void *use
         assert_true(alloc_fail_each(name, scenario, userdata, 1) > 0);
 }
 
-/* Pictures in which no machine is refused to a unit that looks for one: each allocation is one that the plan
- * needs. */
+/* Cluster views in which no machine rejects a unit: the plan needs each allocation. */
 static ClusterView calm, held, alone;
 
-static void make_calm_pictures(void) {
+static void make_views_without_refusals(void) {
         calm = (ClusterView) { .cluster.now_ms = 1000000 };
         for (char c = 'A'; c <= 'C'; c++)
                 cluster_view_machine(&calm, (char[]) { c, 0 }, "", PRESENCE_UP);
@@ -50,7 +49,7 @@ static void make_calm_pictures(void) {
         cluster_view_state(&calm, "A", "stray.service", "active");
         cluster_view_state(&calm, "B", "stray.service", "active");
 
-        /* Two hosts that the brake lets go, and one that is away. */
+        /* Two hosts that the brake releases, and one that is away. */
         held = (ClusterView) { .cluster.now_ms = 1000000 };
         cluster_view_machine(&held, "A", "", PRESENCE_LOST);
         cluster_view_machine(&held, "B", "", PRESENCE_LOST);
@@ -81,7 +80,7 @@ typedef struct Strict {
         const char *name;
         ClusterView *picture;
         const char *unit;   /* NULL: all */
-        size_t work_max, n; /* changes; 0: not known yet */
+        size_t work_max, n; /* changes; 0: unknown */
 } Strict;
 
 static int plan_strictly(void *userdata) {
@@ -121,7 +120,7 @@ static int count_unit(void *userdata, const char *unit) {
         return 0;
 }
 
-/* A change that is not marked is an error. */
+/* A change that could not be marked is an error. */
 static int mark_changes(void *userdata) {
         static const RegistryChange changes[] = {
                 { .kind = CHANGED_TARGET, .unit = "edited.service" },
@@ -146,10 +145,10 @@ static int mark_changes(void *userdata) {
         return r;
 }
 
-/* Of two in conflict one moves, so refusals are told. */
+/* One of two in conflict moves, so that refusals are reported. */
 static ClusterView crowded;
 
-static void make_crowded_picture(void) {
+static void make_crowded_view(void) {
         char name[32];
 
         crowded = (ClusterView) { .cluster.now_ms = 100000 };
@@ -174,7 +173,7 @@ static int plan_crowded(void *userdata) {
         EnginePlan plan = {};
         int r = engine_plan(&crowded.cluster, NULL, 0, 30000, &plan);
 
-        *n = *n ?: plan.n; /* undisturbed, at first */
+        *n = *n ?: plan.n; /* the first time, without failures */
         if (r == 0)
                 assert_int_equal(plan.n, *n);
         engine_plan_done(&plan);
@@ -197,7 +196,7 @@ static int decide(void *userdata) {
         return r;
 }
 
-static void plans_are_complete_or_say_that_memory_is_short(void **state) {
+static void plans_are_complete_or_fail_with_enomem(void **state) {
         static Strict plans[] = {
                 { "a plan of all, where nothing is refused", &calm, NULL, 0, 0 },
                 { "a plan that leaves a rest", &calm, NULL, 1, 0 },
@@ -206,8 +205,8 @@ static void plans_are_complete_or_say_that_memory_is_short(void **state) {
         };
         size_t n = 0;
 
-        make_calm_pictures();
-        make_crowded_picture();
+        make_views_without_refusals();
+        make_crowded_view();
         for (size_t i = 0; i < ELEMENTS(plans); i++)
                 survive(plans[i].name, plan_strictly, &plans[i]);
         survive("a plan with refusals", plan_crowded, &n);
@@ -222,7 +221,7 @@ static void plans_are_complete_or_say_that_memory_is_short(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(plans_are_complete_or_say_that_memory_is_short),
+                cmocka_unit_test(plans_are_complete_or_fail_with_enomem),
         };
 
         log_set_max_priority(LOG_EMERG);

@@ -330,7 +330,7 @@ static int tick(void *userdata) {
         LivenessChange *changes = NULL;
         Liveness *l = NULL;
         size_t n, total = 0;
-        int r = liveness_new(&l, &(LivenessLimits) { .lost_ticks = 2 });
+        int r = liveness_new(&l);
 
         if (r == 0)
                 liveness_reset(l);
