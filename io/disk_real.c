@@ -210,7 +210,7 @@ static int real_settle(Disk *base) {
 }
 
 static int real_room(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {
-        return room_at(container_of(base, RealDisk, base)->fd, ret_free, ret_total);
+        return space_at(container_of(base, RealDisk, base)->fd, ret_free, ret_total);
 }
 
 static const DiskOps real_ops = {

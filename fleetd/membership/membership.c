@@ -121,8 +121,8 @@ static void known_add(Known *known, const char *address) {
 static void known_add_peer(void *userdata, const PeerState *peer) {
         Known *known = userdata;
 
-        if (peer->accepted && peer->hello.cluster_id == known->cluster_id)
-                known_add(known, peer->hello.address);
+        if (peer->accepted && peer->handshake.cluster_id == known->cluster_id)
+                known_add(known, peer->handshake.address);
 }
 
 /* 0, or -ENOMEM: then not all are known who should be. What cannot be written is said here. */
@@ -320,15 +320,15 @@ static void membership_ask_one(void *userdata, const PeerState *peer) {
         Membership *m = userdata;
         _cleanup_writer_ Writer w = {};
 
-        if (m->joined_said || !peer->dialed || peer->hello.cluster_id == 0)
+        if (m->joined_said || !peer->dialed || peer->handshake.cluster_id == 0)
                 return;
         write_u8(&w, JOIN_PROTOCOL);
         write_string(&w, m->peer_address);
-        if (w.error < 0 || peers_send(m->peers, peer->hello.machine_id, PEER_JOIN, w.bytes, w.size) < 0)
+        if (w.error < 0 || peers_send(m->peers, peer->handshake.machine_id, PEER_JOIN, w.bytes, w.size) < 0)
                 return;
         m->joined_said = true;
         m->asked_ms = loop_now_ms(m->loop);
-        memcpy(m->asked, peer->hello.machine_id, sizeof(m->asked));
+        memcpy(m->asked, peer->handshake.machine_id, sizeof(m->asked));
 }
 
 static void membership_on_join_timer(void *userdata) {
@@ -616,7 +616,7 @@ static void membership_beat_one(void *userdata, const PeerState *peer) {
         Membership *m = userdata;
 
         if (peer->dialed)
-                (void) peers_send(m->peers, peer->hello.machine_id, PEER_HEARTBEAT, m->trouble,
+                (void) peers_send(m->peers, peer->handshake.machine_id, PEER_HEARTBEAT, m->trouble,
                                   m->trouble_size);
 }
 
@@ -710,6 +710,12 @@ void membership_set_client(Membership *m, const char *client) {
         snprintf(m->client, sizeof(m->client), "%s", client);
 }
 
+static const PeerFrameType frame_types[] = {
+        { PEER_JOIN, PEER_REQUEST, PEER_PRIORITY_NORMAL, membership_on_join },
+        { PEER_JOINED, PEER_ANSWER, PEER_PRIORITY_NORMAL, membership_on_joined },
+        { PEER_HEARTBEAT, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, membership_on_beat },
+};
+
 int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,
                    const MembershipOptions *options) {
         Membership *m = NEW0(Membership, 1);
@@ -749,9 +755,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
         if (r == 0 && membership_is_waiting(m))
                 r = timer_start(&m->join_timer, loop, JOIN_RETRY_MS);
         registry_listen(registry, &m->listener);
-        peers_handle(peers, PEER_JOIN, membership_on_join, m);
-        peers_handle(peers, PEER_JOINED, membership_on_joined, m);
-        peers_handle(peers, PEER_HEARTBEAT, membership_on_beat, m);
+        peers_register(peers, frame_types, ELEMENTS(frame_types), m);
         if (r < 0) {
                 membership_free(m);
                 return r;
@@ -765,9 +769,7 @@ Membership *membership_free(Membership *m) {
         if (!m)
                 return NULL;
 
-        peers_handle(m->peers, PEER_JOIN, NULL, NULL);
-        peers_handle(m->peers, PEER_JOINED, NULL, NULL);
-        peers_handle(m->peers, PEER_HEARTBEAT, NULL, NULL);
+        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
         registry_unlisten(m->registry, &m->listener);
         timer_stop(&m->tick);
         timer_stop(&m->join_timer);

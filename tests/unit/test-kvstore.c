@@ -2253,7 +2253,7 @@ static void what_people_write_on_a_follower_passes_a_flood_of_states(void **stat
 static bool has_a_good_checkpoint(void *userdata) {
         const Host *h = userdata;
 
-        return h->store->replica->folder.checkpoint.fd >= 0 && !h->store->replica->folder.rotten;
+        return h->store->replica->folder.checkpoint.fd >= 0 && !h->store->replica->folder.corrupt;
 }
 
 static void damage_checkpoint(const Host *h, bool empty) {
@@ -2279,7 +2279,7 @@ static void without_a_leader_too_a_corrupt_checkpoint_is_replaced_at_once(void *
         for (int empty = 0; empty < 2; empty++) {
                 damage_checkpoint(c, empty);
                 open_host(world, 2, false);
-                assert_true(c->store->replica->folder.rotten);
+                assert_true(c->store->replica->folder.corrupt);
                 run_until(world, has_a_good_checkpoint, c);
                 assert_int_equal(state_of(c).leader_id, 0);
                 close_host(c);
