@@ -301,7 +301,7 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
                 r = cmd->recursive ? count_below(e, cmd->key) : tree_scan(e->txn, cmd->key, pass_one, e);
         if (r == 0 && e->earlier && walks) {
                 cost_nodes(&e->result.cost, 1, COST_PASS);
-                if ((!node || e->earlier->removes) && tree_beginning(cmd->key) != 0) {
+                if ((!node || e->earlier->removes) && tree_prefix_hash(cmd->key) != 0) {
                         r = estimate_group(e, cmd->key, &group);
                         if (r == 0)
                                 cost_nodes(&e->result.cost, group->n,

@@ -211,7 +211,7 @@ static void estimate_waiting(Proposals *p) {
 
         for (Proposal *x = p->queue.first; x; x = next) {
                 next = x->next;
-                if (x->cost == 0 && p->has_estimated && !loop_has_room(p->options.loop)) {
+                if (x->cost == 0 && p->has_estimated && !loop_has_budget(p->options.loop)) {
                         loop_defer(p->options.loop, &p->pump);
                         break;
                 }

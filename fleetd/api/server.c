@@ -282,7 +282,7 @@ static const char *api_write_refusal(void *userdata, void *at, unsigned status, 
 }
 
 static void api_on_request(void *userdata, HttpRequest *http) {
-        ApiListenerState *door = http->door;
+        ApiListenerState *door = http->listener;
         Request *request = NEW0(Request, 1);
         Error err = {};
         int r;
@@ -332,7 +332,7 @@ static const HttpHandler api_handler = {
         .on_request = api_on_request,
         .on_gone = api_on_gone,
         .on_drain = api_on_drain,
-        .write_refusal = api_write_refusal,
+        .write_error = api_write_refusal,
 };
 
 /* -- Doors -- */

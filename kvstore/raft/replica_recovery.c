@@ -244,7 +244,7 @@ static int check_room(Replica *p, Error *err) {
 
         if (p->error != -ENOSPC && p->error != -EDQUOT)
                 return 0;
-        r = disk->ops->room(disk, &room[0], &total[0]);
+        r = disk->ops->space(disk, &room[0], &total[0]);
         if (r >= 0)
                 r = data_dir_space(&p->folder, &room[1], &total[1]);
         if (r < 0)

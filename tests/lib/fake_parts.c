@@ -21,7 +21,7 @@ FakeParts parts;
 static char tree_at[PART_TREES], txn_at[PART_TREES], core_at, log_at, transfers_at, compare_at, peers_at;
 static int disk_settle(Disk *disk);
 static int disk_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total);
-static Disk disk = { .ops = &(DiskOps) { .settle = disk_settle, .room = disk_room } };
+static Disk disk = { .ops = &(DiskOps) { .drop_caches = disk_settle, .space = disk_room } };
 
 /* -- What is said -- */
 

@@ -1393,12 +1393,12 @@ static int failing_list(Disk *disk, char ***ret, size_t *ret_n) {
 static int failing_settle(Disk *disk) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
 
-        return d->inner->ops->settle(d->inner);
+        return d->inner->ops->drop_caches(d->inner);
 }
 
 static int failing_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
-        int r = d->inner->ops->room(d->inner, ret_free, ret_total);
+        int r = d->inner->ops->space(d->inner, ret_free, ret_total);
 
         if (d->full)
                 *ret_free = 0;
@@ -1413,8 +1413,8 @@ static const DiskOps failing_ops = {
         .write = failing_write,
         .remove = failing_remove,
         .rename = failing_rename,
-        .settle = failing_settle,
-        .room = failing_room,
+        .drop_caches = failing_settle,
+        .space = failing_room,
         .list = failing_list,
 };
 
