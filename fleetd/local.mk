@@ -140,7 +140,7 @@ tests_unit_test_directory_diff_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_diff_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_runtime_dir_SOURCES = tests/unit/test-runtime_dir.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_runtime_dir_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_runtime_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=room_at
+tests_unit_test_runtime_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=space_at
 tests_unit_test_runtime_dir_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_scan_SOURCES = tests/unit/test-scan.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_scan_CFLAGS = $(TEST_CFLAGS)

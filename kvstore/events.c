@@ -84,8 +84,9 @@ static int load_event(void *userdata, uint64_t index, KvBytes bytes) {
         int r;
 
         r = event_decode(index, bytes.data, bytes.size, &event);
-        if (r == 0)
-                r = hub_remember(userdata, &event);
+        if (r < 0)
+                return r;
+        r = hub_remember(userdata, &event);
         return r < 0 ? r : 1;
 }
 

@@ -93,9 +93,10 @@ typedef struct KvOptions {
         const char *read_bound_path; /* folder for the record of what was shown (kvstore/read_bound.h); NULL:
                                    nothing is recorded */
         Disk *log_disk;              /* raft/: borrowed */
-        /* Borrowed, until the store is closed; NULL: alone for ever. The store handles PEER_RAFT to
-         * PEER_SNAPSHOT_ACK, and says cluster id, lineage, Raft id and start number in our hello. Whom to
-         * dial is the caller's business: all members that kv_state() names, besides whom it knows itself. */
+        /* Borrowed, until the store is closed; NULL: alone for ever. The store registers its frame types
+         * (kvstore/peer_frames.h), and says cluster id, lineage, Raft id and start number in our hello. Whom
+         * to dial is the caller's business: all members that kv_state() names, besides whom it knows itself.
+         */
         Peers *peers;
         char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
         char hardware_id[HARDWARE_ID_SIZE]; /* 32 hex digits of the mainboard's, "": not known; a raft folder

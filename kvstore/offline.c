@@ -234,7 +234,7 @@ static int begin_lineage(Tree *tree, const KvOfflineOptions *o, KvOffline *rescu
         if (r >= 0 && o->mark)
                 r = put_mark(txn, o->mark, &meta);
         if (r >= 0)
-                r = tree_forget_events(txn, meta.index + 1);
+                r = tree_clear_events(txn, meta.index + 1);
         if (r >= 0)
                 r = tree_commit(TAKE_PTR(txn));
         if (r < 0)

@@ -211,7 +211,7 @@ static void estimate_waiting(Proposals *p) {
 
         for (Proposal *x = p->queue.first; x; x = next) {
                 next = x->next;
-                if (x->cost == 0 && p->has_estimated && !loop_has_room(p->options.loop)) {
+                if (x->cost == 0 && p->has_estimated && !loop_has_budget(p->options.loop)) {
                         loop_defer(p->options.loop, &p->pump);
                         break;
                 }
@@ -750,6 +750,12 @@ void proposals_drop(Proposals *p) {
         }
 }
 
+static const PeerFrameType frame_types[] = {
+        { PEER_PROPOSE, PEER_REQUEST, PEER_PRIORITY_NORMAL, proposals_on_propose },
+        { PEER_PROPOSE_LATER, PEER_REQUEST, PEER_PRIORITY_LOW, proposals_on_propose },
+        { PEER_PROPOSED, PEER_ANSWER, PEER_PRIORITY_HIGH, proposals_on_proposed },
+};
+
 int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         Proposals *p = NEW0(Proposals, 1);
 
@@ -761,9 +767,7 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         p->sweep = TIMER(on_sweep, p);
         p->heavy = TIMER(on_heavy, p);
         if (options->peers) {
-                peers_handle(options->peers, PEER_PROPOSE, proposals_on_propose, p);
-                peers_handle(options->peers, PEER_PROPOSE_LATER, proposals_on_propose, p);
-                peers_handle(options->peers, PEER_PROPOSED, proposals_on_proposed, p);
+                peers_register(options->peers, frame_types, ELEMENTS(frame_types), p);
         }
         *ret = p;
         return 0;
@@ -775,9 +779,7 @@ Proposals *proposals_free(Proposals *p) {
         drop_foreign(p);
         assert(!p->own);
         if (p->options.peers) {
-                peers_handle(p->options.peers, PEER_PROPOSE, NULL, NULL);
-                peers_handle(p->options.peers, PEER_PROPOSE_LATER, NULL, NULL);
-                peers_handle(p->options.peers, PEER_PROPOSED, NULL, NULL);
+                peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));
         }
         deferred_cancel(&p->pump);
         deferred_cancel(&p->answer);

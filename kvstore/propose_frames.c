@@ -213,7 +213,7 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
                 return r;
         if (*ret_status != KV_OK)
                 return -EINVAL;
-        if (loop_has_room(p->options.loop))
+        if (loop_has_budget(p->options.loop))
                 r = proposals_check(p, &cmd, &cost, ret_status, err);
         if (r < 0)
                 return r;

@@ -38,13 +38,13 @@ typedef struct Looking {
 static void look_at_peer(void *userdata, const PeerState *peer) {
         Looking *l = userdata;
 
-        if (peer->hello.raft_id == 0 || peer->hello.cluster_id != l->state->cluster_id)
+        if (peer->handshake.raft_id == 0 || peer->handshake.cluster_id != l->state->cluster_id)
                 return;
-        if (peer->hello.raft_id == l->leader)
+        if (peer->handshake.raft_id == l->leader)
                 snprintf(l->state->leader_machine_id, sizeof(l->state->leader_machine_id), "%s",
-                         peer->hello.machine_id);
+                         peer->handshake.machine_id);
         for (size_t i = 0; i < l->state->n_members; i++)
-                if (l->state->members[i].raft_id == peer->hello.raft_id)
+                if (l->state->members[i].raft_id == peer->handshake.raft_id)
                         l->state->members[i].reachable |= (peer->dialed || peer->accepted) &&
                                                           peer->kernel_silent_ms < REACHABLE_SILENT_MS;
 }

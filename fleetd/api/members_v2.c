@@ -76,14 +76,14 @@ static const ClusterMachine *machine_of(const Request *request, uint64_t raft_id
 
 typedef struct Naming {
         uint64_t raft_id;
-        char name[PEER_NAME_MAX];
+        char name[PEER_NAME_SIZE];
 } Naming;
 
 static void look_at_peer(void *userdata, const PeerState *peer) {
         Naming *n = userdata;
 
-        if (peer->hello.raft_id == n->raft_id)
-                snprintf(n->name, sizeof(n->name), "%s", peer->hello.name);
+        if (peer->handshake.raft_id == n->raft_id)
+                snprintf(n->name, sizeof(n->name), "%s", peer->handshake.name);
 }
 
 /* Who runs no units has no facts: then what it said when it greeted us. */

@@ -574,16 +574,17 @@ void remote_command_handle(Request *request) {
         request_begin(request, 200, "application/x-ndjson");
 }
 
-int remote_commands_new(Api *api) {
-        static const struct {
-                PeerFrame type;
-                PeerHandler handler;
-        } handlers[] = {
-                { PEER_CALL, calls_on_call },          { PEER_CALL_CANCEL, calls_on_cancel },
-                { PEER_CALL_CHUNK, calls_on_chunk },   { PEER_CALL_END, calls_on_end },
-                { PEER_CALL_CREDIT, calls_on_credit },
-        };
+/* The end of a call has the priority of its chunks, and the credit that of its call: the order within a class
+ * is kept. */
+static const PeerFrameType frame_types[] = {
+        { PEER_CALL, PEER_REQUEST, PEER_PRIORITY_NORMAL, calls_on_call },
+        { PEER_CALL_CHUNK, PEER_ANSWER, PEER_PRIORITY_LOW, calls_on_chunk },
+        { PEER_CALL_END, PEER_ANSWER, PEER_PRIORITY_LOW, calls_on_end },
+        { PEER_CALL_CANCEL, PEER_REQUEST, PEER_PRIORITY_NORMAL, calls_on_cancel },
+        { PEER_CALL_CREDIT, PEER_REQUEST, PEER_PRIORITY_NORMAL, calls_on_credit },
+};
 
+int remote_commands_new(Api *api) {
         api->calls = NEW0(struct Calls, 1);
         if (!api->calls)
                 return -ENOMEM;
@@ -591,17 +592,14 @@ int remote_commands_new(Api *api) {
         TAILQ_INIT(&api->calls->asking);
         api->calls->observer = (PeerObserver) { .on_end = calls_on_session_end, .userdata = api };
         peers_observe(api->options.peers, &api->calls->observer);
-        for (size_t i = 0; i < ELEMENTS(handlers); i++)
-                peers_handle(api->options.peers, handlers[i].type, handlers[i].handler, api);
+        peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);
         return 0;
 }
 
 void remote_commands_free(Api *api) {
         if (!api->calls)
                 return;
-        for (PeerFrame type = PEER_CALL; type <= PEER_CALL_CANCEL; type++)
-                peers_handle(api->options.peers, type, NULL, NULL);
-        peers_handle(api->options.peers, PEER_CALL_CREDIT, NULL, NULL);
+        peers_unregister(api->options.peers, frame_types, ELEMENTS(frame_types));
         peers_unobserve(api->options.peers, &api->calls->observer);
         while (!TAILQ_EMPTY(&api->calls->running))
                 running_free(TAILQ_FIRST(&api->calls->running));

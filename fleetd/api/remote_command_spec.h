@@ -6,6 +6,9 @@
 #include "base/error.h"
 #include "units/name.h"
 
+/* Numbers of frame types on the wire (docs/FORMATS.md). */
+enum { PEER_CALL = 17, PEER_CALL_CHUNK, PEER_CALL_END, PEER_CALL_CANCEL, PEER_CALL_CREDIT = 22 };
+
 enum { CALL_VERSION = 2, CALL_LINES_MAX = 100000, CALL_ARGUMENTS_MAX = 20 };
 
 typedef enum RemoteCommandKind {

@@ -48,7 +48,7 @@ typedef struct ApiListenerState {
 struct Api {
         Loop *loop;
         ApiOptions options;
-        char machine_id[MACHINE_ID_SIZE], name[PEER_NAME_MAX];
+        char machine_id[MACHINE_ID_SIZE], name[PEER_NAME_SIZE];
         ApiLimits limits;
         HttpLimits http;
         TAILQ_HEAD(, ApiListenerState) listeners;

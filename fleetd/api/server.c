@@ -235,7 +235,7 @@ static const HttpHandler api_handler = {
         .on_request = api_on_request,
         .on_gone = api_on_gone,
         .on_drain = api_on_drain,
-        .write_refusal = api_write_refusal,
+        .write_error = api_write_refusal,
 };
 
 /* -- Listeners -- */

@@ -42,7 +42,8 @@ static int marks_add_machine(EngineMarks *marks, const char *id, bool related_on
 static int marks_add_assigned(EngineMarks *marks, const ClusterUnit *u) {
         int r;
 
-        for (const ClusterAssignment *o = u ? LIST_FIRST(&u->assignments) : NULL; o; o = LIST_NEXT(o, of_unit)) {
+        for (const ClusterAssignment *o = u ? LIST_FIRST(&u->assignments) : NULL; o;
+             o = LIST_NEXT(o, of_unit)) {
                 r = marks_add_machine(marks, o->machine->id, false);
                 if (r < 0)
                         return r;
@@ -105,12 +106,14 @@ static void expand_machine(Expansion *x, const ClusterMachine *m, bool related_o
 /* A machine may have become free: for a unit that waits, for a unit that another one replaces, and for global
  * units. */
 static void expand_waiting(Expansion *x, const Cluster *cluster) {
-        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_WAITING]); u; u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
+        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_WAITING]); u;
+             u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
                 expand_add(x, u->name);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
                 if (m->n_replacing > 0)
                         expand_machine(x, m, false);
-        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u; u = LIST_NEXT(u, lists[CLUSTER_GLOBAL]))
+        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u;
+             u = LIST_NEXT(u, lists[CLUSTER_GLOBAL]))
                 expand_add(x, u->name);
 }
 

@@ -54,8 +54,8 @@ static void address_list_add(AddressList *list, const char *address) {
 static void address_list_add_peer(void *userdata, const PeerState *peer) {
         AddressList *list = userdata;
 
-        if (peer->accepted && peer->hello.cluster_id == list->cluster_id)
-                address_list_add(list, peer->hello.address);
+        if (peer->accepted && peer->handshake.cluster_id == list->cluster_id)
+                address_list_add(list, peer->handshake.address);
 }
 
 /* 0 or -ENOMEM. A failure to write the file is logged only. */

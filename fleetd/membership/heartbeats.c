@@ -74,7 +74,7 @@ static void heartbeats_send_to(Membership *m, const char *machine_id) {
 
 static void heartbeats_send_one(void *userdata, const PeerState *peer) {
         if (peer->dialed)
-                heartbeats_send_to(userdata, peer->hello.machine_id);
+                heartbeats_send_to(userdata, peer->handshake.machine_id);
 }
 
 void heartbeats_send(Membership *m, const KvState *state) {
@@ -91,11 +91,15 @@ void heartbeats_clear(Membership *m) {
         named_clear(&m->heartbeats.senders);
 }
 
+static const PeerFrameType frame_types[] = {
+        { PEER_HEARTBEAT, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, heartbeats_on_heartbeat },
+};
+
 void heartbeats_init(Membership *m) {
-        peers_handle(m->peers, PEER_HEARTBEAT, heartbeats_on_heartbeat, m);
+        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
 }
 
 void heartbeats_done(Membership *m) {
-        peers_handle(m->peers, PEER_HEARTBEAT, NULL, NULL);
+        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
         heartbeats_clear(m);
 }

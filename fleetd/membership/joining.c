@@ -166,15 +166,15 @@ static void joining_request_from(void *userdata, const PeerState *peer) {
         Membership *m = userdata;
         _cleanup_writer_ Writer w = {};
 
-        if (m->joining.requested || !peer->dialed || peer->hello.cluster_id == 0)
+        if (m->joining.requested || !peer->dialed || peer->handshake.cluster_id == 0)
                 return;
         write_u8(&w, JOIN_PROTOCOL);
         write_string(&w, m->peer_address);
-        if (w.error < 0 || peers_send(m->peers, peer->hello.machine_id, PEER_JOIN, w.bytes, w.size) < 0)
+        if (w.error < 0 || peers_send(m->peers, peer->handshake.machine_id, PEER_JOIN, w.bytes, w.size) < 0)
                 return;
         m->joining.requested = true;
         m->joining.requested_ms = loop_now_ms(m->loop);
-        memcpy(m->joining.requested_from, peer->hello.machine_id, sizeof(m->joining.requested_from));
+        memcpy(m->joining.requested_from, peer->handshake.machine_id, sizeof(m->joining.requested_from));
 }
 
 static void joining_on_timer(void *userdata) {
@@ -255,19 +255,22 @@ int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err)
 
 /* -- Lifetime -- */
 
+static const PeerFrameType frame_types[] = {
+        { PEER_JOIN, PEER_REQUEST, PEER_PRIORITY_NORMAL, joining_on_request },
+        { PEER_JOINED, PEER_ANSWER, PEER_PRIORITY_NORMAL, joining_on_answer },
+};
+
 int joining_init(Membership *m) {
         TAILQ_INIT(&m->joining.admissions);
         m->joining.timer = TIMER(joining_on_timer, m);
-        peers_handle(m->peers, PEER_JOIN, joining_on_request, m);
-        peers_handle(m->peers, PEER_JOINED, joining_on_answer, m);
+        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
         return joining_is_due(m) ? timer_start(&m->joining.timer, m->loop, JOIN_RETRY_MS) : 0;
 }
 
 void joining_done(Membership *m) {
         Admission *a;
 
-        peers_handle(m->peers, PEER_JOIN, NULL, NULL);
-        peers_handle(m->peers, PEER_JOINED, NULL, NULL);
+        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
         timer_stop(&m->joining.timer);
         while ((a = TAILQ_FIRST(&m->joining.admissions))) {
                 TAILQ_REMOVE(&m->joining.admissions, a, admissions);

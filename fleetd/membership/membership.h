@@ -7,6 +7,9 @@
 
 #include "fleetd/registry/registry.h"
 
+/* Numbers of frame types on the wire (docs/FORMATS.md). */
+enum { PEER_JOIN = 13, PEER_JOINED, PEER_HEARTBEAT = 16 };
+
 typedef struct Membership Membership;
 
 typedef struct MembershipOptions {

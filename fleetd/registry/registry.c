@@ -248,8 +248,7 @@ static void registry_on_slice(void *userdata) {
 }
 
 void registry_reset(Registry *r) {
-        static const KvWatchOps events = { .on_event = registry_on_event,
-                                            .on_cleared = registry_on_cleared };
+        static const KvWatchOps events = { .on_event = registry_on_event, .on_cleared = registry_on_cleared };
         uint64_t oldest = 0, index = kv_index(r->store);
         int e;
 
@@ -265,7 +264,9 @@ void registry_reset(Registry *r) {
                 registry_scan_failed(r, e);
                 return;
         }
-        e = kv_watch(r->store, &(KvWatchOptions) {
+        e = kv_watch(
+                r->store,
+                &(KvWatchOptions) {
                         .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true },
                 &events, r, &r->watch, &oldest);
         if (e < 0)

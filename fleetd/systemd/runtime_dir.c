@@ -153,7 +153,7 @@ int runtime_dir_stage(RuntimeDir *d, const char *name, const char *text, size_t 
         r = stage_file_at(d->fd, name, text, size, 0644);
         if (r < 0)
                 return r;
-        if (room_at(d->fd, &n_free, &total) < 0 || total < RELOAD_ROOM_MIN || n_free >= RELOAD_ROOM_MIN)
+        if (space_at(d->fd, &n_free, &total) < 0 || total < RELOAD_ROOM_MIN || n_free >= RELOAD_ROOM_MIN)
                 return 0;
         runtime_dir_unstage(d, name);
         return -ENOSPC;

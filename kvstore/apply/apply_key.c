@@ -343,7 +343,7 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
                 if (r <= 0)
                         return r;
         }
-        cost_ways(&more, way.n_missing, way.n_bytes);
+        cost_parents(&more, way.n_missing, way.n_bytes);
         cost_change(&more, &(CostChange) { .key = key.size,
                                            .size = node.value.size,
                                            .old = prev ? prev->value.size : 0,

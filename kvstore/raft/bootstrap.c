@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/fault_point.h"
+#include "kvstore/raft/core.h"
 
 #define OLD "old."
 

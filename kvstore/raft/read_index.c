@@ -383,6 +383,11 @@ void read_index_drop(ReadIndex *reads) {
         keep_time(reads);
 }
 
+static const PeerFrameType frame_types[] = {
+        { PEER_TERM_CHECK, PEER_REQUEST, PEER_PRIORITY_HIGH, on_check },
+        { PEER_TERM_CHECKED, PEER_ANSWER, PEER_PRIORITY_HIGH, on_checked },
+};
+
 int read_index_new(ReadIndex **ret, Replica *replica) {
         ReadIndex *reads = NEW0(ReadIndex, 1);
 
@@ -395,8 +400,7 @@ int read_index_new(ReadIndex **ret, Replica *replica) {
         reads->kick = DEFERRED(on_kick, reads);
         reads->timer = TIMER(on_timer, reads);
         if (replica->options.peers) {
-                peers_handle(replica->options.peers, PEER_TERM_CHECK, on_check, reads);
-                peers_handle(replica->options.peers, PEER_TERM_CHECKED, on_checked, reads);
+                peers_register(replica->options.peers, frame_types, ELEMENTS(frame_types), reads);
         }
         *ret = reads;
         return 0;
@@ -407,8 +411,7 @@ ReadIndex *read_index_free(ReadIndex *reads) {
                 return NULL;
         assert(!any_waits(reads));
         if (reads->replica->options.peers) {
-                peers_handle(reads->replica->options.peers, PEER_TERM_CHECK, NULL, NULL);
-                peers_handle(reads->replica->options.peers, PEER_TERM_CHECKED, NULL, NULL);
+                peers_unregister(reads->replica->options.peers, frame_types, ELEMENTS(frame_types));
         }
         deferred_cancel(&reads->kick);
         timer_stop(&reads->timer);

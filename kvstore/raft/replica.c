@@ -31,8 +31,8 @@ static int open_all(Replica *p, bool join, Error *err) {
 
         r = data_dir_open(&p->folder, p->options.tree_path, p->options.machine_id, p->options.boot_id,
                           p->options.quota, &p->tree, err);
-        if (r == -EUCLEAN && p->folder.rotten && join) /* the others have what this host cannot make again */
-                p->damaged = data_dir_open_nothing(&p->folder, &p->tree, NULL) >= 0;
+        if (r == -EUCLEAN && p->folder.corrupt && join) /* the others have what this host cannot make again */
+                p->damaged = data_dir_open_empty(&p->folder, &p->tree, NULL) >= 0;
         if (r < 0)
                 return r;
 
@@ -88,14 +88,14 @@ static Replica *replica_free(Replica *p) {
         return NULL;
 }
 
+static const PeerFrameType frame_types[] = {
+        { PEER_RAFT, PEER_REQUEST, PEER_PRIORITY_HIGH, replica_on_raft },
+        { PEER_SNAPSHOT, PEER_REQUEST, PEER_PRIORITY_LOW, replica_on_snapshot },
+        { PEER_SNAPSHOT_ACK, PEER_ANSWER, PEER_PRIORITY_HIGH, replica_on_snapshot_ack },
+        { PEER_TREE, PEER_REQUEST, PEER_PRIORITY_NORMAL, replica_on_tree },
+};
+
 int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool join, Error *err) {
-        static const struct {
-                PeerFrame type;
-                PeerHandler handler;
-        } frames[] = { { PEER_RAFT, replica_on_raft },
-                       { PEER_SNAPSHOT, replica_on_snapshot },
-                       { PEER_SNAPSHOT_ACK, replica_on_snapshot_ack },
-                       { PEER_TREE, replica_on_tree } };
         Replica *p = NEW0(Replica, 1);
         int r;
 
@@ -129,8 +129,8 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
                 return r;
         }
 
-        for (size_t i = 0; options->peers && i < ELEMENTS(frames); i++)
-                peers_handle(options->peers, frames[i].type, frames[i].handler, p);
+        if (options->peers)
+                peers_register(options->peers, frame_types, ELEMENTS(frame_types), p);
         replica_introduce(p);
         *ret = p;
         return 0;
@@ -239,7 +239,7 @@ static int start(Replica *p, Error *err) {
         }
 
         p->started = true;
-        if (p->folder.rotten)
+        if (p->folder.corrupt)
                 p->bytes_since = p->options.checkpoint_bytes; /* a new one is due at once */
         p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER | RAFT_CHANGED_CONFIGURATION;
         replica_arm(p);
@@ -274,7 +274,7 @@ int replica_join(Replica *p, const Identity *identity, Error *err) {
         if (r >= 0)
                 r = replica_start(p, err);
         if (r >= 0 && lost)
-                r = data_dir_found(
+                r = data_dir_end_quarantine(
                         &p->folder); /* last: until then a crash finds what is lost, and asks once more */
         if (r < 0 && lost) {
                 replica_lost_again(p);
@@ -304,10 +304,8 @@ static void on_closed(void *userdata) {
 }
 
 static void unhandle(Replica *p) {
-        static const PeerFrame frames[] = { PEER_RAFT, PEER_SNAPSHOT, PEER_SNAPSHOT_ACK, PEER_TREE };
-
-        for (size_t i = 0; p->options.peers && i < ELEMENTS(frames); i++)
-                peers_handle(p->options.peers, frames[i], NULL, NULL);
+        if (p->options.peers)
+                peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));
 }
 
 Replica *replica_crash(Replica *p) {

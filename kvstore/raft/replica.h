@@ -11,6 +11,7 @@
 #include "base/sizes.h"
 #include "io/disk.h"
 #include "io/loop.h"
+#include "kvstore/peer_frames.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 #include "kvstore/tree/data_dir.h"
@@ -20,6 +21,17 @@
 #include "kvstore/tree/tree.h"
 
 typedef struct Replica Replica;
+
+/* Return the state of a checkpoint for the core. Borrows from 'c'. */
+static inline RaftStateInfo checkpoint_info(const Checkpoint *c) {
+        return (RaftStateInfo) {
+                .index = c->meta.applied,
+                .term = c->meta.applied_term,
+                .configuration_index = c->meta.configuration_index,
+                .configuration = c->configuration,
+                .configuration_size = c->configuration_size,
+        };
+}
 typedef struct Transfers Transfers;
 typedef struct ConsistencyCheck ConsistencyCheck;
 

@@ -244,9 +244,9 @@ static int check_room(Replica *p, Error *err) {
 
         if (p->error != -ENOSPC && p->error != -EDQUOT)
                 return 0;
-        r = disk->ops->room(disk, &room[0], &total[0]);
+        r = disk->ops->space(disk, &room[0], &total[0]);
         if (r >= 0)
-                r = data_dir_room(&p->folder, &room[1], &total[1]);
+                r = data_dir_space(&p->folder, &room[1], &total[1]);
         if (r < 0)
                 return error_set(err, r, "cannot ask for the room on the disk: %s", strerror(-r));
         for (size_t i = 0; i < ELEMENTS(room); i++) {

@@ -405,7 +405,7 @@ static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t 
 
         receiving_end(t);
         fd = data_dir_incoming_open(&t->replica->folder);
-        r = fd < 0 ? fd : data_dir_room(&t->replica->folder, &room, &total);
+        r = fd < 0 ? fd : data_dir_space(&t->replica->folder, &room, &total);
         unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room &&
                 room / 2 < size + size / 16;
         if (r >= 0 && (size > room || unfit)) {

@@ -203,7 +203,7 @@ s38_reconfigure() {
         [ "$(key_put alpha /long "$(printf '%02000d' 1)")" = ok ] || fail "LimitValueSize= is still in force"
 
         service_is alpha "active success" && [ "$(pid_of_fleetd)" = "$pid" ] || fail "it was restarted"
-        ! fleetd_said "$since" 'cannot listen' || fail "a listener failed"
+        ! fleetd_said "$since" 'Failed to listen' || fail "a listener failed"
         clean
 }
 has_rack() { machines alpha | grep -q "rack=$1"; }

@@ -21,7 +21,7 @@ FakeParts parts;
 static char tree_at[PART_TREES], txn_at[PART_TREES], core_at, log_at, transfers_at, compare_at, peers_at;
 static int disk_settle(Disk *disk);
 static int disk_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total);
-static Disk disk = { .ops = &(DiskOps) { .settle = disk_settle, .room = disk_room } };
+static Disk disk = { .ops = &(DiskOps) { .drop_caches = disk_settle, .space = disk_room } };
 
 /* -- What is said -- */
 
@@ -623,14 +623,14 @@ WRAP(int, data_dir_open,
 
         say("folder open %s %s %s %" PRIu64, path, machine_id, boot_id, quota);
         f->path = (char *) path;
-        f->rotten = r == -EUCLEAN && parts.rotten;
+        f->corrupt = r == -EUCLEAN && parts.rotten;
         if (r >= 0)
                 *ret = new_tree();
         return r;
 }
 
-WRAP(int, data_dir_open_nothing, (const DataDir *f, Tree **ret, Error *err)) {
-        int r = result_said("data_dir_open_nothing", err);
+WRAP(int, data_dir_open_empty, (const DataDir *f, Tree **ret, Error *err)) {
+        int r = result_said("data_dir_open_empty", err);
 
         say("folder open nothing");
         if (r >= 0)
@@ -658,10 +658,10 @@ WRAP(void, data_dir_rebuilt, (DataDir * f)) {
         f->distrusted = false;
 }
 
-WRAP(int, data_dir_room, (const DataDir *f, uint64_t *ret_free, uint64_t *ret_total)) {
+WRAP(int, data_dir_space, (const DataDir *f, uint64_t *ret_free, uint64_t *ret_total)) {
         *ret_free = parts.room[1];
         *ret_total = parts.total[1];
-        return result("data_dir_room");
+        return result("data_dir_space");
 }
 
 WRAP(void, data_dir_closed, (DataDir * f)) {
@@ -749,9 +749,9 @@ WRAP(int, data_dir_set_aside, (DataDir * f, Tree **ret, Error *err)) {
         return r;
 }
 
-WRAP(int, data_dir_found, (const DataDir *f)) {
+WRAP(int, data_dir_end_quarantine, (const DataDir *f)) {
         say("folder found");
-        return result("data_dir_found");
+        return result("data_dir_end_quarantine");
 }
 
 /* -- The tree -- */

@@ -155,8 +155,18 @@ bool __wrap_replica_read_head(const Replica *p, PeerSession *session, Reader *r,
         return !r->failed && *ret_from != 0;
 }
 
-void __wrap_peers_handle(Peers *peers, PeerFrame type, PeerHandler handler, void *userdata);
-void __wrap_peers_handle(Peers *peers, PeerFrame type, PeerHandler handler, void *userdata) {
-        fake.handlers[type].run = handler;
-        fake.handlers[type].userdata = userdata;
+void __wrap_peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata);
+void __wrap_peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata) {
+        for (size_t i = 0; i < n; i++) {
+                fake.handlers[types[i].type].run = types[i].handler;
+                fake.handlers[types[i].type].userdata = userdata;
+        }
+}
+
+void __wrap_peers_unregister(Peers *peers, const PeerFrameType *types, size_t n);
+void __wrap_peers_unregister(Peers *peers, const PeerFrameType *types, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                fake.handlers[types[i].type].run = NULL;
+                fake.handlers[types[i].type].userdata = NULL;
+        }
 }

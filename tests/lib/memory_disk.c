@@ -219,8 +219,8 @@ static const DiskOps ops = {
         .write = memory_write,
         .remove = memory_remove,
         .rename = memory_rename,
-        .settle = memory_settle,
-        .room = memory_room,
+        .drop_caches = memory_settle,
+        .space = memory_room,
         .list = memory_list,
 };
 

@@ -5,7 +5,9 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "fleetd/api/remote_command_spec.h"
 #include "kvstore/budget.h"
+#include "kvstore/peer_frames.h"
 #include "tests/lib/scratch.h"
 
 enum { TURNS_MAX = 100000, DOOR_PEERS = API_LOOPBACK + 1 };
@@ -300,9 +302,9 @@ void quiet_peer_leave(QuietPeer *h) {
 
 static void say_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
         _cleanup_writer_ Writer frame = {};
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
 
-        frame_head(head, type, size);
+        frame_header(head, type, size);
         write_raw(&frame, head, sizeof(head));
         write_raw(&frame, payload, size);
         assert(frame.error == 0);

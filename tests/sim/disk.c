@@ -233,8 +233,8 @@ static const DiskOps sim_ops = { .open = sim_open,
                                  .write = sim_write,
                                  .remove = sim_remove,
                                  .rename = sim_rename,
-                                 .settle = sim_settle,
-                                 .room = sim_room,
+                                 .drop_caches = sim_settle,
+                                 .space = sim_room,
                                  .list = sim_list };
 
 static int sim_open(Disk *disk, const char *name, bool create, uint64_t size, DiskFile **ret) {

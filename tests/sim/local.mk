@@ -87,7 +87,7 @@ WIRE_FILES = \
 	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
-WIRE_WRAP = -Wl,--wrap=replica_send -Wl,--wrap=replica_answer -Wl,--wrap=replica_send_message -Wl,--wrap=data_dir_room -Wl,--wrap=replica_reopen
+WIRE_WRAP = -Wl,--wrap=replica_send -Wl,--wrap=replica_answer -Wl,--wrap=replica_send_message -Wl,--wrap=data_dir_space -Wl,--wrap=replica_reopen
 
 # Trees on their way, and what is sent again: see tests/sim/test-transfer.c.
 check_PROGRAMS += tests/sim/test-transfer

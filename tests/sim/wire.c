@@ -165,12 +165,12 @@ void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *mes
         __real_replica_send_message(p, to, message);
 }
 
-int __real_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
+int __real_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
         note(container_of(folder, const Replica, folder), ROOM, 0, 0, 0);
         if (wire.total == 0)
-                return __real_data_dir_room(folder, ret_free, ret_total);
+                return __real_data_dir_space(folder, ret_free, ret_total);
         *ret_free = wire.room;
         *ret_total = wire.total;
         return 0;

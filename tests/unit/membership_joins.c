@@ -287,7 +287,7 @@ static void a_host_that_lost_its_replica_sends_a_request_at_once(void **state) {
 static bool knows_third;
 
 static void note_third(void *userdata, const PeerState *peer) {
-        knows_third |= streq(peer->hello.address, THIRD);
+        knows_third |= streq(peer->handshake.address, THIRD);
 }
 
 static void a_member_dials_members_and_no_other_host_that_dials_it(void **state) {
@@ -347,7 +347,7 @@ static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) 
         assert_int_equal(mode_of(folder), 0755);
         assert_int_equal(peers_state(h->peers, STILL_OTHER_ID, &peer),
                          0); /* its kernel answers before its daemon connects */
-        assert_string_equal(peer.hello.address, OTHER);
+        assert_string_equal(peer.handshake.address, OTHER);
         assert_int_equal(n_known(), 2);
 
         DONE(registry_remove_member(h->registry, THIRD_ID, on_done, done_));

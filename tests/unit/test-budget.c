@@ -195,8 +195,8 @@ static void a_value_that_is_on_its_way_counts_for_two_seconds(void **state) {
                                          taken[i].counts && after[k][1] ? 4 * (VALUES_SIZE_MIN - 5) : 0);
                         assert_int_equal(b.waiting, 0);
                         budget_done(&b);
-                        assert_null(b.on_way[0]);
-                        assert_null(b.on_way[1]);
+                        assert_null(b.in_flight[0]);
+                        assert_null(b.in_flight[1]);
                 }
 }
 

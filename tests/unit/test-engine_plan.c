@@ -1370,7 +1370,8 @@ static void plans_converge(void **state) {
                         SchedulerView *view;
                         unsigned n = 0, held = 0;
 
-                        for (ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
+                        for (ClusterAssignment *o = LIST_FIRST(&u->assignments); o;
+                             o = LIST_NEXT(o, of_unit)) {
                                 bool is_held = o->machine->presence == PRESENCE_AWAY ||
                                                cluster_machine_is_unreadable(o->machine);
 

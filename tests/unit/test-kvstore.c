@@ -1393,12 +1393,12 @@ static int failing_list(Disk *disk, char ***ret, size_t *ret_n) {
 static int failing_settle(Disk *disk) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
 
-        return d->inner->ops->settle(d->inner);
+        return d->inner->ops->drop_caches(d->inner);
 }
 
 static int failing_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
-        int r = d->inner->ops->room(d->inner, ret_free, ret_total);
+        int r = d->inner->ops->space(d->inner, ret_free, ret_total);
 
         if (d->full)
                 *ret_free = 0;
@@ -1413,8 +1413,8 @@ static const DiskOps failing_ops = {
         .write = failing_write,
         .remove = failing_remove,
         .rename = failing_rename,
-        .settle = failing_settle,
-        .room = failing_room,
+        .drop_caches = failing_settle,
+        .space = failing_room,
         .list = failing_list,
 };
 
@@ -2253,7 +2253,7 @@ static void what_people_write_on_a_follower_passes_a_flood_of_states(void **stat
 static bool has_a_good_checkpoint(void *userdata) {
         const Host *h = userdata;
 
-        return h->store->replica->folder.checkpoint.fd >= 0 && !h->store->replica->folder.rotten;
+        return h->store->replica->folder.checkpoint.fd >= 0 && !h->store->replica->folder.corrupt;
 }
 
 static void damage_checkpoint(const Host *h, bool empty) {
@@ -2279,7 +2279,7 @@ static void without_a_leader_too_a_corrupt_checkpoint_is_replaced_at_once(void *
         for (int empty = 0; empty < 2; empty++) {
                 damage_checkpoint(c, empty);
                 open_host(world, 2, false);
-                assert_true(c->store->replica->folder.rotten);
+                assert_true(c->store->replica->folder.corrupt);
                 run_until(world, has_a_good_checkpoint, c);
                 assert_int_equal(state_of(c).leader_id, 0);
                 close_host(c);

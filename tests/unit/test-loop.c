@@ -177,9 +177,9 @@ static void a_turn_has_room_up_to_its_work_and_nodes_count_as_bytes(void **state
         assert_int_equal(loop_turns(&t->base)->now.nodes, 4);
         assert_int_equal(loop_turns(&t->base)->now.bytes, 7);
         t->base.turns.now = (TurnWork) { 1, TURN_WORK_MAX - TURN_NODE - 1 };
-        assert_true(loop_has_room(&t->base));
+        assert_true(loop_has_budget(&t->base));
         loop_count(&t->base, 0, 1);
-        assert_false(loop_has_room(&t->base));
+        assert_false(loop_has_budget(&t->base));
 }
 
 static void a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops(void **state) {
@@ -790,7 +790,7 @@ static void a_program_that_is_not_there_is_an_error_at_once(void **state) {
 
         assert_null(child_kill(c.child));
         assert_int_equal(child_spawn(&c.child, c.loop, argv, &child_events, &c, &err), -ENOENT);
-        assert_string_equal(err.message, "cannot run /nonexistent/program: No such file or directory");
+        assert_string_equal(err.message, "Failed to run /nonexistent/program: No such file or directory");
 }
 
 static void a_killed_child_is_reaped_and_says_nothing_more(void **state) {

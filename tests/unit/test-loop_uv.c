@@ -222,17 +222,18 @@ static void a_spawn_that_fails_says_why_and_leaves_nothing_behind(void **state) 
                 int error;
                 const char *sentence;
         } rows[] = {
-                { "pipe2", 1, EMFILE, "cannot run sleep: Too many open files" },
-                { "pipe2", 2, ENFILE, "cannot run sleep: Too many open files in system" },
-                { "fork", 1, EAGAIN, "cannot run sleep: Resource temporarily unavailable" },
-                { "dup2", 1, EIO, "cannot run sleep: Input/output error" },
-                { "dup2", 2, EBUSY, "cannot run sleep: Device or resource busy" },
-                { "dup2", 3, EIO, "cannot run sleep: Input/output error" },
-                { "pidfd_open", 1, EMFILE, "cannot follow sleep: Too many open files" },
-                { "uv_poll_init", 1, ENOMEM, "cannot follow sleep: Cannot allocate memory" },
-                { "uv_pipe_open", 1, ENOTSOCK, "cannot read from sleep: Socket operation on non-socket" },
-                { "uv_poll_start", 1, EBADF, "cannot read from sleep: Bad file descriptor" },
-                { "uv_read_start", 1, EINVAL, "cannot read from sleep: Invalid argument" },
+                { "pipe2", 1, EMFILE, "Failed to run sleep: Too many open files" },
+                { "pipe2", 2, ENFILE, "Failed to run sleep: Too many open files in system" },
+                { "fork", 1, EAGAIN, "Failed to run sleep: Resource temporarily unavailable" },
+                { "dup2", 1, EIO, "Failed to run sleep: Input/output error" },
+                { "dup2", 2, EBUSY, "Failed to run sleep: Device or resource busy" },
+                { "dup2", 3, EIO, "Failed to run sleep: Input/output error" },
+                { "pidfd_open", 1, EMFILE, "Failed to monitor sleep: Too many open files" },
+                { "uv_poll_init", 1, ENOMEM, "Failed to monitor sleep: Cannot allocate memory" },
+                { "uv_pipe_open", 1, ENOTSOCK,
+                  "Failed to read the output of sleep: Socket operation on non-socket" },
+                { "uv_poll_start", 1, EBADF, "Failed to read the output of sleep: Bad file descriptor" },
+                { "uv_read_start", 1, EINVAL, "Failed to read the output of sleep: Invalid argument" },
         };
         static const char *const argv[] = { "sleep", "1000", NULL };
         Lab *lab = *state;

@@ -22,6 +22,12 @@ enum {
         HOSTS_MAX = 3,
         PATIENCE_MS = 20000,
         LOOK_MS = 2,
+        TYPE_REQUEST = 10, /* frame types of the test */
+        TYPE_ANSWER,
+        TYPE_NORMAL,
+        TYPE_LOW,
+        TYPE_LARGE_ANSWER,
+        TYPE_BOTH_WAYS,
         VERDICT_MS = 1000, /* so long a rival has to answer a ping */
 };
 
@@ -177,11 +183,11 @@ static void member_on_end(void *userdata, PeerSession *s) {
 
         m->n_ended++;
         assert_ptr_equal(peers_session(m->peers, peer_number(s)), NULL);
-        assert_int_equal(peer_reply(s, PEER_TERM_CHECKED, "late", 4), -ENOTCONN);
+        assert_int_equal(peer_reply(s, TYPE_ANSWER, "late", 4), -ENOTCONN);
 }
 
-static void member_on_question(void *userdata, PeerSession *s, PeerFrame type, const void *payload,
-                               size_t size) {
+static void member_on_request(void *userdata, PeerSession *s, PeerFrame type, const void *payload,
+                              size_t size) {
         Member *m = userdata;
 
         m->n_asked++;
@@ -189,7 +195,7 @@ static void member_on_question(void *userdata, PeerSession *s, PeerFrame type, c
         snprintf(m->last_payload, sizeof(m->last_payload), "%.*s", (int) MIN(size, (size_t) 63),
                  (const char *) payload);
         assert_false(peer_is_dialed(s));
-        assert_int_equal(peer_reply(s, PEER_TERM_CHECKED, payload, size), 0);
+        assert_int_equal(peer_reply(s, TYPE_ANSWER, payload, size), 0);
 }
 
 static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, const void *payload,
@@ -199,6 +205,15 @@ static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, con
         m->n_answered++;
         assert_true(peer_is_dialed(s));
 }
+
+static const PeerFrameType types[] = {
+        { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, member_on_request },
+        { TYPE_ANSWER, PEER_ANSWER, PEER_PRIORITY_HIGH, member_on_answer },
+        { TYPE_NORMAL, PEER_REQUEST, PEER_PRIORITY_NORMAL, NULL },
+        { TYPE_LOW, PEER_REQUEST, PEER_PRIORITY_LOW, NULL },
+        { TYPE_LARGE_ANSWER, PEER_ANSWER, PEER_PRIORITY_LOW, NULL },
+        { TYPE_BOTH_WAYS, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, NULL },
+};
 
 static PeerHandshake hello_of(const char *machine_id, const char *name, uint64_t nonce) {
         PeerHandshake hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
@@ -225,8 +240,7 @@ static void member_open(Member *m, Lab *lab, PeerHandshake hello, const TlsKey *
                 fail_msg("%s", err.message);
         m->observer = (PeerObserver) { .on_end = member_on_end, .userdata = m };
         peers_observe(m->peers, &m->observer);
-        peers_handle(m->peers, PEER_TERM_CHECK, member_on_question, m);
-        peers_handle(m->peers, PEER_TERM_CHECKED, member_on_answer, m);
+        peers_register(m->peers, types, ELEMENTS(types), m);
 }
 
 static void start(Member *m, Lab *lab, const char *machine_id, const char *name, uint64_t nonce) {
@@ -303,7 +317,7 @@ static bool has_any_problem(const Member *m, const char *words) {
 }
 
 static void ask(Member *m, const Member *other, const char *words) {
-        assert_int_equal(peers_send(m->peers, other->hello.machine_id, PEER_TERM_CHECK, words, strlen(words)),
+        assert_int_equal(peers_send(m->peers, other->hello.machine_id, TYPE_REQUEST, words, strlen(words)),
                          0);
 }
 
@@ -362,9 +376,9 @@ static void bare_connect(Bare *b, Lab *lab, const Member *to) {
 }
 
 static void bare_say(Bare *b, PeerFrame type, const void *payload, size_t size) {
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
 
-        frame_head(head, type, size);
+        frame_header(head, type, size);
         assert_int_equal(stream_write(b->stream, head, sizeof(head)), 0);
         assert_int_equal(stream_write(b->stream, payload, size), 0);
 }
@@ -406,7 +420,7 @@ static void two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker
         know_one(&a, &b);
         know_one(&b, &a);
         UNTIL(lab, both_ways(&a, &b));
-        assert_string_equal(state_of(&a, &b).hello.name, "b");
+        assert_string_equal(state_of(&a, &b).handshake.name, "b");
         assert_string_equal(state_of(&a, &b).problem, "");
         assert_true(state_of(&a, &b).kernel_silent_ms < PATIENCE_MS);
 
@@ -423,7 +437,7 @@ static void two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker
         assert_string_equal(state_of(&b, &a).bye, "stop");
         assert_null(peers_session(b.peers, b.last_session));
         assert_int_equal(b.n_ended, 2);
-        assert_int_equal(peers_send(b.peers, ID_A, PEER_TERM_CHECK, "", 0), -ENOTCONN);
+        assert_int_equal(peers_send(b.peers, ID_A, TYPE_REQUEST, "", 0), -ENOTCONN);
         stop(&b, "");
 }
 
@@ -446,7 +460,7 @@ static void three_hosts_that_know_addresses_alone_learn_who_is_who(void **state)
 static void collect_ids(void *userdata, const PeerState *state) {
         Text *t = userdata;
 
-        text_printf(t, "%.1s", *state->hello.machine_id ? state->hello.machine_id : "?");
+        text_printf(t, "%.1s", *state->handshake.machine_id ? state->handshake.machine_id : "?");
 }
 
 static bool each_is(const Member *m, const char *ids) {
@@ -494,13 +508,13 @@ static void a_raft_id_given_later_is_said_on_open_sessions(void **state) {
         know_one(&a, &b);
         know_one(&b, &a);
         UNTIL(lab, both_ways(&a, &b));
-        assert_int_equal(peers_send_raft(a.peers, 7, PEER_TERM_CHECK, "x", 1), -ENOTCONN);
+        assert_int_equal(peers_send_raft(a.peers, 7, TYPE_REQUEST, "x", 1), -ENOTCONN);
 
         joined = b.hello;
         joined.raft_id = 7;
         peers_set_self(b.peers, &joined);
-        UNTIL(lab, state_of(&a, &b).hello.raft_id == 7);
-        assert_int_equal(peers_send_raft(a.peers, 7, PEER_TERM_CHECK, "x", 1), 0);
+        UNTIL(lab, state_of(&a, &b).handshake.raft_id == 7);
+        assert_int_equal(peers_send_raft(a.peers, 7, TYPE_REQUEST, "x", 1), 0);
         UNTIL(lab, b.n_asked == 1);
         assert_int_equal(a.n_ended + b.n_ended, 0);
         stop(&a, "");
@@ -577,7 +591,7 @@ static void a_host_that_starts_anew_is_found_again(void **state) {
         know_one(&b, &a);
         UNTIL(lab, both_ways(&a, &b));
         assert_string_equal(state_of(&a, &b).bye, "");
-        assert_false(state_of(&a, &b).clone_refused);
+        assert_false(state_of(&a, &b).clone_rejected);
         assert_int_equal(logged(lab, "connection refused"), 1); /* however often it was tried */
         stop(&a, "");
         stop(&b, "");
@@ -605,7 +619,7 @@ static void a_session_whose_host_has_gone_silent_is_cut_and_dialed_anew(void **s
         stream->ops = &cut_off;
 
         UNTIL(lab, has_dialed(&a, &b) && peer_number(peers_dialed(a.peers, ID_B)) != number);
-        assert_int_equal(logged(lab, "the host has been silent for 10 s"), 1);
+        assert_int_equal(logged(lab, "no packet from the host for 10 s"), 1);
         assert_int_equal(a.n_ended, 1);
         UNTIL(lab, state_of(&b, &a).accepted);
         stop(&a, "");
@@ -621,16 +635,16 @@ static void a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes(void 
         bare_connect(&old, lab, &a);
         bare_say_hello(&old, hello_of(ID_B, "b", 2));
         UNTIL(lab, bare_heard(&old, PEER_HANDSHAKE));
-        bare_say(&old, PEER_TERM_CHECK, "old", 3);
+        bare_say(&old, TYPE_REQUEST, "old", 3);
         UNTIL(lab, a.n_asked == 1);
-        bare_say(&old, PEER_TERM_CHECK, "half", 3);
+        bare_say(&old, TYPE_REQUEST, "half", 3);
         assert_int_equal(stream_write(old.stream, "\3", 1), 0); /* a frame that is never whole */
 
         bare_connect(&new, lab, &a);
         bare_say_hello(&new, hello_of(ID_B, "b", 2));
         UNTIL(lab, old.closed && bare_heard(&new, PEER_HANDSHAKE));
         assert_int_equal(a.n_ended, 1);
-        bare_say(&new, PEER_TERM_CHECK, "new", 3);
+        bare_say(&new, TYPE_REQUEST, "new", 3);
         UNTIL(lab, streq(a.last_payload, "new"));
         bare_close(&new);
         UNTIL(lab, a.n_ended == 2);
@@ -667,7 +681,7 @@ static void without_memory_for_a_verdict_the_second_start_is_hung_up_on_at_once(
         no_verdict = false;
         assert_false(silent.closed);
         assert_false(first.closed);
-        assert_int_equal(state_of(&a, &(Member) { .hello = hello_of(ID_B, "b", 2) }).hello.nonce, 2);
+        assert_int_equal(state_of(&a, &(Member) { .hello = hello_of(ID_B, "b", 2) }).handshake.nonce, 2);
 
         bare_close(&silent);
         bare_close(&first);
@@ -685,13 +699,13 @@ static void a_clone_is_refused_while_the_first_one_answers(void **state) {
 
         start(&clone, lab, ID_B, "b-copy", 3);
         know_one(&clone, &a);
-        UNTIL(lab, has_problem(&clone, &a, "is the one of two running hosts, b ("));
-        assert_true(state_of(&a, &b).clone_refused);
-        assert_true(state_of(&clone, &clone).clone_refused); /* it knows it, too */
-        assert_string_equal(state_of(&a, &b).hello.name, "b");
+        UNTIL(lab, has_problem(&clone, &a, "two running hosts, b ("));
+        assert_true(state_of(&a, &b).clone_rejected);
+        assert_true(state_of(&clone, &clone).clone_rejected); /* it knows it, too */
+        assert_string_equal(state_of(&a, &b).handshake.name, "b");
         assert_true(has_dialed(&b, &a));
         assert_int_equal(b.n_ended, 0);
-        assert_int_equal(logged(lab, "refused a session from"), 1);
+        assert_int_equal(logged(lab, "rejected a session from"), 1);
         stop(&clone, "");
         stop(&b, "");
         stop(&a, "");
@@ -714,8 +728,8 @@ static void a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered(voi
         UNTIL(lab, has_dialed(&b, &a));
         assert_true(loop_now_ms(lab->loop) - from_ms >= 900);
         assert_true(bare_heard(&hung, PEER_PING));
-        assert_int_equal(state_of(&a, &b).hello.nonce, 3);
-        assert_false(state_of(&a, &b).clone_refused);
+        assert_int_equal(state_of(&a, &b).handshake.nonce, 3);
+        assert_false(state_of(&a, &b).clone_rejected);
         UNTIL(lab, hung.closed);
         stop(&b, "");
         stop(&a, "");
@@ -744,7 +758,7 @@ static void each_refusal_says_why_to_the_other_side(void **state) {
         hello.lineage = 0x12;
         refused_with(lab, hello, NULL, "b is of another lineage of this cluster than a");
         refused_with(lab, hello_of(ID_B, "b", 2), ID_B, "no token was given to b");
-        refused_with(lab, hello_of(ID_A, "b", 2), NULL, "is the one of two hosts, a and b");
+        refused_with(lab, hello_of(ID_A, "b", 2), NULL, "two hosts, a and b, have machine id");
 }
 
 static void a_refused_host_comes_again_in_growing_pauses_and_is_let_in_when_it_may(void **state) {
@@ -790,11 +804,11 @@ static void another_key_is_refused_and_both_sides_say_so_once(void **state) {
         member_open(&b, lab, hello_of(ID_B, "b", 2), lab->other_key);
         know_one(&b, &a);
         UNTIL(lab, has_problem(&b, &a, "key"));
-        UNTIL(lab, logged(lab, "refused a session from 127.0.0.1") > 0);
+        UNTIL(lab, logged(lab, "rejected a session from 127.0.0.1") > 0);
         from_ms = loop_now_ms(lab->loop);
         UNTIL(lab, loop_now_ms(lab->loop) - from_ms > 1000); /* several retries */
-        assert_int_equal(logged(lab, "no session to"), 1);
-        assert_int_equal(logged(lab, "refused a session from"), 1);
+        assert_int_equal(logged(lab, "Failed to open a session to"), 1);
+        assert_int_equal(logged(lab, "rejected a session from"), 1);
         assert_int_equal(a.n_changes, 0);
         stop(&b, "");
         stop(&a, "");
@@ -835,7 +849,7 @@ static void garbage_on_the_port_is_closed_and_said_once(void **state) {
                 assert_int_equal(stream_write(b.stream, garbage[i], sizes[i]), 0);
                 UNTIL(lab, b.closed);
         }
-        assert_int_equal(logged(lab, "refused a session from 127.0.0.1"), 1);
+        assert_int_equal(logged(lab, "rejected a session from 127.0.0.1"), 1);
         assert_int_equal(a.n_changes, 0);
         stop(&a, "");
 }
@@ -843,7 +857,7 @@ static void garbage_on_the_port_is_closed_and_said_once(void **state) {
 static void an_oversized_frame_ends_its_session_alone(void **state) {
         Lab *lab = *state;
         Member a = {}, c = {};
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
         Bare b;
 
         start(&a, lab, ID_A, "a", 1);
@@ -852,12 +866,12 @@ static void an_oversized_frame_ends_its_session_alone(void **state) {
         bare_connect(&b, lab, &a);
         bare_say_hello(&b, hello_of(ID_B, "b", 2));
         UNTIL(lab, bare_heard(&b, PEER_HANDSHAKE) && has_dialed(&c, &a));
-        frame_head(head, PEER_TERM_CHECK, PEER_FRAME_MAX + 1);
+        frame_header(head, TYPE_REQUEST, PEER_FRAME_MAX + 1);
         assert_int_equal(stream_write(b.stream, head, sizeof(head)), 0);
         UNTIL(lab, b.closed);
-        assert_int_equal(logged(lab, "its frame is larger than allowed"), 1);
+        assert_int_equal(logged(lab, "frame from peer exceeds 12 MiB"), 1);
         assert_true(has_dialed(&c, &a));
-        assert_int_equal(peers_send(c.peers, ID_A, PEER_TERM_CHECK, head, PEER_FRAME_MAX + (size_t) 1),
+        assert_int_equal(peers_send(c.peers, ID_A, TYPE_REQUEST, head, PEER_FRAME_MAX + (size_t) 1),
                          -EMSGSIZE);
         stop(&c, "");
         stop(&a, "");
@@ -873,7 +887,7 @@ static void the_largest_frame_comes_through_whole(void **state) {
         know_one(&a, &b);
         UNTIL(lab, has_dialed(&a, &b));
         snprintf(large, 64, "large");
-        assert_int_equal(peers_send(a.peers, ID_B, PEER_TERM_CHECK, large, PEER_FRAME_MAX), 0);
+        assert_int_equal(peers_send(a.peers, ID_B, TYPE_REQUEST, large, PEER_FRAME_MAX), 0);
         ask(&a, &b, "small");
         UNTIL(lab, a.n_answered == 2);
         assert_string_equal(b.last_payload, "small");
@@ -889,7 +903,7 @@ static void questions_on_a_session_for_answers_end_it(void **state) {
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&b, lab, &a);
         bare_say_hello(&b, hello_of(ID_B, "b", 2));
-        bare_say(&b, PEER_TERM_CHECKED, "x", 1);
+        bare_say(&b, TYPE_ANSWER, "x", 1);
         UNTIL(lab, b.closed);
         assert_int_equal(a.n_answered, 0);
         stop(&a, "");
@@ -907,13 +921,13 @@ static void a_host_that_does_not_read_is_bounded_and_then_cut(void **state) {
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&b, lab, &a);
         bare_say_hello(&b, hello_of(ID_B, "b", 2));
-        bare_say(&b, PEER_TERM_CHECK, "x", 1);
+        bare_say(&b, TYPE_REQUEST, "x", 1);
         UNTIL(lab, a.n_asked == 1);
         stream_pause(b.stream, true);
 
         s = peers_session(a.peers, a.last_session);
         for (unsigned i = 0; i < 100 && r == 0; i++)
-                r = peer_reply(s, PEER_CALL_CHUNK, large, 1 << 20);
+                r = peer_reply(s, TYPE_LARGE_ANSWER, large, 1 << 20);
         assert_int_equal(r, -ENOBUFS);
         assert_true(peer_queued(s) <= PEER_QUEUE_MAX);
         from_ms = loop_now_ms(lab->loop);
@@ -951,6 +965,12 @@ static void note_arrival(void *userdata, PeerSession *s, PeerFrame type, const v
         a->types[a->n++] = type;
 }
 
+static const PeerFrameType arrival_types[] = {
+        { TYPE_NORMAL, PEER_REQUEST, PEER_PRIORITY_NORMAL, note_arrival },
+        { TYPE_LOW, PEER_REQUEST, PEER_PRIORITY_LOW, note_arrival },
+        { TYPE_BOTH_WAYS, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, note_arrival },
+};
+
 static size_t place_of(const Arrivals *a, PeerFrame type) {
         size_t i = 0;
 
@@ -970,19 +990,18 @@ static void beats_pass_what_people_ask_and_that_passes_a_flood_of_states(void **
         start(&b, lab, ID_B, "beta", 2);
         know_one(&a, &b);
         UNTIL(lab, peers_dialed(a.peers, ID_B));
-        for (PeerFrame type = PEER_RAFT; type < _PEER_FRAME_MAX; type++)
-                peers_handle(b.peers, type, note_arrival, &arrivals);
+        peers_register(b.peers, arrival_types, ELEMENTS(arrival_types), &arrivals);
 
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(peers_send(a.peers, ID_B, PEER_PROPOSE_LATER, flood, SIZE), 0);
-        assert_int_equal(peers_send(a.peers, ID_B, PEER_PROPOSE, "user", 4), 0);
-        assert_int_equal(peers_send(a.peers, ID_B, PEER_HEARTBEAT, NULL, 0), 0);
+                assert_int_equal(peers_send(a.peers, ID_B, TYPE_LOW, flood, SIZE), 0);
+        assert_int_equal(peers_send(a.peers, ID_B, TYPE_NORMAL, "user", 4), 0);
+        assert_int_equal(peers_send(a.peers, ID_B, TYPE_BOTH_WAYS, NULL, 0), 0);
         UNTIL(lab, arrivals.n == N + 2);
 
         /* What the kernel had taken by then was on its way. */
-        assert_int_equal(arrivals.types[0], PEER_PROPOSE_LATER);
-        assert_in_range(place_of(&arrivals, PEER_HEARTBEAT), 1, N * 3 / 4);
-        assert_int_equal(place_of(&arrivals, PEER_PROPOSE), place_of(&arrivals, PEER_HEARTBEAT) + 1);
+        assert_int_equal(arrivals.types[0], TYPE_LOW);
+        assert_in_range(place_of(&arrivals, TYPE_BOTH_WAYS), 1, N * 3 / 4);
+        assert_int_equal(place_of(&arrivals, TYPE_NORMAL), place_of(&arrivals, TYPE_BOTH_WAYS) + 1);
         stop(&a, "");
         stop(&b, "");
 }
@@ -998,9 +1017,9 @@ static void what_waits_in_its_lane_still_leaves_before_the_goodbye(void **state)
         start(&b, lab, ID_B, "beta", 2);
         know_one(&a, &b);
         UNTIL(lab, peers_dialed(a.peers, ID_B));
-        peers_handle(b.peers, PEER_SNAPSHOT, note_arrival, &arrivals);
+        peers_register(b.peers, arrival_types, ELEMENTS(arrival_types), &arrivals);
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(peers_send(a.peers, ID_B, PEER_SNAPSHOT, bytes, SIZE), 0);
+                assert_int_equal(peers_send(a.peers, ID_B, TYPE_LOW, bytes, SIZE), 0);
         stop(&a, "stop");
         UNTIL(lab, arrivals.n == N);
         stop(&b, "");
@@ -1060,8 +1079,8 @@ static void who_is_judged_has_said_its_hello_and_takes_no_place_of_those_who_hav
 static void what_is_written_is_read_back_and_what_is_cut_is_not(void **state) {
         PeerHandshake hello = hello_of(ID_B, "web\x1b[1m", 9), back;
         _cleanup_writer_ Writer w = {};
-        char sentence[FRAME_REFUSED_MAX];
-        Refusal cause;
+        char sentence[REJECTION_MAX];
+        Rejection cause;
         Error err = {};
         Frame frame;
 
@@ -1079,14 +1098,14 @@ static void what_is_written_is_read_back_and_what_is_cut_is_not(void **state) {
         assert_non_null(strstr(err.message, "8 to 9"));
 
         w.size = 0;
-        refusal_write(&w, REFUSAL_CLONE, "no\n");
-        assert_int_equal(refusal_read(w.bytes, w.size, &cause, sentence), 0);
-        assert_int_equal(cause, REFUSAL_CLONE);
+        rejection_write(&w, REJECTION_CLONE, "no\n");
+        assert_int_equal(rejection_read(w.bytes, w.size, &cause, sentence), 0);
+        assert_int_equal(cause, REJECTION_CLONE);
         assert_string_equal(sentence, "no?");
         w.bytes[0] = 200;
-        assert_int_equal(refusal_read(w.bytes, w.size, &cause, sentence), 0);
-        assert_int_equal(cause, REFUSAL_OTHER);
-        assert_int_equal(refusal_read(w.bytes, 1, &cause, sentence), -EBADMSG);
+        assert_int_equal(rejection_read(w.bytes, w.size, &cause, sentence), 0);
+        assert_int_equal(cause, REJECTION_OTHER);
+        assert_int_equal(rejection_read(w.bytes, 1, &cause, sentence), -EBADMSG);
 
         assert_int_equal(frame_take((const uint8_t *) "\2\0\0\0\7ab", 6, 2, &frame), 0);
         assert_int_equal(frame_take((const uint8_t *) "\2\0\0\0\7ab", 7, 2, &frame), 7);

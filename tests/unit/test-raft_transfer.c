@@ -112,8 +112,8 @@ int __wrap_loop_work(Loop *loop, Work *work) {
         return 0;
 }
 
-int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
+int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
         *ret_free = world.room;
         *ret_total = world.total;
         return world.room_error;
@@ -386,7 +386,7 @@ static void each_descriptor_will_do(void **state) {
                 fake_assert_said(BEGINS("2") FOUR("2", "1"));
                 if (i == 0) {
                         hear_ack(0, ROTTEN);
-                        assert_true(fake.replica.folder.rotten);
+                        assert_true(fake.replica.folder.corrupt);
                         assert_int_equal(fcntl(0, F_GETFD), -1);
                 }
                 assert_null(transfers_free(t));
@@ -652,7 +652,7 @@ static void a_refused_tree_is_sent_again_after_a_second(void **state) {
         fake_assert_said("");
         fake_pass(1);
         fake_assert_said(BEGINS("2") FOUR("2", "2"));
-        assert_false(fake.replica.folder.rotten);
+        assert_false(fake.replica.folder.corrupt);
         end();
 }
 
@@ -716,7 +716,7 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
         hear_ack(0, ROTTEN);
         fake_assert_said("log 3: this host's checkpoint of entry 50 is damaged, as replica 2 has found: a "
                          "new one is made\n");
-        assert_true(fake.replica.folder.rotten);
+        assert_true(fake.replica.folder.corrupt);
         assert_int_equal(fake.replica.folder.checkpoint.fd, -1);
         fake_pass(REFUSED_MS - 1);
         fake_assert_said("");
@@ -728,7 +728,7 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
         fake.replica.folder.checkpoint.meta.applied = 51;
         hear_ack(0, ROTTEN);
         fake_assert_said("");
-        assert_false(fake.replica.folder.rotten);
+        assert_false(fake.replica.folder.corrupt);
         end();
 
         begin_sending();
@@ -736,7 +736,7 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
         fake.replica.folder.checkpoint.fd = -1;
         hear_ack(0, ROTTEN);
         fake_assert_said("");
-        assert_false(fake.replica.folder.rotten);
+        assert_false(fake.replica.folder.corrupt);
         end();
 }
 

@@ -441,7 +441,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                 parts.log_first = streq(what, "a gap") ? 12 : streq(what, "no gap") ? 11 : 1;
                 parts.torn = streq(what, "torn") ? "log.1 at offset 7" : NULL;
                 parts.behind = streq(what, "behind");
-                p->folder.rotten = streq(what, "rotten");
+                p->folder.corrupt = streq(what, "rotten");
                 parts_forget();
                 r = replica_start(p, &err);
                 parts_say("= %d: %s", r, err.message);
@@ -733,7 +733,7 @@ static void a_full_disk_needs_room(void **state) {
         for (unsigned i = 0; i < 2; i++) {
                 parts_begin();
                 fail_now(-ENOSPC);
-                parts_fail(i == 0 ? "room" : "data_dir_room", -EIO);
+                parts_fail(i == 0 ? "room" : "data_dir_space", -EIO);
                 parts_forget();
                 fake_pass(500);
                 expect_state("transfers drop\n"
@@ -1632,7 +1632,7 @@ static void a_replica_joins(void **state) {
                        "= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs "
                        "cleaning\" told-failed lost"
                        " overheard-term 5 attempts 1 back 1000 id 1000 comeback+500\n") },
-                { "not said", "data_dir_found", -EIO, true,
+                { "not said", "data_dir_end_quarantine", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\n"
                        "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
                        "the new log\n"
@@ -1741,7 +1741,7 @@ static void closing_gives_all_back(void **state) {
         replica_close(p, on_closed, (void *) "it");
         expect_state("folder cancel\ncore free\nlog close\n= coreless logless log-closing pending 1 tree 1 "
                      "closing\n");
-        for (PeerFrame f = 0; f < _PEER_FRAME_MAX; f++)
+        for (PeerFrame f = 0; f < PEER_FRAME_TYPES; f++)
                 assert_null(fake.handlers[f].run);
         fake_pass(1000);
         expect("");

@@ -16,8 +16,8 @@
 static uint64_t fixture_free = UINT64_MAX, room_total = UINT64_MAX;
 static int room_error;
 
-int __wrap_room_at(int fd, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_room_at(int fd, uint64_t *ret_free, uint64_t *ret_total) {
+int __wrap_space_at(int fd, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_space_at(int fd, uint64_t *ret_free, uint64_t *ret_total) {
         *ret_free = fixture_free;
         *ret_total = room_total;
         return room_error;

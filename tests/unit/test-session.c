@@ -20,9 +20,10 @@ typedef struct Bench {
         ManualLoop loop;
         PeerSession *session;
         PeerHandshake self, other;
+        SessionContext context;
         size_t queued, n_written; /* bytes */
         int write_error;
-        bool paused, closed, finished, gone;
+        bool paused, closed, finished, freed;
         unsigned n_hellos, n_ends;
         int error;
         char reason[128];
@@ -73,8 +74,8 @@ static void on_end(void *userdata, PeerSession *s, int error, const char *reason
         snprintf(b->reason, sizeof(b->reason), "%s", reason);
 }
 
-static void on_gone(void *userdata, PeerSession *s) {
-        ((Bench *) userdata)->gone = true;
+static void on_free(void *userdata, PeerSession *s) {
+        ((Bench *) userdata)->freed = true;
 }
 
 static void on_other(void *userdata, PeerSession *s) {}
@@ -86,7 +87,13 @@ static const SessionEvents events = {
         .on_frame = on_frame,
         .on_pong = on_other,
         .on_end = on_end,
-        .on_gone = on_gone,
+        .on_free = on_free,
+};
+
+enum { TYPE_REQUEST = 10 };
+
+static const PeerFrameType types[PEER_FRAME_TYPES] = {
+        [TYPE_REQUEST] = { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, NULL },
 };
 
 static PeerHandshake hello_of(char digit, uint64_t nonce) {
@@ -105,15 +112,18 @@ static int begin(Bench *b, bool dialed) {
         manual_loop_init(&b->loop, 1);
         b->self = hello_of('a', 1);
         b->other = hello_of('b', 2);
-        return session_new(&b->session, &b->loop.base, &b->stream, NULL, dialed, &b->self, &events, b);
+        b->context = (SessionContext) {
+                .loop = &b->loop.base, .self = &b->self, .types = types, .events = &events, .userdata = b
+        };
+        return session_new(&b->session, &b->context, &b->stream, dialed);
 }
 
 static void say(Bench *b, PeerFrame type, const void *payload, size_t size) {
-        _cleanup_free_ uint8_t *bytes = malloc(FRAME_HEAD + size);
+        _cleanup_free_ uint8_t *bytes = malloc(FRAME_HEADER_SIZE + size);
 
-        frame_head(bytes, type, size);
-        memcpy(bytes + FRAME_HEAD, payload, size);
-        b->stream.events->on_read(b->session, bytes, FRAME_HEAD + size);
+        frame_header(bytes, type, size);
+        memcpy(bytes + FRAME_HEADER_SIZE, payload, size);
+        b->stream.events->on_read(b->session, bytes, FRAME_HEADER_SIZE + size);
 }
 
 static void say_hello(Bench *b, const PeerHandshake *hello) {
@@ -137,9 +147,9 @@ static void done(Bench *b) {
                 session_cut(b->session, 0, "the test is over");
         assert_true(b->closed || b->finished);
         assert_int_equal(b->n_ends, 1);
-        assert_false(b->gone);
+        assert_false(b->freed);
         b->stream.events->on_close(b->session, 0, NULL);
-        assert_true(b->gone);
+        assert_true(b->freed);
         loop_done(&b->loop.base);
 }
 
@@ -202,7 +212,7 @@ static void a_session_that_cannot_answer_a_hello_ends(void **state) {
         say_hello(&b, &b.other);
         b.write_error = -ENOMEM;
         session_open(b.session);
-        assert_ended(&b, -ENOMEM, "cannot say our hello");
+        assert_ended(&b, -ENOMEM, "Failed to send the handshake");
         done(&b);
 }
 
@@ -219,7 +229,7 @@ static void a_full_queue_may_take_its_time_as_long_as_it_moves(void **state) {
         assert_true(timer_armed(&b.session->stall));
         b.queued -= 1;
         b.stream.held = PEER_QUEUE_MAX / 2;
-        b.session->n_waiting = 0;
+        b.session->waiting_size = 0;
         fire(&b.session->stall);
         assert_false(timer_armed(&b.session->stall));
         assert_int_equal(b.session->state, SESSION_OPEN);
@@ -227,7 +237,7 @@ static void a_full_queue_may_take_its_time_as_long_as_it_moves(void **state) {
         b.stream.held = PEER_QUEUE_MAX;
         assert_int_equal(session_send(b.session, PEER_PING, "x", 1), -ENOBUFS);
         fire(&b.session->stall);
-        assert_ended(&b, -ETIMEDOUT, "it takes nothing off its full queue");
+        assert_ended(&b, -ETIMEDOUT, "send queue full for 5 s without progress");
         done(&b);
 }
 
@@ -250,7 +260,7 @@ static void an_open_session_keeps_its_identity(void **state) {
                 if (i == 0)
                         assert_int_equal(peer_handshake(b.session)->raft_id, 7);
                 else
-                        assert_ended(&b, -EBADMSG, "it changed its identity on an open session");
+                        assert_ended(&b, -EBADMSG, "invalid handshake: identity changed on an open session");
                 done(&b);
         }
 }
@@ -259,8 +269,8 @@ static void a_refusal_that_cannot_be_read_ends_the_session(void **state) {
         Bench b = {};
 
         assert_int_equal(begin(&b, true), 0);
-        say(&b, PEER_REFUSED, "", 0);
-        assert_ended(&b, -EBADMSG, "its refusal is malformed");
+        say(&b, PEER_REJECTED, "", 0);
+        assert_ended(&b, -EBADMSG, "invalid rejection from peer");
         done(&b);
 }
 
@@ -275,31 +285,31 @@ static void what_cannot_be_sent_is_an_error_or_the_end(void **state) {
         for (unsigned waits = 0; waits < 2; waits++) { /* for its frame; in its lane */
                 b.queued = waits ? PEER_QUEUE_MAX : 0;
                 alloc_fail_at(1);
-                assert_int_equal(session_send(b.session, PEER_RAFT, large, sizeof(large)), -ENOMEM);
+                assert_int_equal(session_send(b.session, TYPE_REQUEST, large, sizeof(large)), -ENOMEM);
                 alloc_fail_at(0);
         }
         assert_int_equal(peer_queued(b.session), 0);
-        assert_int_equal(session_send(b.session, PEER_RAFT, large, sizeof(large)), 0);
-        assert_int_equal(peer_queued(b.session), FRAME_HEAD + sizeof(large));
+        assert_int_equal(session_send(b.session, TYPE_REQUEST, large, sizeof(large)), 0);
+        assert_int_equal(peer_queued(b.session), FRAME_HEADER_SIZE + sizeof(large));
         b.queued = 0;
         b.write_error = -ENOMEM;
         assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), -ENOMEM);
         assert_int_equal(b.session->state, SESSION_OPEN);
         b.stream.events->on_drain(b.session);
-        assert_ended(&b, -ENOMEM, "no memory for what waited to be sent");
+        assert_ended(&b, -ENOMEM, "out of memory for waiting frames");
         done(&b);
 }
 
 static void without_memory_for_part_of_a_frame_the_session_ends(void **state) {
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
         Bench b = {};
 
         begin_open(&b);
-        frame_head(head, PEER_PING, 8);
+        frame_header(head, PEER_PING, 8);
         alloc_fail_at(1);
         b.stream.events->on_read(b.session, head, sizeof(head));
         alloc_fail_at(0);
-        assert_ended(&b, -ENOMEM, "no memory for its frame");
+        assert_ended(&b, -ENOMEM, "out of memory for a frame from peer");
         done(&b);
 }
 
@@ -309,7 +319,7 @@ static void a_last_word_lingers_and_is_then_cut_off(void **state) {
         begin_open(&b);
         session_bye(b.session, "stop");
         assert_true(b.finished && !b.closed);
-        assert_ended(&b, 0, "closed by us");
+        assert_ended(&b, 0, "closed by this host");
         fire(&b.session->timer);
         assert_true(b.closed);
         done(&b);
@@ -324,13 +334,13 @@ static void a_last_word_lingers_and_is_then_cut_off(void **state) {
 
 static void a_hello_that_comes_byte_by_byte_is_one(void **state) {
         _cleanup_writer_ Writer w = {};
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
         Bench b = {};
 
         assert_int_equal(begin(&b, false), 0);
         assert_string_equal(b.session->address, "127.0.0.1:1");
         handshake_write(&w, &b.other);
-        frame_head(head, PEER_HANDSHAKE, w.size);
+        frame_header(head, PEER_HANDSHAKE, w.size);
         for (size_t i = 0; i < sizeof(head); i++)
                 b.stream.events->on_read(b.session, head + i, 1);
         for (size_t i = 0; i < w.size; i++)
@@ -347,14 +357,14 @@ static void all_that_waits_in_a_lane_leaves_when_there_is_room(void **state) {
         begin_open(&b);
         before = b.n_written;
         assert_int_equal(session_ping(b.session), 0);
-        assert_int_equal(b.n_written - before, FRAME_HEAD);
+        assert_int_equal(b.n_written - before, FRAME_HEADER_SIZE);
         b.queued = PEER_QUEUE_MAX;
         for (unsigned i = 0; i < 3; i++)
-                assert_int_equal(session_send(b.session, PEER_RAFT, "abc", 3), 0);
-        assert_int_equal(b.n_written - before, FRAME_HEAD);
+                assert_int_equal(session_send(b.session, TYPE_REQUEST, "abc", 3), 0);
+        assert_int_equal(b.n_written - before, FRAME_HEADER_SIZE);
         b.queued = 0;
         b.stream.events->on_drain(b.session);
-        assert_int_equal(b.n_written - before, FRAME_HEAD + 3 * (FRAME_HEAD + 3));
+        assert_int_equal(b.n_written - before, FRAME_HEADER_SIZE + 3 * (FRAME_HEADER_SIZE + 3));
         assert_int_equal(peer_queued(b.session), 0);
         done(&b);
 }

@@ -238,7 +238,7 @@ static void a_port_is_listened_on_again_while_old_connections_end(void **state) 
         assert_int_equal(
                 pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err),
                 -EADDRINUSE);
-        assert_non_null(strstr(err.message, "somebody else does already"));
+        assert_non_null(strstr(err.message, "the address is in use"));
         pair->net->ops->unlisten(pair->net, TAKE_PTR(pair->listener));
         turn(pair, 2);
         if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) <
@@ -725,7 +725,7 @@ static void a_crowd_at_the_door_is_let_in_completely(void **state) {
                 }
         assert_true(per_turn == PER_TURN || (per_turn == 1 && uv_version() > 0x012c02));
         turn(pair, 2);
-        assert_null(pair->loop->first); /* nothing goes on to ask */
+        assert_false(loop_has_deferred(pair->loop)); /* the read loop has ended */
         for (int i = 0; i < N; i++) {
                 stream_close(pair->accepted[i]);
                 close(fds[i]);
@@ -754,7 +754,7 @@ static void a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is
         assert_int_equal(
                 pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err),
                 -EADDRINUSE);
-        assert_non_null(strstr(err.message, "somebody else does already"));
+        assert_non_null(strstr(err.message, "the address is in use"));
 
         snprintf(pair->address, sizeof(pair->address), "%s/stale", pair->folder);
         snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", pair->address);
@@ -824,8 +824,8 @@ static void what_is_no_socket_cannot_be_listened_on(void **state) {
                 int error;
                 const char *says;
         } rows[] = {
-                { 0, 0, -ENOTSOCK, "cannot listen on descriptor" },
-                { AF_INET, SOCK_DGRAM, -EOPNOTSUPP, "cannot listen: " },
+                { 0, 0, -ENOTSOCK, "Failed to listen on descriptor" },
+                { AF_INET, SOCK_DGRAM, -EOPNOTSUPP, "Failed to listen: " },
         };
         Pair *pair = *state;
 
