@@ -11,16 +11,18 @@ static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
         return NULL;
 }
 
-/* A host that is alone and has no door for others is in no member key: it knows itself all the same. */
+/* A host that is alone and has no peer listener has no member key: its own id and name are used. */
 static void member_write(Text *t, const Request *request, const KvState *state, const char *name,
                          const KvMember *member, uint64_t raft_id) {
         const ClusterMachine *m = machine_of(registry_cluster(request->api->options.registry), raft_id);
         bool self = raft_id == state->raft_id;
+        const char *address = m ? m->peer : NULL, *id = self ? request->api->machine_id : NULL,
+                   *hostname = self ? request->api->name : NULL;
 
         json_open(t, name, '{');
-        json_add_string(t, "address", member ? member->address : m ? m->peer : NULL);
-        json_add_string(t, "id", m ? m->id : self ? request->api->machine_id : NULL);
-        json_add_string(t, "name", m && m->facts ? m->facts->name : self ? request->api->name : NULL);
+        json_add_string(t, "address", member ? member->address : address);
+        json_add_string(t, "id", m ? m->id : id);
+        json_add_string(t, "name", m && m->facts ? m->facts->name : hostname);
         if (member) {
                 json_add_bool(t, "reachable", member->reachable);
                 json_add_string(t, "seat", kv_member_role_name(member->seat));
@@ -28,7 +30,7 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         json_close(t, '}');
 }
 
-/* Hosts that have not said yet what runs on them, in a new lineage. */
+/* Write the hosts of a new lineage that have not reported their units yet. */
 static void waits_for_write(Text *t, const Cluster *c) {
         _cleanup_free_ ClusterMachine **machines = NULL;
         size_t n = 0;

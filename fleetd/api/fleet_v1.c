@@ -5,13 +5,13 @@
 
 #include "fleetd/engine/plan.h"
 
-/* -- Units, as they are told -- */
+/* -- Units -- */
 
 bool machine_is_there(const ClusterMachine *machine) {
         return machine->presence == PRESENCE_UP || machine->presence == PRESENCE_AWAY;
 }
 
-/* Of a unit that has an order on 'where'. */
+/* Set the reason of a unit that is assigned to 'where'. */
 static void order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                          const ClusterMachine *where, const ClusterAssignment *order, Error *ret) {
         const Api *api = request->api;
@@ -87,7 +87,7 @@ const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
         return found;
 }
 
-/* Fills what is told of 'u'; strings borrow from the cluster and 'why'. */
+/* Return the JSON object of 'u'; its strings borrow from the cluster and 'why'. */
 static ApiUnit unit_entity(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                            Error *why) {
         const Cluster *c = registry_cluster(request->api->options.registry);

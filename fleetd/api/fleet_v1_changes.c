@@ -9,12 +9,12 @@
 
 #include "units/name.h"
 
-/* -- Changing the registry -- */
+/* -- Changes of the registry -- */
 
 struct ChangeWork {
         Request *request;
         unsigned success; /* the status when all went well */
-        const char *type; /* of the answer that has no body */
+        const char *type; /* of the empty answer */
 };
 
 static void change_forget(Request *request) {
@@ -55,10 +55,10 @@ void change_on_done(void *userdata, KvStatus status, const char *sentence, uint6
         case KV_COMPARE_FAILED:
         case KV_EXISTS:
         case KV_NOT_FOUND:
-                request_error(request, 409, "the unit was changed by somebody else meanwhile; look again");
+                request_error(request, 409, "another request changed the unit meanwhile; read it again");
                 break;
         case KV_UNKNOWN:
-                request_error(request, 504, "%s; whether it happened is not known yet: look again", sentence);
+                request_error(request, 504, "%s; the outcome is unknown: read the unit again", sentence);
                 break;
         case KV_TOO_LARGE:
                 request_error(request, 413, "%s", sentence);
@@ -76,15 +76,15 @@ static void units_change(Request *request, const UnitChange *change, unsigned su
                         -ENOMEM);
 }
 
-/* What one PUT, or one item of a batch, comes to: a change, or a status and a sentence. */
-typedef struct Wish {
+/* The change that one PUT, or one item of a batch, requests. */
+typedef struct UnitWrite {
         UnitChange change;
         Unit *unit; /* owned; NULL: only the target changes */
         unsigned success;
-} Wish;
+} UnitWrite;
 
-static void wish_done(Wish *wish) {
-        unit_free(wish->unit);
+static void write_done(UnitWrite *write) {
+        unit_free(write->unit);
 }
 
 static unsigned refuse(Error *err, unsigned status, const char *format, ...) _printf_(3, 4);
@@ -97,9 +97,9 @@ static unsigned refuse(Error *err, unsigned status, const char *format, ...) {
         return status;
 }
 
-/* A unit of a directory is changed there: here the next look at the folder would undo it. Where that folder
- * is, a file that is gone counts as gone: units that the directory keeps because too many files vanished at
- * once have to end somehow. */
+/* Reject the change of a unit that a directory owns: the next scan of the folder would undo it. On the host
+ * of the folder, a unit whose file does not exist may be changed: the directory holds such units when many
+ * files vanish at once. */
 static bool belongs_to_directory(Request *request, const ClusterUnit *u, const char *verb, Error *err) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
@@ -114,7 +114,7 @@ static bool belongs_to_directory(Request *request, const ClusterUnit *u, const c
         return true;
 }
 
-/* 409 where the unit may not be changed by a daemon that cannot read what is there. */
+/* Return 409 if this daemon cannot read the unit, which it would overwrite. */
 static unsigned refuse_unreadable(Request *request, const char *name, Error *err) {
         const ClusterUnit *u = cluster_any_unit(registry_cluster(request->api->options.registry), name);
 
@@ -123,8 +123,8 @@ static unsigned refuse_unreadable(Request *request, const char *name, Error *err
         return refuse(err, 409, "the unit cannot be changed here: %s", CLUSTER_UNREADABLE);
 }
 
-static unsigned wish_contents(Request *request, const char *name, const ApiUnit *body,
-                              const ClusterUnit *known, Wish *ret, Error *err) {
+static unsigned write_contents(Request *request, const char *name, const ApiUnit *body,
+                               const ClusterUnit *known, UnitWrite *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
         const char *reason;
         bool same;
@@ -159,10 +159,10 @@ static unsigned wish_contents(Request *request, const char *name, const ApiUnit 
         return 0;
 }
 
-/* 409 where the unit is not, or no longer, what the client has seen. The conditions that hold here go into
- * 'ret', for the store to check. */
-static unsigned wish_expectations(const ApiUnit *body, const ClusterUnit *known, UnitChange *ret,
-                                  Error *err) {
+/* Return 409 if the unit is not what the client expects. Expectations that hold here become conditions of
+ * 'ret', which the store checks. */
+static unsigned write_expectations(const ApiUnit *body, const ClusterUnit *known, UnitChange *ret,
+                                   Error *err) {
         if (!body->expected_hash && body->expected_state == _TARGET_INVALID)
                 return 0;
         if (!known)
@@ -181,8 +181,8 @@ static unsigned wish_expectations(const ApiUnit *body, const ClusterUnit *known,
         return 0;
 }
 
-static unsigned wish_removal(Request *request, const char *name, const ClusterUnit *known, Wish *ret,
-                             Error *err) {
+static unsigned write_removal(Request *request, const char *name, const ClusterUnit *known, UnitWrite *ret,
+                              Error *err) {
         if (!known)
                 return refuse(err, 404, "unit does not exist");
         if (belongs_to_directory(request, known, "remove", err))
@@ -192,15 +192,15 @@ static unsigned wish_removal(Request *request, const char *name, const ClusterUn
         return 0;
 }
 
-/* 0, or the status to answer with the sentence in 'err'. */
-static unsigned wish_change(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known,
-                            Wish *ret, Error *err) {
+/* Return 0, or the status to answer with the message in 'err'. */
+static unsigned write_change(Request *request, const char *name, const ApiUnit *body,
+                             const ClusterUnit *known, UnitWrite *ret, Error *err) {
         if (body->destroy)
-                return wish_removal(request, name, known, ret, err);
+                return write_removal(request, name, known, ret, err);
         if (known && body->keep)
                 return refuse(err, 409, "unit exists");
         if (api_unit_has_contents(body))
-                return wish_contents(request, name, body, known, ret, err);
+                return write_contents(request, name, body, known, ret, err);
         if (!known)
                 return refuse(err, 409, "unit does not exist and options field empty");
         if (body->desired_state == _TARGET_INVALID)
@@ -212,8 +212,10 @@ static unsigned wish_change(Request *request, const char *name, const ApiUnit *b
         return 0;
 }
 
-/* What one PUT, or one item of a batch, comes to: 0, or the status to answer with the message in 'err'. */
-static unsigned wish_read(Request *request, const char *name, const ApiUnit *body, Wish *ret, Error *err) {
+/* Read the change of one PUT, or of one item of a batch. Return 0, or the status to answer with the message
+ * in 'err'. */
+static unsigned write_read(Request *request, const char *name, const ApiUnit *body, UnitWrite *ret,
+                           Error *err) {
         const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
         unsigned status;
 
@@ -222,10 +224,10 @@ static unsigned wish_read(Request *request, const char *name, const ApiUnit *bod
         status = refuse_unreadable(request, name, err);
         if (status > 0)
                 return status;
-        status = wish_change(request, name, body, known, ret, err);
+        status = write_change(request, name, body, known, ret, err);
         if (status > 0)
                 return status;
-        return wish_expectations(body, known, &ret->change, err);
+        return write_expectations(body, known, &ret->change, err);
 }
 
 static bool content_type_is_json(Request *request) {
@@ -250,7 +252,7 @@ static bool content_type_is_json(Request *request) {
 void units_put_handle(Request *request) {
         const char *name = request->rest;
         _cleanup_api_unit_ ApiUnit body = API_UNIT_EMPTY;
-        _cleanup_(wish_done) Wish wish = {};
+        _cleanup_(write_done) UnitWrite write = {};
         unsigned status;
         Error err = {};
         int r;
@@ -273,53 +275,53 @@ void units_put_handle(Request *request) {
                 request_error(request, 400, "destroy is for a batch: use DELETE");
                 return;
         }
-        status = wish_read(request, name, &body, &wish, &err);
+        status = write_read(request, name, &body, &write, &err);
         if (status > 0)
                 request_error(request, status, "%s", err.message);
         else
-                units_change(request, &wish.change, wish.success);
+                units_change(request, &write.change, write.success);
 }
 
 void units_delete_handle(Request *request) {
         const char *name = request->rest;
         const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
-        _cleanup_(wish_done) Wish wish = {};
+        _cleanup_(write_done) UnitWrite write = {};
         unsigned status;
         Error err = {};
 
         status = refuse_unreadable(request, name, &err);
         if (status == 0)
-                status = wish_removal(request, name, known, &wish, &err);
+                status = write_removal(request, name, known, &write, &err);
         if (status > 0)
                 request_error(request, status, "%s", err.message);
         else
-                units_change(request, &wish.change, wish.success);
+                units_change(request, &write.change, write.success);
 }
 
-/* -- Many at once -- */
+/* -- Batches -- */
 
-typedef struct Wishes {
-        Wish *items;
+typedef struct UnitWrites {
+        UnitWrite *items;
         UnitChange *changes;
         size_t n;
-} Wishes;
+} UnitWrites;
 
-static void wishes_done(Wishes *w) {
+static void writes_done(UnitWrites *w) {
         for (size_t i = 0; i < w->n; i++)
-                wish_done(&w->items[i]);
+                write_done(&w->items[i]);
         free(w->items);
         free(w->changes);
 }
 
-/* 0, or the status to answer; the sentence begins with the unit's name. */
-static unsigned wishes_read(Request *request, const ApiPage *page, Wishes *ret, Error *err) {
-        ret->items = NEW0(Wish, page->n + 1);
+/* Return 0, or the status to answer; the message begins with the name of the unit. */
+static unsigned writes_read(Request *request, const ApiPage *page, UnitWrites *ret, Error *err) {
+        ret->items = NEW0(UnitWrite, page->n + 1);
         ret->changes = NEW0(UnitChange, page->n + 1);
         if (!ret->items || !ret->changes)
                 return refuse(err, 500, "out of memory");
         for (size_t i = 0; i < page->n; i++) {
                 const char *name = page->units[i].name ?: "";
-                unsigned status = wish_read(request, name, &page->units[i], &ret->items[ret->n++], err);
+                unsigned status = write_read(request, name, &page->units[i], &ret->items[ret->n++], err);
 
                 for (size_t k = 0; status == 0 && k < i; k++)
                         if (streq(page->units[k].name, name))
@@ -335,7 +337,7 @@ static unsigned wishes_read(Request *request, const ApiPage *page, Wishes *ret, 
 
 void batch_handle(Request *request) {
         _cleanup_api_page_ ApiPage page = {};
-        _cleanup_(wishes_done) Wishes wishes = {};
+        _cleanup_(writes_done) UnitWrites writes = {};
         unsigned status;
         Error err = {};
         ChangeWork *w;
@@ -351,14 +353,14 @@ void batch_handle(Request *request) {
                               r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
                 return;
         }
-        status = wishes_read(request, &page, &wishes, &err);
+        status = writes_read(request, &page, &writes, &err);
         if (status > 0) {
                 request_error(request, status, "%s", err.message);
                 return;
         }
         w = change_new(request, 204, NULL);
         change_sent(request, w,
-                    w ? registry_change_units(request->api->options.registry, wishes.changes, wishes.n,
+                    w ? registry_change_units(request->api->options.registry, writes.changes, writes.n,
                                               change_on_done, w) :
                         -ENOMEM);
 }

@@ -26,8 +26,8 @@ static void token_write(unsigned page, size_t first, char ret[static 16]) {
                 *--end = '=';
 }
 
-/* Bytes of 's', at most 'size' of them are kept: how many there are, or -EINVAL and where it is wrong, as
- * Go's decoder sees it: line ends do not count, padding is due, nothing may follow it. */
+/* Decode base64 as Go does: line ends are skipped, padding is required, nothing may follow it. At most 'size'
+ * bytes are stored; *ret_n counts all. -EINVAL: *ret_at is the position that Go reports. */
 static int token_decode(const char *s, uint8_t *ret, size_t size, size_t *ret_n, size_t *ret_at) {
         size_t n_bytes = 0, n = strlen(s), i = 0;
         bool padded = false;
