@@ -200,7 +200,7 @@ static int load_events(KvStore *s) {
 
         r = kv_read(s, &txn);
         if (r >= 0 && kv_has_bug(s->bug, "forget-events-on-restart")) {
-                hub_reach_back(s->hub, 1, 1);
+                hub_set_oldest(s->hub, 1, 1);
                 return 0;
         }
         return r < 0 ? r : events_load(txn, s->hub);

@@ -9,7 +9,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/tree/data_dir.h kvstore/tree/data_dir_internal.h kvstore/tree/data_dir.c \
 	kvstore/tree/data_dir_checkpoint.c kvstore/tree/data_dir_trust.c kvstore/tree/data_dir_files.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/read_index.h kvstore/raft/read_index.c kvstore/raft/consistency_check.h kvstore/raft/consistency_check.c \
-	kvstore/hub.h kvstore/hub.c kvstore/watch.h kvstore/read.c \
+	kvstore/hub.h kvstore/hub.c kvstore/hub_places.h kvstore/hub_places.c kvstore/hub_window.h kvstore/hub_window.c kvstore/watch.h kvstore/read.c \
 	kvstore/replication_stats.h kvstore/replication_stats.c \
 	kvstore/apply/apply.h kvstore/apply/apply_internal.h kvstore/apply/apply.c kvstore/apply/apply_key.c \
 	kvstore/cost.h kvstore/cost.c kvstore/apply/long_keys.h kvstore/apply/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \

@@ -1,5 +1,5 @@
-/* DELETE /fleet/v1/cluster/adopting: in a cluster that was recovered or restored, hosts that have not said
- * yet what runs on them are not waited for any longer. */
+/* DELETE /fleet/v1/cluster/adopting: in a cluster that was recovered or restored, end the wait for the
+ * reports of hosts. */
 #include <errno.h>
 
 #include "fleetd/api/fleet_v1.h"

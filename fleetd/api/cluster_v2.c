@@ -1,5 +1,5 @@
-/* What etcd's clients look for beside the keys, each one fixed answer: version, health, rights. Members and
- * statistics have their own files. */
+/* Requests of etcd's clients other than keys: version, health, rights. Members and statistics have their own
+ * files. */
 #include "fleetd/api/cluster_v2.h"
 
 #include <stdio.h>
@@ -11,14 +11,14 @@ void v2_version_handle(Request *request) {
                             "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");
 }
 
-/* -- Health: confirmed by one Reads check, since a leader that was just lost is still the known one -- */
+/* -- Health: confirmed by a ReadIndex check, because a leader that was just lost is still the known one -- */
 
 typedef struct Health {
         Request *request;
         KvSync sync;
 } Health;
 
-/* etcd's answer; why not is ours, and in addition. */
+/* Answer as etcd; the reason is an addition. */
 static void health_answer(Request *request, bool confirmed) {
         StaleField stale;
         HttpField fields[] = { request_stale_field(request, &stale), {} };
@@ -62,7 +62,7 @@ void v2_health_handle(Request *request) {
 
         kv_state(store, &state);
         health = state.ready ? NEW0(Health, 1) : NULL;
-        if (!health) { /* without a leader there is nothing to wait for */
+        if (!health) { /* without a leader no check succeeds */
                 health_answer(request, false);
                 return;
         }
@@ -102,7 +102,7 @@ void v2_auth_enable_handle(Request *request) {
         } else if (method_is(request, "PUT"))
                 answer_cluster_message(
                         request, &state, 409,
-                        "auth: there are no users here: rights go with the door (fleet-api(7))");
+                        "auth: there are no users; rights depend on the listener (fleet-api(7))");
         else
                 answer_cluster_message(request, &state, 409, "auth: already disabled");
 }

@@ -5,7 +5,7 @@
 
 /* -- Answers -- */
 
-/* The four headers of every keys answer, and the mark of an old one, in memory of their own. */
+/* The four headers of every answer, and the mark of a stale one, with their values. */
 typedef struct KeysHead {
         char cluster[17], index[TEXT_U64_SIZE], raft_index[TEXT_U64_SIZE], term[TEXT_U64_SIZE];
         StaleField stale;
@@ -40,7 +40,7 @@ static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t in
         return h->fields;
 }
 
-/* 'status' 0: the one of the code. */
+/* Answer an error; 'status' 0: the status of the code. */
 static void answer_error_as(Request *request, unsigned status, unsigned code, const void *cause, size_t size,
                             uint64_t index) {
         _cleanup_text_ Text t = {};
@@ -55,7 +55,7 @@ static void answer_error(Request *request, unsigned code, const void *cause, siz
         answer_error_as(request, 0, code, cause, size, index);
 }
 
-/* What did not come out of the store: etcd's index is 0 then. */
+/* Answer an error that the store did not decide: etcd's index is 0 then. */
 static void answer_refusal(Request *request, unsigned code, const char *cause) {
         answer_error(request, code, cause, strlen(cause), 0);
 }
@@ -64,14 +64,9 @@ void keys_v2_refuse(Request *request, const char *cause) {
         answer_refusal(request, 300, cause);
 }
 
-/* It may be asked again: 503. etcd has no code of its own for that. */
+/* Answer an error after which the client may try again; etcd has no code for it. */
 static void answer_busy(Request *request, const char *cause) {
-        _cleanup_text_ Text t = {};
-        KeysHead head;
-
-        (void) keys_v2_write_error(&t, 300, cause, strlen(cause), 0);
-        request_answer(request, 503, "application/json", head_of(&head, request, 0, true), t.chars ?: "",
-                       t.size);
+        answer_error_as(request, 503, 300, cause, strlen(cause), 0);
 }
 
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {
@@ -88,7 +83,7 @@ static uint64_t wall_of(const Request *request) {
         return loop_wall_ms(request->api->loop);
 }
 
-/* -- Requests that wait: for a majority, for the log, for a change -- */
+/* -- Parked requests: they wait for a majority, for the log, for a worker, for a change -- */
 
 typedef struct KeysWait {
         Request *request;
@@ -150,7 +145,7 @@ static void answer_unavailable(Request *request, KvStatus status) {
         answer_refusal(request, 300, cause);
 }
 
-/* What the parameters say has been read; their text need not wait, too. */
+/* Free the text of the parameters: the rest of the request does not need it. */
 static void wait_forget_form(KeysWait *w) {
         http_parameters_done(&w->query.form);
         w->query.value = w->query.prev_value = (KvBytes) {};
@@ -158,7 +153,7 @@ static void wait_forget_form(KeysWait *w) {
 
 /* -- Listings -- */
 
-/* A directory to be listed, with memory of its own: a worker has it when the client is gone. */
+/* A directory to be listed. It owns its memory: a worker may use it after the client has left. */
 typedef struct KeysList {
         KeysWait *wait; /* the loop's */
         Text t;
@@ -194,7 +189,7 @@ static int list_begin(void *userdata, const KvFound *found) {
 
         l->index = found->index;
         if (found->error < 0 || !found->node->dir)
-                return -ENOENT; /* it was a directory: the request is answered anew */
+                return -ENOENT; /* it was a directory before the read became large: start again */
         text_append(&l->t, "{\"action\":\"get\",\"node\":");
         list_push(l, found->node);
         return 1;
@@ -302,7 +297,7 @@ static const KvListOps list_ops = { .begin = list_begin,
 static void get_list(KeysWait *w) {
         const ApiLimits *limits = &w->request->api->limits;
         KvStore *store = w->request->api->options.store;
-        KeysList *l = malloc(sizeof(KeysList) + w->key_size); /* the stack is large, and not cleared */
+        KeysList *l = malloc(sizeof(KeysList) + w->key_size); /* not cleared: the stack is large */
         KvRange range;
         KvList *large;
 
@@ -514,6 +509,28 @@ static void get_watch(KeysWait *w) {
 
 /* -- PUT, POST, DELETE -- */
 
+/* Return the HTTP status where it is not that of the error code; else 0. */
+static unsigned status_of_refusal(KvStatus status) {
+        if (status == KV_TOO_LARGE)
+                return 413;
+        return status == KV_BUSY ? 503 : 0;
+}
+
+static void write_refuse(Request *request, const KvResult *result) {
+        static const char forbidden[] = "Insufficient credentials";
+        KvBytes cause = result->cause;
+
+        if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID &&
+            cause.size == 0) {
+                answer_unavailable(request, result->status);
+                return;
+        }
+        if (result->status == KV_FORBIDDEN)
+                cause = (KvBytes) { forbidden, sizeof(forbidden) - 1 };
+        answer_error_as(request, status_of_refusal(result->status), keys_code(result->status), cause.data,
+                        cause.size, result->status >= KV_NO_LEADER ? 0 : result->index);
+}
+
 static void write_on_done(void *userdata, const KvResult *result) {
         KeysWait *w = userdata;
         Request *request = w->request;
@@ -522,70 +539,49 @@ static void write_on_done(void *userdata, const KvResult *result) {
                           .node = result->node,
                           .has_prev = result->has_prev,
                           .prev = result->prev };
-        bool quiet = w->query.quiet && keys_action_shows_value(result->action);
+        bool created = result->action == KV_ACTION_CREATE ||
+                       (result->action == KV_ACTION_SET && !result->has_prev);
 
         w->number = 0;
         request->forget = NULL;
-        if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID &&
-            result->cause.size == 0)
-                answer_unavailable(request, result->status);
-        else if (result->status != KV_OK) {
-                static const char refused[] = "Insufficient credentials";
-                bool forbidden = result->status == KV_FORBIDDEN;
-
-                answer_error_as(request,
-                                result->status == KV_TOO_LARGE ? 413 :
-                                result->status == KV_BUSY      ? 503 :
-                                                                 0,
-                                keys_code(result->status), forbidden ? refused : result->cause.data,
-                                forbidden ? sizeof(refused) - 1 : result->cause.size,
-                                result->status >= KV_NO_LEADER ? 0 : result->index);
-        } else {
-                if (quiet)
+        if (result->status != KV_OK)
+                write_refuse(request, result);
+        else {
+                if (w->query.quiet && keys_action_shows_value(result->action))
                         text_printf(&t, "{\"action\":\"%s\"}\n", kv_action_name(result->action));
                 else
                         keys_v2_write_event(&t, &event, result->now_ms, wall_of(request));
-                answer_text(request,
-                            result->action == KV_ACTION_CREATE ||
-                                            (result->action == KV_ACTION_SET && !result->has_prev) ?
-                                    201 :
-                                    200,
-                            result->index, &t);
+                answer_text(request, created ? 201 : 200, result->index, &t);
         }
         wait_free(w);
+}
+
+static KvOp put_op(const KeysQuery *q) {
+        bool conditions = q->prev_index > 0 || q->has_prev_value;
+
+        if (q->prev_exist == 0)
+                return KV_CREATE;
+        return q->prev_exist == 1 && !conditions ? KV_UPDATE : KV_SET;
 }
 
 static void write_propose(KeysWait *w) {
         Request *request = w->request;
         const KeysQuery *q = &w->query;
-        bool conditions = q->prev_index > 0 || q->has_prev_value;
-        KvCommand cmd = { .key = wait_key(w),
-                          .value = q->value,
-                          .dir = q->dir,
-                          .prev_index = q->prev_index,
-                          .has_prev_value = q->has_prev_value,
-                          .prev_value = q->prev_value };
+        KvCommand cmd = { .op = KV_DELETE, .key = wait_key(w), .dir = q->dir };
         int r;
 
-        if (method_is(request, "DELETE")) {
-                cmd.op = KV_DELETE;
+        if (method_is(request, "DELETE"))
                 cmd.recursive = q->recursive;
-                cmd.value = (KvBytes) {};
-        } else if (method_is(request, "POST")) {
-                cmd.op = KV_POST;
-                cmd.prev_index = 0;
-                cmd.has_prev_value = false;
+        else {
+                cmd.op = method_is(request, "POST") ? KV_POST : put_op(q);
+                cmd.value = q->value;
+                cmd.refresh = cmd.op != KV_POST && q->refresh;
                 request_ttl(&cmd, q->has_ttl, q->ttl);
-        } else {
-                cmd.op = q->prev_exist == 0                ? KV_CREATE :
-                         q->prev_exist == 1 && !conditions ? KV_UPDATE :
-                                                             KV_SET;
-                if (cmd.op == KV_CREATE) {
-                        cmd.prev_index = 0;
-                        cmd.has_prev_value = false;
-                }
-                cmd.refresh = q->refresh;
-                request_ttl(&cmd, q->has_ttl, q->ttl);
+        }
+        if (cmd.op != KV_POST && cmd.op != KV_CREATE) {
+                cmd.prev_index = q->prev_index;
+                cmd.has_prev_value = q->has_prev_value;
+                cmd.prev_value = q->prev_value;
         }
         r = kv_propose(request->api->options.store, &cmd, write_on_done, w, &w->number);
         if (r < 0) {

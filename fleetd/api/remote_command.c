@@ -1,12 +1,11 @@
-/* What systemd's own tools say of a unit or do to it, wherever it runs: in a child process, so that nothing
- * is read from disk on the loop and the words are those that people know; led over the peers' sessions when
- * the unit is elsewhere.
+/* systemctl and journalctl for a unit, on the host that has it: in a child process, so that the loop reads
+ * nothing from disk, and the output is that of the tools. A session leads to a unit on another host.
  *
  * PEER_CALL: u64 number, remote_command_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes) and
  * PEER_CALL_END (number, u32 exit status). PEER_CALL_CANCEL (number) when the client has left.
- * PEER_CALL_CREDIT (number, u64 bytes): so many bytes in all may be sent; beyond, the child waits. A host
- * that gets no credit (from an older one) sends on; one that gives it to an older one cuts the reader when it
- * has to hold too much. */
+ * PEER_CALL_CREDIT (number, u64 bytes): the total of bytes that may be sent; then the child is paused. A host
+ * that gets no credit, from an older version, sends without a limit. A host that gives credit to an older
+ * version ends the stream when it has to buffer too much. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -23,37 +22,37 @@
 #include "units/name.h"
 
 enum {
-        JOURNALS_MAX = 32,            /* they take as long as their readers want */
-        COMMANDS_MAX = 8,             /* all else, which is soon over: journals leave it its places */
-        CREDIT_WINDOW = 256 * 1024,   /* so far is another host ahead of our client */
-        HELD_MAX = 2 * CREDIT_WINDOW, /* and what came beyond it */
+        JOURNALS_MAX = 32,            /* a reader may follow one without end */
+        COMMANDS_MAX = 8,             /* the others, which end soon: journals do not use up their limit */
+        CREDIT_WINDOW = 256 * 1024,   /* bytes by which another host may be ahead of the client */
+        HELD_MAX = 2 * CREDIT_WINDOW, /* of output that the client could not take yet */
         PEER_AHEAD_MAX = 1024 * 1024,
         PEER_LOOK_MS = 50,
         EXIT_UNREACHABLE = 255,
 };
 
-/* A call that is answered here: a child, and to whom its words go: a request of ours, or a session. */
+/* A call that is executed here: a child, whose output goes to a request of this host, or to a session. */
 typedef struct Running {
         Api *api;
         Child *child;
         bool is_journal;
-        Request *request; /* NULL: for a peer */
+        Request *request; /* NULL: of another host */
         uint64_t session, number;
-        uint64_t sent, credit; /* for a peer; no credit: an older one, which gives none */
-        Text held;             /* what the client could not take yet */
-        Timer look;            /* a peer's queue is looked at again */
+        uint64_t sent, credit; /* of another host; no credit: from an older version */
+        Text held;             /* output that the client could not take yet */
+        Timer look;            /* checks the queue of the session again */
         TAILQ_ENTRY(Running) all;
 } Running;
 
-/* A call that another host answers. */
+/* A call that another host executes. */
 typedef struct Asking {
         Api *api;
         Request *request;
         char machine[MACHINE_ID_SIZE];
         uint64_t number, session;
-        uint64_t taken, granted; /* bytes: by the client, and those that the other host may send */
-        Text held;               /* what the client could not take yet */
-        bool ended;              /* all has come */
+        uint64_t taken, granted; /* bytes: sent to the client; that the other host may send */
+        Text held;               /* output that the client could not take yet */
+        bool ended;              /* the other host has sent everything */
         int status;
         TAILQ_ENTRY(Asking) all;
 } Asking;
@@ -86,7 +85,7 @@ static void line_exit(Request *request, int status) {
         request_end(request);
 }
 
-/* -- Answering here -- */
+/* -- Calls that are executed here -- */
 
 static unsigned *running_count(Running *r) {
         struct Calls *calls = r->api->calls;
@@ -112,7 +111,7 @@ static void peer_send_chunk(Running *r, PeerSession *session, const void *bytes,
                 (void) peer_reply(session, PEER_CALL_CHUNK, w.bytes, w.size);
 }
 
-/* The child waits while the connection is full, and while the other host has given no credit for more. */
+/* Pause the child while the connection is full, or the credit of the other host is used up. */
 static void running_check_peer(Running *r) {
         PeerSession *session = peers_session(r->api->options.peers, r->session);
         bool full = session && peer_queued(session) > PEER_AHEAD_MAX;
@@ -154,8 +153,7 @@ static void running_on_exit(void *userdata, int status) {
 
         r->child = NULL;
         if (r->request) {
-                assert(r->held.size ==
-                       0); /* a child that is paused does not end: its output has not been read */
+                assert(r->held.size == 0); /* a paused child does not end: its output is not read */
                 line_exit(r->request, status);
         } else if ((session = peers_session(r->api->options.peers, r->session))) {
                 write_u64(&w, r->number);
@@ -184,8 +182,8 @@ static void running_forget(Request *request) {
         running_free(request->state);
 }
 
-/* Whether systemd may be asked to do something to the unit here: it has to be the cluster's, also where the
- * cluster could not be told. */
+/* Check that a command may change the unit here: the unit must be the cluster's, also while its state could
+ * not be published. */
 static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
         const ClusterState *state = cluster_state(registry_cluster(api->options.registry), api->machine_id,
                                                   unit);
@@ -194,10 +192,8 @@ static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
                 return error_set(err, -ENOENT, "%s is not on this machine", unit);
         if (streq(state->state.load, STATE_FOREIGN) ||
             (api->options.is_foreign && api->options.is_foreign(api->options.userdata, unit)))
-                return error_set(
-                        err, -EEXIST,
-                        "%s on this machine is a unit of the host, not the cluster's: it is left alone",
-                        unit);
+                return error_set(err, -EEXIST, "%s on this machine is a unit of the host, not of the cluster",
+                                 unit);
         return 0;
 }
 
@@ -236,7 +232,7 @@ static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret,
         return 0;
 }
 
-/* -- For a peer -- */
+/* -- Calls of other hosts -- */
 
 static void call_refuse(PeerSession *session, uint64_t number, const char *sentence) {
         _cleanup_writer_ Writer chunk = {}, end = {};
@@ -262,8 +258,7 @@ static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, 
         Error err = {};
 
         if (remote_command_spec_read(&in, &spec) < 0) {
-                call_refuse(session, number,
-                            "the other host does not understand the question: another version?");
+                call_refuse(session, number, "the other host rejected the request: its version may differ");
                 return;
         }
         if (running_start(api, &spec, &r, &err) < 0) {
@@ -305,7 +300,7 @@ static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type
         }
 }
 
-/* -- Asking a peer -- */
+/* -- Calls that another host executes -- */
 
 static void asking_free(Asking *a) {
         TAILQ_REMOVE(&a->api->calls->asking, a, all);
@@ -340,7 +335,7 @@ static void asking_cut(Asking *a, const char *reason) {
         request_cut(request, reason);
 }
 
-/* As much ahead of the client as it may be; said again when half of that was taken. */
+/* Give credit for CREDIT_WINDOW bytes ahead of the client, each time the client has taken half of it. */
 static int asking_grant(Asking *a) {
         _cleanup_writer_ Writer w = {};
         int r;
@@ -355,7 +350,7 @@ static int asking_grant(Asking *a) {
         return r;
 }
 
-/* All that could come is there: the end follows what is held. */
+/* End the stream, after the output that is held. */
 static void asking_end(Asking *a, int status) {
         a->ended = true;
         a->status = status;
@@ -365,7 +360,7 @@ static void asking_end(Asking *a, int status) {
         asking_free(a);
 }
 
-/* 0: the client has it, or it waits until the client can take it. */
+/* Send output to the client, or hold it until the client can take it: 0. -ENOBUFS: too much is held. */
 static int asking_take(Asking *a, const void *bytes, size_t size) {
         int r = a->held.size > 0 ? -ENOBUFS : line_data(a->request, a->machine, bytes, size);
 
@@ -379,7 +374,7 @@ static int asking_take(Asking *a, const void *bytes, size_t size) {
         return a->held.error;
 }
 
-/* In lines as long as those that come from a child here. */
+/* Send in lines as long as those of a child of this host. */
 static void asking_drain(Request *request) {
         Asking *a = request->state;
         size_t done = 0, n;
@@ -406,8 +401,8 @@ static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type,
         size_t n;
         const void *bytes = read_blob(&in, PEER_FRAME_MAX, &n);
 
-        /* The client reads slower than an older host tells, which knows of no credit: end it rather than hold
-         * what may be without end. */
+        /* The client reads more slowly than an older host sends, which has no credit: end the stream, because
+         * the output may have no end. */
         if (a && reader_end(&in) >= 0 && asking_take(a, bytes, n) < 0)
                 asking_cut(a, "the reader of a journal fell too far behind");
 }
@@ -467,7 +462,7 @@ static int asking_start(Request *request, const char *machine, const RemoteComma
         remote_command_spec_write(spec, &w);
         r = w.error ?: peers_send(api->options.peers, machine, PEER_CALL, w.bytes, w.size);
         if (r == 0)
-                r = asking_grant(a); /* behind the question, on the same session */
+                r = asking_grant(a); /* after the call, on the same session */
         if (r < 0) {
                 asking_free(a);
                 return r;
@@ -519,6 +514,12 @@ static bool spec_read(Request *request, RemoteCommandSpec *spec) {
         return false;
 }
 
+static unsigned start_status(int error) {
+        if (error == -ENOENT)
+                return 404;
+        return error == -EEXIST ? 409 : 503;
+}
+
 void remote_command_handle(Request *request) {
         const char *unit = request->rest;
         const Cluster *c = registry_cluster(request->api->options.registry);
@@ -560,11 +561,7 @@ void remote_command_handle(Request *request) {
         }
         r = running_start(request->api, &spec, &running, &err);
         if (r < 0) {
-                request_error(request,
-                              r == -ENOENT ? 404 :
-                              r == -EEXIST ? 409 :
-                                             503,
-                              "%s", error_text(&err, r));
+                request_error(request, start_status(r), "%s", error_text(&err, r));
                 return;
         }
         running->request = request;

@@ -1,5 +1,5 @@
-/* What one host is asked to have systemd's own tools say or do about a unit: as parameters, as bytes between
- * hosts, as a command line. Pure. */
+/* A command of systemctl or journalctl for one unit: as parameters, as bytes between hosts, as a command
+ * line. Pure. */
 #pragma once
 
 #include "base/bytes.h"
@@ -33,18 +33,17 @@ typedef struct RemoteCommandSpec {
         char signal[32], whom[16]; /* kill */
 } RemoteCommandSpec;
 
-bool remote_command_changes(RemoteCommandKind kind); /* it does something to the unit, so the unit has to be
-                                                        the cluster's there */
+bool remote_command_changes(RemoteCommandKind kind); /* it changes the unit, which must be the cluster's */
 
-/* Fills what is not given, and checks the whole: 0, or -EINVAL with a sentence that begins with the
- * parameter's name. */
+/* Set defaults and check all parameters: 0, or -EINVAL with a message that begins with the name of the
+ * parameter. */
 int remote_command_spec_check(RemoteCommandSpec *spec, Error *err);
 
 void remote_command_spec_write(const RemoteCommandSpec *spec, Writer *w);
-/* What another host asks; checked. -EBADMSG: bytes that are no spec, or of another version. */
+/* Read and check what another host sent. -EBADMSG: invalid, or of another version. */
 int remote_command_spec_read(Reader *r, RemoteCommandSpec *ret);
 
-/* The command: strings borrow from 'spec' and 'buffer'. */
+/* The command line; strings borrow from the spec and from 'buffers'. */
 typedef struct RemoteCommandLine {
         const char *argv[CALL_ARGUMENTS_MAX];
         char buffers[4][640];

@@ -20,7 +20,7 @@ void request_free(Request *request) {
 
 enum { FIELDS_MAX = 8 };
 
-/* fleet's API says whose it is, once it has something to say; etcd's does not. */
+/* Add Server: as fleet's API has it, once the registry is read. etcd's API has none. */
 static const HttpField *add_server(const Request *request, const HttpField *fields,
                                    HttpField ret[static FIELDS_MAX + 1]) {
         size_t n = 0;
@@ -37,7 +37,7 @@ static const HttpField *add_server(const Request *request, const HttpField *fiel
         return ret;
 }
 
-/* Nothing has happened, and something may a second later. */
+/* Add Retry-After: nothing was changed, and the request may succeed a second later. */
 static const HttpField *add_retry(const HttpField *fields, HttpField ret[static FIELDS_MAX + 1]) {
         size_t n = 0;
 
@@ -175,7 +175,7 @@ const char *request_parameter(const Request *request, const char *name) {
         return p ? p->value : NULL;
 }
 
-/* -- Paths with doubled slashes or dots: etcd's router, and fleet's, lead to the clean one -- */
+/* -- Paths with doubled slashes or dots: etcd's router and fleet's redirect to the clean path -- */
 
 bool request_path_is_clean(const Request *request) {
         const char *path = request->path;

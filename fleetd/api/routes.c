@@ -162,7 +162,7 @@ const Route *route_find(RouteFamily family, const char *method, const char *path
 
 /* -- Requests without a route -- */
 
-/* fleet's words for "GET,PUT,DELETE": "GET, PUT and DELETE". */
+/* Answer 405 in fleet's form: "GET,PUT,DELETE" becomes "GET, PUT and DELETE". */
 static void refuse_method(Request *request, const char *methods) {
         const char *last = strrchr(methods, ',');
         char first[2 * ROUTE_METHODS_SIZE] = "";
@@ -191,12 +191,11 @@ static void route_not_allowed(Request *request, RouteFamily family, const char *
 static void route_not_found(Request *request, RouteFamily family) {
         if (family == ROUTE_KV)
                 kv_v1_not_found(request);
-        else if (family ==
-                 ROUTE_FLEET) /* the prefix alone is a resource of fleet's server, without methods */
+        else if (family == ROUTE_FLEET) /* the prefix alone exists, without methods */
                 request_error(request, request->path[FLEET_PREFIX] ? 404 : 405, "%s", "");
         else if (family == ROUTE_ETCD || request->listener->dialect == DIALECT_ETCD)
                 request_not_found(request);
-        else /* as is "/" */
+        else /* "/" exists, without methods */
                 request_error(request, request->path[1] ? 404 : 405, "%s", "");
 }
 
@@ -209,13 +208,12 @@ static bool request_may(const Request *request, Right right) {
 }
 
 static void route_forbid(Request *request) {
-        request_error(request, 403, "units are taken over the socket only: /run/fleet.sock");
+        request_error(request, 403, "units are managed on the local socket only: /run/fleet.sock");
 }
 
 /* -- Checks of paths -- */
 
-/* At the socket dots and slashes that were escaped are part of a name, and refused with it; etcd unescapes
- * first. */
+/* fleet's server treats escaped dots and slashes as parts of a name; etcd unescapes first. */
 static bool path_is_redirected(const Request *request) {
         const char *target = request->http->target;
 
@@ -225,7 +223,7 @@ static bool path_is_redirected(const Request *request) {
                                                              !method_is(request, "OPTIONS");
 }
 
-/* Answer a request whose path no route can have: true. */
+/* Reject a path that no route can have. True: the request is answered. */
 static bool refuse_path(Request *request) {
         bool has_nul = strlen(request->path) < request->path_size, options = method_is(request, "OPTIONS");
 
@@ -242,7 +240,7 @@ static bool refuse_path(Request *request) {
         return true;
 }
 
-/* etcd answers OPTIONS for any path. */
+/* Answer OPTIONS as etcd does, for any path. False: not in this family. */
 static bool answer_options(Request *request, RouteFamily family) {
         if (!method_is(request, "OPTIONS") || family == ROUTE_KV)
                 return false;
@@ -266,11 +264,11 @@ void route_request(Request *request) {
                 request_redirect_clean(request);
                 return;
         }
-        /* As if it were not there. */
+        /* Without metrics, or without the right to them, the path does not exist. */
         if (family == ROUTE_METRICS &&
             (!request->api->options.metrics || !request_may(request, RIGHT_UNITS_SEE)))
                 family = ROUTE_UNKNOWN;
-        /* fleet's server answers so, whatever the path. */
+        /* fleet's server checks this before the path. */
         if ((family == ROUTE_FLEET || family == ROUTE_UNKNOWN) &&
             request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->options.registry)) {
                 request_error(request, 503, "fleet server unable to communicate with etcd");

@@ -14,8 +14,7 @@
 
 enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
 
-/* -- Authentication of the sender: a browser must not send requests for a web page (CVE-2018-1098, -1099) --
- */
+/* -- The sender of a request: no web page may use a browser to send it (CVE-2018-1098, -1099) -- */
 
 static bool host_is_local(const char *host, const char *bound) {
         char name[128];
@@ -26,14 +25,15 @@ static bool host_is_local(const char *host, const char *bound) {
                 return false;
         memcpy(name, host, size);
         name[size] = 0;
-        /* A number is no name that somebody else's name server could answer: 127.0.0.1.example is one. */
+        /* An address in digits is no DNS name; 127.0.0.1.example is a name, and another server could resolve
+         * it. */
         return name[0] == 0 || strcasecmp(name, "localhost") == 0 || streq(name, "[::1]") ||
                (starts_with(name, "127.") && strspn(name, "0123456789.") == size) ||
                (strlen(bound) > size && strncmp(bound, name, size) == 0 && bound[size] == ':');
 }
 
-/* A page of this very door: under the name that the browser asks for ('host', which is local), or its
- * address. Another port of this machine is somebody else's. */
+/* Return whether a web page is from this listener: under the name in 'host', which is local, or by its
+ * address. Another port of this host is another origin. */
 static bool origin_is_ours(const char *origin, const char *host, const char *bound) {
         static const char scheme[] = "http://";
         const char *authority = origin + strlen(scheme);
@@ -48,12 +48,11 @@ static bool server_authenticate(Request *request) {
         const HttpRequest *http = request->http;
 
         if (listener->checks_host && !host_is_local(http->host, listener->address))
-                request_error(request, 403,
-                              "Host '%s' is not this door: a name that points here is not enough",
-                              http->host);
+                request_error(request, 403, "Host header '%s' does not match this listener", http->host);
         else if (listener->checks_host && http->origin &&
                  !origin_is_ours(http->origin, http->host, listener->address))
-                request_error(request, 403, "requests of web pages from elsewhere (Origin: %s) are refused",
+                request_error(request, 403,
+                              "requests of web pages from other origins are rejected (Origin: %s)",
                               http->origin);
         else {
                 request->principal = listener->principal;
@@ -62,18 +61,20 @@ static bool server_authenticate(Request *request) {
         return false;
 }
 
-/* Whoever may write no key may send no request that can change anything, whatever its path. */
+/* A principal that may not write users' keys may not send a request that can change anything, whatever its
+ * path. */
 static bool server_allows_method(Request *request) {
         bool reads = method_is(request, "GET") || method_is(request, "HEAD") || method_is(request, "OPTIONS");
 
         if (policy_allows(request->principal, reads ? RIGHT_KEYS_READ : RIGHT_KEYS_WRITE, RESOURCE_USER_KEYS))
                 return true;
-        request_error(request, 403, "this door is read-only (ClientAccess=read-only)");
+        request_error(request, 403, "this listener is read-only (ClientAccess=read-only)");
         return false;
 }
 
-/* -- The read bound: this host serves no tree that may be older than what it served, or that no majority has
- * confirmed -- */
+/* -- Read bound: while the tree may be older than the state that this host served, reads wait until it has
+ * caught up --
+ */
 
 typedef struct Gate {
         Request *request;
@@ -93,9 +94,9 @@ static void gate_refuse(Request *request) {
 
         kv_state(request->api->options.store, &state);
         snprintf(cause, sizeof(cause),
-                 "this host %s index %llu, at which its tree is: it answers once it has caught up (%s)",
-                 state.unserved ? "has not yet received all that its cluster holds beyond" :
-                                  "has shown later states than",
+                 "%s index %llu of its tree; reads are served once it has caught up (%s)",
+                 state.unserved ? "this host has not received the state of its cluster beyond" :
+                                  "this host served states beyond",
                  (unsigned long long) state.index,
                  state.problem[0] ? state.problem : "the leader does not answer");
         if (starts_with(request->path, "/v2/"))
@@ -116,8 +117,8 @@ static void gate_on_synced(void *userdata, KvStatus status) {
                 gate_refuse(request);
 }
 
-/* What a request shows: all but who we are and how we are. */
-static bool shows_state(const Request *request) {
+/* Return whether the answer depends on the tree; identity and condition of this host do not. */
+static bool gate_concerns(const Request *request) {
         const char *path = request->path;
 
         return (method_is(request, "GET") || method_is(request, "HEAD")) &&
@@ -130,7 +131,7 @@ static void gate_admit(Request *request) {
         KvStore *store = request->api->options.store;
         Gate *gate;
 
-        if (!shows_state(request) || kv_can_serve(store)) {
+        if (!gate_concerns(request) || kv_can_serve(store)) {
                 route_request(request);
                 return;
         }
@@ -166,28 +167,41 @@ static size_t api_body_limit(void *userdata, const HttpRequest *http) {
 
         if (!is_read)
                 return BODY_UNREAD_MAX;
-        return starts_with(http->target, "/v2/") ?
-                       api->limits.body_size :
-                       MIN(api->limits.body_size,
-                           (uint64_t) (starts_with(http->target, "/fleet/v1/kv/txn") ? KV_TXN_BODY_MAX :
-                                                                                       UNIT_BODY_MAX));
+        if (starts_with(http->target, "/v2/"))
+                return api->limits.body_size;
+        if (starts_with(http->target, "/fleet/v1/kv/txn"))
+                return MIN(api->limits.body_size, (uint64_t) KV_TXN_BODY_MAX);
+        return MIN(api->limits.body_size, (uint64_t) UNIT_BODY_MAX);
 }
 
-/* Each door's errors are of one kind, those that no handler has seen, too. */
-static const char *api_write_refusal(void *userdata, void *at, unsigned status, const char *sentence,
+/* Write an error that is answered before a handler is called, in the form of the listener. */
+static const char *api_write_refusal(void *userdata, void *at, unsigned status, const char *message,
                                      Text *body) {
         const ApiListenerState *listener = at;
 
         if (listener->dialect == DIALECT_FLEET)
-                api_error_write(body, status, sentence);
+                api_error_write(body, status, message);
         else
-                (void) keys_v2_write_error(body, status == 503 ? 300 : 210, sentence, strlen(sentence), 0);
+                (void) keys_v2_write_error(body, status == 503 ? 300 : 210, message, strlen(message), 0);
         return "application/json";
+}
+
+/* Keys of v2 have parameters in the body, too: their handler reads both. */
+static bool server_reads_parameters(Request *request) {
+        Error err = {};
+        int r;
+
+        if (starts_with(request->path, "/v2/keys"))
+                return true;
+        r = http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err);
+        if (r >= 0)
+                return true;
+        request_error(request, request_status_of(r), "%s", error_text(&err, r));
+        return false;
 }
 
 static void api_on_request(void *userdata, HttpRequest *http) {
         Request *request = NEW0(Request, 1);
-        Error err = {};
         int r;
 
         if (!request) {
@@ -203,13 +217,8 @@ static void api_on_request(void *userdata, HttpRequest *http) {
                 request_error(request, 500, "out of memory");
         else if (r < 0)
                 request_refuse_target(request);
-        else if (!server_authenticate(request) || !server_allows_method(request))
-                return;
-        else if (!starts_with(request->path, "/v2/keys") &&
-                 (r = http_parameters_parse(&request->parameters, request->query, strlen(request->query),
-                                            &err)) < 0)
-                request_error(request, request_status_of(r), "%s", error_text(&err, r));
-        else
+        else if (server_authenticate(request) && server_allows_method(request) &&
+                 server_reads_parameters(request))
                 gate_admit(request);
 }
 
@@ -246,17 +255,18 @@ static void api_on_accepted(void *userdata, Stream *stream) {
         http_server_accept(listener->server, stream, listener);
 }
 
-/* Root and group fleet may connect; without such a group root alone. */
+/* Let root and group fleet connect; root alone if there is no such group. */
 static void socket_give(const char *path) {
         const struct group *g = getgrnam("fleet");
 
         if (g && chown(path, (uid_t) -1, g->gr_gid) < 0)
                 log_warning(((LogFields) { .error = -errno }),
-                            "cannot give %s to group fleet: %s; only root can use it", path, strerror(errno));
+                            "Failed to change the group of %s to fleet: %s; only root can connect", path,
+                            strerror(errno));
 }
 
-/* The only place that tells listeners apart: what a request that arrives by one may do, and in which form
- * errors are answered. */
+/* Set what distinguishes the listeners: the principal of their requests, and the form of errors. No other
+ * code does. */
 static void listener_init(ApiListenerState *listener, ApiListener kind, ClientAccess access) {
         static const Principal clients[] = {
                 [CLIENT_READ_WRITE] = PRINCIPAL_WRITER,
@@ -285,8 +295,11 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
         listener_init(listener, kind, api->options.access);
         snprintf(listener->address, sizeof(listener->address), "%s", address);
         r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
-        if (r == 0)
-                r = net->ops->listen(net, address, api_on_accepted, listener, &listener->listener, err);
+        if (r < 0) {
+                free(listener);
+                return r;
+        }
+        r = net->ops->listen(net, address, api_on_accepted, listener, &listener->listener, err);
         if (r < 0) {
                 http_server_free(listener->server);
                 free(listener);

@@ -1,4 +1,4 @@
-/* /v2/stats: counters of this host since its start. 'state' is what Raft says, also after a lost election. */
+/* /v2/stats: counters of this host since its start. 'state' is Raft's role, also after a lost election. */
 #include <stdio.h>
 #include <time.h>
 
@@ -16,7 +16,7 @@ static void add_time(Text *t, const char *name, uint64_t wall_ms) {
         json_add_string(t, name, whole);
 }
 
-/* As Go prints a duration: "1h2m3.5s". */
+/* Add a duration in Go's format: "1h2m3.5s". */
 static void add_span(Text *t, const char *name, uint64_t ms) {
         uint64_t minutes = ms / 60000;
         char text[64] = "";

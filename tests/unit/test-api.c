@@ -688,7 +688,7 @@ static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
         char own[160];
 
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "Host: evil.example\r\n", NULL), 403);
-        assert_says(room, "a name that points here is not enough");
+        assert_says(room, "does not match this listener");
         assert_int_equal(
                 ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: evil.example:2379\r\n" FORM, "value=1"),
                 403);
@@ -701,7 +701,8 @@ static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: http://evil.example\r\n" FORM,
                              "value=1"),
                          403);
-        assert_says(room, "requests of web pages from elsewhere (Origin: http://evil.example) are refused");
+        assert_says(room,
+                    "requests of web pages from other origins are rejected (Origin: http://evil.example)");
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: null\r\n" FORM, "value=1"),
                          403);
         for (size_t i = 0; i < ELEMENTS(others); i++) { /* whoever may listen there */
@@ -728,7 +729,7 @@ static void a_read_only_door_takes_no_writes(void **state) {
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/v2/keys/a", FORM, "value=1"), 201);
         for (size_t i = 0; i < ELEMENTS(methods); i++) {
                 assert_int_equal(ask(room, API_LOOPBACK, methods[i], "/v2/keys/a", FORM, "value=2"), 403);
-                assert_says(room, "this door is read-only (ClientAccess=read-only)");
+                assert_says(room, "this listener is read-only (ClientAccess=read-only)");
         }
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 200);
         assert_says(room, "\"value\":\"1\"");
@@ -1667,7 +1668,7 @@ static void events_with_details_begin_in_the_past_and_go_on(void **state) {
         assert_says(room, "after: only with details=true");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/events?details=maybe", "", NULL), 400);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/events?detail=true", "", NULL), 400);
-        assert_says(room, "detail: this takes details=BOOL, and then after=INDEX");
+        assert_says(room, "detail: expected details=BOOL, and with it after=INDEX");
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/events?details=true", "", NULL), 403);
 }
 
@@ -1846,11 +1847,11 @@ static void a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_n
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
                 assert_int_equal(ask(room, API_LOOPBACK, "GET", paths[i], "", NULL),
                                  starts_with(paths[i], "/v2/") ? 500 : 503);
-                assert_says(room, "this host has not yet received all that its cluster holds");
+                assert_says(room, "this host has not received the state of its cluster beyond index");
                 assert_says(room, "waits to be let into a cluster");
         }
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
-        assert_says(room, "this host has not yet received all that its cluster holds");
+        assert_says(room, "this host has not received the state of its cluster beyond index");
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/version", "", NULL), 200);
 }
 
@@ -2132,10 +2133,10 @@ static void a_host_that_was_further_answers_nothing_from_before(void **state) {
 
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 500);
         assert_says(room, "{\"errorCode\":300,");
-        assert_says(room, "this host has shown later states than index 0, at which its tree is");
+        assert_says(room, "this host served states beyond index 0 of its tree");
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/?wait=true", "", NULL), 500);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
-        assert_says(room, "later states");
+        assert_says(room, "served states beyond");
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/version", "", NULL), 200);
 }
 

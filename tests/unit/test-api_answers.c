@@ -1062,7 +1062,7 @@ static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state
                 { "GET /fleet/v1/kv/value/a?quorum=2", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"quorum: expected true or false\"}}\n" },
                 { "GET /fleet/v1/kv/value/a?quorum=true%00", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"quorum: there is a NUL in it\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"quorum: contains a NUL byte\"}}\n" },
                 { "GET /fleet/v1/kv/value/a?=1", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\": this takes quorum\"}}\n" },
                 { "GET /fleet/v1/kv/value/a?x=%4", NULL, NULL, 400, JSON,
@@ -1094,17 +1094,14 @@ static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state
                   "'..',"
                   " and no '/' at its end\"}}\n" },
                 { "GET /fleet/v1/kv/list?nextPageToken=x", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the "
-                  "answer before,"
-                  " with the same prefix\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: invalid; use the token of the "
+                  "previous answer, with the same prefix\"}}\n" },
                 { "GET /fleet/v1/kv/list?nextPageToken=", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the "
-                  "answer before,"
-                  " with the same prefix\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: invalid; use the token of the "
+                  "previous answer, with the same prefix\"}}\n" },
                 { "GET /fleet/v1/kv/list?nextPageToken=YQ", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the "
-                  "answer before,"
-                  " with the same prefix\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: invalid; use the token of the "
+                  "previous answer, with the same prefix\"}}\n" },
                 { "GET /fleet/v1/kv/list?values=no&recursive=x", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"recursive: expected true or false\"}}\n" },
                 { "GET /fleet/v1/kv/changes?after=18446744073709551615", NULL, NULL, 400, JSON,
@@ -1450,7 +1447,8 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                 { "GET /v2/auth/users/root", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /v2/auth/enable", NULL, NULL, 200, JSON CLUSTER, "{\"enabled\":false}\n" },
                 { "PUT /v2/auth/enable", NULL, NULL, 409, JSON CLUSTER,
-                  "{\"message\":\"auth: there are no users here: rights go with the door (fleet-api(7))\"}" },
+                  "{\"message\":\"auth: there are no users; rights depend on the listener "
+                  "(fleet-api(7))\"}" },
                 { "DELETE /v2/auth/enable", NULL, NULL, 409, JSON CLUSTER,
                   "{\"message\":\"auth: already disabled\"}" },
                 { "POST /v2/auth/enable", NULL, NULL, 405, TEXT "Allow: GET,PUT,DELETE\r\n" NOSNIFF,
@@ -1480,46 +1478,43 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                 { "GET /metrics", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "OPTIONS /metrics", NULL, NULL, 200, "", "" },
                 { "GET /fleet/v1/units", NULL, NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: "
+                  "{\"error\":{\"code\":403,\"message\":\"units are managed on the local socket only: "
                   "/run/fleet.sock\"}}" },
                 { "OPTIONS /fleet/v1/units", NULL, NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: "
+                  "{\"error\":{\"code\":403,\"message\":\"units are managed on the local socket only: "
                   "/run/fleet.sock\"}}" },
                 { "GET /fleet/v1x", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /version", "Host: [::1\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1' is not this door: a name that points "
-                  "here is not enough\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"Host header '[::1' does not match this "
+                  "listener\"}}" },
                 { "GET /version", "Host: localhost:12a\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host 'localhost:12a' is not this door: a name that "
-                  "points here is not eno"
-                  "ugh\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"Host header 'localhost:12a' does not match this "
+                  "listener\"}}" },
                 { "GET /version", "Host: LOCALHOST:12\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: [::1]:12\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: [::1]x\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1]x' is not this door: a name that points "
-                  "here is not enough\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"Host header '[::1]x' does not match this "
+                  "listener\"}}" },
                 { "GET /version", "Host: 127.1.2.3\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: 127.1.2.3x\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '127.1.2.3x' is not this door: a name that "
-                  "points here is not enough"
+                  "{\"error\":{\"code\":403,\"message\":\"Host header '127.1.2.3x' does not match this "
+                  "listener"
                   "\"}}" },
                 { "GET /version", "Host: 128.1.2.3\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '128.1.2.3' is not this door: a name that "
-                  "points here is not enough"
+                  "{\"error\":{\"code\":403,\"message\":\"Host header '128.1.2.3' does not match this "
+                  "listener"
                   "\"}}" },
                 { "GET /version", "Host: localhost\r\nOrigin: http://localhost\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: localhost\r\nOrigin: https://localhost\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: "
-                  "https://localhost) are refu"
-                  "sed\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from other origins are "
+                  "rejected (Origin: https://localhost)\"}}" },
                 { "GET /version", "Host: localhost\r\nOrigin: http://elsewhere\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: "
-                  "http://elsewhere) are refus"
-                  "ed\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from other origins are "
+                  "rejected (Origin: http://elsewhere)\"}}" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -1946,8 +1941,8 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of beta has nothing to "
-                  "ask about it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of beta has no problem "
+                  "with it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"refused\",\"machineID\":\"" DELTA "\",\"names\":[\"r.service\"]}", 400,
                   JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"kind: expected held or taken\"}}" },
@@ -1963,21 +1958,21 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\","
                   "\"none.service\"]}",
                   404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"none.service: the directory of beta has nothing to "
-                  "ask about it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\"none.service: the directory of beta has no problem "
+                  "with it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" GAMMA "\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of gamma has nothing to "
-                  "ask about it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of gamma has no problem "
+                  "with it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of  has nothing to ask "
-                  "about it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of  has no problem with "
+                  "it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[1]}", 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\": the directory of beta has nothing to ask about "
-                  "it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\": the directory of beta has no problem with it "
+                  "that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON, "{", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
                 { "DELETE /fleet/v1/directory", NULL, NULL, 405, JSON SERVER,
@@ -2184,15 +2179,15 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "PUT /fleet/v1/events", NULL, NULL, 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
                 { "GET /fleet/v1/events?x=1", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"x: this takes details=BOOL, and then "
+                  "{\"error\":{\"code\":400,\"message\":\"x: expected details=BOOL, and with it "
                   "after=INDEX\"}}" },
                 { "GET /fleet/v1/events?details=x", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"details: this takes details=BOOL, and then "
+                  "{\"error\":{\"code\":400,\"message\":\"details: expected details=BOOL, and with it "
                   "after=INDEX\"}}" },
                 { "GET /fleet/v1/events?after=1", NULL, NULL, 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"after: only with details=true\"}}" },
                 { "GET /fleet/v1/events?details=true&after=x", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"after: this takes details=BOOL, and then "
+                  "{\"error\":{\"code\":400,\"message\":\"after: expected details=BOOL, and with it "
                   "after=INDEX\"}}" },
                 { "GET /fleet/v1/journal/a.service", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
@@ -2894,8 +2889,8 @@ static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(v
                             n == 100 ? 404 : 400,
                             JSON SERVER,
                             n == 100 ?
-                                    "{\"error\":{\"code\":404,\"message\":\"x: the directory of  has nothing "
-                                    "to ask about it\"}}" :
+                                    "{\"error\":{\"code\":404,\"message\":\"x: the directory of  has no "
+                                    "problem with it that awaits confirmation\"}}" :
                                     "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" };
 
                 text_append(&body, "{\"kind\":\"held\",\"names\":[\"x\"");

@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "kvstore/hub.h"
+#include "kvstore/hub_window.h"
 
 /* -- A loop that runs when the test says so -- */
 
@@ -777,7 +778,7 @@ static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
 
         watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/crowd");
-        for (; n < HUB_WAITING_BYTES / SIZE - 1;
+        for (; n < HUB_UNSEARCHED_BYTES / SIZE - 1;
              n++) { /* with what each takes besides its value one less than would just fit */
                 large.index = ++f->index;
                 hub_publish(f->hub, &large);
@@ -825,7 +826,7 @@ static void the_windows_begin_where_they_reach_back_to(void **state) {
         KvEvent event = { .action = KV_ACTION_SET, .index = 60, .node = { .key = kv_string("/a") } };
         uint64_t oldest = 0;
 
-        hub_reach_back(f->hub, 40, 50);
+        hub_set_oldest(f->hub, 40, 50);
         w.f = f;
         assert_int_equal(hub_watch(f->hub, &users, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
         assert_int_equal(oldest, 40);
@@ -833,7 +834,7 @@ static void the_windows_begin_where_they_reach_back_to(void **state) {
         assert_int_equal(oldest, 50);
         assert_int_equal(hub_watch(f->hub, &both, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
         assert_int_equal(oldest, 50);
-        assert_int_equal(hub_remember(f->hub, &event), 0);
+        assert_int_equal(hub_load_event(f->hub, &event), 0);
         users.since = 40;
         watch(f, &w, users);
         assert_told(&w, "set /a 60, ");
