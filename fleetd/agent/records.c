@@ -381,7 +381,10 @@ static int records_read_one(AssignmentRecords *records, const JsonValue *v, Erro
         const char *name = NULL, *order = NULL, *text = NULL, *started_boot = NULL, *owned_boot = NULL,
                    *before = NULL, *invocation = NULL, *hash = NULL, *job = NULL;
         AssignmentRecord read = {}, *record;
-        const JsonField strings[] = {
+        const struct {
+                const char *member;
+                const char **value;
+        } strings[] = {
                 { "name", &name },
                 { "order", &order },
                 { "text", &text },
@@ -396,9 +399,11 @@ static int records_read_one(AssignmentRecords *records, const JsonValue *v, Erro
         _cleanup_unit_ Unit *unit = NULL;
         int r;
 
-        r = json_read_strings(v, strings, ELEMENTS(strings), err);
-        if (r < 0)
-                return r;
+        for (size_t i = 0; i < ELEMENTS(strings); i++) {
+                r = json_read_string(v, strings[i].member, strings[i].value, err);
+                if (r < 0)
+                        return r;
+        }
         r = json_read_u64(v, "unit", &read.unit_index, err);
         if (r < 0)
                 return r;

@@ -99,8 +99,8 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
                 if (!assignment && !state)
                         return AGENT_OFFER_NONE;
                 ret->remove = true;
-                ret->obeyed = assignment != NULL;
-                ret->order_index = assignment ? assignment->index : 0;
+                ret->stopped = assignment != NULL;
+                ret->assignment_index = assignment ? assignment->index : 0;
                 return publisher_allows(a->publisher, u->name) ? AGENT_OFFER_NOW : AGENT_OFFER_LATER;
         }
         if (!agent_state_of(a, u, &ret->state)) {

@@ -52,7 +52,7 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
         const ClusterAssignment *assignment;
 
         *ret = (Error) {};
-        if (u->unreadable) {
+        if (cluster_unit_is_unreadable(u)) {
                 error_set(ret, 0, "left as it is: %s", CLUSTER_UNREADABLE);
                 return;
         }
@@ -133,7 +133,7 @@ void units_list_handle(Request *request) {
         for (size_t i = 0; units && i < total; i++)
                 if (cluster_unit_exists(units[i]))
                         units[known++] = units[i];
-        if (!units || scheduler_view_new(c, &view) < 0) {
+        if (!units || scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }
@@ -170,7 +170,7 @@ void units_get_handle(Request *request) {
                 request_error(request, 404, "unit does not exist");
                 return;
         }
-        if (scheduler_view_new(c, &view) < 0) {
+        if (scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }

@@ -208,7 +208,7 @@ static void api_on_request(void *userdata, HttpRequest *http) {
                 http_answer_text(http, 503, "out of memory");
                 return;
         }
-        *request = (Request) { .api = userdata, .http = http, .listener = http->door };
+        *request = (Request) { .api = userdata, .http = http, .listener = http->listener };
         TAILQ_INSERT_TAIL(&request->api->requests, request, requests);
         http->userdata = request;
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/scheduler/rules.h"
+#include "fleetd/scheduler/filters.h"
 #include "units/name.h"
 
 static const char *rule_name(SchedulerRule rule) {
@@ -65,13 +65,13 @@ void why_handle(Request *request) {
                 return;
         }
         machines = cluster_machines_sorted(c, &n);
-        if (!machines || scheduler_view_new(c, &view) < 0) {
+        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }
         unit_reason(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
-        if (!where && !u->unreadable && u->target != TARGET_INACTIVE && !u->unit->placement.global)
+        if (!where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE && !u->unit->placement.global)
                 (void) scheduler_pick(view, u, &would, NULL);
 
         json_open(&t, NULL, '{');
@@ -137,7 +137,8 @@ static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
         snprintf(u->name, sizeof(u->name), "%s", name);
         u->target = TARGET_LAUNCHED;
         known = cluster_unit(d->cluster, name);
-        u->assignments = known ? known->assignments : NULL; /* a unit that is placed stays in preference */
+        if (known)
+                u->assignments = known->assignments; /* borrowed: a unit that is placed stays in preference */
         return 0;
 }
 
@@ -148,7 +149,7 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
         d->cluster = c;
         d->units = NEW0(ClusterUnit, page->n + 1);
         d->machines = cluster_machines_sorted(c, &d->n_machines);
-        if (!d->units || !d->machines || scheduler_view_new(c, &d->view) < 0)
+        if (!d->units || !d->machines || scheduler_view_new(c, c->now_ms, &d->view) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < page->n; i++) {
                 r = draft_add(d, &page->units[i], &steps, err);
@@ -180,11 +181,11 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                 const ClusterMachine *m = d->machines[i];
                 Error why = {};
 
-                if (!scheduler_fits(d->view, u, m, view_has(d->view, m, u->name), &why)) {
+                if (!scheduler_fits(d->view, u, m, scheduler_view_has(d->view, m, u->name), &why)) {
                         last = why;
                         continue;
                 }
-                open_entry(t, u, view_has(d->view, m, u->name) ? "stay" : "place");
+                open_entry(t, u, scheduler_view_has(d->view, m, u->name) ? "stay" : "place");
                 error_set(&why, 0, "global");
                 close_entry(t, u, m, &why);
                 r = scheduler_view_place(d->view, m->id, u);
