@@ -13,7 +13,7 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/manual_loop.h"
 
-enum { LARGE = 5000 }; /* beyond what is copied onto the stack */
+enum { LARGE = 5000 }; /* bytes; larger than a frame on the stack */
 
 typedef struct Bench {
         Stream stream;
@@ -24,7 +24,7 @@ typedef struct Bench {
         size_t queued, n_written; /* bytes */
         int write_error;
         bool paused, closed, finished, freed;
-        unsigned n_hellos, n_ends;
+        unsigned n_handshakes, n_ends;
         int error;
         char reason[128];
 } Bench;
@@ -63,7 +63,7 @@ static const StreamOps stream_ops = {
 };
 
 static void on_handshake(void *userdata, PeerSession *s) {
-        ((Bench *) userdata)->n_hellos++;
+        ((Bench *) userdata)->n_handshakes++;
 }
 
 static void on_end(void *userdata, PeerSession *s, int error, const char *reason) {
@@ -96,7 +96,7 @@ static const PeerFrameType types[PEER_FRAME_TYPES] = {
         [TYPE_REQUEST] = { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, NULL },
 };
 
-static PeerHandshake hello_of(char digit, uint64_t nonce) {
+static PeerHandshake handshake_of(char digit, uint64_t nonce) {
         PeerHandshake hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
 
         memset(hello.machine_id, digit, 32);
@@ -110,8 +110,8 @@ static int begin(Bench *b, bool dialed) {
         *b = (Bench) { .stream = { .ops = &stream_ops, .peer_address = "127.0.0.1:1" },
                        .write_error = b->write_error };
         manual_loop_init(&b->loop, 1);
-        b->self = hello_of('a', 1);
-        b->other = hello_of('b', 2);
+        b->self = handshake_of('a', 1);
+        b->other = handshake_of('b', 2);
         b->context = (SessionContext) {
                 .loop = &b->loop.base, .self = &b->self, .types = types, .events = &events, .userdata = b
         };
@@ -126,7 +126,7 @@ static void say(Bench *b, PeerFrame type, const void *payload, size_t size) {
         b->stream.events->on_read(b->session, bytes, FRAME_HEADER_SIZE + size);
 }
 
-static void say_hello(Bench *b, const PeerHandshake *hello) {
+static void receive_handshake(Bench *b, const PeerHandshake *hello) {
         _cleanup_writer_ Writer w = {};
 
         handshake_write(&w, hello);
@@ -135,8 +135,8 @@ static void say_hello(Bench *b, const PeerHandshake *hello) {
 
 static void begin_open(Bench *b) {
         assert_int_equal(begin(b, true), 0);
-        say_hello(b, &b->other);
-        assert_int_equal(b->n_hellos, 1);
+        receive_handshake(b, &b->other);
+        assert_int_equal(b->n_handshakes, 1);
         session_open(b->session);
         assert_int_equal(b->session->state, SESSION_OPEN);
         assert_false(timer_armed(&b->session->timer) || b->paused);
@@ -167,7 +167,7 @@ static void assert_ended(const Bench *b, int error, const char *reason) {
 
 /* -- */
 
-static void a_session_whose_first_word_cannot_be_said_does_not_begin(void **state) {
+static void a_session_does_not_begin_if_its_handshake_cannot_be_sent(void **state) {
         static const struct {
                 int write_error, error;
         } cases[] = { { -EPIPE, -ENOTCONN }, { -ENOMEM, -ENOMEM } };
@@ -202,21 +202,21 @@ static void without_memory_a_session_does_not_begin_and_its_stream_is_closed(voi
                 else
                         done(&b);
         }
-        assert_true(failures > 2); /* the session, its timer, its hello */
+        assert_true(failures > 2); /* the session, its timer, its handshake */
 }
 
-static void a_session_that_cannot_answer_a_hello_ends(void **state) {
+static void a_session_that_cannot_answer_a_handshake_ends(void **state) {
         Bench b = {};
 
         assert_int_equal(begin(&b, false), 0);
-        say_hello(&b, &b.other);
+        receive_handshake(&b, &b.other);
         b.write_error = -ENOMEM;
         session_open(b.session);
         assert_ended(&b, -ENOMEM, "Failed to send the handshake");
         done(&b);
 }
 
-static void a_full_queue_may_take_its_time_as_long_as_it_moves(void **state) {
+static void a_full_queue_is_kept_while_it_makes_progress(void **state) {
         Bench b = {};
 
         begin_open(&b);
@@ -225,7 +225,7 @@ static void a_full_queue_may_take_its_time_as_long_as_it_moves(void **state) {
         assert_int_equal(session_send(b.session, PEER_PING, "x", 1), -ENOBUFS);
         assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), 0);
         b.queued -= 1;
-        fire(&b.session->stall); /* more than half is still there */
+        fire(&b.session->stall); /* more than half is still queued */
         assert_true(timer_armed(&b.session->stall));
         b.queued -= 1;
         b.stream.held = PEER_QUEUE_MAX / 2;
@@ -255,8 +255,8 @@ static void an_open_session_keeps_its_identity(void **state) {
                         again.boot_id[31] = '2';
                 else if (i == 3)
                         again.nonce++;
-                say_hello(&b, &again);
-                assert_int_equal(b.n_hellos, i == 0 ? 2 : 1);
+                receive_handshake(&b, &again);
+                assert_int_equal(b.n_handshakes, i == 0 ? 2 : 1);
                 if (i == 0)
                         assert_int_equal(peer_handshake(b.session)->raft_id, 7);
                 else
@@ -265,7 +265,7 @@ static void an_open_session_keeps_its_identity(void **state) {
         }
 }
 
-static void a_refusal_that_cannot_be_read_ends_the_session(void **state) {
+static void an_invalid_rejection_ends_the_session(void **state) {
         Bench b = {};
 
         assert_int_equal(begin(&b, true), 0);
@@ -274,7 +274,7 @@ static void a_refusal_that_cannot_be_read_ends_the_session(void **state) {
         done(&b);
 }
 
-static void what_cannot_be_sent_is_an_error_or_the_end(void **state) {
+static void a_failed_send_is_an_error_or_ends_the_session(void **state) {
         static char large[LARGE];
         Bench b = {};
 
@@ -282,7 +282,7 @@ static void what_cannot_be_sent_is_an_error_or_the_end(void **state) {
         b.write_error = -EPIPE;
         assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), -ENOTCONN);
         b.write_error = 0;
-        for (unsigned waits = 0; waits < 2; waits++) { /* for its frame; in its lane */
+        for (unsigned waits = 0; waits < 2; waits++) { /* for its frame; in its queue */
                 b.queued = waits ? PEER_QUEUE_MAX : 0;
                 alloc_fail_at(1);
                 assert_int_equal(session_send(b.session, TYPE_REQUEST, large, sizeof(large)), -ENOMEM);
@@ -313,7 +313,7 @@ static void without_memory_for_part_of_a_frame_the_session_ends(void **state) {
         done(&b);
 }
 
-static void a_last_word_lingers_and_is_then_cut_off(void **state) {
+static void the_last_frame_has_limited_time_to_be_sent(void **state) {
         Bench b = {};
 
         begin_open(&b);
@@ -325,14 +325,14 @@ static void a_last_word_lingers_and_is_then_cut_off(void **state) {
         done(&b);
 
         begin_open(&b);
-        b.write_error = -EPIPE; /* there is no last word */
+        b.write_error = -EPIPE; /* the last frame cannot be sent */
         session_bye(b.session, "stop");
         assert_true(b.closed && !b.finished);
         done(&b);
         b.write_error = 0;
 }
 
-static void a_hello_that_comes_byte_by_byte_is_one(void **state) {
+static void a_handshake_may_arrive_byte_by_byte(void **state) {
         _cleanup_writer_ Writer w = {};
         uint8_t head[FRAME_HEADER_SIZE];
         Bench b = {};
@@ -345,12 +345,12 @@ static void a_hello_that_comes_byte_by_byte_is_one(void **state) {
                 b.stream.events->on_read(b.session, head + i, 1);
         for (size_t i = 0; i < w.size; i++)
                 b.stream.events->on_read(b.session, w.bytes + i, 1);
-        assert_int_equal(b.n_hellos, 1);
+        assert_int_equal(b.n_handshakes, 1);
         assert_string_equal(peer_handshake(b.session)->machine_id, b.other.machine_id);
         done(&b);
 }
 
-static void all_that_waits_in_a_lane_leaves_when_there_is_room(void **state) {
+static void waiting_frames_are_sent_when_the_stream_drains(void **state) {
         Bench b = {};
         size_t before;
 
@@ -371,17 +371,17 @@ static void all_that_waits_in_a_lane_leaves_when_there_is_room(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_session_whose_first_word_cannot_be_said_does_not_begin),
+                cmocka_unit_test(a_session_does_not_begin_if_its_handshake_cannot_be_sent),
                 cmocka_unit_test(without_memory_a_session_does_not_begin_and_its_stream_is_closed),
-                cmocka_unit_test(a_session_that_cannot_answer_a_hello_ends),
-                cmocka_unit_test(a_full_queue_may_take_its_time_as_long_as_it_moves),
+                cmocka_unit_test(a_session_that_cannot_answer_a_handshake_ends),
+                cmocka_unit_test(a_full_queue_is_kept_while_it_makes_progress),
                 cmocka_unit_test(an_open_session_keeps_its_identity),
-                cmocka_unit_test(a_refusal_that_cannot_be_read_ends_the_session),
-                cmocka_unit_test(what_cannot_be_sent_is_an_error_or_the_end),
+                cmocka_unit_test(an_invalid_rejection_ends_the_session),
+                cmocka_unit_test(a_failed_send_is_an_error_or_ends_the_session),
                 cmocka_unit_test(without_memory_for_part_of_a_frame_the_session_ends),
-                cmocka_unit_test(a_last_word_lingers_and_is_then_cut_off),
-                cmocka_unit_test(a_hello_that_comes_byte_by_byte_is_one),
-                cmocka_unit_test(all_that_waits_in_a_lane_leaves_when_there_is_room),
+                cmocka_unit_test(the_last_frame_has_limited_time_to_be_sent),
+                cmocka_unit_test(a_handshake_may_arrive_byte_by_byte),
+                cmocka_unit_test(waiting_frames_are_sent_when_the_stream_drains),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
