@@ -1,4 +1,5 @@
-/* The HTTP server on a real host: rights by listener, fleet's API of units, and the answers to invalid requests. */
+/* The HTTP server on a real host: rights by listener, fleet's API of units, and the answers to invalid
+ * requests. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
