@@ -13,7 +13,7 @@ enum {
         BATCH_MAX = 1000,         /* units */
 };
 
-/* The page of a list that a request asks for. */
+/* The requested page of a list. */
 typedef struct Page {
         size_t first, n, total; /* items of the list; up to PAGE_SIZE of them */
         unsigned number;        /* from 1 on */
@@ -34,7 +34,7 @@ ChangeWork *change_new(
         const char *type); /* 'type' of the empty answer, may be NULL; returns NULL without memory */
 void change_sent(Request *request, ChangeWork *work,
                  int r); /* 'r' as the registry returned it; negative: answer 500 */
-void change_on_done(void *work, KvStatus status, const char *sentence, uint64_t index);
+void change_on_done(void *work, KvStatus status, const char *message, uint64_t index);
 
 /* Set the reason why a unit is on its machine, or on none. */
 void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit, Error *ret);

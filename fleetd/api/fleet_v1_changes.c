@@ -40,7 +40,7 @@ void change_sent(Request *request, ChangeWork *w, int r) {
         request->forget = change_forget;
 }
 
-void change_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+void change_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         ChangeWork *w = userdata;
         Request *request = w->request;
         const char *type = w->type;
@@ -58,13 +58,13 @@ void change_on_done(void *userdata, KvStatus status, const char *sentence, uint6
                 request_error(request, 409, "another request changed the unit meanwhile; read it again");
                 break;
         case KV_UNKNOWN:
-                request_error(request, 504, "%s; the outcome is unknown: read the unit again", sentence);
+                request_error(request, 504, "%s; the outcome is unknown: read the unit again", message);
                 break;
         case KV_TOO_LARGE:
-                request_error(request, 413, "%s", sentence);
+                request_error(request, 413, "%s", message);
                 break;
         default:
-                request_error(request, 503, "%s", sentence);
+                request_error(request, 503, "%s", message);
         }
 }
 

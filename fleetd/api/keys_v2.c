@@ -12,8 +12,8 @@ typedef struct KeysHead {
         HttpField fields[6];
 } KeysHead;
 
-static const char *hex_of(uint64_t v, char room[static 17]) {
-        char *p = room + 16;
+static const char *hex_of(uint64_t v, char ret[static 17]) {
+        char *p = ret + 16;
 
         *p = 0;
         do

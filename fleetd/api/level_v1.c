@@ -55,11 +55,11 @@ void level_handle(Request *request) {
         kv_state(request->api->options.store, &state);
         can = cluster_level(registry_cluster(request->api->options.registry), state.level_max, &behind);
         if (level > can && behind)
-                request_error(request, 409, "feature level %llu: %s knows %u at most; upgrade it first",
+                request_error(request, 409, "feature level %llu: %s supports %u at most; upgrade it first",
                               (unsigned long long) level,
                               behind->facts && behind->facts->name ? behind->facts->name : behind->id, can);
         else if (level > can)
-                request_error(request, 409, "feature level %llu: this fleetd knows %u at most",
+                request_error(request, 409, "feature level %llu: this fleetd supports %u at most",
                               (unsigned long long) level, can);
         else if (level < state.level)
                 request_error(request, 409, "the feature level is %u, and does not go back", state.level);

@@ -234,11 +234,11 @@ static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret,
 
 /* -- Calls of other hosts -- */
 
-static void call_refuse(PeerSession *session, uint64_t number, const char *sentence) {
+static void call_refuse(PeerSession *session, uint64_t number, const char *message) {
         _cleanup_writer_ Writer chunk = {}, end = {};
         char line[sizeof(((Error *) NULL)->message) + 1];
 
-        snprintf(line, sizeof(line), "%s\n", sentence);
+        snprintf(line, sizeof(line), "%s\n", message);
         write_u64(&chunk, number);
         write_blob(&chunk, line, strlen(line));
         write_u64(&end, number);
@@ -390,7 +390,7 @@ static void asking_drain(Request *request) {
         if (a->ended)
                 asking_end(a, a->status);
         else if (asking_grant(a) < 0)
-                asking_cut(a, "the other host cannot be told to go on");
+                asking_cut(a, "the session to the other host has ended");
 }
 
 static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type, const void *payload,

@@ -47,7 +47,7 @@ int remote_command_spec_read(Reader *r, RemoteCommandSpec *ret);
 typedef struct RemoteCommandLine {
         const char *argv[CALL_ARGUMENTS_MAX];
         char buffers[4][640];
-        char unit[UNIT_NAME_MAX + 32]; /* as systemd knows it */
+        char unit[UNIT_NAME_MAX + 32]; /* its name in systemd */
 } RemoteCommandLine;
 
 void remote_command_spec_command(const RemoteCommandSpec *spec, RemoteCommandLine *ret);

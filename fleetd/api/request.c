@@ -129,14 +129,14 @@ unsigned request_status_of(int error) {
 }
 
 void request_error(Request *request, unsigned status, const char *format, ...) {
-        char sentence[ERROR_MESSAGE_MAX];
+        char message[ERROR_MESSAGE_MAX];
         _cleanup_text_ Text t = {};
         va_list ap;
 
         va_start(ap, format);
-        vsnprintf(sentence, sizeof(sentence), format, ap);
+        vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
-        api_error_write(&t, status, sentence);
+        api_error_write(&t, status, message);
         request_answer(request, status, "application/json", NULL, t.chars ?: "", t.size);
 }
 

@@ -215,7 +215,7 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/fleet/v1/cluster/level":
                 wanted = json.loads(body)["level"]
                 if wanted > 2 or wanted < c.level:
-                    return self.refuse(409, "feature level 3: beta knows 2 at most; upgrade it first" if wanted > 2 else "it does not go back")
+                    return self.refuse(409, "feature level 3: beta supports 2 at most; upgrade it first" if wanted > 2 else "it does not go back")
                 c.level = wanted
                 return self.answer(204)
             if path == "/fleet/v1/cluster/adopting":

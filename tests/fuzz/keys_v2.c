@@ -1,9 +1,9 @@
 /* One request to the key API, with any path, query and form: through the real doors into a real store, in
  * virtual time.
  *
- * The first byte chooses method and door; up to a newline comes what stands behind /v2/keys, then the form.
- * Whatever it says, it is answered once, at most one command is acted on, success and change go together, and
- * who comes over TCP never touches what is fleet's own. */
+ * The first byte chooses method and listener; up to a newline comes what stands behind /v2/keys, then the
+ * form. Whatever it says, it is answered once, at most one command is acted on, success and change go
+ * together, and who comes over TCP never touches what is fleet's own. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -97,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         unsigned status = 0;
         const char *method;
         size_t target_size, form_size;
-        ApiListener door;
+        ApiListener listener;
         bool writes;
 
         if (size < 2 || size > 8000) /* the request line has its own limit, and its own fuzzer */
@@ -106,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 host_open();
 
         method = methods[bytes[0] & 7];
-        door = bytes[0] & 8 ? API_SOCKET : API_LOOPBACK;
+        listener = bytes[0] & 8 ? API_SOCKET : API_LOOPBACK;
         writes = streq(method, "PUT") || streq(method, "POST") || streq(method, "DELETE");
         end = memchr(bytes + 1, '\n', size - 1);
         target_size = end ? (size_t) (end - bytes - 1) : size - 1;
@@ -124,18 +124,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         before = kv_index(fuzz.host->store);
         expired = fuzz.n_expired;
-        answer = quiet_peer_ask(fuzz.host, door, request.chars, request.size);
+        answer = quiet_peer_ask(fuzz.host, listener, request.chars, request.size);
         acted = kv_index(fuzz.host->store) - before - (fuzz.n_expired - expired);
 
         assert(answer->size > 0 && sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1);
         assert(acted <= (writes ? 1 : 0));
         if (writes)
                 assert((acted == 1) == (status == 200 || status == 201));
-        if (door == API_LOOPBACK)
+        if (listener == API_LOOPBACK)
                 guard_is_safe();
         quiet_peer_leave(fuzz.host);
         assert(answer->error == 0);
-        if (door == API_SOCKET)
+        if (listener == API_SOCKET)
                 guard_put(); /* whoever may, may; then it is as before */
         return 0;
 }

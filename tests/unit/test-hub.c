@@ -107,7 +107,7 @@ static void done(Watcher *w) {
 
 #define _cleanup_watcher_ _cleanup_(done)
 
-static void assert_told(Watcher *w, const char *expected) {
+static void assert_delivered(Watcher *w, const char *expected) {
         run(w->f);
         assert_string_equal(w->told.chars ?: "", expected);
         text_clear(&w->told);
@@ -143,7 +143,7 @@ static void a_plain_watch_sees_its_key_and_nothing_beside_or_below(void **state)
         set(f, "/a/b");
         set(f, "/ab");
         publish(f, KV_ACTION_DELETE, "/a", false, false);
-        assert_told(&w, "set /a 102, delete /a 105, ");
+        assert_delivered(&w, "set /a 102, delete /a 105, ");
 }
 
 static void a_recursive_watch_sees_all_that_is_below(void **state) {
@@ -155,18 +155,18 @@ static void a_recursive_watch_sees_all_that_is_below(void **state) {
         set(f, "/a");
         set(f, "/a/b/c");
         set(f, "/ab");
-        assert_told(&w, "set /a 101, set /a/b/c 102, ");
-        assert_told(&root, "set /a 101, set /a/b/c 102, set /ab 103, ");
+        assert_delivered(&w, "set /a 101, set /a/b/c 102, ");
+        assert_delivered(&root, "set /a 101, set /a/b/c 102, set /ab 103, ");
 }
 
-static void nobody_is_told_inside_of_publishing(void **state) {
+static void no_watcher_is_called_inside_of_publishing(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
         watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
         assert_null(w.told.chars);
-        assert_told(&w, "set /a 101, ");
+        assert_delivered(&w, "set /a 101, ");
 }
 
 static void hidden_keys_are_seen_from_inside_only(void **state) {
@@ -181,13 +181,13 @@ static void hidden_keys_are_seen_from_inside_only(void **state) {
         set(f, "/a/_h/x");
         set(f, "/a/_h/x/_y");
         set(f, "/a/b_");
-        assert_told(&above, "set /a/b_ 103, ");
-        assert_told(&inside, "set /a/_h/x 101, ");
-        assert_told(&exact, "set /a/_h/x/_y 102, ");
-        assert_told(&unruled, "set /a/_h/x 101, set /a/_h/x/_y 102, set /a/b_ 103, ");
+        assert_delivered(&above, "set /a/b_ 103, ");
+        assert_delivered(&inside, "set /a/_h/x 101, ");
+        assert_delivered(&exact, "set /a/_h/x/_y 102, ");
+        assert_delivered(&unruled, "set /a/_h/x 101, set /a/_h/x/_y 102, set /a/b_ 103, ");
 }
 
-static void the_end_of_a_directory_is_told_to_all_that_watch_below_it(void **state) {
+static void all_watches_below_a_deleted_directory_are_notified(void **state) {
         _cleanup_watcher_ Watcher plain = {}, recursive = {}, hidden = {}, beside = {};
         Fixture *f = *state;
 
@@ -196,12 +196,12 @@ static void the_end_of_a_directory_is_told_to_all_that_watch_below_it(void **sta
         watch(f, &hidden, (KvWatchOptions) { .key = kv_string("/d/_h/x"), .hidden_rule = true });
         watch(f, &beside, (KvWatchOptions) { .key = kv_string("/dog") });
         delete_dir(f, "/d");
-        assert_told(&plain, "delete /d 101, ");
-        assert_told(&recursive, "delete /d 101, ");
-        assert_told(&hidden, "delete /d 101, ");
-        assert_told(&beside, "");
+        assert_delivered(&plain, "delete /d 101, ");
+        assert_delivered(&recursive, "delete /d 101, ");
+        assert_delivered(&hidden, "delete /d 101, ");
+        assert_delivered(&beside, "");
         publish(f, KV_ACTION_EXPIRE, "/d", true, false);
-        assert_told(&plain, ""); /* nothing was there any more */
+        assert_delivered(&plain, ""); /* nothing was there any more */
 }
 
 static void a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_made(void **state) {
@@ -210,10 +210,10 @@ static void a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_mad
 
         watch(f, &w, (KvWatchOptions) { .key = kv_string("/d/a"), .absent = true });
         delete_dir(f, "/d");
-        assert_told(&w, "");
+        assert_delivered(&w, "");
         set(f, "/d/a/b"); /* makes /d/a on its way */
         delete_dir(f, "/d");
-        assert_told(&w, "delete /d 103, ");
+        assert_delivered(&w, "delete /d 103, ");
 }
 
 static void fleets_own_keys_are_for_internal_watches(void **state) {
@@ -227,12 +227,12 @@ static void fleets_own_keys_are_for_internal_watches(void **state) {
         set(f, "/_fleet/unit/a");
         delete_dir(f, "/_fleet/unit");
         set(f, "/a");
-        assert_told(&user, "");
-        assert_told(&root, "set /a 103, ");
-        assert_told(&internal, "set /_fleet/unit/a 101, delete /_fleet/unit 102, ");
+        assert_delivered(&user, "");
+        assert_delivered(&root, "set /a 103, ");
+        assert_delivered(&internal, "set /_fleet/unit/a 101, delete /_fleet/unit 102, ");
 }
 
-static void a_refresh_wakes_nobody_but_takes_its_place(void **state) {
+static void a_refresh_wakes_no_watcher_but_takes_a_slot_of_the_window(void **state) {
         _cleanup_watcher_ Watcher live = {}, late = {};
         Fixture *f = *state;
         uint64_t oldest;
@@ -242,25 +242,25 @@ static void a_refresh_wakes_nobody_but_takes_its_place(void **state) {
         set(f, "/a");
         for (unsigned i = 0; i < 9; i++)
                 publish(f, KV_ACTION_UPDATE, "/a", false, true);
-        assert_told(&live, "set /a 101, ");
+        assert_delivered(&live, "set /a 101, ");
         watch(f, &late, first);
-        assert_told(&late, "set /a 101, ");
+        assert_delivered(&late, "set /a 101, ");
         publish(f, KV_ACTION_UPDATE, "/a", false, true);
         assert_int_equal(hub_watch(f->hub, &first, &watcher_events, &late, &late.watch, &oldest), -ESTALE);
 }
 
-static void who_asks_for_refreshes_is_told_of_them_live_and_from_the_window(void **state) {
+static void a_watch_of_refreshes_gets_them_live_and_from_the_window(void **state) {
         _cleanup_watcher_ Watcher live = {}, late = {};
         Fixture *f = *state;
 
         watch(f, &live, (KvWatchOptions) { .key = kv_string("/"), .recursive = true, .refreshes = true });
         set(f, "/a/b");
         publish(f, KV_ACTION_UPDATE, "/a/b", false, true);
-        assert_told(&live, "set /a/b 101, update /a/b 102, ");
+        assert_delivered(&live, "set /a/b 101, update /a/b 102, ");
         watch(f, &late,
               (KvWatchOptions) {
                       .key = kv_string("/a"), .recursive = true, .refreshes = true, .since = 102 });
-        assert_told(&late, "update /a/b 102, ");
+        assert_delivered(&late, "update /a/b 102, ");
 }
 
 /* -- From when on -- */
@@ -275,11 +275,11 @@ static void events_of_the_window_come_first_then_the_live_ones(void **state) {
         watch(f, &w, (KvWatchOptions) { .key = kv_string("/a"), .since = 101 });
         watch(f, &once, (KvWatchOptions) { .key = kv_string("/a"), .since = 102, .once = true });
         set(f, "/a");
-        assert_told(&w, "set /a 101, set /a 103, set /a 104, ");
-        assert_told(&once, "set /a 103, ");
+        assert_delivered(&w, "set /a 101, set /a 103, set /a 104, ");
+        assert_delivered(&once, "set /a 103, ");
 }
 
-static void a_watch_from_the_future_skips_what_comes_before(void **state) {
+static void a_watch_from_a_future_index_skips_earlier_events(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
@@ -287,7 +287,7 @@ static void a_watch_from_the_future_skips_what_comes_before(void **state) {
         set(f, "/a");
         set(f, "/a");
         set(f, "/a");
-        assert_told(&w, "set /a 103, ");
+        assert_delivered(&w, "set /a 103, ");
 }
 
 static void a_watch_from_before_the_window_is_refused_with_its_beginning(void **state) {
@@ -318,14 +318,14 @@ static void fleets_traffic_costs_no_user_his_place(void **state) {
         for (unsigned i = 0; i < 30; i++)
                 set(f, "/_fleet/state");
         watch(f, &user, (KvWatchOptions) { .key = kv_string("/a"), .since = 101 });
-        assert_told(&user, "set /a 101, ");
+        assert_delivered(&user, "set /a 101, ");
 
         assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &all, &all.watch, &oldest), -ESTALE);
         assert_int_equal(oldest, 122);
         set(f, "/a");
         options.since = 130;
         watch(f, &all, options);
-        assert_told(&all, "set /_fleet/state 130, set /_fleet/state 131, set /a 132, ");
+        assert_delivered(&all, "set /_fleet/state 130, set /_fleet/state 131, set /a 132, ");
 }
 
 static void history_follows_the_same_rules(void **state) {
@@ -340,9 +340,9 @@ static void history_follows_the_same_rules(void **state) {
                       .key = kv_string("/d"), .recursive = true, .hidden_rule = true, .since = 101 });
         watch(f, &below, (KvWatchOptions) { .key = kv_string("/d/x/y"), .since = 101 });
         watch(f, &prefix, (KvWatchOptions) { .key = kv_string("/dog"), .since = 101 });
-        assert_told(&ruled, "set /d/v 102, delete /d 103, ");
-        assert_told(&below, "delete /d 103, ");
-        assert_told(&prefix, "");
+        assert_delivered(&ruled, "set /d/v 102, delete /d 103, ");
+        assert_delivered(&below, "delete /d 103, ");
+        assert_delivered(&prefix, "");
 }
 
 /* -- Ends -- */
@@ -355,30 +355,30 @@ static void a_watch_for_one_event_ends_itself(void **state) {
         assert_int_equal(hub_watches(f->hub), 1);
         set(f, "/a");
         set(f, "/a");
-        assert_told(&w, "set /a 101, ");
+        assert_delivered(&w, "set /a 101, ");
         assert_int_equal(hub_watches(f->hub), 0);
 }
 
-static void a_watch_may_be_closed_by_whom_it_tells(void **state) {
+static void a_watch_may_be_closed_by_its_own_callback(void **state) {
         _cleanup_watcher_ Watcher w = { .close_inside = true };
         Fixture *f = *state;
 
         watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
         set(f, "/a");
-        assert_told(&w, "set /a 101, ");
+        assert_delivered(&w, "set /a 101, ");
         assert_int_equal(hub_watches(f->hub), 0);
 }
 
-static void a_watch_closed_by_another_is_told_nothing_more(void **state) {
+static void a_watch_closed_by_another_callback_gets_no_more_events(void **state) {
         _cleanup_watcher_ Watcher second = {}, first = { .closes = &second };
         Fixture *f = *state;
 
         watch(f, &first, (KvWatchOptions) { .key = kv_string("/"), .recursive = true });
         watch(f, &second, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
-        assert_told(&first, "set /a 101, ");
-        assert_told(&second, "");
+        assert_delivered(&first, "set /a 101, ");
+        assert_delivered(&second, "");
 }
 
 static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
@@ -391,8 +391,8 @@ static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
         watch(f, &closes, (KvWatchOptions) { .key = kv_string("/a/b"), .recursive = true });
         set(f, "/a");
         hub_cleared(f->hub, 500);
-        assert_told(&w, "cleared");
-        assert_told(&closes, "cleared");
+        assert_delivered(&w, "cleared");
+        assert_delivered(&closes, "cleared");
         assert_int_equal(w.oldest, 501);
         assert_int_equal(w.current, 500);
         assert_int_equal(hub_watches(f->hub), 0);
@@ -403,7 +403,7 @@ static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
         f->index = 500;
         watch(f, &later, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
-        assert_told(&later, "set /a 501, ");
+        assert_delivered(&later, "set /a 501, ");
 }
 
 static void a_reader_that_falls_too_far_behind_loses_its_place(void **state) {
@@ -414,8 +414,8 @@ static void a_reader_that_falls_too_far_behind_loses_its_place(void **state) {
         watch(f, &slow, (KvWatchOptions) { .key = kv_string("/a") });
         for (unsigned i = 0; i <= 2 * HUB_PENDING_MAX; i++)
                 set(f, "/a");
-        assert_told(&slow, "cleared");
-        assert_told(&once, "set /a 101, "); /* it wanted no more */
+        assert_delivered(&slow, "cleared");
+        assert_delivered(&once, "set /a 101, "); /* it wanted no more */
         assert_int_equal(slow.current, f->index);
         watch(f, &fresh, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
@@ -487,7 +487,7 @@ static void watchers_that_work_long_are_called_in_several_turns(void **state) {
         assert_int_equal(n_told, 7);
 }
 
-static void our_own_parts_are_told_before_clients(void **state) {
+static void components_of_the_daemon_are_notified_before_clients(void **state) {
         static const KvWatchOps working = { .on_event = count_work, .on_cleared = on_cleared };
         KvWatchOptions options = { .key = kv_string("/a"), .once = true };
         Fixture *f = *state;
@@ -604,7 +604,7 @@ static void many_changes_to_what_many_watch_are_spread_over_turns(void **state) 
                                  2)); /* two events may begin before the share is over */
 
         set(f, "/a");
-        assert_told(&late, "set /a 201, "); /* and of nothing that was there before it */
+        assert_delivered(&late, "set /a 201, "); /* and of nothing that was there before it */
         for (unsigned i = 0; i < N_WATCHES; i++) {
                 unsigned n = 0;
 
@@ -633,10 +633,10 @@ static void a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others
         set(f, "/crowd"); /* this turn has its share */
         delete_dir(f, "/a");
         watch(f, &late, (KvWatchOptions) { .key = kv_string("/a/b"), .absent = true });
-        assert_told(&early, "delete /a 102, ");
-        assert_told(&late, "");
+        assert_delivered(&early, "delete /a 102, ");
+        assert_delivered(&late, "");
         delete_dir(f, "/a");
-        assert_told(&early, "");
+        assert_delivered(&early, "");
         for (unsigned i = 0; i < N_WATCHES; i++)
                 kv_watch_close(watches[i]);
         free(watches);
@@ -748,7 +748,7 @@ static void so_many_changes_wait_for_the_search_and_no_more(void **state) {
                         assert_false(kv_watch_is_current(w.watch) || kv_watch_progress(w.watch, &index));
                         for (size_t i = 0; i < N_CROWD; i++)
                                 crowd->watches[i] = NULL; /* cleared, each of them */
-                        assert_told(&w, "cleared");
+                        assert_delivered(&w, "cleared");
                 } else {
                         index = f->index;
                         assert_false(kv_watch_is_current(w.watch));
@@ -758,7 +758,7 @@ static void so_many_changes_wait_for_the_search_and_no_more(void **state) {
                         index = 5;
                         assert_true(kv_watch_progress(w.watch, &index));
                         assert_int_equal(index, 5);
-                        assert_told(&w, "");
+                        assert_delivered(&w, "");
                         assert_true(kv_watch_is_current(w.watch));
                 }
                 run(f);
@@ -789,7 +789,7 @@ static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
         assert_false(kv_watch_progress(w.watch, &(uint64_t) { 0 }));
         for (size_t i = 0; i < N_CROWD; i++)
                 crowd->watches[i] = NULL;
-        assert_told(&w, "cleared");
+        assert_delivered(&w, "cleared");
         assert_int_equal(hub_watches(f->hub), 0);
         crowd_free(crowd);
 }
@@ -837,10 +837,10 @@ static void the_windows_begin_where_they_reach_back_to(void **state) {
         assert_int_equal(hub_load_event(f->hub, &event), 0);
         users.since = 40;
         watch(f, &w, users);
-        assert_told(&w, "set /a 60, ");
+        assert_delivered(&w, "set /a 60, ");
 }
 
-static void what_is_closed_while_it_is_told_is_gone_at_once(void **state) {
+static void a_watch_that_is_closed_during_delivery_is_gone_at_once(void **state) {
         _cleanup_watcher_ Watcher w = { .close_inside = true };
         Fixture *f = *state;
 
@@ -860,8 +860,8 @@ static void a_hidden_name_at_the_end_of_a_path_is_hidden(void **state) {
         set(f, "/a/_");
         set(f, "/_");
         set(f, "/a_/b");
-        assert_told(&above, "");
-        assert_told(&root, "set /a_/b 103, ");
+        assert_delivered(&above, "");
+        assert_delivered(&root, "set /a_/b 103, ");
 }
 
 /* The work of finding watchers is the loop's to share out, in this turn and in the next. */
@@ -932,7 +932,7 @@ static bool model_wants(const ModelWatch *m, const KvEvent *e) {
                 !(o->hidden_rule && kv_path_hidden_from(e->node.key, o->key)));
 }
 
-static void random_events_reach_whom_a_scan_over_all_would_find(void **state) {
+static void random_events_reach_the_watchers_that_a_scan_of_all_finds(void **state) {
         Fixture *f = *state;
         ModelWatch *models = NEW0(ModelWatch, N_MODEL);
         Random random;
@@ -1001,14 +1001,14 @@ static void what_was_absent_before_a_new_tree_may_be_there(void **state) {
 
         watch(f, &before, (KvWatchOptions) { .key = kv_string("/d/a") });
         delete_dir(f, "/d");
-        assert_told(&before, "delete /d 101, ");
+        assert_delivered(&before, "delete /d 101, ");
         f->index = 200;
         hub_cleared(f->hub, f->index);
         watch(f, &after, (KvWatchOptions) { .key = kv_string("/d/a") });
-        assert_told(&before, "cleared");
+        assert_delivered(&before, "cleared");
         delete_dir(f, "/d");
         run(f);
-        assert_told(&after, "delete /d 201, ");
+        assert_delivered(&after, "delete /d 201, ");
 }
 
 static void what_was_absent_before_changes_were_lost_may_be_there(void **state) {
@@ -1021,7 +1021,7 @@ static void what_was_absent_before_changes_were_lost_may_be_there(void **state) 
 
         watch(f, &before, (KvWatchOptions) { .key = kv_string("/d/a") });
         delete_dir(f, "/d");
-        assert_told(&before, "delete /d 101, ");
+        assert_delivered(&before, "delete /d 101, ");
         for (unsigned i = 0; i < N; i++)
                 assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd, &watches[i], &oldest),
                                  0);
@@ -1030,7 +1030,7 @@ static void what_was_absent_before_changes_were_lost_may_be_there(void **state) 
         for (unsigned i = 0; i < HUB_PENDING_MAX; i++)
                 set(f, "/x");
         watch(f, &after, (KvWatchOptions) { .key = kv_string("/d/a") });
-        assert_told(&before, "cleared");
+        assert_delivered(&before, "cleared");
         delete_dir(f, "/d");
         run(f);
         assert_true(after.told.chars && starts_with(after.told.chars, "delete /d "));
@@ -1042,26 +1042,26 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
                 TEST(a_plain_watch_sees_its_key_and_nothing_beside_or_below),
                 TEST(a_recursive_watch_sees_all_that_is_below),
-                TEST(nobody_is_told_inside_of_publishing),
+                TEST(no_watcher_is_called_inside_of_publishing),
                 TEST(hidden_keys_are_seen_from_inside_only),
-                TEST(the_end_of_a_directory_is_told_to_all_that_watch_below_it),
+                TEST(all_watches_below_a_deleted_directory_are_notified),
                 TEST(a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_made),
                 TEST(fleets_own_keys_are_for_internal_watches),
-                TEST(a_refresh_wakes_nobody_but_takes_its_place),
-                TEST(who_asks_for_refreshes_is_told_of_them_live_and_from_the_window),
+                TEST(a_refresh_wakes_no_watcher_but_takes_a_slot_of_the_window),
+                TEST(a_watch_of_refreshes_gets_them_live_and_from_the_window),
                 TEST(events_of_the_window_come_first_then_the_live_ones),
-                TEST(a_watch_from_the_future_skips_what_comes_before),
+                TEST(a_watch_from_a_future_index_skips_earlier_events),
                 TEST(a_watch_from_before_the_window_is_refused_with_its_beginning),
                 TEST(fleets_traffic_costs_no_user_his_place),
                 TEST(history_follows_the_same_rules),
                 TEST(a_watch_for_one_event_ends_itself),
-                TEST(a_watch_may_be_closed_by_whom_it_tells),
-                TEST(a_watch_closed_by_another_is_told_nothing_more),
+                TEST(a_watch_may_be_closed_by_its_own_callback),
+                TEST(a_watch_closed_by_another_callback_gets_no_more_events),
                 TEST(a_new_tree_ends_all_watches_and_empties_the_window),
                 TEST(a_reader_that_falls_too_far_behind_loses_its_place),
                 TEST(many_watchers_share_one_event_and_are_woken_in_turns),
                 TEST(watchers_that_work_long_are_called_in_several_turns),
-                TEST(our_own_parts_are_told_before_clients),
+                TEST(components_of_the_daemon_are_notified_before_clients),
                 TEST(a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path),
                 TEST(watches_that_are_gone_leave_no_places_behind),
                 TEST(a_change_visits_the_places_on_its_way_and_no_others),
@@ -1072,13 +1072,13 @@ int main(void) {
                 TEST(so_many_bytes_wait_for_the_search_and_no_more),
                 TEST(a_watch_may_be_so_far_behind_and_no_further),
                 TEST(the_windows_begin_where_they_reach_back_to),
-                TEST(what_is_closed_while_it_is_told_is_gone_at_once),
+                TEST(a_watch_that_is_closed_during_delivery_is_gone_at_once),
                 TEST(a_hidden_name_at_the_end_of_a_path_is_hidden),
                 TEST(the_search_counts_as_work_of_the_turn_that_does_it),
                 TEST(too_many_watches_are_refused),
                 TEST(what_was_absent_before_a_new_tree_may_be_there),
                 TEST(what_was_absent_before_changes_were_lost_may_be_there),
-                TEST(random_events_reach_whom_a_scan_over_all_would_find),
+                TEST(random_events_reach_the_watchers_that_a_scan_of_all_finds),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
