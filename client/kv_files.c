@@ -74,7 +74,7 @@ static int write_file(Exporting *ex, const char *path, size_t size, const KvList
                 return fd < 0 ? -errno : -ENOMEM;
         if (memchr(path, 0, size))
                 return error_set(&ex->err, -EINVAL,
-                                 "key %s contains a NUL, which a file name cannot: export to JSON", copy);
+                                 "key %s contains a NUL, which a file name cannot: export it as JSON", copy);
         while ((slash = strchr(name, '/')) || !file) {
                 int inner;
 

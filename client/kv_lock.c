@@ -129,7 +129,7 @@ static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
 static int lock_queue(Lock *lock) {
         _cleanup_kv_request_ KvRequest request = { .method = "POST" };
         _cleanup_kv_answer_ KvAnswer answer = {};
-        char host[HOST_NAME_MAX + 1] = "", holder[HOST_NAME_MAX + 32];
+        char host[HOST_NAME_MAX] = "", holder[HOST_NAME_MAX + 32];
         Error err = {};
         int r;
 

@@ -109,7 +109,7 @@ a_lock_that_cannot_be_refreshed_ends_its_command_in_time() {
         after=$(date +%s%3N)
         kill -CONT "$daemon_pid"
         wait $pid
-        [ $? = 1 ] && [ "$before" = 1 ] && [ $((after - hung)) -lt 8000 ] && [ "$(cat "$scratch/signals")" = term ] && grep -q "the lock is lost" "$scratch/words"
+        [ $? = 1 ] && [ "$before" = 1 ] && [ $((after - hung)) -lt 8000 ] && [ "$(cat "$scratch/signals")" = term ] && grep -q "lock lost" "$scratch/words"
 }
 
 a_lock_outlives_its_ttl_while_its_holder_lives() {
