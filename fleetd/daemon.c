@@ -189,7 +189,7 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
 
 /* Publish the facts of this machine, at the start and after a reload. */
 static int daemon_publish_facts(Daemon *d, const Settings *s) {
-        char host[64] = "";
+        char host[ADDRESS_SIZE] = "";
         uint16_t port;
         Machine facts = { .name = s->name,
                           .address = host,

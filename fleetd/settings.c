@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "base/sizes.h"
 #include "kvstore/command.h"
 #include "units/unit_file.h"
 
@@ -46,7 +47,7 @@ static int set_path(const char *value, void *field, Error *err) {
 }
 
 static int set_address(const char *value, void *field, Error *err) {
-        char host[64];
+        char host[ADDRESS_SIZE];
         uint16_t port;
 
         if (streq(value, "off"))
@@ -99,7 +100,7 @@ static int add_addresses(const char *value, void *field, Error *err) {
         }
         for (const char *p = value + strspn(value, ", \t"); r == 0 && *p; p += strspn(p, ", \t")) {
                 size_t size = strcspn(p, ", \t");
-                char address[128], host[64];
+                char address[128], host[ADDRESS_SIZE];
                 uint16_t port;
 
                 snprintf(address, sizeof(address), "%.*s", (int) MIN(size, sizeof(address) - 1), p);

@@ -1,7 +1,6 @@
 /* Execution of steps: calls to systemd, after the records that precede them are on disk. A call may outlive
  * its agent. */
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"

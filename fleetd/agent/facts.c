@@ -5,9 +5,6 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <stdio.h>
-
-#include "base/log.h"
 
 enum { RETRY_MS = 1000 };
 

@@ -4,7 +4,6 @@
  * contains their record. If a write fails, the calls are made all the same: a full disk must not keep units
  * from being started and stopped. */
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"

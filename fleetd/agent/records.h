@@ -14,6 +14,8 @@
 #include "units/unit.h"
 #include "units/name.h"
 
+enum { RECORD_JOB_SIZE = 16, RECORD_ERA_SIZE = 64 };
+
 typedef struct AssignmentRecord {
         char name[UNIT_NAME_MAX + 1];
         AssignmentKind kind;             /* run or load */
@@ -37,9 +39,9 @@ typedef struct AssignmentRecord {
         bool replacing; /* stopped so that 'unit' replaces the former text */
         bool finishing; /* this daemon stopped it for that, or has begun to start it: it starts the unit even
                            without the cluster; not on disk */
-        char job[16]; /* why systemd did not begin its last start: "condition", or the result of the job; "":
-                         it began, or is about to */
-        bool text_stored; /* 'unit' is in a file of its own */
+        char job[RECORD_JOB_SIZE]; /* why systemd did not begin its last start: "condition", or the result of
+                         the job; "": it began, or is about to */
+        bool text_stored;          /* 'unit' is in a file of its own */
         bool stopped;     /* stopped by hand since its start: not started again because of another unit */
         bool stopped_for; /* systemd stopped it because of another unit: it is started again when that unit is
                              back; until it is observed running */
@@ -47,12 +49,12 @@ typedef struct AssignmentRecord {
 } AssignmentRecord;
 
 typedef struct AssignmentRecords {
-        AssignmentRecord *table;          /* by name */
-        uint64_t lineage;                 /* of the registry that made the assignments; 0: none yet */
-        uint64_t acted_index;             /* highest index acted on */
-        char boot[BOOT_ID_SIZE], era[64]; /* of the last write: the boot, and the uptime period within it
-                                             (SystemdOps.era()); "": unknown */
-        char *path;                       /* of the folder */
+        AssignmentRecord *table; /* by name */
+        uint64_t lineage;        /* of the registry that made the assignments; 0: none yet */
+        uint64_t acted_index;    /* highest index acted on */
+        char boot[BOOT_ID_SIZE], era[RECORD_ERA_SIZE]; /* of the last write: the boot, and the uptime period
+                                             within it (SystemdOps.era()); "": unknown */
+        char *path;                                    /* of the folder */
         int dir_fd;
         unsigned n_reopened;     /* times that the folder was opened again; earlier writes are gone */
         bool dirty, dirty_texts; /* 'dirty_texts': there may be files of unused texts */

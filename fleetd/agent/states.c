@@ -1,8 +1,6 @@
 /* Publication of unit states: the observed state of each dirty unit against the registry's. */
-#include <errno.h>
 #include <stdio.h>
 
-#include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
 enum { PUBLISH_BATCH_MAX = 200, CHANGING_MS = 300, STEADY_MS = 1000, REPORT_RETRY_MS = 1000 };

@@ -340,7 +340,7 @@ static bool bus_is_stopping(Systemd *s) {
 /* As systemd.generator(7): the first folder that has the name decides; a link to /dev/null disables the
  * generator. */
 static bool bus_has_quadlet(Systemd *s) {
-        char path[512];
+        char path[RUNTIME_PATH_SIZE];
 
         for (const char *const *folder = systemd_bus(s)->generators; *folder; folder++) {
                 snprintf(path, sizeof(path), "%s/podman-system-generator", *folder);

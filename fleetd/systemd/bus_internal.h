@@ -19,7 +19,13 @@
 #define MANAGER      "org.freedesktop.systemd1.Manager"
 #define PROPERTIES   "org.freedesktop.DBus.Properties"
 
-enum { BUS_CALL_TIMEOUT_US = 90 * 1000000, BUS_REMOVED_JOBS = 64 };
+enum {
+        BUS_CALL_TIMEOUT_US = 90 * 1000000,
+        BUS_REMOVED_JOBS = 64,
+        BUS_NAME_SIZE = UNIT_NAME_MAX + 32, /* of a unit's name in systemd: quadlet_service() */
+        BUS_JOB_SIZE = 128,                 /* of the object path of a job */
+        BUS_MESSAGE_SIZE = 400,
+};
 
 typedef struct BusCall BusCall;
 typedef struct BusList BusList;
@@ -33,18 +39,18 @@ struct BusCall {
         void (*on_reply)(BusCall *call, sd_bus_message *reply); /* NULL: only success matters */
         SystemdDone done;
         void *userdata;
-        const char *member;   /* of the manager, for messages; static */
-        char job[128];        /* object path of a stop job that runs; "": none */
-        Names names, install; /* of a link: its units, and those to be enabled afterwards */
-        Deferred finish;      /* 'done' is never called from inside the call that began it */
+        const char *member;     /* of the manager, for messages; static */
+        char job[BUS_JOB_SIZE]; /* object path of a stop job that runs; "": none */
+        Names names, install;   /* of a link: its units, and those to be enabled afterwards */
+        Deferred finish;        /* 'done' is never called from inside the call that began it */
         int error;
-        char message[400];
+        char message[BUS_MESSAGE_SIZE];
         TAILQ_ENTRY(BusCall) calls;
 };
 
 /* Index of the units of a listing. */
 typedef struct BusName {
-        char known_as[UNIT_NAME_MAX + 32]; /* the name of the unit in systemd */
+        char known_as[BUS_NAME_SIZE]; /* the name of the unit in systemd */
         SLIST_ENTRY(BusName)
         same; /* further units with this name, for example a service and a Quadlet file */
         UT_hash_handle by_name, by_known_as;
@@ -83,7 +89,7 @@ struct SystemdBus {
         uint64_t target_us;   /* time of the newest job */
         SystemdMoves moves;
         uint64_t soft_reboots, left_us; /* of the era */
-        char era[64];
+        char era[SYSTEMD_ERA_SIZE];
         uint64_t spent_ms; /* rate limit: the time at which the gaps of all signals so far have passed */
         uint64_t batch_ms; /* no read before this time unless a reply is awaited; 0: no limit */
         bool in_batch;     /* signals arrived, and not all are read */
@@ -93,7 +99,7 @@ struct SystemdBus {
         TAILQ_HEAD(, BusCall) calls;
         TAILQ_HEAD(, BusList) lists;
         char removed_jobs[BUS_REMOVED_JOBS]
-                         [128]; /* the newest removed jobs: a signal may overtake the reply */
+                         [BUS_JOB_SIZE]; /* the newest removed jobs: a signal may overtake the reply */
         unsigned next_removed;
         Timer stopping_wait;
         void (*stopping_done)(void *userdata, bool stopping);

@@ -121,7 +121,7 @@ typedef struct JobMethod {
 } JobMethod;
 
 static int job_unit_message(SystemdBus *b, const JobMethod *method, const char *name, sd_bus_message **ret) {
-        char known_as[UNIT_NAME_MAX + 32];
+        char known_as[BUS_NAME_SIZE];
         int r;
 
         quadlet_service(name, known_as);
@@ -166,16 +166,24 @@ int job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userd
         return job_call_unit(systemd_bus(s), &method, name, done, userdata);
 }
 
-int job_reload(Systemd *s, SystemdDone done, void *userdata) {
-        SystemdBus *b = systemd_bus(s);
-        BusCall *call = job_call_new(b, "Reload", done, userdata);
+/* Reload, and end the call with that. Also follows the removal of Quadlet files: the generator drops their
+ * services at the next reload. */
+static void job_send_reload(BusCall *call, sd_bus_message *unused) {
         sd_bus_message *m;
-        int r;
+        int r = manager_method(call->bus, "Reload", &m);
+
+        call->on_reply = NULL;
+        call->member = "Reload";
+        (void) job_call_send(call, m, r);
+}
+
+int job_reload(Systemd *s, SystemdDone done, void *userdata) {
+        BusCall *call = job_call_new(systemd_bus(s), "Reload", done, userdata);
 
         if (!call)
                 return -ENOMEM;
-        r = manager_method(b, "Reload", &m);
-        return job_call_send(call, m, r);
+        job_send_reload(call, NULL);
+        return 0;
 }
 
 /* -- Links -- */
@@ -190,7 +198,7 @@ static bool job_all_quadlets(const char *const *names, size_t n) {
 /* LinkUnitFiles or EnableUnitFiles, at runtime. Not with force: a link of ours stays as it is, and any other
  * link belongs to the host. */
 static int job_link_message(SystemdBus *b, const char *member, const Names *names, sd_bus_message **ret) {
-        char path[600];
+        char path[RUNTIME_PATH_SIZE];
         int r;
 
         r = manager_method(b, member, ret);
@@ -235,7 +243,7 @@ static int job_link_start(BusCall *call) {
 /* Other names of our units, and units that [Install] enables, must not belong to the host. */
 static void job_link_on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
         BusCall *call = userdata;
-        char message[400];
+        char message[BUS_MESSAGE_SIZE];
 
         for (size_t i = 0; error == 0 && i < n; i++) {
                 if (units[i].owner != SYSTEMD_CONFLICTING ||
@@ -308,16 +316,6 @@ int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, v
         return job_link_start(call);
 }
 
-/* The generator drops the services of removed files at the next reload. */
-static void job_unlink_on_reply(BusCall *call, sd_bus_message *unused) {
-        sd_bus_message *m;
-        int r = manager_method(call->bus, "Reload", &m);
-
-        call->on_reply = NULL;
-        call->member = "Reload";
-        (void) job_call_send(call, m, r);
-}
-
 /* Return whether 'name' can be unlinked. systemd rejects the whole call for a name without a link, and links
  * of the host stay. */
 static bool job_is_linked(const SystemdBus *b, const char *name) {
@@ -354,11 +352,11 @@ int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done,
         for (size_t i = 0; i < n; i++)
                 if (quadlet_is(names[i])) {
                         runtime_dir_withdraw(&b->dir, names[i]);
-                        call->on_reply = job_unlink_on_reply;
+                        call->on_reply = job_send_reload;
                 }
         if (n_linked == 0) {
                 if (call->on_reply)
-                        job_unlink_on_reply(call, NULL);
+                        job_send_reload(call, NULL);
                 else
                         loop_defer(b->loop, &call->finish);
                 return 0;

@@ -206,7 +206,7 @@ int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret
 
 /* Return 1 if 'path' is a link to our file, 0 if it is another link or a file, or a negative errno. */
 static int runtime_dir_follow(const RuntimeDir *d, const char *name, const char *path) {
-        char ours[600], target[600];
+        char ours[RUNTIME_PATH_SIZE], target[RUNTIME_PATH_SIZE];
         ssize_t n;
 
         n = readlink(path, target, sizeof(target) - 1);
@@ -218,7 +218,7 @@ static int runtime_dir_follow(const RuntimeDir *d, const char *name, const char 
 }
 
 int runtime_dir_offer(RuntimeDir *d, const char *name) {
-        char link[600], ours[600];
+        char link[RUNTIME_PATH_SIZE], ours[RUNTIME_PATH_SIZE];
         int r;
 
         snprintf(link, sizeof(link), "%s/%s", d->quadlets, name);
@@ -239,7 +239,7 @@ int runtime_dir_offer(RuntimeDir *d, const char *name) {
 }
 
 void runtime_dir_withdraw(RuntimeDir *d, const char *name) {
-        char link[600];
+        char link[RUNTIME_PATH_SIZE];
 
         snprintf(link, sizeof(link), "%s/%s", d->quadlets, name);
         if (runtime_dir_follow(d, name, link) == 1)
@@ -247,7 +247,7 @@ void runtime_dir_withdraw(RuntimeDir *d, const char *name) {
 }
 
 bool runtime_dir_owns(const RuntimeDir *d, const char *name, const char *fragment) {
-        char ours[600];
+        char ours[RUNTIME_PATH_SIZE];
         int r;
 
         if (!quadlet_is(name)) {
@@ -269,7 +269,7 @@ static bool runtime_dir_contains(const RuntimeDir *d, const char *path) {
 }
 
 bool runtime_dir_has(const RuntimeDir *d, const char *fragment) {
-        char path[600], target[600];
+        char path[RUNTIME_PATH_SIZE], target[RUNTIME_PATH_SIZE];
 
         if (fragment[0] != '/' || snprintf(path, sizeof(path), "%s", fragment) >= (int) sizeof(path))
                 return false;
@@ -289,14 +289,14 @@ bool runtime_dir_has(const RuntimeDir *d, const char *fragment) {
 }
 
 bool runtime_dir_lost_link(const RuntimeDir *d, const char *name, const char *fragment) {
-        char link[600];
+        char link[RUNTIME_PATH_SIZE];
 
         snprintf(link, sizeof(link), "%s/%s", d->links, name);
         return streq(fragment, link) && runtime_dir_follow(d, name, link) == -ENOENT;
 }
 
 bool runtime_dir_links(const RuntimeDir *d, const char *name) {
-        char link[600];
+        char link[RUNTIME_PATH_SIZE];
 
         snprintf(link, sizeof(link), "%s/%s", d->links, name);
         return runtime_dir_follow(d, name, link) == 1;

@@ -13,6 +13,11 @@
 #include "units/unit_file.h"
 #include "units/name.h"
 
+enum {
+        RUNTIME_DIR_SIZE = 256,
+        RUNTIME_PATH_SIZE = 600, /* of a file in one of the folders */
+};
+
 /* A file with the same stamp is unchanged since it was read. All 0: unknown. */
 typedef struct RuntimeDirStamp {
         uint64_t device, inode, size;
@@ -30,10 +35,11 @@ typedef struct RuntimeDirEntry {
 
 typedef struct RuntimeDir {
         int fd;
-        char path[256], quadlets[256],
-                links[256];       /* our files; links for podman's generator; systemd's runtime links */
-        RuntimeDirEntry *entries; /* by name */
-        uint64_t reads;           /* reads of files */
+        char path[RUNTIME_DIR_SIZE], quadlets[RUNTIME_DIR_SIZE],
+                links[RUNTIME_DIR_SIZE]; /* our files; links for podman's generator; systemd's runtime links
+                                          */
+        RuntimeDirEntry *entries;        /* by name */
+        uint64_t reads;                  /* reads of files */
 } RuntimeDir;
 
 int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, const char *links, Error *err);

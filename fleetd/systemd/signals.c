@@ -1,10 +1,7 @@
 /* Signals of systemd: they update the traces of units and notify the agent which units to read again. */
-#include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "fleetd/systemd/bus_internal.h"
 #include "units/name.h"
 #include "units/quadlet.h"

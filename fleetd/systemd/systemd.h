@@ -14,7 +14,14 @@
 #include "base/sizes.h"
 #include "fleetd/systemd/owner.h"
 #include "fleetd/systemd/trace.h"
+#include "units/hash.h"
 #include "units/name.h"
+
+enum {
+        SYSTEMD_STATE_SIZE = 32,
+        SYSTEMD_FRAGMENT_SIZE = 512,
+        SYSTEMD_ERA_SIZE = 64,
+};
 
 typedef struct Systemd Systemd;
 
@@ -23,21 +30,22 @@ typedef struct Systemd Systemd;
  * Names are those of the cluster. The state of a Quadlet file (units/quadlet.h) is that of its service. */
 typedef struct SystemdUnit {
         char name[UNIT_NAME_MAX + 1];
-        char load[32], active[32], sub[32]; /* "not-found", "inactive", "dead": not loaded */
-        char result[32]; /* of services, sockets and other types with Result: "success", "exit-code", ...; "":
-                            none */
+        char load[SYSTEMD_STATE_SIZE], active[SYSTEMD_STATE_SIZE],
+                sub[SYSTEMD_STATE_SIZE]; /* "not-found", "inactive", "dead": not loaded */
+        char result[SYSTEMD_STATE_SIZE]; /* of services, sockets and other types with Result: "success",
+                            "exit-code", ...; "": none */
         char invocation_id[INVOCATION_ID_SIZE];
-        char fragment[512]; /* FragmentPath; "" if that is a lost runtime link; of a Quadlet file, the source
-                               of its service, if generated */
-        bool alias;         /* the name is an alias; the state is that of its unit */
+        char fragment[SYSTEMD_FRAGMENT_SIZE]; /* FragmentPath; "" if that is a lost runtime link; of a Quadlet
+                               file, the source of its service, if generated */
+        bool alias;                           /* the name is an alias; the state is that of its unit */
         SystemdOwner owner;
         SystemdEnd end; /* how an inactive unit ended */
         bool held;      /* inactive, and a unit that it is bound to does not run, or a conflicting one does */
         bool oneshot;   /* Type=oneshot without RemainAfterExit=: becomes inactive when it completes */
-        bool need_reload; /* NeedDaemonReload */
-        bool job;         /* a job is queued or running */
-        bool has_file;    /* our folder holds its file */
-        char hash[41];    /* unit hash of that file; "": no file */
+        bool need_reload;          /* NeedDaemonReload */
+        bool job;                  /* a job is queued or running */
+        bool has_file;             /* our folder holds its file */
+        char hash[UNIT_HASH_SIZE]; /* unit hash of that file; "": no file */
 } SystemdUnit;
 
 typedef void (*SystemdDone)(void *userdata, int error,
