@@ -215,10 +215,6 @@ static void machine_write(Text *t, const void *item) {
         json_write_object(t, JSON_FIELDS(machine_fields), item);
 }
 
-void api_machine_write(Text *t, const ApiMachine *machine) {
-        machine_write(t, machine);
-}
-
 static int machine_read(const JsonValue *object, void *ret, Error *err) {
         ApiMachine *machine = ret;
         int r;

@@ -76,8 +76,6 @@ typedef struct ApiMachine {
         uint64_t n_units;  /* assigned to it */
 } ApiMachine;
 
-void api_machine_write(Text *t, const ApiMachine *machine);
-
 /* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" unless it is the last
  * page. An empty array is left out. */
 void api_units_page_write(Text *t, const ApiUnit *units, size_t n, const char *next_token);
