@@ -71,7 +71,8 @@ void why_handle(Request *request) {
         }
         unit_reason(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
-        if (!where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE && !u->unit->placement.global)
+        if (!where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
+            !u->unit->placement.global)
                 (void) scheduler_pick(view, u, &would, NULL);
 
         json_open(&t, NULL, '{');

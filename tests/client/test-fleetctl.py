@@ -1155,15 +1155,9 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
     status, out = t.on_terminal("cluster", "level", "2", typed="y\n")
     assert status == 0 and "Feature level 2\r\n" in out and t.cluster.level == 2, out
     t.expect("cluster level 2")
-<<<<<<< HEAD
-    t.expect("cluster level 3 --yes", 1, err="Failed to raise the feature level: googleapi: Error 409: feature level 3: beta knows 2 at most; upgrade it first\n")
+    t.expect("cluster level 3 --yes", 1, err="Failed to raise the feature level: googleapi: Error 409: feature level 3: beta supports 2 at most; upgrade it first\n")
     t.expect("cluster level 1", 1, err="Failed to raise the feature level: googleapi: Error 409: it does not go back\n")
     t.expect("cluster level high", 2, err="fleetctl: cluster level: expected one number, the new feature level\n")
-=======
-    t.expect("cluster level 3 --yes", 1, err="Error raising the feature level: googleapi: Error 409: feature level 3: beta supports 2 at most; upgrade it first\n")
-    t.expect("cluster level 1", 1, err="Error raising the feature level: googleapi: Error 409: it does not go back\n")
-    t.expect("cluster level high", 2, err="fleetctl: cluster level takes one number, the level to raise to\n")
->>>>>>> t-api
     t.expect("cluster levl 2", 2, err="fleetctl: cluster has no verb levl: cluster [level [N] | stop-waiting]\n")
 
     t.expect("cluster stop-waiting", err="fleetctl: the cluster waits for no host\n")

@@ -1967,13 +1967,8 @@ static void a_host_without_an_advertised_url_has_that_of_the_listener_while_it_i
         char own[128];
         KvState now;
 
-<<<<<<< HEAD
-        assert_int_equal(host_wait(room->host, registry_record_start(r, &other, host_on_done, room->host)),
-                         KV_OK);
-=======
->>>>>>> t-api
         assert_int_equal(
-                host_wait(fixture->host, registry_member_started(r, &other, host_on_done, fixture->host)),
+                host_wait(fixture->host, registry_record_start(r, &other, host_on_done, fixture->host)),
                 KV_OK);
         assert_int_equal(
                 host_wait(fixture->host, registry_presence(r, 0, &presence, 1, host_on_done, fixture->host)),
@@ -1995,18 +1990,11 @@ static void a_host_without_an_advertised_url_has_that_of_the_listener_while_it_i
         assert_says(fixture, "\"clientURLs\":[]");
 
         snprintf(other.client, sizeof(other.client), "http://10.0.0.2:2379"); /* with an agent or without */
-<<<<<<< HEAD
-        assert_int_equal(host_wait(room->host, registry_record_start(r, &other, host_on_done, room->host)),
-                         KV_OK);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
-        assert_says(room,
-=======
         assert_int_equal(
-                host_wait(fixture->host, registry_member_started(r, &other, host_on_done, fixture->host)),
+                host_wait(fixture->host, registry_record_start(r, &other, host_on_done, fixture->host)),
                 KV_OK);
         assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
         assert_says(fixture,
->>>>>>> t-api
                     "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
 }
 
