@@ -70,7 +70,7 @@ static void take_meta(KvStore *s, const TreeMeta *meta) {
         s->entry_ms = meta->cluster_ms;
         s->kept = meta->results.bytes;
         take_time(s, meta->cluster_ms);
-        data_dir_raise_quota(&s->replica->folder, meta->quota);
+        data_dir_raise_quota(replica_data_dir(s->replica), meta->quota);
 }
 
 static void told_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {}
@@ -81,8 +81,9 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
                     uint64_t *ret_cost) {
         KvStore *s = userdata;
         Applying a = { .store = s };
-        bool remade = s->replica->shown;               /* all this was told when the tree before it had it */
-        bool told = remade || !s->replica->in_service; /* nobody watches or has proposed yet */
+        bool remade = replica_is_rebuilding(
+                s->replica); /* all this was told when the tree before it had it */
+        bool told = remade || !replica_in_service(s->replica); /* nobody watches or has proposed yet */
         Cost cost = {};
         int r;
 
@@ -116,13 +117,13 @@ static void read_bound_ask(KvStore *s);
 /* Whether the live tree has reached all that was served or acknowledged: one that is made again has not until
  * it replaces the one before. */
 static bool read_bound_is_reached(const KvStore *s) {
-        return s->floor.met && s->floor.dir_fd >= 0 && s->index >= s->promised && s->replica->tree &&
-               !s->replica->shown;
+        return s->floor.met && s->floor.dir_fd >= 0 && s->index >= s->promised &&
+               replica_live_tree(s->replica) && !replica_is_rebuilding(s->replica);
 }
 
 static void read_bound_result(KvStore *s, int r) {
         if (r >= 0 && read_bound_is_reached(s))
-                r = data_dir_serve(&s->replica->folder);
+                r = data_dir_serve(replica_data_dir(s->replica));
         if (r < 0)
                 replica_fail(s->replica, r, "cannot record in %s/floor what this host shows: %s",
                              s->floor.path, strerror(-r));
@@ -131,7 +132,7 @@ static void read_bound_result(KvStore *s, int r) {
 static void read_bound_rise(KvStore *s) {
         int r = read_bound_reach(&s->floor, s->index);
 
-        if (r < 0 || !data_dir_was_served(&s->replica->folder))
+        if (r < 0 || !data_dir_was_served(replica_data_dir(s->replica)))
                 read_bound_result(s, r);
 }
 
@@ -159,10 +160,10 @@ static int read_bound_start(KvStore *s, const KvOptions *options, Error *err) {
         r = read_bound_open(&s->floor, options->read_bound_path, err);
         if (r < 0)
                 return r;
-        r = read_bound_begin(&s->floor, s->replica->identity.lineage, s->index,
-                             data_dir_was_served(&s->replica->folder));
+        r = read_bound_begin(&s->floor, replica_identity(s->replica)->lineage, s->index,
+                             data_dir_was_served(replica_data_dir(s->replica)));
         if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0)
-                r = data_dir_serve(&s->replica->folder);
+                r = data_dir_serve(replica_data_dir(s->replica));
         return r < 0 ? error_set(err, r, "cannot record in %s/floor what this host shows: %s", s->floor.path,
                                  strerror(-r)) :
                        0;
@@ -211,7 +212,7 @@ static void forget_index(KvStore *s) {
         TreeTxn *txn;
         TreeMeta meta;
 
-        if (tree_begin_write(s->replica->tree, &txn) < 0)
+        if (tree_begin_write(replica_live_tree(s->replica), &txn) < 0)
                 return;
         if (tree_meta(txn, &meta) >= 0 && meta.index-- > 0)
                 (void) tree_set_meta(txn, &meta);
@@ -225,7 +226,7 @@ static int drop_result(void *userdata, uint64_t slot, KvBytes record) {
 static void forget_results(KvStore *s) {
         TreeTxn *txn;
 
-        if (tree_begin_write(s->replica->tree, &txn) < 0)
+        if (tree_begin_write(replica_live_tree(s->replica), &txn) < 0)
                 return;
         (void) tree_results(txn, 0, drop_result, NULL);
         (void) tree_commit(txn);
@@ -262,7 +263,7 @@ static void on_tell(void *userdata) {
 }
 
 static bool leads(const KvStore *s) {
-        return replica_is_leader(s->replica) && raft_core_leads(s->replica->core);
+        return replica_is_leader(s->replica) && raft_core_leads(replica_core(s->replica));
 }
 
 static void see_leader(KvStore *s) {
@@ -296,14 +297,14 @@ static void see_leader(KvStore *s) {
 static void announce_address(KvStore *s) {
         const RaftServers *servers;
 
-        if (!s->leads || !s->address[0] || raft_core_change_pending(s->replica->core))
+        if (!s->leads || !s->address[0] || raft_core_change_pending(replica_core(s->replica)))
                 return;
-        servers = raft_core_servers(s->replica->core);
+        servers = raft_core_servers(replica_core(s->replica));
         for (size_t i = 0; i < servers->n; i++) {
                 Error err = {};
                 int r;
 
-                if (servers->items[i].id != raft_core_id(s->replica->core) ||
+                if (servers->items[i].id != raft_core_id(replica_core(s->replica)) ||
                     streq(servers->items[i].address, s->address))
                         continue;
                 r = replica_change(s->replica,
@@ -320,10 +321,10 @@ static void announce_address(KvStore *s) {
 static void on_settled(void *userdata, unsigned changed) {
         KvStore *s = userdata;
         Replica *p = s->replica;
-        uint64_t applied = p->core ? raft_core_applied_index(p->core) : 0;
+        uint64_t applied = replica_core(p) ? raft_core_applied_index(replica_core(p)) : 0;
         Outcome *o;
 
-        if (p->error < 0) { /* of a transaction that failed */
+        if (replica_error(p, NULL) < 0) { /* of a transaction that failed */
                 s->has_applied = false;
                 outcomes_clear(&s->results);
                 outcomes_clear(&s->published);
@@ -341,7 +342,7 @@ static void on_settled(void *userdata, unsigned changed) {
                 outcome_free(o);
         }
 
-        if (s->remade && !p->shown) {
+        if (s->remade && !replica_is_rebuilding(p)) {
                 s->remade = false;
                 read_bound_result(s, 0);
         }
@@ -424,7 +425,7 @@ static int ahead(void *userdata, uint64_t index) {
         s->promised = MAX(s->promised, index);
         r = read_bound_promise(&s->floor, s->promised);
         if (r >= 0 && s->promised > s->index)
-                r = data_dir_unserve(&s->replica->folder);
+                r = data_dir_unserve(replica_data_dir(s->replica));
         if (r < 0)
                 log_debug(((LogFields) { .error = r }),
                           "cannot record that index %" PRIu64 " is acknowledged: %s", index, strerror(-r));
@@ -495,7 +496,8 @@ int kv_transfer(KvStore *s, uint64_t raft_id) {
 }
 
 int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err) {
-        bool lost = s->replica->lost; /* its tree is shown on, and the floor is as it was */
+        bool lost = replica_state(s->replica) ==
+                    REPLICA_QUARANTINED; /* its tree is shown on, and the floor is as it was */
         int r;
 
         if (cluster_id == 0 || lineage == 0 || raft_id == 0)
@@ -562,7 +564,7 @@ static void on_finish(void *userdata) {
         s->reads = read_index_free(s->reads);
         if (read_bound_settle(&s->floor, MAX(s->index, s->promised)) < 0)
                 log_debug(NO_FIELDS, "the record of what was shown stays as it was");
-        data_dir_keep_time(&s->replica->folder, kv_cluster_ms(s));
+        data_dir_keep_time(replica_data_dir(s->replica), kv_cluster_ms(s));
         replica_close(s->replica, on_closed, s);
 }
 
@@ -604,7 +606,7 @@ KvStore *kv_crash(KvStore *s) {
         return store_free(s);
 }
 
-static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions *ret) {
+static void kv_replica_options(KvStore *s, const KvOptions *options, ReplicaOptions *ret) {
         *ret = (ReplicaOptions) {
                 .tree_path = options->tree_path,
                 .log_disk = options->log_disk,
@@ -645,7 +647,7 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", options->tree_path, strerror(-r));
         take_meta(s, &meta);
-        take_time(s, s->replica->folder.cluster_ms);
+        take_time(s, replica_data_dir(s->replica)->cluster_ms);
         if (s->level > s->level_max)
                 return error_set(err, -ENOTSUP, TOO_NEW, s->level, s->level_max);
 #ifdef PLANTED_BUGS
@@ -742,7 +744,7 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->tell = DEFERRED(on_tell, s);
         s->finish = DEFERRED(on_finish, s);
 
-        replica_options(s, options, &replica);
+        kv_replica_options(s, options, &replica);
         r = replica_open(&s->replica, loop, &replica, options->join, err);
         if (r >= 0)
                 r = build(s, options, err);

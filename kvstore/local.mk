@@ -4,7 +4,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
 	kvstore/read_bound.h kvstore/read_bound.c kvstore/offline.h kvstore/offline.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
-	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/compaction.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c \
+	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/compaction.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c kvstore/raft/replica_state.c kvstore/raft/replica_step.c kvstore/raft/serving_tree.c kvstore/raft/leader_contact.c kvstore/raft/leadership.c kvstore/raft/checkpoints.c kvstore/raft/replica_start.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
 	kvstore/tree/data_dir.h kvstore/tree/data_dir.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/read_index.h kvstore/raft/read_index.c kvstore/raft/consistency_check.h kvstore/raft/consistency_check.c \

@@ -54,7 +54,8 @@ struct ConsistencyCheck {
 };
 
 static uint64_t every(const ConsistencyCheck *c) {
-        return c->replica->options.compare_every > 0 ? c->replica->options.compare_every : COMPARE_EVERY;
+        return replica_options(c->replica)->compare_every > 0 ? replica_options(c->replica)->compare_every :
+                                                                COMPARE_EVERY;
 }
 
 static void say(ConsistencyCheck *c, uint64_t to, CompareKind kind, uint64_t index, uint64_t value) {
@@ -71,8 +72,7 @@ static void say(ConsistencyCheck *c, uint64_t to, CompareKind kind, uint64_t ind
 /* -- What we are told -- */
 
 static void changed(ConsistencyCheck *c) {
-        c->replica->changed |= RAFT_CHANGED_STATE;
-        loop_defer(c->replica->loop, &c->replica->settle);
+        replica_notify_later(c->replica, RAFT_CHANGED_STATE);
 }
 
 static bool said(const ConsistencyCheck *c, uint64_t index) {
@@ -87,11 +87,12 @@ static void on_ask(void *userdata) {
         ConsistencyCheck *c = userdata;
         Replica *p = c->replica;
 
-        (void) timer_start(&c->ask, p->loop, ASK_MS);
+        (void) timer_start(&c->ask, replica_loop(p), ASK_MS);
         if (replica_is_leader(p))
                 (void) replica_transfer(p, 0);
-        else if (replica_leader(p) != 0 && p->log)
-                say(c, replica_leader(p), COMPARE_ASK, MAX(raft_log_first_index(p->log), UINT64_C(2)) - 1, 0);
+        else if (replica_leader(p) != 0 && replica_log(p))
+                say(c, replica_leader(p), COMPARE_ASK,
+                    MAX(raft_log_first_index(replica_log(p)), UINT64_C(2)) - 1, 0);
 }
 
 static void take_verdict(ConsistencyCheck *c, uint64_t index, Verdict verdict) {
@@ -123,7 +124,7 @@ static void take_verdict(ConsistencyCheck *c, uint64_t index, Verdict verdict) {
                           "leader's",
                           index);
                 c->differs_index = index;
-                (void) timer_start(&c->ask, c->replica->loop, 0);
+                (void) timer_start(&c->ask, replica_loop(c->replica), 0);
                 break;
         case _VERDICT_MAX:
                 return;
@@ -157,7 +158,7 @@ static bool counts(const RaftServer *server, size_t n_voters) {
  * is right. Else *ret_hope tells whether those who have not spoken may yet decide. */
 static bool find_majority(const ConsistencyCheck *c, const Row *row, bool same, uint64_t *ret,
                           bool *ret_hope) {
-        const RaftServers *servers = raft_core_servers(c->replica->core);
+        const RaftServers *servers = raft_core_servers(replica_core(c->replica));
         size_t n_voters = 0, n = 0, n_heard = 0, most = 0;
 
         for (size_t i = 0; i < servers->n; i++)
@@ -193,21 +194,21 @@ static void tell(ConsistencyCheck *c, Row *row, Report *report, Verdict verdict)
                 return;
         report->told = true;
         report->verdict = verdict;
-        if (report->id == raft_core_id(c->replica->core))
+        if (report->id == raft_core_id(replica_core(c->replica)))
                 take_verdict(c, row->index, verdict);
         else
                 say(c, report->id, COMPARE_VERDICT, row->index, verdict);
 }
 
 static void judge(ConsistencyCheck *c, Row *row) {
-        uint64_t right = 0, now = loop_now_ms(c->replica->loop);
+        uint64_t right = 0, now = loop_now_ms(replica_loop(c->replica));
         bool same = true, hope = false, decided;
 
         for (size_t i = 1; i < row->n; i++)
                 same &= row->reports[i].hash == row->reports[0].hash;
         decided = find_majority(c, row, same, &right, &hope);
 #ifdef PLANTED_BUGS
-        if (c->replica->options.rebuild_blindly && !decided && row->n > 1) {
+        if (replica_options(c->replica)->rebuild_blindly && !decided && row->n > 1) {
                 right = row->reports[0].hash;
                 decided = true;
         }
@@ -216,7 +217,7 @@ static void judge(ConsistencyCheck *c, Row *row) {
                 row->doubt_ms = 0;
         else if (row->doubt_ms == 0) {
                 row->doubt_ms = now;
-                (void) timer_start(&c->doubt, c->replica->loop, DOUBT_MS);
+                (void) timer_start(&c->doubt, replica_loop(c->replica), DOUBT_MS);
         }
         if (!decided && (same || (hope && now < row->doubt_ms + DOUBT_MS)))
                 return;
@@ -276,7 +277,7 @@ static void on_send(void *userdata) {
                 const Report *report = &c->own[c->n_sent % OWN_MAX];
 
                 if (replica_is_leader(p))
-                        hear(c, raft_core_id(p->core), report->index, report->hash, c->taken);
+                        hear(c, raft_core_id(replica_core(p)), report->index, report->hash, c->taken);
                 else
                         say(c, leader, c->taken ? COMPARE_REPORT_TAKEN : COMPARE_REPORT, report->index,
                             report->hash);
@@ -287,7 +288,7 @@ static void add_own(ConsistencyCheck *c, Report report) {
         if (said(c, report.index))
                 return;
         c->own[c->n_own++ % OWN_MAX] = report;
-        loop_defer(c->replica->loop, &c->send);
+        loop_defer(replica_loop(c->replica), &c->send);
 }
 
 static void on_rest(void *userdata) {
@@ -297,7 +298,8 @@ static void on_rest(void *userdata) {
         Report report = {};
         TreeMeta meta;
 
-        if (!replica_is_open(p) || p->shown || tree_begin_read(p->tree, &txn) < 0)
+        if (!replica_is_open(p) || replica_is_rebuilding(p) ||
+            tree_begin_read(replica_live_tree(p), &txn) < 0)
                 return;
         if (tree_meta(txn, &meta) < 0 || tree_kept_hash(txn, &report.hash) < 0 || meta.applied == 0)
                 return;
@@ -321,14 +323,14 @@ void consistency_committed(ConsistencyCheck *c, bool committed) {
                 add_own(c, c->noted[i]);
         c->n_noted = 0;
         if (committed && !timer_armed(&c->rest))
-                (void) timer_start(&c->rest, c->replica->loop, COMPARE_REST_MS);
+                (void) timer_start(&c->rest, replica_loop(c->replica), COMPARE_REST_MS);
 }
 
 void consistency_settled(ConsistencyCheck *c, unsigned changed) {
         if (!(changed & RAFT_CHANGED_LEADER) || c->n_own == 0)
                 return;
         c->n_sent = c->n_own - 1; /* the last one again, for the new leader */
-        loop_defer(c->replica->loop, &c->send);
+        loop_defer(replica_loop(c->replica), &c->send);
 }
 
 void consistency_on_frame(ConsistencyCheck *c, PeerSession *session, const void *payload, size_t size) {
@@ -352,9 +354,9 @@ void consistency_on_frame(ConsistencyCheck *c, PeerSession *session, const void 
                 take_verdict(c, index, (Verdict) value);
         else if (kind == COMPARE_ASK && replica_is_leader(p) && c->differs_index == 0 &&
                  c->undecided_index == 0 &&
-                 index <= raft_core_applied_index(
-                                  p->core)) /* for a later one checkpoint after checkpoint would be made */
-                transfers_send_again(p->transfers, from, index);
+                 index <= raft_core_applied_index(replica_core(
+                                  p))) /* for a later one checkpoint after checkpoint would be made */
+                transfers_send_again(replica_transfers(p), from, index);
 }
 
 /* -- Lifetime -- */

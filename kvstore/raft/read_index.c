@@ -100,7 +100,7 @@ static void keep_time(ReadIndex *reads) {
         if (!any_waits(reads))
                 timer_stop(&reads->timer);
         else if (!timer_armed(&reads->timer))
-                (void) timer_start(&reads->timer, reads->replica->loop, SWEEP_MS);
+                (void) timer_start(&reads->timer, replica_loop(reads->replica), SWEEP_MS);
 }
 
 static void write_check(ReadIndex *reads, Writer *w, uint64_t to, CheckKind kind, uint64_t term,
@@ -131,7 +131,8 @@ static void answer(ReadIndex *reads, uint64_t session, uint64_t to, CheckKind ki
 static void answer_applied(ReadIndex *reads) {
         Replica *p = reads->replica;
 
-        while (reads->sure.first && p->core && raft_core_applied_index(p->core) >= reads->sure_index) {
+        while (reads->sure.first && replica_core(p) &&
+               raft_core_applied_index(replica_core(p)) >= reads->sure_index) {
                 KvSync *sync = queue_take(&reads->sure);
 
                 sync->done(sync->userdata, KV_OK);
@@ -143,11 +144,11 @@ static void passed(ReadIndex *reads, uint64_t index) {
         reads->checking = false;
         reads->sure_index = MAX(reads->sure_index, index);
         queue_append(&reads->sure, &reads->checked);
-        loop_defer(reads->replica->loop, &reads->kick);
+        loop_defer(replica_loop(reads->replica), &reads->kick);
 }
 
 static bool has_majority(const ReadIndex *reads) {
-        const RaftServers *servers = raft_core_servers(reads->replica->core);
+        const RaftServers *servers = raft_core_servers(replica_core(reads->replica));
         size_t n_voters = 0, n = 0;
 
         for (size_t i = 0; i < servers->n; i++) {
@@ -156,7 +157,7 @@ static bool has_majority(const ReadIndex *reads) {
                 if (s->role != RAFT_ROLE_VOTER)
                         continue;
                 n_voters++;
-                if (s->id == raft_core_id(reads->replica->core)) {
+                if (s->id == raft_core_id(replica_core(reads->replica))) {
                         n++;
                         continue;
                 }
@@ -173,14 +174,14 @@ static void begin_check(ReadIndex *reads) {
         Replica *p = reads->replica;
         uint64_t leader = replica_leader(p);
 
-        if (!p->core || leader == 0)
+        if (!replica_core(p) || leader == 0)
                 return;
-        if (replica_is_leader(p) && !raft_core_leads(p->core))
+        if (replica_is_leader(p) && !raft_core_leads(replica_core(p)))
                 return; /* the commit index may be older than what was acknowledged */
 
         reads->checking = true;
         reads->number++;
-        reads->check_ms = loop_now_ms(p->loop);
+        reads->check_ms = loop_now_ms(replica_loop(p));
         reads->n_confirmed = 0;
         queue_append(&reads->checked, &reads->arrived);
 
@@ -189,16 +190,16 @@ static void begin_check(ReadIndex *reads) {
                 return;
         }
 
-        reads->check_index = raft_core_commit_index(p->core);
+        reads->check_index = raft_core_commit_index(replica_core(p));
         if (has_majority(reads)) {
                 passed(reads, reads->check_index);
                 return;
         }
 
-        const RaftServers *servers = raft_core_servers(p->core);
+        const RaftServers *servers = raft_core_servers(replica_core(p));
         for (size_t i = 0; i < servers->n; i++)
                 if (servers->items[i].role == RAFT_ROLE_VOTER &&
-                    servers->items[i].id != raft_core_id(p->core))
+                    servers->items[i].id != raft_core_id(replica_core(p)))
                         ask(reads, servers->items[i].id, CHECK_TERM);
 }
 
@@ -215,12 +216,12 @@ static void on_kick(void *userdata) {
 static void again(ReadIndex *reads) {
         reads->checking = false;
         queue_prepend(&reads->arrived, &reads->checked);
-        loop_defer(reads->replica->loop, &reads->kick);
+        loop_defer(replica_loop(reads->replica), &reads->kick);
 }
 
 /* Queues are in order of arrival, and so of falling due. */
 static void expire(ReadIndex *reads, Queue *q, KvStatus status) {
-        uint64_t now = loop_now_ms(reads->replica->loop);
+        uint64_t now = loop_now_ms(replica_loop(reads->replica));
 
         while (q->first && q->first->due_ms <= now) {
                 KvSync *sync = queue_take(q);
@@ -235,10 +236,10 @@ static void on_timer(void *userdata) {
         expire(reads, &reads->arrived, replica_leader(reads->replica) ? KV_UNKNOWN : KV_NO_LEADER);
         expire(reads, &reads->checked, KV_UNKNOWN);
         expire(reads, &reads->sure, KV_UNKNOWN);
-        if (reads->checking && loop_now_ms(reads->replica->loop) >= reads->check_ms + READS_RETRY_MS)
+        if (reads->checking && loop_now_ms(replica_loop(reads->replica)) >= reads->check_ms + READS_RETRY_MS)
                 again(reads);
         else if (!reads->checking && reads->arrived.first)
-                loop_defer(reads->replica->loop, &reads->kick);
+                loop_defer(replica_loop(reads->replica), &reads->kick);
         keep_time(reads);
 }
 
@@ -248,9 +249,9 @@ static void remote_done(void *userdata, KvStatus status) {
         Remote *m = userdata;
 
         m->reads->n_remote--;
-        if (status == KV_OK && m->reads->replica->core)
+        if (status == KV_OK && replica_core(m->reads->replica))
                 answer(m->reads, m->session, m->from, CHECK_READ, replica_term(m->reads->replica), m->number,
-                       raft_core_applied_index(m->reads->replica->core));
+                       raft_core_applied_index(replica_core(m->reads->replica)));
         free(m);
 }
 
@@ -264,7 +265,7 @@ static bool read_check(const ReadIndex *reads, PeerSession *session, const void 
                        Check *ret) {
         Reader r = reader_over(payload, size);
 
-        if (!reads->replica->core || !replica_read_head(reads->replica, session, &r, &ret->from))
+        if (!replica_core(reads->replica) || !replica_read_head(reads->replica, session, &r, &ret->from))
                 return false;
         ret->kind = read_u8(&r);
         ret->term = read_u64(&r);
@@ -328,9 +329,9 @@ static void on_checked(void *userdata, PeerSession *session, PeerFrame type, con
 /* -- The door's calls -- */
 
 void read_index_add(ReadIndex *reads, KvSync *sync) {
-        sync->due_ms = loop_now_ms(reads->replica->loop) + READS_WAIT_MS;
+        sync->due_ms = loop_now_ms(replica_loop(reads->replica)) + READS_WAIT_MS;
         queue_add(reads->unchecked ? &reads->sure : &reads->arrived, sync);
-        loop_defer(reads->replica->loop, &reads->kick);
+        loop_defer(replica_loop(reads->replica), &reads->kick);
         keep_time(reads);
 }
 
@@ -348,7 +349,7 @@ void read_index_settled(ReadIndex *reads, unsigned changed) {
         if ((changed & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER)) && reads->checking)
                 again(reads);
         if (any_waits(reads))
-                loop_defer(reads->replica->loop, &reads->kick);
+                loop_defer(replica_loop(reads->replica), &reads->kick);
 }
 
 void read_index_end(ReadIndex *reads, KvStatus status) {
@@ -385,6 +386,7 @@ void read_index_drop(ReadIndex *reads) {
 
 int read_index_new(ReadIndex **ret, Replica *replica) {
         ReadIndex *reads = NEW0(ReadIndex, 1);
+        Peers *peers;
 
         if (!reads)
                 return -ENOMEM;
@@ -394,9 +396,10 @@ int read_index_new(ReadIndex **ret, Replica *replica) {
         queue_init(&reads->sure);
         reads->kick = DEFERRED(on_kick, reads);
         reads->timer = TIMER(on_timer, reads);
-        if (replica->options.peers) {
-                peers_handle(replica->options.peers, PEER_TERM_CHECK, on_check, reads);
-                peers_handle(replica->options.peers, PEER_TERM_CHECKED, on_checked, reads);
+        peers = replica_options(replica)->peers;
+        if (peers) {
+                peers_handle(peers, PEER_TERM_CHECK, on_check, reads);
+                peers_handle(peers, PEER_TERM_CHECKED, on_checked, reads);
         }
         *ret = reads;
         return 0;
@@ -406,9 +409,9 @@ ReadIndex *read_index_free(ReadIndex *reads) {
         if (!reads)
                 return NULL;
         assert(!any_waits(reads));
-        if (reads->replica->options.peers) {
-                peers_handle(reads->replica->options.peers, PEER_TERM_CHECK, NULL, NULL);
-                peers_handle(reads->replica->options.peers, PEER_TERM_CHECKED, NULL, NULL);
+        if (replica_options(reads->replica)->peers) {
+                peers_handle(replica_options(reads->replica)->peers, PEER_TERM_CHECK, NULL, NULL);
+                peers_handle(replica_options(reads->replica)->peers, PEER_TERM_CHECKED, NULL, NULL);
         }
         deferred_cancel(&reads->kick);
         timer_stop(&reads->timer);

@@ -76,16 +76,16 @@ static void sending_free(Sending *s) {
 /* Begins anew, with the newest checkpoint if it is new enough, else when there is one. */
 static void sending_begin(Transfers *t, Sending *s) {
         Replica *p = t->replica;
-        const Checkpoint *c = &p->folder.checkpoint;
+        const Checkpoint *c = &replica_data_dir(p)->checkpoint;
         Checkpoint mine = { .fd = -1 };
 
         checkpoint_done(&s->checkpoint);
         s->number = 0;
         s->sent = s->acked = 0;
         s->whole = false;
-        s->contact_ms = loop_now_ms(p->loop);
+        s->contact_ms = loop_now_ms(replica_loop(p));
 
-        if (!consistency_may_send(p->compare))
+        if (!consistency_may_send(replica_consistency(p)))
                 return; /* until the others have said whose tree is right */
         if (c->fd < 0 || c->meta.applied < s->index) {
                 replica_checkpoint(p);
@@ -101,7 +101,7 @@ static void sending_begin(Transfers *t, Sending *s) {
         }
         memcpy(mine.configuration, c->configuration, c->configuration_size);
         s->checkpoint = mine;
-        s->number = random_u64(loop_random(p->loop)) | 1;
+        s->number = random_u64(loop_random(replica_loop(p))) | 1;
         log_write(s->no_room ? LOG_DEBUG : LOG_INFO, NO_FIELDS,
                   "sending the tree of entry %" PRIu64 " (%" PRIu64 " bytes) to replica %" PRIu64,
                   mine.meta.applied, mine.size, s->to);
@@ -160,11 +160,12 @@ static void send_closing_message(Transfers *t, Sending *s, uint64_t now) {
 /* False: it is over. */
 static bool sending_step(Transfers *t, Sending *s) {
         Replica *p = t->replica;
-        uint64_t now = loop_now_ms(p->loop), match;
+        uint64_t now = loop_now_ms(replica_loop(p)), match;
 
         if (!replica_is_leader(p) || replica_term(p) != s->term)
                 return false;
-        if (consistency_differs(p->compare) || raft_core_match_index(p->core, s->to, &match) < 0)
+        if (consistency_differs(replica_consistency(p)) ||
+            raft_core_match_index(replica_core(p), s->to, &match) < 0)
                 return false; /* or not a member any more */
         if (s->again ? s->whole : match >= (s->number ? s->checkpoint.meta.applied : s->index))
                 return false;
@@ -202,7 +203,7 @@ void transfers_step(Transfers *t) {
         if (!any)
                 timer_stop(&t->timer);
         else if (!timer_armed(&t->timer))
-                (void) timer_start(&t->timer, t->replica->loop, STEP_MS);
+                (void) timer_start(&t->timer, replica_loop(t->replica), STEP_MS);
 }
 
 static void on_timer(void *userdata) {
@@ -229,7 +230,7 @@ static void begin_sending(Transfers *t, uint64_t to, uint64_t index, bool again)
                          .checkpoint = { .fd = -1 } };
         *free_slot = s;
         /* We are inside an input of the core: begin from the loop. */
-        (void) timer_start(&t->timer, t->replica->loop, 0);
+        (void) timer_start(&t->timer, replica_loop(t->replica), 0);
 }
 
 void transfers_send(Transfers *t, uint64_t to, uint64_t index) {
@@ -241,7 +242,7 @@ void transfers_send_again(Transfers *t, uint64_t to, uint64_t index) {
 }
 
 static void found_rotten(Transfers *t, const Sending *s) {
-        DataDir *folder = &t->replica->folder;
+        DataDir *folder = replica_data_dir(t->replica);
 
         if (folder->checkpoint.fd < 0 || folder->checkpoint.meta.applied != s->checkpoint.meta.applied)
                 return; /* there is another one already */
@@ -254,7 +255,7 @@ static void found_rotten(Transfers *t, const Sending *s) {
 
 void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
         Reader r = reader_over(payload, size);
-        uint64_t number = read_u64(&r), offset = read_u64(&r), now = loop_now_ms(t->replica->loop);
+        uint64_t number = read_u64(&r), offset = read_u64(&r), now = loop_now_ms(replica_loop(t->replica));
         uint8_t what = read_u8(&r);
 
         if (reader_end(&r) < 0 || number == 0)
@@ -346,7 +347,8 @@ static void refuse_to_store(Transfers *t, uint64_t session_number, uint64_t numb
 static void finish_run(void *userdata) {
         Transfers *t = userdata;
 
-        t->work_error = data_dir_incoming_finish(&t->replica->folder, &t->work_result, &t->work_text);
+        t->work_error = data_dir_incoming_finish(replica_data_dir(t->replica), &t->work_result,
+                                                 &t->work_text);
 }
 
 static void finish_done(void *userdata) {
@@ -354,7 +356,7 @@ static void finish_done(void *userdata) {
         Receiving *r = &t->receiving;
 
         r->finishing = false;
-        if (t->replica->closing) {
+        if (replica_state(t->replica) == REPLICA_CLOSING) {
                 checkpoint_done(&t->work_result);
                 replica_work_ended(t->replica);
                 return;
@@ -376,7 +378,7 @@ static void finish_done(void *userdata) {
         t->work_result = (Checkpoint) { .fd = -1 };
         r->ready = true;
         ack(t, r->session, r->number, r->offset, ACK_WHOLE);
-        if (consistency_differs(t->replica->compare))
+        if (consistency_differs(replica_consistency(t->replica)))
                 replica_replace_tree(t->replica);
 }
 
@@ -388,7 +390,7 @@ static int finish(Transfers *t) {
         t->work = (Work) {
                 .name = LOOP_NAME(finish_done), .work = finish_run, .done = finish_done, .userdata = t
         };
-        r = loop_work(t->replica->loop, &t->work);
+        r = loop_work(replica_loop(t->replica), &t->work);
         if (r >= 0)
                 t->receiving.finishing = true;
         return r;
@@ -404,15 +406,15 @@ static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t 
         int fd, r;
 
         receiving_end(t);
-        fd = data_dir_incoming_open(&t->replica->folder);
-        r = fd < 0 ? fd : data_dir_room(&t->replica->folder, &room, &total);
+        fd = data_dir_incoming_open(replica_data_dir(t->replica));
+        r = fd < 0 ? fd : data_dir_room(replica_data_dir(t->replica), &room, &total);
         unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room &&
                 room / 2 < size + size / 16;
         if (r >= 0 && (size > room || unfit)) {
                 snprintf(why, sizeof(why),
                          "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64
                          " KiB are free on the disk of %.64s%s",
-                         size / 1024, room / 1024, total / 1024, t->replica->folder.path,
+                         size / 1024, room / 1024, total / 1024, replica_data_dir(t->replica)->path,
                          unfit ? ", too few for the second copy of it" : "");
                 refuse(t, session_number, number, from, -ENOSPC, why);
                 r = -ENOSPC;
@@ -526,7 +528,7 @@ void transfers_drop(Transfers *t) {
                 }
         timer_stop(&t->timer);
         receiving_end(t);
-        data_dir_incoming_discard(&t->replica->folder);
+        data_dir_incoming_discard(replica_data_dir(t->replica));
 }
 
 bool transfers_busy(const Transfers *t) {
