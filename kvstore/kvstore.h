@@ -19,6 +19,7 @@
 #include "kvstore/hub.h"
 #include "peers/peers.h"
 #include "kvstore/replication_stats.h"
+#include "kvstore/sync.h"
 #include "kvstore/tree/tree.h"
 
 typedef struct KvStore KvStore;
@@ -210,16 +211,7 @@ enum {
 int kv_read_large(KvStore *store, const KvLargeReadOps *ops, void *userdata, KvLargeRead **ret);
 void kv_read_large_cancel(KvLargeRead *read); /* 'done' is not called */
 
-/* Linearizable reading: 'done' comes when this replica has applied everything acknowledged before the call;
- * then read. status KV_OK, KV_NO_LEADER or KV_UNKNOWN (time-out, 1.5 s). One term check with a majority
- * serves all that wait. */
-typedef struct KvSync {
-        void (*done)(void *userdata, KvStatus status);
-        void *userdata;
-        struct KvSync *next; /* the store's */
-        uint64_t due_ms;
-} KvSync;
-
+/* Linearizable read: see kvstore/sync.h. */
 void kv_sync(KvStore *store, KvSync *sync);
 void kv_sync_cancel(KvStore *store, KvSync *sync);
 

@@ -1,6 +1,6 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/kvstore.c kvstore/apply/outcomes.h kvstore/apply/outcomes.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
+	kvstore/kvstore.h kvstore/kvstore.c kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
 	kvstore/read_bound.h kvstore/read_bound.c kvstore/offline.h kvstore/offline.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
@@ -9,7 +9,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/tree/data_dir.h kvstore/tree/data_dir.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/read_index.h kvstore/raft/read_index.c kvstore/raft/consistency_check.h kvstore/raft/consistency_check.c \
 	kvstore/hub.h kvstore/hub.c kvstore/large.c \
-	kvstore/replication_stats.h kvstore/replication_stats.c \
+	kvstore/replication_stats.h kvstore/replication_stats.c kvstore/sync.h \
 	kvstore/apply/apply.h kvstore/apply/apply_internal.h kvstore/apply/apply.c kvstore/apply/apply_key.c \
 	kvstore/cost.h kvstore/cost.c kvstore/apply/long_keys.h kvstore/apply/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
 	kvstore/events.h kvstore/events.c \
@@ -119,7 +119,7 @@ tests_unit_test_offline_LDFLAGS = $(AM_LDFLAGS) $(FAILING_DATABASE) \
 tests_unit_test_offline_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c $(SIDE_BY_SIDE) tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
 tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_kvstore_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_log_fits,--wrap=data_dir_copy,--wrap=raft_core_timeout_ms,--wrap=replica_send_message
+tests_unit_test_kvstore_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=apply_batch,--wrap=applied_commit,--wrap=raft_core_log_fits,--wrap=data_dir_copy,--wrap=raft_core_timeout_ms,--wrap=replica_send_message
 tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-data_dir
@@ -150,6 +150,7 @@ TESTS += tests/unit/test-read_index tests/unit/test-consistency_check tests/unit
 tests_unit_test_propose_SOURCES = tests/unit/test-propose.c tests/lib/fake_replica.h tests/lib/fake_replica.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_propose_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_propose_LDFLAGS = $(AM_LDFLAGS) $(FAKE_REPLICA) \
+	-Wl,--wrap=kv_clock_ms,--wrap=kv_cluster_ms,--wrap=kv_kept_bytes,--wrap=kv_level,--wrap=kv_read,--wrap=kv_acknowledge,--wrap=kv_check_room,--wrap=kv_problem \
 	-Wl,--wrap=replica_known_leader,--wrap=replica_known_term,--wrap=replica_submit,--wrap=peer_reply,--wrap=peers_session
 tests_unit_test_propose_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_read_index_SOURCES = tests/unit/test-read_index.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
@@ -200,7 +201,7 @@ FAKE_PARTS = \
 	-Wl,--wrap=raft_core_term,--wrap=raft_core_first_index,--wrap=raft_core_last_index,--wrap=raft_core_stored_index \
 	-Wl,--wrap=raft_core_entries_bytes,--wrap=raft_core_timeout_ms,--wrap=raft_core_installing,--wrap=raft_core_is_behind \
 	-Wl,--wrap=raft_core_error,--wrap=raft_core_id,--wrap=raft_core_commit_index,--wrap=raft_core_applied_index \
-	-Wl,--wrap=raft_core_servers,--wrap=peers_handle
+	-Wl,--wrap=raft_core_servers,--wrap=peers_handle,--wrap=apply_batch,--wrap=applied_commit,--wrap=applied_abort
 check_PROGRAMS += tests/unit/test-replica tests/unit/test-replica_ops tests/unit/test-replica_recovery
 TESTS += tests/unit/test-replica tests/unit/test-replica_ops tests/unit/test-replica_recovery
 FAKE_PARTS_SOURCES = tests/lib/fake_parts.h tests/lib/fake_parts.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
@@ -226,3 +227,4 @@ tests_fuzz_fuzz_command_SOURCES = tests/fuzz/command.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_command_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
 tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/apply.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_apply_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
+EXTRA_DIST += tests/lib/apply_sink.h

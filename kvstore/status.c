@@ -1,4 +1,4 @@
-/* What can be asked of the store. */
+/* Status of the store. */
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/transfer.h"
 
@@ -35,7 +35,7 @@ typedef struct Looking {
         uint64_t leader;
 } Looking;
 
-static void look_at_peer(void *userdata, const PeerState *peer) {
+static void status_on_peer(void *userdata, const PeerState *peer) {
         Looking *l = userdata;
 
         if (peer->hello.raft_id == 0 || peer->hello.cluster_id != l->state->cluster_id)
@@ -49,13 +49,13 @@ static void look_at_peer(void *userdata, const PeerState *peer) {
                                                           peer->kernel_silent_ms < REACHABLE_SILENT_MS;
 }
 
-static KvMemberRole seat_of(RaftServerRole role) {
+static KvMemberRole status_member_role(RaftServerRole role) {
         if (role == RAFT_ROLE_VOTER)
                 return KV_MEMBER_VOTER;
         return role == RAFT_ROLE_STANDBY ? KV_MEMBER_STANDBY : KV_MEMBER_SPARE;
 }
 
-static void list_members(const KvStore *s, KvState *ret) {
+static void status_members(const KvStore *s, KvState *ret) {
         const RaftServers *servers = raft_core_servers(replica_core(s->replica));
         bool lead = replica_is_leader(s->replica);
 
@@ -64,7 +64,7 @@ static void list_members(const KvStore *s, KvState *ret) {
                 KvMember *m = &ret->members[ret->n_members++];
 
                 *m = (KvMember) { .raft_id = server->id,
-                                  .seat = seat_of(server->role),
+                                  .seat = status_member_role(server->role),
                                   .reachable = server->id == ret->raft_id };
                 snprintf(m->address, sizeof(m->address), "%s",
                          server->address[0] == '-' ? "" : server->address);
@@ -72,7 +72,7 @@ static void list_members(const KvStore *s, KvState *ret) {
                         (void) raft_core_match_index(replica_core(s->replica), server->id, &m->match);
         }
         if (s->peers)
-                peers_each(s->peers, look_at_peer,
+                peers_each(s->peers, status_on_peer,
                            &(Looking) { .replica = s->replica, .state = ret, .leader = ret->leader_id });
         for (size_t i = 0; i < ret->n_members; i++)
                 if (ret->members[i].seat == KV_MEMBER_VOTER) {
@@ -126,7 +126,7 @@ static void status_raft(const KvStore *s, KvState *ret) {
         ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(core) : ret->leader_id != 0;
         if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
                 snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", s->machine_id);
-        list_members(s, ret);
+        status_members(s, ret);
         ret->refuses = transfers_refuses(replica_transfers(s->replica));
 }
 
@@ -155,6 +155,22 @@ void kv_state(const KvStore *s, KvState *ret) {
         if (replica_core(p) && !ret->stopped)
                 status_raft(s, ret);
         status_problem(p, ret, ret->problem, sizeof(ret->problem));
+}
+
+void kv_problem(const KvStore *s, char *ret, size_t size) {
+        KvState state;
+
+        kv_state(s, &state);
+        snprintf(ret, size, "%s",
+                 state.problem[0] ? state.problem : "the leader cannot be reached; reads still work");
+}
+
+unsigned kv_level(const KvStore *s) {
+        return s->level;
+}
+
+uint64_t kv_kept_bytes(const KvStore *s) {
+        return s->meta.results.bytes;
 }
 
 void kv_position(const KvStore *s, KvPosition *ret) {
@@ -201,14 +217,19 @@ uint64_t kv_cluster_ms(const KvStore *s) {
 }
 
 void kv_counts(const KvStore *s, KvCounts *ret) {
-        memcpy(ret->done, s->done, sizeof(ret->done));
-        memcpy(ret->refused, s->refused, sizeof(ret->refused));
-        ret->cost = s->cost;
-        ret->cost_max = s->cost_max;
-        ret->deferred = s->deferred;
-        ret->traffic = *replica_stats(s->replica);
-        ret->entries_bytes = replica_core(s->replica) ? raft_core_entries_bytes(replica_core(s->replica)) : 0;
-        ret->window_bytes = hub_window_bytes(s->hub);
+        const AppliedCounts *counts = &replica_applied(s->replica)->counts;
+        const RaftCore *core = replica_core(s->replica);
+
+        *ret = (KvCounts) {
+                .cost = counts->cost,
+                .cost_max = counts->cost_max,
+                .deferred = counts->deferred,
+                .traffic = *replica_stats(s->replica),
+                .entries_bytes = core ? raft_core_entries_bytes(core) : 0,
+                .window_bytes = hub_window_bytes(s->hub),
+        };
+        memcpy(ret->done, counts->done, sizeof(ret->done));
+        memcpy(ret->refused, counts->refused, sizeof(ret->refused));
 }
 
 int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
@@ -217,13 +238,16 @@ int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
         int r;
 
         r = kv_read(s, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
-        if (r >= 0)
-                r = tree_hash(txn, ret_hash);
-        if (r >= 0)
-                *ret_applied = meta.applied;
-        return r;
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        r = tree_hash(txn, ret_hash);
+        if (r < 0)
+                return r;
+        *ret_applied = meta.applied;
+        return 0;
 }
 
 Hub *kv_hub(KvStore *s) {

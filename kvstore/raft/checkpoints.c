@@ -53,7 +53,7 @@ static void checkpoints_report(Replica *p) {
         if (p->checkpoints.reported)
                 return;
 
-        info = checkpoint_info(&p->data_dir.checkpoint);
+        info = replica_checkpoint_info(&p->data_dir.checkpoint);
         replica_enter(p);
         r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info, replica_trailing(p, info.index));
         replica_leave(p, r == -EAGAIN || r == -ESTALE ? 0 : r);

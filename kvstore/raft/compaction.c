@@ -105,10 +105,10 @@ static void compaction_remove_before(Replica *p, uint64_t from) {
             state.meta.configuration_index > index || state.meta.applied < index)
                 return;
 
-        info = checkpoint_info(&state);
+        info = replica_checkpoint_info(&state);
         info.index = index;
         info.term = e->term;
-        replica_enter(p);
+        replica_enter_paused(p);
         r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info,
                                    from > index ? 1 : (unsigned) (index + 1 - from));
         replica_leave(p, r == -EAGAIN || r == -ESTALE ? 0 : r);

@@ -39,7 +39,7 @@ static int transfer_request(Replica *p) {
 
         /* With no voter up to date, the engine reports the error, or tries the best one. */
         p->transfer.due_ms = 0;
-        replica_enter(p);
+        replica_enter_paused(p);
         r = raft_core_transfer(p->core, now, to ?: p->transfer.to);
         replica_leave(p, 0);
         replica_notify_later(p, 0);

@@ -85,6 +85,7 @@ static Replica *replica_free(Replica *p) {
         p->consistency = consistency_free(p->consistency);
         replica_checkpoints_done(p);
         replica_close_trees(p);
+        replica_applying_done(p);
         data_dir_done(&p->data_dir);
         free(p);
         return NULL;

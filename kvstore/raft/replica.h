@@ -10,6 +10,7 @@
 #include "io/loop.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
+#include "kvstore/apply/applied.h"
 #include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
 #include "peers/peers.h"
@@ -20,24 +21,14 @@ typedef struct Replica Replica;
 typedef struct Transfers Transfers;
 typedef struct ConsistencyCheck ConsistencyCheck;
 
-typedef struct ReplicaEvents {
-        /* An entry of commands, inside the transaction of its step; *ret_cost: as kvstore/cost.h counts. A
-         * negative errno ends the replica. */
-        int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
-                     uint64_t *ret_cost);
-        /* Bytes of memory that hold what apply() made and committed() has not seen yet. */
-        uint64_t (*held)(void *userdata);
-        /* What apply() got since the last time is in the tree now; inside an input: publish, call nobody. */
-        void (*committed)(void *userdata);
-        /* An input is over: answer, propose. 'changed': RAFT_CHANGED_ bits. */
-        void (*settled)(void *userdata, unsigned changed);
-        /* Another host's tree took the place of ours; inside an input. */
-        void (*replaced)(void *userdata);
-        /* The replica has stopped; reading goes on, and it comes back by itself, which 'settled' tells. From
-         * the loop. */
-        void (*failed)(void *userdata, int error, const char *reason);
-        void *userdata;
-} ReplicaEvents;
+/* What has changed since the last notification. */
+typedef struct ReplicaNews {
+        unsigned changed; /* RAFT_CHANGED_ bits */
+        bool replaced;    /* another tree serves: read everything again */
+        bool rebuilt;     /* entries were applied to a tree that did not serve yet */
+        bool failed; /* the replica has stopped because of replica_error(); reads continue, and it recovers */
+        Applied applied; /* results and events of committed transactions */
+} ReplicaNews;
 
 typedef struct ReplicaOptions {
         const char *tree_path;
@@ -57,7 +48,10 @@ typedef struct ReplicaOptions {
         bool rebuild_blindly; /* another one: a tree that differs from another is wrong, whatever the majority
                                  says */
         uint64_t compare_every; /* entries between reports of the tree's hash; 0: COMPARE_EVERY */
-        ReplicaEvents events;
+        /* An input is over. Entries are applied only in inputs that end with this: serve the tree, answer,
+         * notify, and propose again. From the loop; 'news' is borrowed for the call. */
+        void (*notify)(void *userdata, const ReplicaNews *news);
+        void *userdata; /* borrowed */
 } ReplicaOptions;
 
 /* A replica is in one state. Its error is set in REPLICA_FAILING, _TRANSFERRING, _STOPPING, _FAILED, _PROBING
@@ -129,7 +123,12 @@ bool replica_in_service(const Replica *p);  /* the first start is over */
 const Identity *replica_identity(const Replica *p);
 const ReplicationStats *replica_stats(const Replica *p);
 
+/* Take the news that no notification has carried yet, for applied_clear(): after replica_start(). */
+ReplicaNews replica_take_news(Replica *p);
+
 /* -- Parts: borrowed -- */
+/* Where results and events are collected: the owner sets what to keep. */
+Applied *replica_applied(Replica *p);
 Loop *replica_loop(const Replica *p);
 const ReplicaOptions *replica_options(const Replica *p);
 RaftLog *replica_log(const Replica *p);   /* NULL: waits to join, or closed by a failure */

@@ -37,9 +37,9 @@ void replica_flush_notifications(Replica *p) {
         changed = p->changed;
         p->changed = 0;
         consistency_settled(p->consistency, changed);
-        p->options.events.settled(p->options.events.userdata, changed);
+        replica_notify(p, changed, false);
         replica_send_notices(
-                p); /* after what 'settled' has deferred: new entries carry the commit index, too */
+                p); /* after what the owner has deferred: new entries carry the commit index, too */
 }
 
 /* -- Time and disk -- */
@@ -244,7 +244,7 @@ int replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_ind
 
         if (!replica_is_open(p) || replica_is_transferring(p))
                 return -EREMOTE;
-        replica_enter(p);
+        replica_enter_paused(p);
         r = raft_core_submit(p->core, loop_now_ms(p->loop), bytes, size, ret_index, ret_term);
         replica_leave(
                 p, raft_core_error(p->core)); /* the entry is submitted even if this error ends the replica */
@@ -259,7 +259,7 @@ int replica_change(Replica *p, const RaftChange *change, Error *err) {
 
         if (!replica_is_open(p))
                 return error_set(err, -EREMOTE, "this host does not lead");
-        replica_enter(p);
+        replica_enter_paused(p);
         r = raft_core_change(p->core, loop_now_ms(p->loop), change, &index, err);
         replica_leave(p, r == -ENOMEM ? r : 0);
         replica_notify_later(p, 0);

@@ -10,6 +10,7 @@ typedef struct ServingTree {
         Tree *live;                /* entries are applied to it; NULL: it could not be opened */
         Tree *previous;            /* serves reads until 'live' has reached its index; NULL: 'live' serves */
         uint64_t previous_applied; /* Raft index of 'previous' */
+        bool replaced;             /* readers have not been notified yet that another tree serves */
         bool previous_wrong; /* readers have to read again: 'live' will differ from what 'previous' served */
 } ServingTree;
 
@@ -85,6 +86,9 @@ typedef struct DeferredSnapshot {
 /* -- replica_ops.c -- */
 
 typedef struct Applying {
+        Applied applied;
+        bool rebuilt;        /* entries were applied to a tree that does not serve */
+        bool paused;         /* this input does not end with a notification: it applies nothing */
         Deferred next;       /* the next slice of committed entries */
         uint64_t held_max;   /* bytes of memory that one slice held at most */
         uint64_t turn, cost; /* the turn of the loop that applied last, and the cost of its entries */
@@ -192,6 +196,8 @@ void replica_notify_later(Replica *p, unsigned changed);
 void replica_arm(Replica *p);
 /* Surround each input to the core. 'r': the core's answer if an error of it ends the replica, else 0. */
 void replica_enter(Replica *p);
+/* The same, if no notification follows at once: no entry is applied. */
+void replica_enter_paused(Replica *p);
 void replica_leave(Replica *p, int r);
 /* Work off the loop is over: closing may have waited for it. */
 void replica_work_ended(Replica *p);
@@ -199,6 +205,8 @@ void replica_work_ended(Replica *p);
 /* -- replica_status.c: what other components read, and frames -- */
 
 bool replica_has_vote(const Replica *p);
+/* The state that a checkpoint holds, as the core needs it; borrows from 'c'. */
+RaftStateInfo replica_checkpoint_info(const Checkpoint *c);
 
 /* -- serving_tree.c -- */
 
@@ -208,8 +216,10 @@ void replica_close_trees(Replica *p);
 /* Replace the live tree by 'tree', which may be older; then the old tree serves until 'tree' has reached it.
  * 'wrong': the old tree did not hold what it should. 'taken': 'tree' was made by a leader. */
 int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken);
-/* Replace the live tree by 'tree', which a leader sent and which is at entry 'index'. True: 'tree' serves. */
-bool replica_install_tree(Replica *p, Tree *tree, uint64_t index);
+/* Replace the live tree by 'tree', which a leader sent and which is at entry 'index'. */
+void replica_install_tree(Replica *p, Tree *tree, uint64_t index);
+/* Another tree serves since the last call. */
+bool replica_take_replaced(Replica *p);
 /* The live tree has reached entry 'applied', inside an input. */
 void replica_caught_up(Replica *p, uint64_t applied);
 /* The live tree reaches the serving tree with entry 'index': later entries are new to readers. */
@@ -273,6 +283,9 @@ void replica_checkpoints_step(Replica *p);
 /* -- replica_ops.c -- */
 
 extern const RaftCoreOps replica_core_ops;
+void replica_applying_done(Replica *p);
+/* Notify the owner of what has changed. */
+void replica_notify(Replica *p, unsigned changed, bool failed);
 
 /* -- replica_inputs.c -- */
 

@@ -75,44 +75,42 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
         replica_checkpoint_replaced(p, info->index);
 
         if (!keep_state) {
-                bool serves = replica_install_tree(p, tree, info->index);
-
+                replica_install_tree(p, tree, info->index);
                 r = bootstrap_mark_tree(tree, &p->identity, p->data_dir.path, &err);
                 if (r < 0) {
                         replica_fail(p, r, "%s", error_text(&err, r));
                         return r;
                 }
-                if (serves)
-                        p->options.events.replaced(p->options.events.userdata);
         }
 
         fault_point("install-before-log-reset");
         return raft_log_reset(p->log, info->index);
 }
 
-static int ops_apply_entry(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
-        uint64_t cost = 0;
-        TreeMeta meta;
+static int ops_apply_commands(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
+        Applied *a = &p->applying.applied;
+        bool rebuilding = replica_is_rebuilding(p);
         int r;
 
-        if (entry->type == RAFT_ENTRY_COMMAND) {
-                r = p->options.events.apply(p->options.events.userdata, txn, index, entry, &cost);
-                p->applying.cost += cost;
-                return r;
+        /* Before the first start is over, there is no proposer or watcher. A tree that is rebuilt applies
+         * entries whose results and events the previous tree gave. */
+        a->discard = rebuilding || !p->in_service;
+        r = apply_batch(txn, index, entry->term, entry->data, entry->size, a);
+        p->applying.cost += a->cost.total;
+        p->applying.rebuilt |= r < 0 || rebuilding;
+        a->has_open &= !rebuilding;
+        return r;
+}
+
+static int ops_apply_entry(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
+        switch (entry->type) {
+        case RAFT_ENTRY_COMMAND:
+                return ops_apply_commands(p, txn, index, entry);
+        case RAFT_ENTRY_CHANGE:
+                return apply_configuration(txn, index, entry->term, (KvBytes) { entry->data, entry->size });
+        default:
+                return apply_empty(txn, index, entry->term);
         }
-
-        r = apply_empty(txn, index, entry->term);
-        if (r < 0 || entry->type != RAFT_ENTRY_CHANGE)
-                return r;
-
-        r = tree_set_configuration(txn, (KvBytes) { entry->data, entry->size });
-        if (r < 0)
-                return r;
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
-        meta.configuration_index = index;
-        return tree_set_meta(txn, &meta);
 }
 
 /* The entries that this turn of the loop has applied cost their share. Each input may apply a slice, and a
@@ -152,7 +150,7 @@ static int ops_apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, con
                         return r;
                 consistency_applied(p->consistency, txn, index);
                 size += entries[i].size;
-                held = tree_touched(txn) + p->options.events.held(p->options.events.userdata);
+                held = tree_touched(txn) + p->applying.applied.bytes;
                 p->applying.held_max = MAX(p->applying.held_max, held);
                 replica_count_entry(p, &entries[i]);
         }
@@ -172,9 +170,11 @@ static int ops_apply_slice(Replica *p, uint64_t first_index, const RaftEntry *en
         r = done < 0 ? done : tree_commit(TAKE_PTR(txn));
         fault_point("apply-committed");
         consistency_committed(p->consistency, r >= 0);
-        if (r < 0)
+        if (r < 0) {
+                applied_abort(&p->applying.applied);
                 return r;
-        p->options.events.committed(p->options.events.userdata);
+        }
+        applied_commit(&p->applying.applied);
         replica_caught_up(p, first_index + (uint64_t) done - 1);
         return done;
 }
@@ -200,7 +200,7 @@ static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entri
         size_t done = 0;
         int r;
 
-        if (ops_turn_is_used(p))
+        if (p->applying.paused || ops_turn_is_used(p))
                 return 0;
 
         do {
@@ -218,6 +218,34 @@ static void op_changed(void *userdata, unsigned what) {
         Replica *p = userdata;
 
         p->changed |= what;
+}
+
+/* -- News -- */
+
+ReplicaNews replica_take_news(Replica *p) {
+        ReplicaNews news = { .replaced = replica_take_replaced(p),
+                             .rebuilt = p->applying.rebuilt,
+                             .applied = applied_take(&p->applying.applied) };
+
+        p->applying.rebuilt = false;
+        return news;
+}
+
+void replica_notify(Replica *p, unsigned changed, bool failed) {
+        ReplicaNews news = replica_take_news(p);
+
+        news.changed = changed;
+        news.failed = failed;
+        p->options.notify(p->options.userdata, &news);
+        applied_clear(&news.applied);
+}
+
+Applied *replica_applied(Replica *p) {
+        return &p->applying.applied;
+}
+
+void replica_applying_done(Replica *p) {
+        applied_clear(&p->applying.applied);
 }
 
 const RaftCoreOps replica_core_ops = {

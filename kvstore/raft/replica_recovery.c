@@ -37,7 +37,7 @@ static void recovery_schedule(Replica *p) {
 
 static void recovery_notify_closed(Replica *p) {
         p->changed = 0;
-        p->options.events.settled(p->options.events.userdata, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER);
+        replica_notify(p, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER, p->state == REPLICA_FAILED);
 }
 
 static void recovery_stop_now(Replica *p) {
@@ -57,7 +57,6 @@ static void recovery_stop_now(Replica *p) {
         if (p->error != -ENOTSUP) /* another attempt of this program fails in the same way */
                 recovery_schedule(p);
         recovery_notify_closed(p);
-        p->options.events.failed(p->options.events.userdata, p->error, p->reason);
 }
 
 static void recovery_on_transfer_timer(void *userdata) {

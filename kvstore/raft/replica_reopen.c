@@ -21,8 +21,8 @@ static int reopen_check_log(const Replica *p, RaftLog *log, Identity *ret, Error
         return r < 0 ? error_set(err, r, "cannot write the log's meta: %s", strerror(-r)) : 0;
 }
 
-/* The log beside a tree that is at entry 'applied', as its disk has it. *ret_corrupt: it cannot be read, or
- * lacks what it had. */
+/* Read the log that belongs to a tree at entry 'applied', from its disk. *ret_corrupt: it cannot be read, or
+ * lacks entries. */
 static int reopen_read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity *ret_identity,
                            bool *ret_corrupt, Error *err) {
         RaftLogOptions options = {
@@ -35,7 +35,7 @@ static int reopen_read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity
         int r;
 
         *ret_corrupt = false;
-        /* What a failed write has left in memory only must not be taken for written. */
+        /* Pages that a failed write has left in memory must not count as written. */
         r = p->options.trust_memory ? 0 : p->options.log_disk->ops->settle(p->options.log_disk);
         if (r < 0)
                 return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
@@ -76,8 +76,8 @@ int replica_open_log(Replica *p, Error *err) {
 
 /* -- In service -- */
 
-/* A log that does not fit the tree is emptied, which takes a checkpoint of that tree: made here, it need not
- * be made on the loop. */
+/* A log that does not fit the tree is emptied, which requires a checkpoint of that tree. Make it here, off
+ * the loop. */
 static int reopen_copy_misfit(Replica *p, Reopening *o) {
         RaftStateInfo info = { .index = o->meta.applied, .term = o->meta.applied_term };
         RaftCoreStart start = { .state = info.index > 0 ? &info : NULL };
@@ -94,21 +94,28 @@ static int reopen_copy_misfit(Replica *p, Reopening *o) {
         return r;
 }
 
+static int reopen_rebuild(Replica *p, Reopening *o) {
+        int r;
+
+        r = data_dir_rebuild(&p->data_dir, &o->tree, &o->corrupt_checkpoint, &o->text);
+        o->corrupt = r == -EUCLEAN; /* this host has nothing else to make a tree of */
+        if (r < 0 || !o->tree)
+                return r;
+        r = replica_tree_meta(o->tree, &o->meta);
+        return r < 0 ? error_set(&o->text, r, "cannot read the tree in %s: %s", p->data_dir.path,
+                                 strerror(-r)) :
+                       0;
+}
+
 static int reopen_steps(Replica *p, Reopening *o) {
-        int r = 0;
+        int r;
 
         if (o->rebuild) {
-                r = data_dir_rebuild(&p->data_dir, &o->tree, &o->corrupt_checkpoint, &o->text);
-                o->corrupt = r == -EUCLEAN; /* nothing is left here that it could be made of */
-        }
-        if (r >= 0 && o->tree) {
-                r = replica_tree_meta(o->tree, &o->meta);
+                r = reopen_rebuild(p, o);
                 if (r < 0)
-                        error_set(&o->text, r, "cannot read the tree in %s: %s", p->data_dir.path,
-                                  strerror(-r));
+                        return r;
         }
-        if (r >= 0)
-                r = reopen_read_log(p, o->meta.applied, &o->log, &o->identity, &o->corrupt, &o->text);
+        r = reopen_read_log(p, o->meta.applied, &o->log, &o->identity, &o->corrupt, &o->text);
         return r < 0 ? r : reopen_copy_misfit(p, o);
 }
 

@@ -47,8 +47,9 @@ static int start_drop_log(Replica *p, uint64_t index, Error *err) {
 /* The state that the core starts from: that of the live tree. */
 static RaftStateInfo start_info(const Replica *p, const Checkpoint *live) {
         if (!p->options.apply_twice)
-                return checkpoint_info(live);
-        return p->data_dir.checkpoint.fd < 0 ? (RaftStateInfo) {} : checkpoint_info(&p->data_dir.checkpoint);
+                return replica_checkpoint_info(live);
+        return p->data_dir.checkpoint.fd < 0 ? (RaftStateInfo) {} :
+                                               replica_checkpoint_info(&p->data_dir.checkpoint);
 }
 
 static int start_new_core(Replica *p) {
@@ -78,9 +79,13 @@ static int start_core(Replica *p, RaftCoreStart *start, const RaftStateInfo *inf
                         return r;
         }
 
-        replica_enter(p);
+        if (p->in_service)
+                replica_enter_paused(p);
+        else
+                replica_enter(p);
         r = raft_core_start(p->core, loop_now_ms(p->loop), start);
         p->depth = 0;
+        p->applying.paused = false;
         return r;
 }
 

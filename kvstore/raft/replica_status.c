@@ -31,6 +31,16 @@ const ReplicationStats *replica_stats(const Replica *p) {
         return &p->stats;
 }
 
+RaftStateInfo replica_checkpoint_info(const Checkpoint *c) {
+        return (RaftStateInfo) {
+                .index = c->meta.applied,
+                .term = c->meta.applied_term,
+                .configuration_index = c->meta.configuration_index,
+                .configuration = c->configuration,
+                .configuration_size = c->configuration_size,
+        };
+}
+
 Loop *replica_loop(const Replica *p) {
         return p->loop;
 }

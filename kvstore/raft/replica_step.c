@@ -68,6 +68,11 @@ void replica_enter(Replica *p) {
         p->depth = 1;
 }
 
+void replica_enter_paused(Replica *p) {
+        replica_enter(p);
+        p->applying.paused = true;
+}
+
 /* The core needs a new start from what is durable. A replica that fails has no leadership left to transfer.
  */
 static void step_restart(Replica *p) {
@@ -79,6 +84,7 @@ static void step_restart(Replica *p) {
 
 void replica_leave(Replica *p, int r) {
         p->depth = 0;
+        p->applying.paused = false;
 
         if (r == -ERESTART)
                 step_restart(p);

@@ -49,14 +49,20 @@ void replica_close_trees(Replica *p) {
 /* The live tree serves from now on. */
 static void serve_live(Replica *p) {
         p->trees.previous = tree_close(p->trees.previous);
-        if (p->trees.previous_wrong)
-                p->options.events.replaced(p->options.events.userdata);
+        p->trees.replaced |= p->trees.previous_wrong;
         p->trees.previous_wrong = false;
 }
 
 void replica_caught_up(Replica *p, uint64_t applied) {
         if (p->trees.previous && applied >= p->trees.previous_applied)
                 serve_live(p);
+}
+
+bool replica_take_replaced(Replica *p) {
+        bool replaced = p->trees.replaced;
+
+        p->trees.replaced = false;
+        return replaced;
 }
 
 bool replica_catches_up_at(const Replica *p, uint64_t index) {
@@ -92,13 +98,13 @@ int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken) {
         return 0;
 }
 
-bool replica_install_tree(Replica *p, Tree *tree, uint64_t index) {
+void replica_install_tree(Replica *p, Tree *tree, uint64_t index) {
         /* A new replica of this host may be behind the tree of its quarantined predecessor. */
         bool behind = p->trees.previous && index < p->trees.previous_applied;
 
         if (!behind)
                 p->trees.previous = tree_close(p->trees.previous);
         p->trees.previous_wrong |= behind;
+        p->trees.replaced |= !behind;
         replace_live(p, tree, true);
-        return !behind;
 }

@@ -37,16 +37,6 @@ void checkpoint_done(Checkpoint *c) {
         *c = (Checkpoint) { .fd = -1 };
 }
 
-RaftStateInfo checkpoint_info(const Checkpoint *c) {
-        return (RaftStateInfo) {
-                .index = c->meta.applied,
-                .term = c->meta.applied_term,
-                .configuration_index = c->meta.configuration_index,
-                .configuration = c->configuration,
-                .configuration_size = c->configuration_size,
-        };
-}
-
 static char *path_of(const DataDir *folder, const char *name) {
         char *path;
 

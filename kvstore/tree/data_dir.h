@@ -16,7 +16,6 @@
 
 #include "base/error.h"
 #include "base/sizes.h"
-#include "kvstore/raft/core.h"
 #include "kvstore/tree/tree.h"
 
 /* A whole tree in a file, with what it says of itself. */
@@ -29,7 +28,6 @@ typedef struct Checkpoint {
 } Checkpoint;
 
 void checkpoint_done(Checkpoint *c);
-RaftStateInfo checkpoint_info(const Checkpoint *c); /* borrows */
 
 typedef struct DataDir {
         int fd;

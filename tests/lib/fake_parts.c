@@ -93,6 +93,7 @@ void parts_look(void) {
         flag("probing", p->checkpoints.copying && p->checkpoints.probing);
         flag("copy-untold", !p->checkpoints.reported);
         flag("dropping", p->checkpoints.dropping);
+        flag("replaced!", p->trees.replaced);
         flag("held", p->deferred.bytes);
         number("depth", p->depth);
         number("changed", p->changed);
@@ -170,31 +171,12 @@ static int result_said(const char *name, Error *err) {
 
 /* -- Beginning and ending -- */
 
-static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
-                    uint64_t *ret_cost) {
-        say("apply %" PRIu64, index);
-        *ret_cost = parts.cost;
-        return result("apply");
-}
-
-static uint64_t on_held(void *userdata) {
-        return parts.held;
-}
-
-static void on_committed(void *userdata) {
-        say("committed");
-}
-
-static void on_settled(void *userdata, unsigned changed) {
-        say("settled %u", changed);
-}
-
-static void on_replaced(void *userdata) {
-        say("replaced");
-}
-
-static void on_failed(void *userdata, int error, const char *reason) {
-        say("failed %d: %s", error, reason);
+static void on_news(void *userdata, const ReplicaNews *news) {
+        if (news->replaced)
+                say("replaced");
+        say("settled %u", news->changed);
+        if (news->failed)
+                say("failed %d: %s", parts.p->error, parts.p->reason);
 }
 
 void parts_begin_closed(void) {
@@ -237,12 +219,7 @@ void parts_begin_closed(void) {
                                            .checkpoint_bytes = 100000,
                                            .memory_bytes = 4000,
                                            .log_file_size = 4096,
-                                           .events = { .apply = on_apply,
-                                                       .held = on_held,
-                                                       .committed = on_committed,
-                                                       .settled = on_settled,
-                                                       .replaced = on_replaced,
-                                                       .failed = on_failed } } };
+                                           .notify = on_news } };
         for (size_t i = 0; i < PART_TREES; i++)
                 parts.trees[i] = (TreeMeta) { .applied = 10, .applied_term = 5, .configuration_index = 1 };
         log_set_sink(on_log, NULL);
@@ -808,7 +785,8 @@ WRAP(int, tree_meta, (TreeTxn * txn, TreeMeta *ret)) {
 }
 
 WRAP(int, tree_set_meta, (TreeTxn * txn, const TreeMeta *meta)) {
-        say("set meta: configuration %" PRIu64, meta->configuration_index);
+        say("set meta: entry %" PRIu64 " of term %" PRIu64 ", configuration %" PRIu64, meta->applied,
+            meta->applied_term, meta->configuration_index);
         return result("tree_set_meta");
 }
 
@@ -823,6 +801,22 @@ WRAP(int, tree_configuration, (TreeTxn * txn, KvBytes *ret)) {
 WRAP(int, tree_set_configuration, (TreeTxn * txn, KvBytes configuration)) {
         say("set configuration %.*s", (int) configuration.size, (const char *) configuration.data);
         return result("tree_set_configuration");
+}
+
+WRAP(int, apply_batch,
+     (TreeTxn * txn, uint64_t index, uint64_t term, const void *bytes, size_t size, Applied *applied)) {
+        say("apply %" PRIu64, index);
+        applied->cost.total = parts.cost;
+        applied->bytes = parts.held;
+        return result("apply");
+}
+
+WRAP(void, applied_commit, (Applied * applied)) {
+        say("committed");
+}
+
+WRAP(void, applied_abort, (Applied * applied)) {
+        say("not committed");
 }
 
 WRAP(int, apply_empty, (TreeTxn * txn, uint64_t index, uint64_t term)) {

@@ -131,13 +131,11 @@ static void put_configuration(Fixture *r) {
 }
 
 static void assert_state(const Checkpoint *c, uint64_t index) {
-        RaftStateInfo info = checkpoint_info(c);
-
-        assert_int_equal(info.index, index);
-        assert_int_equal(info.term, 4);
-        assert_int_equal(info.configuration_index, 3);
-        assert_int_equal(info.configuration_size, strlen(CONFIGURATION));
-        assert_memory_equal(info.configuration, CONFIGURATION, info.configuration_size);
+        assert_int_equal(c->meta.applied, index);
+        assert_int_equal(c->meta.applied_term, 4);
+        assert_int_equal(c->meta.configuration_index, 3);
+        assert_int_equal(c->configuration_size, strlen(CONFIGURATION));
+        assert_memory_equal(c->configuration, CONFIGURATION, c->configuration_size);
 }
 
 static void make_dir_in(const Fixture *r, const char *name) {
@@ -545,8 +543,8 @@ static void a_checkpoint_says_which_state_it_is(void **state) {
         fixture_open(r);
         fixture_put(r, 5, "mine");
         fixture_checkpoint(r); /* before the first configuration */
-        assert_int_equal(checkpoint_info(&r->folder.checkpoint).configuration_size, 0);
-        assert_null(checkpoint_info(&r->folder.checkpoint).configuration);
+        assert_int_equal(r->folder.checkpoint.configuration_size, 0);
+        assert_null(r->folder.checkpoint.configuration);
         put_configuration(r);
         assert_int_equal(data_dir_copy(&r->folder, r->tree, &c, NULL), 0);
         assert_state(&c, 5);

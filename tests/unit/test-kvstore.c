@@ -689,36 +689,38 @@ static void assert_held_little(const Host *h) {
 
 /* Costs of the entries that one host applies, by turns of the loop. */
 static struct {
-        int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
-                     uint64_t *ret_cost);
+        Applied *applied; /* of that host */
         const Loop *loop;
         uint64_t turn, cost, most; /* 'cost' of this turn, before its last entry; 'most' of any turn, without
                                       the last entry */
         unsigned n_heavy;          /* entries above COST_HEAVY */
 } turns;
 
-static int apply_in_turn(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
-                         uint64_t *ret_cost) {
-        const KvStore *s = userdata;
-        uint64_t before = s->cost.total, turn = loop_turns(turns.loop)->n;
-        int r = turns.apply(userdata, txn, index, entry, ret_cost);
+int __real_apply_batch(TreeTxn *txn, uint64_t index, uint64_t term, const void *bytes, size_t size,
+                       Applied *applied);
+int __wrap_apply_batch(TreeTxn *txn, uint64_t index, uint64_t term, const void *bytes, size_t size,
+                       Applied *applied);
+int __wrap_apply_batch(TreeTxn *txn, uint64_t index, uint64_t term, const void *bytes, size_t size,
+                       Applied *applied) {
+        int r = __real_apply_batch(txn, index, term, bytes, size, applied);
+        uint64_t turn;
 
+        if (!applied || applied != turns.applied)
+                return r;
+        turn = loop_turns(turns.loop)->n;
         turns.cost = turn == turns.turn ? turns.cost : 0;
         turns.turn = turn;
         turns.most = MAX(turns.most, turns.cost);
-        turns.cost += s->cost.total - before;
-        turns.n_heavy += s->cost.total - before > COST_HEAVY;
+        turns.cost += applied->cost.total;
+        turns.n_heavy += applied->cost.total > COST_HEAVY;
         return r;
 }
 
 /* From now on, of a host that has just been opened. */
 static void count_turns(Host *h) {
-        ReplicaEvents *events = &h->store->replica->options.events;
-
         memset(&turns, 0, sizeof(turns));
-        turns.apply = events->apply;
+        turns.applied = replica_applied(h->store->replica);
         turns.loop = h->world->loop;
-        events->apply = apply_in_turn;
 }
 
 /* A turn ends with the entry that exceeds its share. */
@@ -877,15 +879,18 @@ static void entries_leave_memory_when_they_are_too_many_and_half_of_them_stays(v
 
 /* Such entries cost nothing, and no turn is used up by them. */
 static struct {
-        void (*committed)(void *userdata);
         Replica *replica;
         uint64_t applied, most;
 } slices;
 
-static void commit_slice(void *userdata) {
+void __real_applied_commit(Applied *a);
+void __wrap_applied_commit(Applied *a);
+void __wrap_applied_commit(Applied *a) {
         uint64_t applied = 0;
 
-        slices.committed(userdata);
+        __real_applied_commit(a);
+        if (!slices.replica)
+                return;
         assert_int_equal(replica_tree_applied(slices.replica->trees.live, &applied), 0);
         slices.most = MAX(slices.most, applied - MIN(applied, slices.applied));
         slices.applied = applied;
@@ -915,15 +920,14 @@ static void entries_that_are_applied_again_come_in_slices_of_256(void **state) {
                         assert_int_equal(r, 0);
         }
         run_until(*state, has_applied_all, h);
-        slices.committed = p->options.events.committed;
         slices.replica = p;
         slices.applied = raft_core_applied_index(p->core);
         slices.most = 0;
-        p->options.events.committed = commit_slice;
         data_dir_distrust(&p->data_dir);
         replica_fail(p, -EIO, "this test");
         run_until(*state, is_whole_again, h);
         assert_int_equal(slices.most, 256);
+        slices.replica = NULL;
 }
 
 static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void **state) {

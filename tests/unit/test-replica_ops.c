@@ -144,8 +144,7 @@ static void a_received_tree_takes_the_place_of_ours(void **state) {
         p->checkpoints.entries_since = p->checkpoints.bytes_since = 4;
         assert_int_equal(ops.install(p, &info, false), 0);
         expect_state("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with "
-                     "70 in /tree\nreplaced\n"
-                     "log reset 30\n= tree 2 previous 30\n");
+                     "70 in /tree\nlog reset 30\n= tree 2 replaced! previous 30\n");
         parts_end();
 
         parts_begin();
@@ -167,8 +166,7 @@ static void a_received_tree_takes_the_place_of_ours(void **state) {
                 parts_look();
                 if (shown == 30)
                         expect("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark "
-                               "tree 2 with 70 in /tree\n"
-                               "replaced\nlog reset 30\n= tree 2 previous 30\n");
+                               "tree 2 with 70 in /tree\nlog reset 30\n= tree 2 replaced! previous 30\n");
                 else
                         expect("folder install 30, replace\ncompare exchanged, taken\nmark tree 2 with 70 in "
                                "/tree\nlog reset 30\n"
@@ -187,9 +185,9 @@ static void a_received_tree_takes_the_place_of_ours(void **state) {
         p->incoming = &tree;
         parts_fail("bootstrap_mark_tree", -EIO);
         assert_int_equal(ops.install(p, &info, false), -EIO);
-        expect_state(
-                "folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with 70 in "
-                "/tree\n= tree 2 error -5 \"bootstrap_mark_tree did it\" failing previous 30 stop!\n");
+        expect_state("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with "
+                     "70 in /tree\n= tree 2 error -5 \"bootstrap_mark_tree did it\" failing replaced! "
+                     "previous 30 stop!\n");
         parts_end();
         parts_begin();
         p->incoming = &tree;
@@ -213,11 +211,9 @@ static void entries_are_applied_in_one_transaction(void **state) {
         fake_run(); /* a new turn */
         fake.loop.turns.n++;
         assert_int_equal(ops.apply(p, 11, e, 3), 3);
-        expect_state(
-                "work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare 12\n"
-                "apply empty 13 of term 7\nset configuration CONF\nset meta: configuration 13\ncompare "
-                "13\ncommit\n"
-                "compare committed\ncommitted\n= tree 1 entries 3 bytes 149\n");
+        expect_state("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
+                     "12\nset configuration CONF\nset meta: entry 13 of term 7, configuration 13\ncompare "
+                     "13\ncommit\ncompare committed\ncommitted\n= tree 1 entries 3 bytes 149\n");
         p->in_service = false;
         assert_int_equal(ops.apply(p, 14, e, 1), 1);
         expect("work of tree 1: none\nbegin\napply 14\ncompare 14\ncommit\ncompare committed\ncommitted\n");
@@ -232,46 +228,43 @@ static void each_call_that_fails_ends_the_replica(void **state) {
                 Said said;
         } cases[] = {
                 { "tree_begin_write", -EIO, 0,
-                  SAID("work of tree 1: turn\nbegin\ncompare not committed\nfolder distrust\n= tree 1 error "
-                       "-5 \"cannot apply entry 11 and those behind it: Input/output error\" failing "
-                       "stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\ncompare not committed\nnot committed\nfolder "
+                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and those behind it: "
+                       "Input/output error\" failing stop!\n") },
                 { "tree_meta", -EIO, 0,
-                  SAID("work of tree 1: turn\nbegin\ncompare not committed\nfolder distrust\n= tree 1 error "
-                       "-5 \"cannot apply entry 11 and those behind it: Input/output error\" failing "
-                       "stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\ncompare not committed\nnot committed\nfolder "
+                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and those behind it: "
+                       "Input/output error\" failing stop!\n") },
                 { "apply", -ENOTSUP, 0,
-                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare not committed\nfolder distrust\n= "
-                       "tree 1 error -95 \"entry 11 or one behind it is of a newer fleetd, of a feature "
-                       "level that this one does not know: upgrade this host\" failing stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare not committed\nnot committed\nfolder "
+                       "distrust\n= tree 1 error -95 \"entry 11 or one behind it is of a newer fleetd, of a "
+                       "feature level that this one does not know: upgrade this host\" failing stop!\n") },
                 { "apply_empty", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
-                       "not committed\nfolder distrust\n= tree 1 error -5 \"cannot apply entry 11 and those "
-                       "behind it: Input/output error\" failing entries 1 bytes 49 stop!\n") },
-                { "apply_empty", -EIO, 1,
-                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
-                       "12\napply empty 13 of term 7\ncompare not committed\nfolder distrust\n= tree 1 error "
-                       "-5 \"cannot apply entry 11 and those behind it: Input/output error\" failing entries "
-                       "2 bytes 97 stop!\n") },
+                       "not committed\nnot committed\nfolder distrust\n= tree 1 error -5 \"cannot apply "
+                       "entry 11 and those behind it: Input/output error\" failing entries 1 bytes 49 "
+                       "stop!\n") },
                 { "tree_set_configuration", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
-                       "12\napply empty 13 of term 7\nset configuration CONF\ncompare not committed\nfolder "
-                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and those behind it: "
-                       "Input/output error\" failing entries 2 bytes 97 stop!\n") },
+                       "12\nset configuration CONF\ncompare not committed\nnot committed\nfolder distrust\n= "
+                       "tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" "
+                       "failing entries 2 bytes 97 stop!\n") },
                 { "tree_meta", -EIO, 1,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
-                       "12\napply empty 13 of term 7\nset configuration CONF\ncompare not committed\nfolder "
-                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and those behind it: "
-                       "Input/output error\" failing entries 2 bytes 97 stop!\n") },
+                       "12\nset configuration CONF\ncompare not committed\nnot committed\nfolder distrust\n= "
+                       "tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" "
+                       "failing entries 2 bytes 97 stop!\n") },
                 { "tree_set_meta", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
-                       "12\napply empty 13 of term 7\nset configuration CONF\nset meta: configuration "
-                       "13\ncompare not committed\nfolder distrust\n= tree 1 error -5 \"cannot apply entry "
-                       "11 and those behind it: Input/output error\" failing entries 2 bytes 97 stop!\n") },
+                       "12\nset configuration CONF\nset meta: entry 13 of term 7, configuration 13\ncompare "
+                       "not committed\nnot committed\nfolder distrust\n= tree 1 error -5 \"cannot apply "
+                       "entry 11 and those behind it: Input/output error\" failing entries 2 bytes 97 "
+                       "stop!\n") },
                 { "tree_commit", -ENOSPC, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
-                       "12\napply empty 13 of term 7\nset configuration CONF\nset meta: configuration "
-                       "13\ncompare 13\ncommit\ncompare not committed\nfolder distrust\n= tree 1 error -28 "
-                       "\"cannot apply entry 11 and those behind it: No space left on device\" failing "
+                       "12\nset configuration CONF\nset meta: entry 13 of term 7, configuration 13\ncompare "
+                       "13\ncommit\ncompare not committed\nnot committed\nfolder distrust\n= tree 1 error "
+                       "-28 \"cannot apply entry 11 and those behind it: No space left on device\" failing "
                        "entries 3 bytes 149 stop!\n") },
         };
         RaftEntry e[3] = { command(1),
@@ -351,9 +344,9 @@ static void a_slice_ends_at_each_of_its_limits(void **state) {
         p->trees.live = (Tree *) ((char *) p->trees.live + 1);
         p->trees.previous_wrong = true;
         assert_int_equal(ops.apply(p, 11, e, 4), 2);
-        expect_state("work of tree 2: turn\nbegin\napply 11\ncompare 11\napply 12\ncompare "
-                     "12\ncommit\ncompare committed\ncommitted\n"
-                     "close tree 1\nreplaced\n= tree 2 entries 2 bytes 524383\n");
+        expect_state(
+                "work of tree 2: turn\nbegin\napply 11\ncompare 11\napply 12\ncompare 12\ncommit\ncompare "
+                "committed\ncommitted\nclose tree 1\n= tree 2 replaced! entries 2 bytes 524383\n");
         parts_end();
         parts_begin();
         p->trees.previous = p->trees.live;
@@ -399,10 +392,11 @@ static void all_inputs_of_a_turn_share_what_it_may_cost(void **state) {
                "compare committed\ncommitted\n");
         parts_fail_after("apply", -EIO, 1);
         assert_int_equal(ops.apply(p, 20, e, 3), -EIO);
-        expect_state("work of tree 1: none\nbegin\napply 20\ncompare 20\ncommit\ncompare "
-                     "committed\ncommitted\nwork of tree 1: none\nbegin\napply 21\ncompare not "
-                     "committed\nfolder distrust\n= tree 1 error -5 \"cannot apply entry 20 and those behind "
-                     "it: Input/output error\" failing not-serving entries 10 bytes 490 stop!\n");
+        expect_state(
+                "work of tree 1: none\nbegin\napply 20\ncompare 20\ncommit\ncompare "
+                "committed\ncommitted\nwork of tree 1: none\nbegin\napply 21\ncompare not committed\nnot "
+                "committed\nfolder distrust\n= tree 1 error -5 \"cannot apply entry 20 and those behind it: "
+                "Input/output error\" failing not-serving entries 10 bytes 490 stop!\n");
         parts_end();
 }
 

@@ -728,20 +728,14 @@ static void a_tree_that_failed_is_made_again(void **state) {
                        "1500 settle!\n") },
                 { "of a newer one", -EIO, NULL, 0, 11, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 11, loaded 2000\n"
-                       "own hardware h\nfits: 20 entries from 1\n  11 of term 5\nfolder rebuilt\ncompare "
-                       "exchanged\nclose tree 1\n"
-                       "replaced\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
-                       "from 1\n  11 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n  state 11 of term 5, "
-                       "configuration 1 (1 bytes)\n"
-                       "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                       "log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 2 overheard-term 5 durable 15 attempts 1 back "
-                       "1500 settle!\n") },
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
+                       "open: file 4096, applied 11, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  "
+                       "11 of term 5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 "
+                       "in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  11 of term 5\ncore "
+                       "start term 5 vote 2, 20 entries from 1, taken\n  state 11 of term 5, configuration 1 "
+                       "(1 bytes)\nentries free 20\nlog 5: this host's replica works again, from entry 20 of "
+                       "its log\ntransfers step\ncompare settled 7\nreplaced\nsettled 7\n= tree 2 "
+                       "overheard-term 5 durable 15 attempts 1 back 1500 settle!\n") },
                 { "of an old checkpoint, and the tree was wrong", -EUCLEAN, NULL, 0, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
                        "log\n"
@@ -1220,12 +1214,10 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                 parts_look();
                 switch (i) {
                 case 0:
-                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\n"
-                               "log 5: this host has the leader's tree of entry 30 now\ntransfers drop\n"
-                               "compare exchanged, taken\nclose tree 1\nreplaced\ncompare settled 0\nsettled "
-                               "0\n"
-                               "work replica_reopen.c:reopen_done nice 0\n= coreless logless tree 2 "
-                               "restarting "
+                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this "
+                               "host has the leader's tree of entry 30 now\ntransfers drop\ncompare "
+                               "exchanged, taken\nclose tree 1\ncompare settled 0\nreplaced\nsettled 0\nwork "
+                               "replica_reopen.c:reopen_done nice 0\n= coreless logless tree 2 restarting "
                                "previous 30 durable 15\n");
                         break;
                 case 1:
@@ -1276,12 +1268,11 @@ static void a_tree_that_differs_is_exchanged(void **state) {
         parts.trees[2].applied = 10;
         replica_replace_tree(p);
         fake_run();
-        expect_state("core free\nsettled 3\nlog close\nfolder install 30, replace\n"
-                     "log 5: this host has the leader's tree of entry 30 now\n"
-                     "transfers drop\nclose tree 1\ncompare exchanged, taken\nreplaced\n"
-                     "compare settled 0\nsettled 0\nwork replica_reopen.c:reopen_done nice 0\n"
-                     "= coreless logless tree 2 restarting previous 30 durable 15\n"); /* ours cannot be read:
-                                                                                          it is not shown */
+        expect_state("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this host has the "
+                     "leader's tree of entry 30 now\ntransfers drop\nclose tree 1\ncompare exchanged, "
+                     "taken\ncompare settled 0\nreplaced\nsettled 0\nwork replica_reopen.c:reopen_done nice "
+                     "0\n= coreless logless tree 2 restarting previous 30 durable 15\n"); /* ours cannot be
+read: it is not shown */
         parts_end();
         parts_begin();
         parts_fail_after("tree_meta", -EIO, 1);
@@ -1449,15 +1440,13 @@ static void a_replica_joins(void **state) {
                        "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "no new tree", "tree_meta", -EIO, true,
-                  SAID("set log aside\nfolder set aside\nclose tree 1\ncompare exchanged\nreplaced\n"
-                       "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
-                       "the new log\n"
-                       "join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
-                       "hardware h\n"
-                       "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\n"
-                       "core start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\n"
-                       "self self: 1 of 70, 71, start 3\n= 0: \n"
-                       "= tree 2 changed 7 overheard-term 5 attempts 1 back 1000 comeback+500 settle!\n") },
+                  SAID("set log aside\nfolder set aside\nclose tree 1\ncompare exchanged\nlog 5: what this "
+                       "host's replica had is kept in /tree/old, and in files old.* beside the new log\njoin "
+                       "as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
+                       "hardware h\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries "
+                       "from 1\ncore start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder "
+                       "found\nself self: 1 of 70, 71, start 3\n= 0: \n= tree 2 replaced! changed 7 "
+                       "overheard-term 5 attempts 1 back 1000 comeback+500 settle!\n") },
                 { "no log made", "bootstrap_join", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
                        "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
