@@ -17,6 +17,7 @@
 #include "kvstore/command.h"
 #include "kvstore/cost.h"
 #include "kvstore/replication_stats.h"
+#include "kvstore/sync.h"
 #include "kvstore/watch.h"
 #include "peers/peers.h"
 
@@ -254,16 +255,7 @@ int kv_local_get(KvStore *store, KvBytes key, KvVisit visit,
 int kv_local_walk(KvStore *store, const KvRange *range, KvVisit visit,
                   void *userdata); /* 0, or < 0 as visit() */
 
-/* Linearizable reading: 'done' comes when this replica has applied everything acknowledged before the call;
- * then read. status KV_OK, KV_NO_LEADER or KV_UNKNOWN (time-out, 1.5 s). One term check with a majority
- * serves all that wait. */
-typedef struct KvSync {
-        void (*done)(void *userdata, KvStatus status);
-        void *userdata;
-        struct KvSync *next; /* the store's */
-        uint64_t due_ms;
-} KvSync;
-
+/* Linearizable read: see kvstore/sync.h. */
 void kv_sync(KvStore *store, KvSync *sync);
 void kv_sync_cancel(KvStore *store, KvSync *sync);
 

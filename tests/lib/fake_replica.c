@@ -65,15 +65,16 @@ void fake_begin(const char *roles) {
                         .address = (char *) "a:1",
                         .role = roles[fake.servers.n] == 'V' ? RAFT_ROLE_VOTER : RAFT_ROLE_STANDBY,
                 };
+        fake.replica.state = REPLICA_OPEN;
         fake.replica.loop = &fake.loop;
         fake.replica.core = (RaftCore *) &core; /* opaque: never read */
         fake.replica.log = (RaftLog *) &log;
         fake.replica.options.peers = (Peers *) &peers;
-        fake.replica.settle = DEFERRED(on_settle, NULL);
+        fake.replica.flush = DEFERRED(on_settle, NULL);
 }
 
 void fake_end(void) {
-        deferred_cancel(&fake.replica.settle);
+        deferred_cancel(&fake.replica.flush);
         text_done(&fake.said);
         free(fake.servers.items);
         loop_done(&fake.loop);

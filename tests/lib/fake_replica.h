@@ -4,7 +4,7 @@
 #pragma once
 
 #include "base/text.h"
-#include "kvstore/raft/replica.h"
+#include "kvstore/raft/replica_internal.h"
 
 typedef struct FakeReplica {
         Replica replica;

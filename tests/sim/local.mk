@@ -103,4 +103,11 @@ tests_sim_test_replica_SOURCES = tests/sim/test-replica.c $(WIRE_FILES)
 tests_sim_test_replica_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP)
 tests_sim_test_replica_LDADD = $(KVSTORE_LIBS)
 
+# Each transition of a replica's state: see tests/sim/test-transitions.c.
+check_PROGRAMS += tests/sim/test-transitions
+TESTS += tests/sim/test-transitions
+tests_sim_test_transitions_SOURCES = tests/sim/test-transitions.c $(WIRE_FILES)
+tests_sim_test_transitions_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP) -Wl,--wrap=replica_move -Wl,--wrap=raft_core_start
+tests_sim_test_transitions_LDADD = $(KVSTORE_LIBS)
+
 EXTRA_DIST += tests/sim/test-stores.sh

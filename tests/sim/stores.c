@@ -371,7 +371,7 @@ bool store_is_flipped(const Host *h) {
 bool store_flip(Host *h) {
         TreeTxn *txn;
 
-        if (!store_is_up(h) || tree_begin_write(h->store->replica->tree, &txn) < 0)
+        if (!store_is_up(h) || tree_begin_write(replica_live_tree(h->store->replica), &txn) < 0)
                 return false;
         if (tree_put(txn, &(KvNode) { .key = kv_string(FLIPPED), .created = 1, .modified = 1 }) < 0 ||
             tree_commit(txn) < 0)

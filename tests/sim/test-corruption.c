@@ -107,7 +107,7 @@ static Host *leave_one_behind(Stores *all) {
 }
 
 static uint64_t checkpoint_of(const Host *h) {
-        const Checkpoint *c = &h->store->replica->folder.checkpoint;
+        const Checkpoint *c = &replica_data_dir(h->store->replica)->checkpoint;
 
         return c->fd < 0 ? 0 : c->meta.applied;
 }
@@ -115,7 +115,7 @@ static uint64_t checkpoint_of(const Host *h) {
 static void make_checkpoint(Stores *all, Host *h) {
         replica_checkpoint(h->store->replica);
         UNTIL(all, "a-checkpoint-is-made",
-              checkpoint_of(h) == raft_core_applied_index(h->store->replica->core));
+              checkpoint_of(h) == raft_core_applied_index(replica_core(h->store->replica)));
 }
 
 static uint64_t applied(const Host *h) {
@@ -231,7 +231,8 @@ enum { KIND_VERDICT = 1, KIND_ASK = 2, VERDICT_DIFFERS = 1 };
 
 /* As the leader of 'term' sends it. */
 static void send_verdict(Host *leader, const Host *to, uint64_t term, uint64_t index) {
-        const uint64_t head[] = { leader->store->replica->identity.cluster_id, leader->raft_id, to->raft_id };
+        const uint64_t head[] = { replica_identity(leader->store->replica)->cluster_id, leader->raft_id,
+                                  to->raft_id };
 
         send_frame(leader, to, head, KIND_VERDICT, term, index, VERDICT_DIFFERS);
 }
@@ -239,7 +240,7 @@ static void send_verdict(Host *leader, const Host *to, uint64_t term, uint64_t i
 /* Its tree is exchanged soon after it took a verdict. */
 static bool takes_verdict(Stores *all, const Host *h) {
         for (unsigned ms = 0; ms < 500; ms++, run_ms(all, 1))
-                if (consistency_differs(h->store->replica->compare))
+                if (consistency_differs(replica_consistency(h->store->replica)))
                         return true;
         return false;
 }
@@ -268,7 +269,8 @@ static void a_verdict_of_another_term_is_ignored(Stores *all) {
         send_verdict(leader, h, term, index);
         if (!takes_verdict(all, h))
                 world_failed(all->world, "a-verdict-is-taken", "not by %s", h->name);
-        UNTIL(all, "all-are-whole", !consistency_differs(h->store->replica->compare) && is_whole(all, 3));
+        UNTIL(all, "all-are-whole",
+              !consistency_differs(replica_consistency(h->store->replica)) && is_whole(all, 3));
 }
 
 /* Of another cluster, for another replica, or in the name of another. */
@@ -284,7 +286,7 @@ static void frames_of_others_are_dropped(Stores *all) {
         leader = stores_leader(all);
         h = &all->hosts[(leader->number + 1) % 3];
         other = &all->hosts[(leader->number + 2) % 3];
-        cluster = leader->store->replica->identity.cluster_id;
+        cluster = replica_identity(leader->store->replica)->cluster_id;
         term = replica_term(leader->store->replica);
         index = applied(h) / EVERY * EVERY;
         {

@@ -119,7 +119,7 @@ static void it_begins_again_soon_after_the_write_that_hung(Stores *all) {
                 h->disk_bad = true;
                 world_loop_set_work_ms(h->loop, 14000 + 25 * i, 14000 + 25 * i);
                 begin_put(h, "/a");
-                WAIT(all, "it-writes", raft_log_oldest_write_ms(h->store->replica->log) > 0);
+                WAIT(all, "it-writes", raft_log_oldest_write_ms(replica_log(h->store->replica)) > 0);
                 end_ms = world_now_ms(all->world) + 14000 + 25 * i;
                 world_loop_set_work_ms(h->loop, 0, 1);
                 WAIT(all, "it-ends", h->stopped);
@@ -145,7 +145,8 @@ static void a_replica_that_had_no_room_comes_back_when_there_is_a_reserve(Stores
                 make_checkpoint(all, h);
                 run_ms(all, 1000);
                 wire.total = 8 * reserve;
-                wire.room = reserve - 1 + (cases[k].of_tree ? h->store->replica->folder.checkpoint.size : 0);
+                wire.room = reserve - 1 +
+                            (cases[k].of_tree ? replica_data_dir(h->store->replica)->checkpoint.size : 0);
                 if (cases[k].of_tree)
                         folder_fault(h->tree, cases[k].error);
                 (void) stop_by(all, h, h, cases[k].of_tree ? 0 : cases[k].error);

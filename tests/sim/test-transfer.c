@@ -22,8 +22,8 @@ static Host *fall_behind(Stores *all) {
         uint64_t lacked = state_of(leader).raft_index + 1;
 
         store_power_cut(away, NEVER_MS);
-        for (unsigned i = 0; i < WRITES_MIN || raft_core_first_index(leader->store->replica->core) <= lacked;
-             i++) {
+        for (unsigned i = 0;
+             i < WRITES_MIN || raft_core_first_index(replica_core(leader->store->replica)) <= lacked; i++) {
                 char key[32];
 
                 if (i == WRITES_MAX)
@@ -45,7 +45,8 @@ static Host *leave_one_behind(Stores *all) {
 }
 
 static unsigned chunks_of(Stores *all) {
-        return (unsigned) ((stores_leader(all)->store->replica->folder.checkpoint.size + TRANSFER_CHUNK - 1) /
+        return (unsigned) ((replica_data_dir(stores_leader(all)->store->replica)->checkpoint.size +
+                            TRANSFER_CHUNK - 1) /
                            TRANSFER_CHUNK);
 }
 
@@ -268,7 +269,7 @@ static void a_tree_that_cannot_be_stored_is_sent_again_after_a_second(Stores *al
 /* 'unfit': its second copy has not fitted before. */
 static void offer(Stores *all, bool unfit, bool fits) {
         Host *away = leave_one_behind(all);
-        uint64_t size = stores_leader(all)->store->replica->folder.checkpoint.size,
+        uint64_t size = replica_data_dir(stores_leader(all)->store->replica)->checkpoint.size,
                  twice = 2 * (size + size / 16);
         char second[300];
 
@@ -331,7 +332,7 @@ static void a_stop_waits_for_a_tree_that_is_being_stored(Stores *all) {
 
         store_power_on(away);
         world_loop_set_work_ms(away->loop, 3000, 3000);
-        WAIT(all, "it-is-being-stored", transfers_busy(away->store->replica->transfers));
+        WAIT(all, "it-is-being-stored", transfers_busy(replica_transfers(away->store->replica)));
         lives = away->lives;
         store_stop(away);
         run_ms(all, 500);

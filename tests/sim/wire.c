@@ -168,7 +168,7 @@ void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *mes
 int __real_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
 int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
 int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
-        note(container_of(folder, const Replica, folder), ROOM, 0, 0, 0);
+        note(container_of(folder, const Replica, data_dir), ROOM, 0, 0, 0);
         if (wire.total == 0)
                 return __real_data_dir_space(folder, ret_free, ret_total);
         *ret_free = wire.room;
@@ -245,7 +245,7 @@ void put(Stores *all, Host *h, const char *key, size_t size) {
 }
 
 uint64_t checkpoint_of(const Host *h) {
-        const Checkpoint *c = &h->store->replica->folder.checkpoint;
+        const Checkpoint *c = &replica_data_dir(h->store->replica)->checkpoint;
 
         return c->fd < 0 ? 0 : c->meta.applied;
 }
@@ -253,7 +253,7 @@ uint64_t checkpoint_of(const Host *h) {
 void make_checkpoint(Stores *all, Host *h) {
         UNTIL(all, "a-checkpoint-is-made",
               (replica_checkpoint(h->store->replica),
-               checkpoint_of(h) == raft_core_applied_index(h->store->replica->core)));
+               checkpoint_of(h) == raft_core_applied_index(replica_core(h->store->replica))));
 }
 
 Host *three_voters(Stores *all, uint64_t for_ms) {

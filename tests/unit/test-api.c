@@ -1904,7 +1904,7 @@ static void health_is_confirmed_by_a_majority(void **state) {
         assert_int_equal(kv_member_add(fixture->host->store, 2, "10.0.0.2:2380"), 0);
         HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.n_members == 2));
 
-        other = &((RaftServers *) raft_core_servers(fixture->host->store->replica->core))->items[1];
+        other = &((RaftServers *) raft_core_servers(replica_core(fixture->host->store->replica)))->items[1];
         other->role = RAFT_ROLE_VOTER;
         kv_state(fixture->host->store, &now);
         assert_true(now.ready);

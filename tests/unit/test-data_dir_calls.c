@@ -132,13 +132,11 @@ static void put_configuration(Fixture *r) {
 }
 
 static void assert_state(const Checkpoint *c, uint64_t index) {
-        RaftStateInfo info = checkpoint_info(c);
-
-        assert_int_equal(info.index, index);
-        assert_int_equal(info.term, 4);
-        assert_int_equal(info.configuration_index, 3);
-        assert_int_equal(info.configuration_size, strlen(CONFIGURATION));
-        assert_memory_equal(info.configuration, CONFIGURATION, info.configuration_size);
+        assert_int_equal(c->meta.applied, index);
+        assert_int_equal(c->meta.applied_term, 4);
+        assert_int_equal(c->meta.configuration_index, 3);
+        assert_int_equal(c->configuration_size, strlen(CONFIGURATION));
+        assert_memory_equal(c->configuration, CONFIGURATION, c->configuration_size);
 }
 
 static void make_dir_in(const Fixture *r, const char *name) {

@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "kvstore/events.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/model.h"
 #include "tests/lib/scratch.h"
 
@@ -66,7 +67,7 @@ static KvStatus apply(Fixture *f, KvCommand cmd) {
         _cleanup_arena_ Arena arena = {};
         KvResult result;
 
-        assert_int_equal(apply_command(f->txn, &f->meta, &cmd, 1, &arena, &sink, &result), 0);
+        assert_int_equal(sink_apply_command(f->txn, &f->meta, &cmd, 1, &arena, &sink, &result), 0);
         return result.status;
 }
 

@@ -183,7 +183,7 @@ static void load_rebuilt(const char *folder) {
         MUST(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         put_many(&t.hosts[0], "before", 60);
         replica = t.hosts[0].store->replica;
-        data_dir_distrust(&replica->folder);
+        data_dir_distrust(replica_data_dir(replica));
         replica_fail(replica, -EIO, "the tree has failed");
         MUST(three_hosts_until(&t, has_stopped, &t.hosts[0]));
         MUST(three_hosts_until(&t, is_back, &t.hosts[0]));

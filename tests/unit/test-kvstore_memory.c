@@ -11,6 +11,7 @@
 
 #include "kvstore/events.h"
 #include "kvstore/apply/dedup.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
 
@@ -66,8 +67,8 @@ static int prepare_and_apply(Tree *tree, bool *ret_failed) {
                         &(KvCommand) { .op = KV_SET, .key = kv_string("/d/x"), .value = kv_string("v") }, 1,
                         &arena, NULL, &result);
         if (r == 0)
-                r = apply_command(txn, &meta, &txn_command, 1, &arena,
-                                  &(ApplySink) { .on_event = ignore_event }, &result);
+                r = sink_apply_command(txn, &meta, &txn_command, 1, &arena,
+                                       &(ApplySink) { .on_event = ignore_event }, &result);
         if (r == 0) {
                 assert_int_equal(result.status, KV_OK);
                 assert_int_equal(meta.index, 4);

@@ -32,6 +32,7 @@
 #include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
 #include "kvstore/tree/tree.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/manual_loop.h"
 #include "tests/lib/cluster_view.h"
@@ -534,7 +535,7 @@ static int apply(void *userdata) {
                                       .command = command.bytes,
                                       .command_size = command.size });
         r = batch.error ?: tree_begin_write(tree, &txn);
-        return r ?: apply_batch(txn, 100, 2, batch.bytes, batch.size, &sink);
+        return r ?: sink_apply_batch(txn, 100, 2, batch.bytes, batch.size, &sink);
 }
 
 static int prepare_tree(void *userdata) {

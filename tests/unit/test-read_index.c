@@ -40,7 +40,7 @@ static void on_done(void *userdata, KvStatus status) {
 }
 
 static void add(Waiting *w, char name) {
-        *w = (Waiting) { .sync = { .done = on_done, .userdata = w, .next = &w->sync }, .name = name };
+        *w = (Waiting) { .sync = { .done = on_done, .userdata = w }, .name = name };
         read_index_add(reads, &w->sync);
 }
 

@@ -14,6 +14,7 @@
 #include "kvstore/apply/apply.h"
 #include "kvstore/estimate.h"
 #include "kvstore/events.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/failing_database.h"
 #include "tests/lib/scratch.h"
 
@@ -466,8 +467,8 @@ static int apply_one_command(Fixture *room) {
                 return r;
         assert_int_equal(tree_meta(txn, &meta), 0);
         meta.level = room->level;
-        r = apply_command(txn, &meta, room->cmd, 1, &arena, &(ApplySink) { .on_event = ignore_event },
-                          &result);
+        r = sink_apply_command(txn, &meta, room->cmd, 1, &arena, &(ApplySink) { .on_event = ignore_event },
+                               &result);
         if (r == 0 && result.status != room->status)
                 fail_msg("'%s' is not '%s'", kv_status_name(result.status), kv_status_name(room->status));
         return r;
