@@ -91,13 +91,6 @@ static Replica *replica_free(Replica *p) {
         return NULL;
 }
 
-static const PeerFrameType frame_types[] = {
-        { PEER_RAFT, PEER_REQUEST, PEER_PRIORITY_HIGH, replica_on_raft },
-        { PEER_SNAPSHOT, PEER_REQUEST, PEER_PRIORITY_LOW, replica_on_snapshot },
-        { PEER_SNAPSHOT_ACK, PEER_ANSWER, PEER_PRIORITY_HIGH, replica_on_snapshot_ack },
-        { PEER_TREE, PEER_REQUEST, PEER_PRIORITY_NORMAL, replica_on_tree },
-};
-
 int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool join, Error *err) {
         Replica *p = NEW0(Replica, 1);
         int r;

@@ -20,7 +20,7 @@
 
 typedef struct Replica Replica;
 
-ypedef struct Transfers Transfers;
+typedef struct Transfers Transfers;
 typedef struct ConsistencyCheck ConsistencyCheck;
 
 /* What has changed since the last notification. */

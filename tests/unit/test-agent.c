@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "fleetd/agent/agent.h"
 #include "fleetd/systemd/bus.h"
+#include "tests/lib/store_inside.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
@@ -684,13 +685,10 @@ static void units_that_are_assigned_together_are_linked_by_one_call(void **state
 
 static uint64_t index_of(Fixture *fixture, const char *unit) {
         char key[128];
-        TreeTxn *txn;
-        KvNode node = {};
+        KvNode node;
 
         snprintf(key, sizeof(key), "/_fleet/state/%s/%s", unit, fixture->host->id);
-        assert_int_equal(kv_read(fixture->host->store, &txn), 0);
-        (void) tree_get(txn, kv_string(key), &node);
-        tree_abort(txn);
+        (void) store_node(fixture->host->store, key, &node);
         return node.modified;
 }
 

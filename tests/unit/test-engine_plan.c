@@ -957,7 +957,7 @@ static void assert_rules_hold(const ClusterView *p, const EnginePlan *plan) {
 
                 assert_non_null(m);
                 assert_true(c->reason[0]);
-                assert_null(cluster_any_unit(&p->cluster, c->unit)->unreadable);
+                assert_false(cluster_unit_is_unreadable(cluster_any_unit(&p->cluster, c->unit)));
                 for (size_t k = 0; k < i; k++)
                         assert_false(streq(plan->changes[k].unit, c->unit) &&
                                      streq(plan->changes[k].machine, c->machine));
@@ -975,13 +975,13 @@ static void assert_rules_hold(const ClusterView *p, const EnginePlan *plan) {
                 assert_false(cluster_machine_is_unreadable(m));
                 assert_true(placement_machine_id_fits(wants, m->id));
                 assert_true(placement_metadata_fits(wants, &m->facts->metadata, NULL));
-                for (const ClusterAssignment *o = LIST_FIRST(&m->assignments); o; o = o->hh.next)
+                for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next)
                         if (o->of != u && o->of->unit && !was)
                                 assert_false(placement_conflict(wants, u->name, &o->of->unit->placement,
                                                                 o->unit, NULL));
                 if (wants->global)
                         continue;
-                for (const ClusterAssignment *o = u->assignments; o; o = LIST_NEXT(o, of_unit))
+                for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                         if (o->kind != ASSIGNMENT_STOP && o->machine != m &&
                             o->machine->presence == PRESENCE_UP) {
                                 SchedulerView *view;
@@ -1294,7 +1294,7 @@ static void a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends
                 chain(&p);
                 (void) plan_in_parts(&p, names, ELEMENTS(names), work_max, &n_plans);
                 for (size_t i = 0; i < ELEMENTS(names); i++)
-                        if (!cluster_unit(&p.cluster, names[i])->assignments)
+                        if (LIST_EMPTY(&cluster_unit(&p.cluster, names[i])->assignments))
                                 fail_msg("with %zu steps in one plan %s was left out", work_max, names[i]);
                 cluster_view_free(&p);
         }
@@ -1349,7 +1349,7 @@ static void plans_converge(void **state) {
                 forget_names(&c);
 
                 /* From here on, only assignments are executed, and no machine is damped. */
-                p.cluster.now_ms += QUIET_MAX_MS;
+                p.cluster.now_ms += HOLD_OFF_MAX_MS;
                 bool rests = false;
 
                 for (unsigned i = 0; i < 200 && !rests; i++) {
@@ -1379,7 +1379,7 @@ static void plans_converge(void **state) {
                                      !is_held;
                                 held += is_held;
                         }
-                        if (!u->unit || u->unreadable || u->target == TARGET_INACTIVE ||
+                        if (!u->unit || cluster_unit_is_unreadable(u) || u->target == TARGET_INACTIVE ||
                             u->unit->placement.global)
                                 continue;
                         assert_true(n <= 1);
@@ -1454,7 +1454,7 @@ static void a_plan_of_thousands_of_units_with_rules_consists_of_short_parts(void
                 if (plans > CROWD_NEW)
                         fail_msg("%s: %u plans", rows[i].option, plans);
                 for (unsigned k = 0; k < CROWD_NEW; k++)
-                        assert_int_equal(cluster_unit(&p.cluster, fresh[k])->assignments != NULL,
+                        assert_int_equal(!LIST_EMPTY(&cluster_unit(&p.cluster, fresh[k])->assignments),
                                          rows[i].placed);
                 free(names);
                 cluster_view_free(&p);

@@ -332,7 +332,7 @@ static void lay_large(QuietPeer *h, unsigned n) {
                 quiet_peer_pass(h, SHARE_MS);
                 assert_true(exists(h, key));
         }
-        quiet_peer_pass(h, 3 * BUDGET_ON_WAY_MS);
+        quiet_peer_pass(h, 3 * BUDGET_IN_FLIGHT_MS);
 }
 
 static void a_command_that_costs_too_much_is_refused_before_the_log(void **state) {
