@@ -132,7 +132,6 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
                 .quota = s->quota,
                 .quota_nodes = s->quota_keys,
                 .level_max = d->edges.level_max,
-                .bug = d->edges.bug,
                 .events = { .on_state = daemon_on_state,
                             .on_reset = daemon_on_reset,
                             .on_failed = daemon_on_failed,
@@ -180,7 +179,6 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .cluster_file = s->cluster_file,
                 .voters = s->voters,
                 .level_wait_ms = d->edges.level_wait_ms,
-                .bug = d->edges.bug,
         };
 
         return membership_new(&d->membership, d->edges.loop, d->peers, d->store, d->registry, &options);
@@ -214,8 +212,7 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         _cleanup_free_ char *directory = NULL;
         AgentOptions agent = { .machine_id = s->machine_id,
                                .boot_id = d->edges.boot_id,
-                               .boot_wait_ms = s->boot_wait_ms,
-                               .bug = d->edges.bug };
+                               .boot_wait_ms = s->boot_wait_ms };
         DirectoryOptions folder = { .path = s->unit_directory, .machine_id = s->machine_id };
         int r = 0;
 
@@ -280,7 +277,7 @@ static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
 }
 
 int daemon_new(Daemon **ret, const DaemonIo *edges, const Settings *settings, Error *err) {
-        EngineOptions engine = { .brake_ms = settings->brake_ms, .bug = edges->bug };
+        EngineOptions engine = { .brake_ms = settings->brake_ms };
         Daemon *d = NEW0(Daemon, 1);
         int r;
 
@@ -292,11 +289,6 @@ int daemon_new(Daemon **ret, const DaemonIo *edges, const Settings *settings, Er
         r = daemon_open_store(d, settings, err);
         if (r == 0)
                 r = registry_new(&d->registry, edges->loop, d->store, settings->machine_id);
-#ifdef PLANTED_BUGS
-        if (r == 0 && edges->unreadable)
-                registry_cannot_read(d->registry, edges->unreadable,
-                                     edges->bug && streq(edges->bug, "unreadable-is-absent"));
-#endif
         if (r == 0)
                 r = daemon_open_membership(d, settings);
         if (r == 0 && settings->engine)

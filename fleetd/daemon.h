@@ -21,9 +21,7 @@ typedef struct DaemonIo {
         char hardware_id[HARDWARE_ID_SIZE]; /* KvOptions' */
         unsigned level_max;                 /* KvOptions', for tests; 0 */
         uint64_t level_wait_ms;             /* MembershipOptions', for tests; 0 */
-        const char *unreadable;             /* registry_cannot_read()'s, with planted bugs; NULL */
         bool short_log;                     /* for tests: checkpoints and files of the log at 4 KiB */
-        const char *bug;                    /* planted, for simulations of a build with them; else NULL */
 } DaemonIo;
 
 /* Opens everything. Fails with one sentence; what was opened is closed again by daemon_stop(), so *ret is set

@@ -90,7 +90,6 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
                         &(ApplySink) { .on_result = told ? told_result : on_apply_result,
                                        .on_event = told ? told_event : on_apply_event,
                                        .userdata = &a,
-                                       .forgetful = kv_has_bug(s->bug, "apply-twice"),
                                        .level_max = s->level_max,
                                        .cost = &cost });
         *ret_cost = cost.total;
@@ -199,49 +198,13 @@ static int load_events(KvStore *s) {
         int r;
 
         r = kv_read(s, &txn);
-        if (r >= 0 && kv_has_bug(s->bug, "forget-events-on-restart")) {
-                hub_reach_back(s->hub, 1, 1);
-                return 0;
-        }
         return r < 0 ? r : events_load(txn, s->hub);
 }
-
-#ifdef PLANTED_BUGS
-static void forget_index(KvStore *s) {
-        TreeTxn *txn;
-        TreeMeta meta;
-
-        if (tree_begin_write(s->replica->tree, &txn) < 0)
-                return;
-        if (tree_meta(txn, &meta) >= 0 && meta.index-- > 0)
-                (void) tree_set_meta(txn, &meta);
-        (void) tree_commit(txn);
-}
-
-static int drop_result(void *userdata, uint64_t slot, KvBytes record) {
-        return TREE_DROP;
-}
-
-static void forget_results(KvStore *s) {
-        TreeTxn *txn;
-
-        if (tree_begin_write(s->replica->tree, &txn) < 0)
-                return;
-        (void) tree_results(txn, 0, drop_result, NULL);
-        (void) tree_commit(txn);
-}
-#endif
 
 static void on_replaced(void *userdata) {
         KvStore *s = userdata;
         TreeMeta meta;
 
-#ifdef PLANTED_BUGS
-        if (kv_has_bug(s->bug, "forget-index-on-restore"))
-                forget_index(s);
-        if (kv_has_bug(s->bug, "results-in-memory"))
-                forget_results(s);
-#endif
         if (read_meta(s, &meta) >= 0)
                 take_meta(s, &meta);
         if (s->level > s->level_max)
@@ -617,11 +580,7 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 32 * 1024 * 1024,
                 .memory_bytes = options->memory_bytes ? options->memory_bytes : 8 * 1024 * 1024,
                 .log_file_size = options->log_file_size,
-                .apply_twice = kv_has_bug(options->bug, "apply-twice-after-restart"),
-                .rebuild_blindly = kv_has_bug(options->bug, "rebuild-without-majority"),
                 .compare_every = options->compare_every,
-                .trust_memory = kv_has_bug(options->bug, "trust-memory-after-error"),
-                .cut_unchecked = kv_has_bug(options->bug, "cut-log-without-checkpoint"),
                 .events = { .apply = on_apply,
                             .held = on_held,
                             .committed = on_committed,
@@ -648,10 +607,6 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         take_time(s, s->replica->folder.cluster_ms);
         if (s->level > s->level_max)
                 return error_set(err, -ENOTSUP, TOO_NEW, s->level, s->level_max);
-#ifdef PLANTED_BUGS
-        if (kv_has_bug(s->bug, "results-in-memory"))
-                forget_results(s);
-#endif
         r = read_bound_start(s, options, err);
         if (r < 0)
                 return r;
@@ -665,26 +620,23 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         r = read_index_new(&s->reads, s->replica);
         if (r < 0)
                 return r;
-        read_index_set_unchecked(s->reads, kv_has_bug(options->bug, "serve-before-caught-up"));
-        return proposals_new(
-                &s->proposals,
-                &(ProposalsOptions) { .loop = s->loop,
-                                      .peers = s->peers,
-                                      .replica = s->replica,
-                                      .origin = random_u64(loop_random(s->loop)) ?: 1,
-                                      .quota = options->quota,
-                                      .quota_nodes = options->quota_nodes,
-                                      .level = &s->level,
-                                      .level_max = s->level_max,
-                                      .cluster_ms = kv_clock_ms,
-                                      .known_ms = known_ms,
-                                      .kept = kept,
-                                      .read = read_tree,
-                                      .ahead = ahead,
-                                      .fits = fits,
-                                      .problem = problem,
-                                      .userdata = s,
-                                      .answer_early = kv_has_bug(options->bug, "ack-before-commit") });
+        return proposals_new(&s->proposals,
+                             &(ProposalsOptions) { .loop = s->loop,
+                                                   .peers = s->peers,
+                                                   .replica = s->replica,
+                                                   .origin = random_u64(loop_random(s->loop)) ?: 1,
+                                                   .quota = options->quota,
+                                                   .quota_nodes = options->quota_nodes,
+                                                   .level = &s->level,
+                                                   .level_max = s->level_max,
+                                                   .cluster_ms = kv_clock_ms,
+                                                   .known_ms = known_ms,
+                                                   .kept = kept,
+                                                   .read = read_tree,
+                                                   .ahead = ahead,
+                                                   .fits = fits,
+                                                   .problem = problem,
+                                                   .userdata = s });
 }
 
 /* An opening that failed halfway: the caller gets his answer at once, what is still in flight ends by itself.
@@ -727,7 +679,6 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->loop = loop;
         s->events = options->events;
         s->peers = options->peers;
-        s->bug = options->bug;
         s->level_max = options->level_max > 0 ? options->level_max : KV_LEVEL_MAX;
         snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
         snprintf(s->address, sizeof(s->address), "%s", options->address);

@@ -16,14 +16,6 @@
 
 enum { KV_STALL_MS = 1000 }; /* what a stall counts at most, in cluster time */
 
-static inline bool kv_has_bug(const char *planted, const char *bug) {
-#ifdef PLANTED_BUGS
-        return planted && streq(planted, bug);
-#else
-        return false;
-#endif
-}
-
 struct KvStore {
         Loop *loop;
         KvEvents events;
@@ -34,7 +26,6 @@ struct KvStore {
         Proposals *proposals;
         ReadIndex *reads;
         Hub *hub;
-        const char *bug; /* KvOptions' */
 
         Outcomes results, published; /* of the transaction that is open */
         Outcomes committed;          /* results that can be told */

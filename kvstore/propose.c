@@ -151,12 +151,6 @@ bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
 
 /* -- Into the log -- */
 
-#ifdef PLANTED_BUGS
-static void answer_early(Proposals *p, Proposal *x) {
-        proposals_refuse(p, x, KV_OK, NULL);
-}
-#endif
-
 static int check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status, Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvStatus status = KV_OK;
@@ -271,10 +265,6 @@ static void picked_logged(Proposals *p, Proposal *x, uint64_t term) {
         x->term = term;
         x->due_ms = 0;
         x->copies++;
-#ifdef PLANTED_BUGS
-        if (p->options.answer_early)
-                answer_early(p, x);
-#endif
 }
 
 /* One entry out of what waits; 0 when something was taken, -EAGAIN when there is nothing that may go, or the

@@ -50,7 +50,6 @@ typedef struct ProposalsOptions {
         int (*fits)(void *userdata, const KvCommand *cmd, KvStatus *ret_status, Error *err);
         void (*problem)(void *userdata, char *ret, size_t size); /* why there is no leader, for people */
         void *userdata;
-        bool answer_early; /* a planted bug: answers when the entry is submitted */
 } ProposalsOptions;
 
 int proposals_new(Proposals **ret, const ProposalsOptions *options);

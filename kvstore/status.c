@@ -160,8 +160,7 @@ int kv_read(KvStore *s, TreeTxn **ret) {
 }
 
 bool kv_can_serve(const KvStore *s) {
-        return (read_bound_allows(&s->floor, s->index) && s->index >= s->promised) ||
-               kv_has_bug(s->bug, "serve-below-floor");
+        return read_bound_allows(&s->floor, s->index) && s->index >= s->promised;
 }
 
 uint64_t kv_stale_ms(const KvStore *s) {

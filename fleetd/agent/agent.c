@@ -601,10 +601,6 @@ static void agent_on_wake(void *userdata) {
 }
 
 void agent_state_changed(Agent *a) {
-#ifdef PLANTED_BUGS
-        if (a->bug && streq(a->bug, "restart-on-leader-change"))
-                agent_plant_restart(a);
-#endif
         agent_wake(a);
 }
 
@@ -637,10 +633,6 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         TAILQ_INIT(&a->waiting);
         snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);
         snprintf(a->boot_id, sizeof(a->boot_id), "%s", options->boot_id);
-
-#ifdef PLANTED_BUGS
-        a->bug = options->bug;
-#endif
 
         r = records_open(&a->notes, options->directory, err);
         if (r == 0)

@@ -18,7 +18,6 @@ typedef struct AgentOptions {
         const char *directory;            /* where the notes are kept */
         uint64_t boot_wait_ms;            /* BootWaitSec= */
         uint64_t adopt_ms;                /* in a new lineage: only say what runs, so long; 0: 30 s */
-        const char *bug; /* planted, where PLANTED_BUGS is compiled in: "restart-on-leader-change"; NULL */
 } AgentOptions;
 
 /* What its passes cost. */

@@ -81,10 +81,6 @@ struct Agent {
         uint64_t n_listings;                       /* begun, after links too */
         TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
         AgentCounts counts;
-#ifdef PLANTED_BUGS
-        const char *bug;
-        uint64_t leader_id;
-#endif
 };
 
 /* -- units.c -- */
@@ -135,6 +131,3 @@ void agent_save(Agent *a);
 /* Forgets the calls that wait for a save. 'save': the notes are on disk as they are, when this returns; else
  * a worker that has begun to write them never comes back. */
 void agent_end_saves(Agent *a, bool save);
-#ifdef PLANTED_BUGS
-void agent_plant_restart(Agent *a);
-#endif

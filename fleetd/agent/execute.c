@@ -730,25 +730,3 @@ bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
         agent_save(a);
         return noted;
 }
-
-#ifdef PLANTED_BUGS
-void agent_plant_restart(Agent *a) {
-        KvState state;
-
-        kv_state(registry_store(a->registry), &state);
-        if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id)
-                for (AssignmentRecord *note = a->notes.table; note; note = note->hh.next) {
-                        note->started_boot[0] = 0;
-                        note->done = false;
-                        a->notes.dirty = true;
-                }
-        for (AgentUnit *u = a->units; u; u = u->hh.next) {
-                AgentCall *call;
-
-                if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id &&
-                    u->looked && !u->busy && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
-                        (void) a->systemd->ops->stop(a->systemd, u->name, agent_on_called, call);
-        }
-        a->leader_id = state.leader_id ?: a->leader_id;
-}
-#endif

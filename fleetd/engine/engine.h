@@ -11,7 +11,6 @@ typedef struct Engine Engine;
 
 typedef struct EngineOptions {
         uint64_t brake_ms;                                      /* BrakeSec=, 0: 30 s */
-        const char *bug;                                        /* a planted one, with PLANTED_BUGS */
         uint64_t away_closed_ms, away_hung_ms, away_stopped_ms; /* 0: 30 s, 60 s, 10 min; see liveness */
 } EngineOptions;
 

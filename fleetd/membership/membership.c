@@ -61,9 +61,6 @@ struct Membership {
         Timer tick, join_timer;
         Deferred known;
         uint64_t last_tick_ms, led_term;
-#ifdef PLANTED_BUGS
-        const char *bug;
-#endif
         uint64_t level_wait_ms;
         uint64_t raising;      /* number of the proposal under way that raises the feature level; 0: none */
         bool leading, writing; /* a presence transaction is in flight */
@@ -691,10 +688,6 @@ int membership_admit(const Membership *m, const PeerHandshake *hello, Error *err
         old = hello->start_number < known->start_number ||
               (hello->start_number == known->start_number && known->start_nonce[0] &&
                !streq(known->start_nonce, nonce));
-#ifdef PLANTED_BUGS
-        if (m->bug && streq(m->bug, "accept-old-start"))
-                old = false;
-#endif
         if (old)
                 return error_set(err, -ESTALE,
                                  "machine %s comes with an old image of its state (start %llu, the cluster "
@@ -730,9 +723,6 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .known = DEFERRED(membership_on_known, m),
                 .last_tick_ms = loop_now_ms(loop),
         };
-#ifdef PLANTED_BUGS
-        m->bug = options->bug;
-#endif
         TAILQ_INIT(&m->joinings);
         snprintf(m->machine_id, sizeof(m->machine_id), "%s", options->machine_id);
         snprintf(m->peer_address, sizeof(m->peer_address), "%s", options->peer_address);

@@ -38,10 +38,6 @@ struct Registry {
         RegistryListener *listeners;
         Op *ops; /* under way */
         RegistryCounts counts;
-#ifdef PLANTED_BUGS
-        const char *unreadable;
-        bool unreadable_is_absent;
-#endif
         uint64_t refused_at; /* of the transaction whose 'done' is being called: KvResult's */
 };
 
@@ -63,15 +59,6 @@ static Cluster *current(Registry *r) {
         return r->whole ? &r->cluster : &r->next;
 }
 
-/* The value as this program can read it. */
-static KvBytes value_of(const Registry *r, const KvNode *node) {
-#ifdef PLANTED_BUGS
-        if (r->unreadable && kv_bytes_equal(node->key, kv_string(r->unreadable)))
-                return kv_string("of a later version");
-#endif
-        return node->value;
-}
-
 /* The rules of a text are found by name, also when it goes: what a small request removes may have thousands
  * of them. */
 static void count_filed(Registry *r) {
@@ -82,7 +69,6 @@ static void count_filed(Registry *r) {
 }
 
 static int put_node(Registry *r, const KvNode *node) {
-        KvBytes value = value_of(r, node);
         Error err = {};
         bool known;
         int e;
@@ -90,14 +76,10 @@ static int put_node(Registry *r, const KvNode *node) {
         if (node->dir)
                 return 1;
         known = cluster_is_unreadable(&r->cluster, node->key.data, node->key.size);
-        e = cluster_put(current(r), node->key.data, node->key.size, value.data, value.size, node->created,
-                        node->modified, &err);
+        e = cluster_put(current(r), node->key.data, node->key.size, node->value.data, node->value.size,
+                        node->created, node->modified, &err);
         if (e == -ENOMEM)
                 return e;
-#ifdef PLANTED_BUGS
-        if (e < 0 && r->unreadable_is_absent)
-                return cluster_remove(current(r), node->key.data, node->key.size) < 0 ? -ENOMEM : 1;
-#endif
         if (e < 0 && !known)
                 log_warning(((LogFields) { .error = e, .index = node->modified }),
                             "a key cannot be read by this fleetd; what it is about is left as it is until "
@@ -313,14 +295,6 @@ void registry_reset(Registry *r) {
         else
                 loop_defer(r->loop, &r->slice);
 }
-
-#ifdef PLANTED_BUGS
-void registry_cannot_read(Registry *r, const char *key, bool absent) {
-        r->unreadable = key;
-        r->unreadable_is_absent = absent;
-        registry_reset(r);
-}
-#endif
 
 static void read_again(void *userdata) {
         registry_reset(userdata);

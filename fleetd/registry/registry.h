@@ -39,11 +39,6 @@ typedef struct RegistryListener {
 
 int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id);
 Registry *registry_free(Registry *r);
-#ifdef PLANTED_BUGS
-/* For simulations: a key whose value a later version wrote; borrowed, NULL: none. 'absent': it is treated as
- * if it did not exist. */
-void registry_cannot_read(Registry *r, const char *key, bool absent);
-#endif
 void registry_listen(Registry *r, RegistryListener *listener);
 void registry_unlisten(Registry *r, RegistryListener *listener);
 void registry_reset(Registry *r);                   /* the store's on_reset: read all anew */

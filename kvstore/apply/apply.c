@@ -250,8 +250,6 @@ static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Ded
         if (r < 0)
                 return r;
         verdict = dedup_judge(results, item, &kept);
-        if (sink->forgetful)
-                verdict = DEDUP_FRESH;
         switch (verdict) {
         case DEDUP_FRESH:
                 r = apply_command(txn, meta, &cmd, term, &arena, sink, &result);

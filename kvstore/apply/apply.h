@@ -37,7 +37,6 @@ typedef struct ApplySink {
         void (*on_result)(void *userdata, uint64_t origin, uint64_t number, const KvResult *result);
         void (*on_event)(void *userdata, const KvEvent *event);
         void *userdata;
-        bool forgetful;     /* a planted bug: what has been answered is applied again */
         unsigned level_max; /* for tests: what this program is to know at most; 0: KV_LEVEL_MAX */
         Cost *cost;         /* what the entry has cost so far: moves with each command, at all levels */
 } ApplySink;

@@ -32,7 +32,7 @@ struct ReadIndex {
         uint64_t confirmed[RAFT_SERVERS_MAX];
         size_t n_confirmed;
         unsigned n_remote;
-        bool checking, unchecked;
+        bool checking;
         Deferred kick;
         Timer timer;
 };
@@ -329,13 +329,9 @@ static void on_checked(void *userdata, PeerSession *session, PeerFrame type, con
 
 void read_index_add(ReadIndex *reads, KvSync *sync) {
         sync->due_ms = loop_now_ms(reads->replica->loop) + READS_WAIT_MS;
-        queue_add(reads->unchecked ? &reads->sure : &reads->arrived, sync);
+        queue_add(&reads->arrived, sync);
         loop_defer(reads->replica->loop, &reads->kick);
         keep_time(reads);
-}
-
-void read_index_set_unchecked(ReadIndex *reads, bool unchecked) {
-        reads->unchecked = unchecked;
 }
 
 void read_index_cancel(ReadIndex *reads, KvSync *sync) {

@@ -172,9 +172,7 @@ static int start(Replica *p, Error *err) {
         r = replica_state(p, &state, err);
         if (r < 0)
                 return r;
-        info = p->options.apply_twice && p->folder.checkpoint.fd < 0 ? (RaftStateInfo) {} :
-               p->options.apply_twice ? checkpoint_info(&p->folder.checkpoint) :
-                                        checkpoint_info(&state);
+        info = checkpoint_info(&state);
 
         if (raft_log_torn(p->log, &torn))
                 log_info(NO_FIELDS, "a write that a crash had interrupted was dropped from the log: %s",

@@ -485,13 +485,6 @@ void replica_checkpoint(Replica *p) {
             consistency_undecided(p->compare))
                 return;
 
-#ifdef PLANTED_BUGS
-        if (p->options.cut_unchecked) {
-                if (p->log && raft_log_cut(p->log, raft_core_applied_index(p->core)) >= 0)
-                        p->entries_since = p->bytes_since = 0;
-                return;
-        }
-#endif
         copy(p, false);
 }
 

@@ -209,7 +209,7 @@ static int apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, const R
                 if (held > SLICE_HELD_BYTES || (i > 0 && turn_is_used(p)))
                         break;
                 /* A tree that is ahead (a newer state kept beside a received one) has these already. */
-                if (first_index + i <= meta.applied && !p->options.apply_twice)
+                if (first_index + i <= meta.applied)
                         continue;
                 r = apply_entry(p, txn, first_index + i, &entries[i]);
                 if (r < 0)

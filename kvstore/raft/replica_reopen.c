@@ -46,7 +46,7 @@ static int read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity *ret_i
                     Error *err) {
         RaftLogOptions options = {
                 .file_size = p->options.log_file_size,
-                .applied = p->options.apply_twice ? 0 : applied,
+                .applied = applied,
                 .loaded_bytes = p->options.memory_bytes / 2,
                 .cancelled = &p->folder.cancelled,
         };
@@ -55,7 +55,7 @@ static int read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity *ret_i
 
         *ret_damaged = false;
         /* What a failed write has left in memory only must not be taken for written. */
-        r = p->options.trust_memory ? 0 : p->options.log_disk->ops->settle(p->options.log_disk);
+        r = p->options.log_disk->ops->settle(p->options.log_disk);
         if (r < 0)
                 return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
         r = raft_log_open(

@@ -133,13 +133,14 @@ int machine_try_daemon(SimMachine *m, Error *err) {
                              .network = sim_host_network(m->host, m->loop),
                              .log_disk = m->disk,
                              .systemd = sim_systemd_attach(m->systemd, m->loop),
-                             .bug = c->bug,
                              .level_max = m->level_max,
-                             .unreadable = m->unreadable,
                              .level_wait_ms = c->level_wait_ms,
                              .short_log = c->short_log };
         memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
+        c->starting = m;
+        m->running_unreadable = m->unreadable;
         r = daemon_new(&m->daemon, &edges, &m->settings, err);
+        c->starting = NULL;
         world_trace(c->world, m->name, "daemon starts");
         if (r < 0 && m->daemon)
                 daemon_stop(m->daemon, "", machine_on_gone, m);
@@ -208,11 +209,10 @@ void machine_power_on(SimMachine *m) {
 
 /* -- The cluster -- */
 
-SimCluster *cluster_new(World *w, unsigned hosts, const char *bug) {
+SimCluster *cluster_new(World *w, unsigned hosts) {
         SimCluster *c = NEW0(SimCluster, 1);
 
         c->world = w;
-        c->bug = bug;
         c->n = hosts;
         c->net = sim_net_new(w, 0, 1 + world_draw(w, 5));
         for (unsigned i = 0; i < hosts; i++) {
@@ -235,6 +235,15 @@ SimCluster *cluster_new(World *w, unsigned hosts, const char *bug) {
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 c->writers[i] = (SimWriter) { .cluster = c, .index = i };
         return c;
+}
+
+const SimMachine *cluster_running_machine(const SimCluster *c) {
+        const WorldLoop *running = world_running_loop(c->world);
+
+        for (unsigned i = 0; running && i < c->n; i++)
+                if (c->machines[i].loop == running)
+                        return &c->machines[i];
+        return c->starting;
 }
 
 SimCluster *cluster_free(SimCluster *c) {

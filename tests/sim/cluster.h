@@ -33,8 +33,10 @@ typedef struct SimMachine {
         WorldLoop *loop; /* NULL: no daemon */
         Daemon *daemon;
         Settings settings;
-        unsigned level_max;     /* what its program knows; 0: all that ours does */
-        const char *unreadable; /* a key whose value its program cannot read; NULL: none */
+        unsigned level_max; /* what its program knows; 0: all that ours does */
+        /* The key whose value its program cannot parse; NULL: none. From the next start on; of the daemon
+         * now. */
+        const char *unreadable, *running_unreadable;
         bool power, dying, start_wanted;
         unsigned boots;
         uint64_t suspect_from_ms, suspect_until_ms; /* others may rightly take it for lost in between */
@@ -79,8 +81,8 @@ typedef struct SimPeople {
 struct Cluster_ {
         World *world;
         SimNet *net;
-        const char *bug;
-        uint64_t level_wait_ms; /* DaemonIo', as the next */
+        const SimMachine *starting; /* its daemon is being opened; NULL: none is */
+        uint64_t level_wait_ms;     /* DaemonIo', as the next */
         bool short_log;
         SimMachine machines[CLUSTER_HOSTS_MAX];
         unsigned n;
@@ -92,7 +94,9 @@ struct Cluster_ {
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
 };
 
-SimCluster *cluster_new(World *w, unsigned hosts, const char *bug);
+SimCluster *cluster_new(World *w, unsigned hosts);
+/* The machine whose daemon runs now; NULL: the world itself. */
+const SimMachine *cluster_running_machine(const SimCluster *c);
 SimCluster *cluster_free(SimCluster *c);
 void machine_start_daemon(SimMachine *m);
 /* The same, where it may fail: then it is stopped, and gone once 'loop' is NULL. */

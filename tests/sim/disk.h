@@ -16,7 +16,7 @@ void sim_disk_tear(
 void sim_disk_set_error(Disk *disk, int error, bool in_memory);
 void sim_disk_set_read_error(Disk *disk, int error); /* all reads fail with it; 0: no more */
 
-/* A planted bug: nothing is synced, and the last writes before a power cut are not there after it. */
+/* Acknowledge each sync without one: the last writes before a power cut are lost by it. */
 void sim_disk_never_sync(Disk *disk);
 
 typedef enum SimDamage { SIM_FLIP_BIT, SIM_LOSE_SECTOR, SIM_SWAP_SECTORS } SimDamage;

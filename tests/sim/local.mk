@@ -4,6 +4,7 @@ tests_sim_test_cluster_SOURCES = \
 	tests/sim/test-cluster.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
 	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
+tests_sim_test_cluster_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_put
 tests_sim_test_cluster_LDADD = $(FLEETD_LIBS)
 
 # One host set back to an earlier day: see tests/sim/test-old_image.c.

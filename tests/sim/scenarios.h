@@ -9,6 +9,6 @@ typedef struct Scenario {
         unsigned hosts;
 } Scenario;
 
-/* [--seed N] [--runs N] [--bug NAME] [--trace]; 'program' is its name in tests/sim, for the line that replays
+/* [--seed N] [--runs N] [--trace]; 'program' is its name in tests/sim, for the line that replays
  * a failure. Says "ok NAME in N seeds" for each. The exit status. */
 int scenarios_main(const char *program, const Scenario *scenarios, size_t n, int argc, char *argv[]);

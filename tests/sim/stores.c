@@ -149,7 +149,7 @@ static void begin_tree(Host *h) {
         if (h->disk)
                 sim_disk_free(h->disk);
         h->disk = sim_disk_new(h->all->world);
-        if (h->all->bug && streq(h->all->bug, "ack-before-sync"))
+        if (h->all->unsynced)
                 sim_disk_never_sync(h->disk);
 }
 
@@ -185,7 +185,6 @@ static void refuse_to_open(Host *h, int error, const char *sentence) {
 void store_start(Host *h) {
         Stores *all = h->all;
         KvOptions options = {
-                .bug = all->bug,
                 .checkpoint_entries = 100 + (unsigned) world_draw(all->world, 400),
                 .checkpoint_kept = 1 + (unsigned) world_draw(all->world, 1500),
                 .memory_bytes = 1024 + world_draw(all->world, 32 * 1024),

@@ -108,8 +108,8 @@ typedef struct Host {
 struct Stores {
         World *world;
         SimNet *net;
-        const char *bug;
-        unsigned n; /* hosts; 0 at the beginning: drawn */
+        bool unsynced; /* disks acknowledge a sync and do none */
+        unsigned n;    /* hosts; 0 at the beginning: drawn */
         Host hosts[STORES_MAX];
         Watchers *watchers;
         void (*gone)(void *userdata, Host *h); /* nobody is answered there any more */
@@ -135,7 +135,7 @@ struct Stores {
         bool calm, quiet, ending; /* few faults, that last; none; no more hosts */
 };
 
-void stores_begin(Stores *all); /* world, bug, gone, watchers are set, perhaps n and off */
+void stores_begin(Stores *all); /* world, unsynced, gone, watchers are set, perhaps n and off */
 void stores_end(Stores *all);
 void stores_turn(Stores *all);                      /* membership, hashes, now and then a fault */
 void stores_heal(Stores *all);                      /* everything works from now on */

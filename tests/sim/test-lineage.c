@@ -3,7 +3,7 @@
  * on it, or was silent for five minutes, or people say that it was long enough; then what runs has its
  * orders, wherever it runs.
  *
- *      test-lineage [--seed N] [--runs N] [--trace] [--bug NAME]
+ *      test-lineage [--seed N] [--runs N] [--trace]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -216,15 +216,13 @@ static void run_once(uint64_t seed, const Seeds *o) {
         World *w = world_new(seed, o->trace);
         Ending ending = (Ending) (seed % _ENDING_MAX);
         SimMachine *first, *late;
-        char replay[128];
         Before before;
         SimCluster *c;
         bool done = false;
 
         tracing = w;
-        snprintf(replay, sizeof(replay), "tests/sim/test-lineage%s%s", o->bug ? " --bug " : "", o->bug ?: "");
-        world_set_replay(w, replay);
-        c = cluster_new(w, 3, o->bug);
+        world_set_replay(w, "tests/sim/test-lineage");
+        c = cluster_new(w, 3);
         for (unsigned i = 0; i < c->n; i++)
                 world_at(w, i * 100, NULL, on_start, &c->machines[i]);
         UNTIL(c, "a-cluster-forms", voters(c) == 3);

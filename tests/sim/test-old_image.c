@@ -2,7 +2,7 @@
  * is on another host that is away, and on the one that has forgotten it. Would the third let the old image
  * vote, the write would be lost (ARCHITECTURE, hello and start number). Wiped, the host joins anew.
  *
- *      test-old_image [--seed N] [--runs N] [--trace] [--bug NAME]
+ *      test-old_image [--seed N] [--runs N] [--trace]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,7 +126,7 @@ static void copy_folder(const char *from, const char *to) {
 
 static void run_once(uint64_t seed, const Seeds *o) {
         World *w = world_new(seed, o->trace);
-        char *image = scratch_new(), replay[128];
+        char *image = scratch_new();
         SimMachine *knows, *other, *old;
         Written written = {};
         unsigned first;
@@ -135,10 +135,8 @@ static void run_once(uint64_t seed, const Seeds *o) {
 
         tracing = w;
         refused = false;
-        snprintf(replay, sizeof(replay), "tests/sim/test-old_image%s%s", o->bug ? " --bug " : "",
-                 o->bug ?: "");
-        world_set_replay(w, replay);
-        c = cluster_new(w, 3, o->bug);
+        world_set_replay(w, "tests/sim/test-old_image");
+        c = cluster_new(w, 3);
         for (unsigned i = 0; i < c->n; i++)
                 world_at(w, i * 100, NULL, on_start, &c->machines[i]);
         UNTIL(c, "a-cluster-forms", voters(c) == 3);

@@ -1,6 +1,6 @@
 /* What becomes of a write whose leader is lost, or whose host cannot follow (ARCHITECTURE, Own writes):
  *
- *      test-outcome [--seed N] [--runs N] [--bug NAME] [--trace]
+ *      test-outcome [--seed N] [--runs N] [--trace]
  *
  * The leader dies at each moment between the asking and the answer: the follower that asked says "done", in
  * time, and it was done once. A follower whose disk hangs gives the leader's answer, and shows nothing until

@@ -1,7 +1,7 @@
 /* What clients see of five stores under faults (tests/sim/stores.h): every answer judged.
  *
  *   tests/sim/test-stores [--seed N] [--runs N] [--seconds N] [--hosts N] [--without FAULT ... | --only FAULT
- * ...] [--bug NAME] [--trace] [--twice]
+ * ...] [--unsynced] [--trace] [--twice]
  *                         [--shrink]
  *
  * --twice runs each seed twice, and compares; --shrink looks for a smaller run in which the same check fails:
@@ -662,8 +662,8 @@ typedef struct Options {
         uint64_t seed, runs, seconds;
         unsigned hosts;
         bool off[_FAULT_MAX];
-        const char *bug;
         bool trace, twice, shrink;
+        bool unsynced; /* disks acknowledge a sync and do none */
 } Options;
 
 /* The command line that does this run again, without its seed. */
@@ -679,8 +679,8 @@ static void print_options(const Options *o, char *ret, size_t size) {
                 if (o->off[k] == (n_off <= FAULT_LOST_PAGES / 2))
                         n += (size_t) snprintf(ret + n, size - n, " --%s %s", o->off[k] ? "without" : "only",
                                                fault_name(k));
-        if (o->bug)
-                snprintf(ret + n, size - n, " --bug %s", o->bug);
+        if (o->unsynced)
+                snprintf(ret + n, size - n, " --unsynced");
 }
 
 static uint64_t run_once(uint64_t seed, const Options *o) {
@@ -693,7 +693,7 @@ static uint64_t run_once(uint64_t seed, const Options *o) {
                 abort();
         all = &t->stores;
         *all = (Stores) { .world = world_new(seed, o->trace),
-                          .bug = o->bug,
+                          .unsynced = o->unsynced,
                           .gone = on_gone,
                           .userdata = t,
                           .n = o->hosts };
@@ -806,7 +806,7 @@ int main(int argc, char *argv[]) {
                 { "runs", required_argument, NULL, 'r' },
                 { "trace", no_argument, NULL, 't' },
                 { "seconds", required_argument, NULL, 'S' },
-                { "bug", required_argument, NULL, 'b' },
+                { "unsynced", no_argument, NULL, 'u' },
                 { "twice", no_argument, NULL, '2' },
                 { "hosts", required_argument, NULL, 'h' },
                 { "without", required_argument, NULL, 'w' },
@@ -833,8 +833,8 @@ int main(int argc, char *argv[]) {
                 case 'S':
                         o.seconds = strtoull(optarg, NULL, 10);
                         break;
-                case 'b':
-                        o.bug = optarg;
+                case 'u':
+                        o.unsynced = true;
                         break;
                 case '2':
                         o.twice = true;

@@ -1,6 +1,6 @@
 /* Cluster time and what expires by it, each clause in a scenario of its own (ARCHITECTURE, Time):
  *
- *      test-time [--seed N] [--runs N] [--bug NAME] [--trace]
+ *      test-time [--seed N] [--runs N] [--trace]
  *
  * What came while the leader was stopped is read before anything expires; a stall counts a second at most,
  * and time without a leader not at all; what was written before a leader came lives through its first 3

@@ -38,6 +38,7 @@ struct World {
         Event *heap;
         size_t n, capacity;
         WorldLoop *loops; /* that live */
+        const WorldLoop *running;
         const char *replay;
         bool trace;
         bool (*is_short)(void);
@@ -153,6 +154,7 @@ void world_trace(World *w, const char *who, const char *format, ...) {
 }
 
 void world_failed(World *w, const char *checker, const char *format, ...) {
+        const char *mutant = getenv("MUTANT");
         va_list ap;
 
         printf("FAILED %s seed=%llu at %llu.%03llu s: ", checker, (unsigned long long) w->seed,
@@ -161,8 +163,8 @@ void world_failed(World *w, const char *checker, const char *format, ...) {
         va_start(ap, format);
         vprintf(format, ap);
         va_end(ap);
-        printf("\nreplay: %s --seed %llu --trace\n", w->replay ?: "the same program",
-               (unsigned long long) w->seed);
+        printf("\nreplay: %s%s%s --seed %llu --trace\n", mutant ? "MUTANT=" : "", mutant ?: "",
+               w->replay ?: "the same program", (unsigned long long) w->seed);
         fflush(stdout);
         _Exit(1);
 }
@@ -238,7 +240,9 @@ static void run_counted(World *w, const Event *e) {
 
         (void) turns_end_work(&e->loop->base.turns);
         n_read = 0;
+        w->running = e->loop;
         e->run(e->userdata);
+        w->running = NULL;
         l = living(w, e->loop, e->incarnation);
         if (!l)
                 return;
@@ -294,6 +298,10 @@ void world_run(World *w, uint64_t until_ms) {
 }
 
 /* -- Loops -- */
+
+const WorldLoop *world_running_loop(const World *w) {
+        return w->running;
+}
 
 static WorldLoop *of(const Loop *loop) {
         return container_of(loop, WorldLoop, base);

@@ -61,5 +61,6 @@ bool world_loop_is_working(const WorldLoop *l);       /* work is in flight */
 void world_loop_pause(WorldLoop *l, uint64_t for_ms); /* its events wait, and come all at once; 0: now */
 WorldLoop *world_loop_free(WorldLoop *l);
 void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms); /* how long its disk takes */
+const WorldLoop *world_running_loop(const World *w); /* whose event runs; NULL: an event of the world */
 void world_loop_set_drift(WorldLoop *l, int ppm); /* from now on its monotonic clock runs that much faster */
 void world_loop_set_wall_offset(WorldLoop *l, int64_t ms); /* of its wall clock, against the world's time */

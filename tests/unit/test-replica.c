@@ -1078,25 +1078,6 @@ static void a_checkpoint_is_due_with_so_many_entries_or_bytes(void **state) {
         parts_end();
 }
 
-#ifdef PLANTED_BUGS
-static void with_a_planted_bug_the_log_is_cut_without_a_checkpoint(void **state) {
-        parts_begin();
-        p->options.cut_unchecked = true;
-        p->entries_since = p->bytes_since = 5;
-        parts_fail("raft_log_cut", -EIO);
-        replica_checkpoint(p);
-        assert_int_equal(p->entries_since, 5);
-        replica_checkpoint(p);
-        expect_state("log cut 10\nlog cut 10\n= tree 1\n");
-        p->entries_since = 5;
-        RaftLog *log = TAKE_PTR(p->log);
-        replica_checkpoint(p);
-        expect_state("= logless tree 1 entries 5\n");
-        p->log = log;
-        parts_end();
-}
-#endif
-
 /* -- Telling -- */
 
 static void the_end_of_an_input_is_told(void **state) {
@@ -1263,9 +1244,6 @@ int main(void) {
                 cmocka_unit_test(a_copy_that_fails_is_tried_again_later),
                 cmocka_unit_test(the_core_takes_a_checkpoint_once_it_can),
                 cmocka_unit_test(a_checkpoint_is_due_with_so_many_entries_or_bytes),
-#ifdef PLANTED_BUGS
-                cmocka_unit_test(with_a_planted_bug_the_log_is_cut_without_a_checkpoint),
-#endif
                 cmocka_unit_test(the_end_of_an_input_is_told),
                 cmocka_unit_test(closing_waits_for_all_that_is_under_way),
                 cmocka_unit_test(what_it_is_depends_on_its_state),
