@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "tests/lib/torn_write.h"
 
-enum { SECTOR = 512, PATH_SIZE = 512 };
+enum { PATH_SIZE = 512 };
 
 #define MUST(expression)                                                                         \
         do {                                                                                     \
@@ -669,6 +670,7 @@ static void write_image(const Node *node, Random *random, const char *path) {
         unsigned part = draw_part(random);
         uint8_t *bytes = NULL;
         size_t size = 0;
+        uint64_t end;
 
         resize(&bytes, &size, node->durable_size);
         if (size > 0)
@@ -678,10 +680,13 @@ static void write_image(const Node *node, Random *random, const char *path) {
 
                 if (call->kind == CALL_SIZE && is_there(random, part))
                         resize(&bytes, &size, call->offset);
-                for (size_t at = 0, n; call->kind == CALL_WRITE && at < call->size; at += n) {
-                        n = MIN(call->size - at, SECTOR - (call->offset + at) % SECTOR);
-                        if (is_there(random, part))
-                                patch(&bytes, &size, call->bytes + at, n, call->offset + at);
+                if (call->kind == CALL_WRITE) {
+                        size_t before = size;
+
+                        if (call->offset + call->size > size)
+                                resize(&bytes, &size, call->offset + call->size);
+                        end = torn_write(bytes, call->bytes, call->size, call->offset, random, part);
+                        resize(&bytes, &size, MAX(before, (size_t) end));
                 }
         }
         MUST(fd >= 0 && (size == 0 || syscall(SYS_write, fd, bytes, size) == (ssize_t) size));

@@ -127,11 +127,11 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         int r;
 
         m->start_wanted = false;
-        sim_disk_tear(m->disk, false);
+        memory_disk_start_again(m->disk);
         m->loop = world_loop_new(c->world, m->name);
         edges = (DaemonIo) { .loop = world_loop(m->loop),
                              .network = sim_host_network(m->host, m->loop),
-                             .log_disk = m->disk,
+                             .log_disk = &m->disk->base,
                              .systemd = sim_systemd_attach(m->systemd, m->loop),
                              .level_max = m->level_max,
                              .level_wait_ms = c->level_wait_ms,
@@ -186,7 +186,7 @@ void machine_power_cut(SimMachine *m) {
         m->start_wanted = false;
         sim_host_power(m->host, false);
         if (m->daemon && !m->dying) {
-                sim_disk_tear(m->disk, true);
+                memory_disk_cut_power(m->disk);
                 world_loop_drop_work(m->loop, true);
                 daemon_crash(m->daemon, machine_on_gone, m);
                 machine_bury(m);
@@ -228,7 +228,7 @@ SimCluster *cluster_new(World *w, unsigned hosts) {
                 snprintf(m->boot_id, sizeof(m->boot_id), "%016x%016x", 0, i + 1);
                 m->folder = scratch_new();
                 m->host = sim_host_new(c->net, m->address);
-                m->disk = sim_disk_new(w);
+                m->disk = world_disk_new(w);
                 m->systemd = sim_systemd_new(w, m->name, &hooks);
                 machine_settings(m);
         }
@@ -260,7 +260,7 @@ SimCluster *cluster_free(SimCluster *c) {
 
                 assert(!m->loop);
                 sim_systemd_free(m->systemd);
-                sim_disk_free(m->disk);
+                memory_disk_free(m->disk);
                 settings_done(&m->settings);
                 m->folder = scratch_free(m->folder);
         }

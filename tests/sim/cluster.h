@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/sizes.h"
 #include "fleetd/daemon.h"
-#include "tests/sim/disk.h"
+#include "tests/lib/memory_disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
@@ -28,7 +28,7 @@ typedef struct SimMachine {
         char name[16], address[32], machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
         char *folder; /* state directory: tree and notes */
         SimHost *host;
-        Disk *disk;
+        MemoryDisk *disk;
         SimSystemd *systemd;
         WorldLoop *loop; /* NULL: no daemon */
         Daemon *daemon;

@@ -147,7 +147,7 @@ static void write_done(LogWrite *write) {
 
 /* Makes the first 'n' entries of a write durable: its truncation comes first. */
 static void make_durable(Server *s, const LogWrite *write, size_t n) {
-        RaftEntries *log = &s->disk.log;
+        RaftEntries *log = &s->storage.log;
 
         switch (write->kind) {
         case LOG_APPEND:
@@ -212,12 +212,12 @@ static void tear_writes(Server *s) {
 static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
         Server *s = userdata;
 
-        if (term < s->disk.term)
+        if (term < s->storage.term)
                 check_failed(s->world, "server %" PRIu64 " goes back to term %" PRIu64, s->id, term);
-        if (term == s->disk.term && s->disk.vote != 0 && vote != s->disk.vote)
+        if (term == s->storage.term && s->storage.vote != 0 && vote != s->storage.vote)
                 check_failed(s->world, "server %" PRIu64 " votes twice in term %" PRIu64, s->id, term);
-        s->disk.term = term;
-        s->disk.vote = s->world->options.bug == BUG_LOSE_VOTE ? 0 : vote;
+        s->storage.term = term;
+        s->storage.vote = s->world->options.bug == BUG_LOSE_VOTE ? 0 : vote;
         return 0;
 }
 
@@ -290,7 +290,8 @@ static void op_send(void *userdata, uint64_t to, const char *address, const Raft
 static void op_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term,
                              uint64_t index) {
         Server *s = userdata;
-        const SimState *state = s->disk.checkpoint.index >= index ? &s->disk.checkpoint : &s->disk.state;
+        const SimState *state = s->storage.checkpoint.index >= index ? &s->storage.checkpoint :
+                                                                       &s->storage.state;
         RaftMessage m = { .type = RAFT_MESSAGE_SNAPSHOT, .term = term };
         Writer writer = {};
         SimState *bulk;
@@ -333,7 +334,7 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
 
 static int op_apply(void *userdata, uint64_t first, const RaftEntry *entries, size_t n) {
         Server *s = userdata;
-        SimState *state = &s->disk.state;
+        SimState *state = &s->storage.state;
 
         assert(first == state->index + 1);
         if (n > 1 && world_random(s->world, 3) == 0) {
@@ -409,7 +410,7 @@ void server_crash(Server *s, bool machine, uint64_t restart_after_ms) {
         tear_writes(s);
         if (machine) {
                 world_count(s->world, "machine-lost-its-live-state");
-                state_assign(&s->disk.state, &s->disk.checkpoint);
+                state_assign(&s->storage.state, &s->storage.checkpoint);
         }
         clear_run(s);
         push_for(s, EVENT_RESTART, restart_after_ms);
@@ -419,10 +420,10 @@ void server_wipe(Server *s) {
         world_trace(s->world, s, "is wiped");
         world_count(s->world, "wiped-and-another-one");
         clear_run(s);
-        raft_entries_reset(&s->disk.log, 1);
-        state_done(&s->disk.checkpoint);
-        state_done(&s->disk.state);
-        s->disk = (SimDisk) { .log = { .first = 1 } };
+        raft_entries_reset(&s->storage.log, 1);
+        state_done(&s->storage.checkpoint);
+        state_done(&s->storage.state);
+        s->storage = (ServerStorage) { .log = { .first = 1 } };
         s->id += ID_STEP;
         s->removed_ms = 0;
         s->used = false;
@@ -451,7 +452,7 @@ void server_result(Server *s, int r, const char *what) {
 
 void server_boot(Server *s) {
         World *w = s->world;
-        RaftStateInfo info = state_info(&s->disk.state);
+        RaftStateInfo info = state_info(&s->storage.state);
         RaftCoreOptions options = {
                 .id = s->id,
                 .address = s->address,
@@ -459,17 +460,17 @@ void server_boot(Server *s) {
                 .rules = &w->options.rules,
         };
         RaftCoreStart start = {
-                .term = s->disk.term,
-                .vote = s->disk.vote,
+                .term = s->storage.term,
+                .vote = s->storage.vote,
                 .state = &info,
-                .first_index = s->disk.log.first,
-                .entries = s->disk.log.items,
-                .n_entries = s->disk.log.n,
+                .first_index = s->storage.log.first,
+                .entries = s->storage.log.items,
+                .n_entries = s->storage.log.n,
         };
         int r;
 
         s->up = s->used = true;
-        check_state(s, &s->disk.state);
+        check_state(s, &s->storage.state);
 
         r = raft_core_log_fits(&start);
         if (r < 0) {
@@ -479,18 +480,19 @@ void server_boot(Server *s) {
                              s->id, info.index, start.first_index);
                 return;
         }
-        if (r == 0 && (w->options.rules.start_checks_term || raft_entries_last(&s->disk.log) < info.index)) {
-                world_trace(w, s, "drops a log that ends at %" PRIu64, raft_entries_last(&s->disk.log));
-                s->disk.previous_checkpoint = s->disk.checkpoint.index;
-                state_assign(&s->disk.checkpoint, &s->disk.state);
-                raft_entries_reset(&s->disk.log, info.index + 1);
+        if (r == 0 &&
+            (w->options.rules.start_checks_term || raft_entries_last(&s->storage.log) < info.index)) {
+                world_trace(w, s, "drops a log that ends at %" PRIu64, raft_entries_last(&s->storage.log));
+                s->storage.previous_checkpoint = s->storage.checkpoint.index;
+                state_assign(&s->storage.checkpoint, &s->storage.state);
+                raft_entries_reset(&s->storage.log, info.index + 1);
                 start.first_index = info.index + 1;
                 start.entries = NULL;
                 start.n_entries = 0;
         }
 
         world_trace(w, s, "boots: term %" PRIu64 ", state %" PRIu64 ", log %" PRIu64 "..%" PRIu64,
-                    s->disk.term, info.index, start.first_index, start.first_index + start.n_entries - 1);
+                    s->storage.term, info.index, start.first_index, start.first_index + start.n_entries - 1);
         r = raft_core_new(&options, &ops, s, &s->core);
         assert(r == 0);
         server_result(s, raft_core_start(s->core, w->now_ms, &start), "start");
@@ -498,19 +500,19 @@ void server_boot(Server *s) {
 
 void server_checkpoint(Server *s) {
         if (!s->up || s->checkpointing || s->install != INSTALL_NONE ||
-            s->disk.state.index <= s->disk.checkpoint.index)
+            s->storage.state.index <= s->storage.checkpoint.index)
                 return;
 
         s->checkpointing = true;
         s->unreported = false;
         state_done(&s->copy);
-        s->copy = state_copy(&s->disk.state);
+        s->copy = state_copy(&s->storage.state);
         push_for(s, EVENT_CHECKPOINT, 1 + world_random(s->world, 200));
 }
 
 /* Offers a durable checkpoint to the core until it takes it; then the log is cut behind the one before. */
 static void report_checkpoint(Server *s) {
-        RaftStateInfo info = state_info(&s->disk.checkpoint);
+        RaftStateInfo info = state_info(&s->storage.checkpoint);
         int r;
 
         if (!s->unreported || !s->up)
@@ -525,8 +527,8 @@ static void report_checkpoint(Server *s) {
 
         server_result(s, r, "checkpoint");
         if (r == 0 && s->up && s->world->failure[0] == 0) {
-                uint64_t cut = s->world->options.bug == BUG_CUT_TOO_EARLY ? s->disk.state.index :
-                                                                            s->disk.previous_checkpoint;
+                uint64_t cut = s->world->options.bug == BUG_CUT_TOO_EARLY ? s->storage.state.index :
+                                                                            s->storage.previous_checkpoint;
 
                 queue_write(s, (LogWrite) { .kind = LOG_CUT, .first = cut });
         }
@@ -581,12 +583,12 @@ static void on_install(Server *s) {
         uint64_t index = s->incoming.index;
 
         check_state(s, &s->incoming);
-        if (s->incoming.index > s->disk.checkpoint.index) {
-                s->disk.previous_checkpoint = s->disk.checkpoint.index;
-                state_assign(&s->disk.checkpoint, &s->incoming);
+        if (s->incoming.index > s->storage.checkpoint.index) {
+                s->storage.previous_checkpoint = s->storage.checkpoint.index;
+                state_assign(&s->storage.checkpoint, &s->incoming);
         }
         if (!s->install_keeps)
-                state_assign(&s->disk.state, &s->incoming);
+                state_assign(&s->storage.state, &s->incoming);
         s->checkpointing = s->unreported = false;
 
         s->install = INSTALL_DROPPING;
@@ -604,9 +606,9 @@ static void on_checkpoint(Server *s) {
                 return;
 
         s->checkpointing = false;
-        if (s->copy.index > s->disk.checkpoint.index) {
-                s->disk.previous_checkpoint = s->disk.checkpoint.index;
-                state_assign(&s->disk.checkpoint, &s->copy);
+        if (s->copy.index > s->storage.checkpoint.index) {
+                s->storage.previous_checkpoint = s->storage.checkpoint.index;
+                state_assign(&s->storage.checkpoint, &s->copy);
                 s->unreported = true;
         }
         state_done(&s->copy);
@@ -682,7 +684,7 @@ static void handle(World *w, Event *event) {
                 check_after_event(s);
                 w->hash = mix(mix(w->hash, w->now_ms * 8 + s->slot),
                               mix(raft_core_term(s->core),
-                                  raft_core_last_index(s->core) * 31 + s->disk.state.chain));
+                                  raft_core_last_index(s->core) * 31 + s->storage.state.chain));
         }
 }
 
@@ -751,8 +753,8 @@ static void found(World *w, unsigned n) {
         assert(r == 0);
         entry.data = bytes;
         for (unsigned i = 0; i < n; i++) {
-                w->servers[i].disk.term = 1;
-                r = raft_entries_append(&w->servers[i].disk.log, &entry);
+                w->servers[i].storage.term = 1;
+                r = raft_entries_append(&w->servers[i].storage.log, &entry);
                 assert(r == 0);
                 server_boot(&w->servers[i]);
         }
@@ -780,7 +782,7 @@ World *world_new(uint64_t seed, SimMode mode, const SimOptions *options) {
                                 .id = i + 1,
                                 .disk_ms = 3,
                                 .trailing = (unsigned) world_random(w, 20) };
-                s->disk.log.first = 1;
+                s->storage.log.first = 1;
                 snprintf(s->address, sizeof(s->address), "host%u:%" PRIu64, i, s->id);
         }
         found(w, founders[mode]);
@@ -794,9 +796,9 @@ World *world_free(World *w) {
                 Server *s = &w->servers[i];
 
                 clear_run(s);
-                raft_entries_reset(&s->disk.log, 1);
-                state_done(&s->disk.checkpoint);
-                state_done(&s->disk.state);
+                raft_entries_reset(&s->storage.log, 1);
+                state_done(&s->storage.checkpoint);
+                state_done(&s->storage.state);
                 free(s->writes);
         }
         for (size_t i = 0; i < w->n_heap; i++)

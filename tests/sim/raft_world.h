@@ -29,13 +29,13 @@ typedef struct LogWrite {
         size_t n;
 } LogWrite;
 
-typedef struct SimDisk { /* what survives */
+typedef struct ServerStorage { /* what survives */
         uint64_t term, vote;
         RaftEntries log;
         SimState checkpoint;          /* durable */
         uint64_t previous_checkpoint; /* its predecessor's index: the log is kept from there */
         SimState state;               /* live: survives the process, not the machine */
-} SimDisk;
+} ServerStorage;
 
 typedef enum InstallStage { INSTALL_NONE, INSTALL_RENAMING, INSTALL_DROPPING } InstallStage;
 
@@ -49,7 +49,7 @@ typedef struct Server {
         bool up, used; /* used: has been given an id and a disk */
         uint64_t incarnation;
         RaftCore *core;
-        SimDisk disk;
+        ServerStorage storage;
 
         LogWrite *writes;
         size_t n_writes, writes_capacity;

@@ -137,9 +137,9 @@ static void heal_disk(void *userdata) {
 
         if (h->all->ending)
                 return;
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_set_error(h->disk, 0, false);
         folder_fault(h->tree, 0);
-        sim_disk_set_read_error(h->disk, 0);
+        h->disk->read_fail = 0;
         h->disk_breaks = false;
         if (h->loop)
                 world_loop_set_work_ms(h->loop, 0, h->all->disk_ms);
@@ -159,7 +159,7 @@ static bool break_disk(Stores *all, FaultKind kind, Host *h, uint64_t for_ms) {
                 break;
         case FAULT_READ_ERROR: /* which is met by who reads: at the start */
                 h->disk_breaks = true;
-                sim_disk_set_read_error(h->disk, -EIO);
+                h->disk->read_fail = -EIO;
                 (void) store_crash(h);
                 break;
         default:
@@ -168,8 +168,8 @@ static bool break_disk(Stores *all, FaultKind kind, Host *h, uint64_t for_ms) {
                 if (kind == FAULT_TREE_FULL || kind == FAULT_TREE_ERROR)
                         folder_fault(h->tree, kind == FAULT_TREE_FULL ? -ENOSPC : -EIO);
                 else
-                        sim_disk_set_error(h->disk, kind == FAULT_DISK_FULL ? -ENOSPC : -EIO,
-                                           kind == FAULT_SYNC_ERROR);
+                        memory_disk_set_error(h->disk, kind == FAULT_DISK_FULL ? -ENOSPC : -EIO,
+                                              kind == FAULT_SYNC_ERROR);
         }
         world_at(all->world, for_ms, NULL, heal_disk, h);
         return true;
@@ -198,9 +198,9 @@ bool stores_may_lose(Stores *all, const Host *h) {
 static bool damage_log(Stores *all, FaultKind kind, Host *h) {
         if (!stores_may_lose(all, h) || !store_crash(h))
                 return false;
-        if (sim_disk_damage(h->disk, kind == FAULT_ROT         ? SIM_FLIP_BIT :
-                                     kind == FAULT_LOST_SECTOR ? SIM_LOSE_SECTOR :
-                                                                 SIM_SWAP_SECTORS) < 0)
+        if (memory_disk_damage(h->disk, kind == FAULT_ROT         ? MEMORY_DISK_FLIP_BIT :
+                                        kind == FAULT_LOST_SECTOR ? MEMORY_DISK_LOSE_SECTOR :
+                                                                    MEMORY_DISK_SWAP_SECTORS) < 0)
                 return false;
         world_trace(all->world, h->name, "its log is damaged: %s", names[kind]);
         h->damaged = true;

@@ -147,10 +147,10 @@ static void begin_tree(Host *h) {
         snprintf(name, sizeof(name), "tree-%u", ++h->trees);
         h->tree = scratch_path(h->folder, name);
         if (h->disk)
-                sim_disk_free(h->disk);
-        h->disk = sim_disk_new(h->all->world);
+                memory_disk_free(h->disk);
+        h->disk = world_disk_new(h->all->world);
         if (h->all->unsynced)
-                sim_disk_never_sync(h->disk);
+                h->disk->unsynced = true;
 }
 
 static void on_bury(void *userdata);
@@ -211,8 +211,8 @@ void store_start(Host *h) {
         world_trace(all->world, h->name, "starts");
         h->lives = ++all->lives;
         h->lost_ms = h->paused_ms = 0;
-        sim_disk_tear(h->disk, false);
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_start_again(h->disk);
+        memory_disk_set_error(h->disk, 0, false);
         folder_fault(h->tree, 0);
         h->disk_bad = h->stopped = false;
         h->loop = world_loop_new(all->world, h->name);
@@ -223,7 +223,7 @@ void store_start(Host *h) {
         options.join = h != &all->hosts[0] || h->trees > 1;
         options.tree_path = h->tree;
         options.read_bound_path = h->floor;
-        options.log_disk = h->disk;
+        options.log_disk = &h->disk->base;
         options.peers = h->peers;
         memcpy(options.machine_id, h->machine_id, sizeof(h->machine_id));
         memcpy(options.boot_id, h->boot_id, sizeof(h->boot_id));
@@ -263,7 +263,7 @@ static void on_store_closed(void *userdata) {
 static void die(Host *h, bool tear) {
         h->dying = true;
         if (tear)
-                sim_disk_tear(h->disk, true);
+                memory_disk_cut_power(h->disk);
         world_loop_drop_work(h->loop, tear);
         sim_host_dropped(h->card);
         watchers_leave(h->all->watchers, h->number);
@@ -547,7 +547,7 @@ void stores_end(Stores *all) {
                                 die(h, false);
                         world_run(all->world, world_now_ms(all->world) + 100);
                 }
-                sim_disk_free(h->disk);
+                memory_disk_free(h->disk);
                 folder_fault(h->tree, 0);
                 free(h->tree);
                 free(h->floor);

@@ -8,7 +8,7 @@
 
 #include "kvstore/kvstore.h"
 #include "base/sizes.h"
-#include "tests/sim/disk.h"
+#include "tests/lib/memory_disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/watchers.h"
 #include "tests/sim/world.h"
@@ -80,7 +80,7 @@ typedef struct Host {
         char name[16], address[32], door[64], machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
         char *folder, *tree, *floor;
         SimHost *card;
-        Disk *disk;
+        MemoryDisk *disk;
         WorldLoop *loop; /* NULL: no daemon */
         Peers *peers;
         KvStore *store;

@@ -186,8 +186,8 @@ static void wipe(SimCluster *c, SimMachine *m, const SimMachine *join) {
         snprintf(address, sizeof(address), "%s:2380", join->address);
         if (names_add(&m->settings.join, address, strlen(address)) < 0)
                 abort();
-        sim_disk_free(m->disk);
-        m->disk = sim_disk_new(c->world);
+        memory_disk_free(m->disk);
+        m->disk = world_disk_new(c->world);
 }
 
 static void recover(SimCluster *c, SimMachine *m) {
@@ -197,7 +197,7 @@ static void recover(SimCluster *c, SimMachine *m) {
 
         names_done(&m->settings.join);
         m->settings.recover = m->settings.force = true;
-        r = maintenance_run(&m->settings, world_loop(loop), m->disk, m->boot_id, "", &err);
+        r = maintenance_run(&m->settings, world_loop(loop), &m->disk->base, m->boot_id, "", &err);
         m->settings.recover = m->settings.force = false;
         if (r < 0)
                 world_failed(c->world, "a-replica-can-be-recovered", "%s", error_text(&err, r));

@@ -131,7 +131,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         Written written = {};
         unsigned first;
         SimCluster *c;
-        Disk *disk;
+        MemoryDisk *disk;
 
         tracing = w;
         refused = false;
@@ -151,7 +151,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         machine_power_cut(old);
         UNTIL(c, "a-daemon-dies", !old->loop);
         copy_folder(old->folder, image);
-        disk = sim_disk_copy(old->disk);
+        disk = memory_disk_copy(old->disk);
         world_run(w, world_now_ms(w) + world_draw(w, 2000));
         machine_power_on(old);
         UNTIL(c, "a-host-comes-back", voters(c) == 3 && knows_start(knows, old) && knows_start(other, old));
@@ -164,7 +164,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         UNTIL(c, "daemons-die", !old->loop && !other->loop);
 
         copy_folder(image, old->folder);
-        sim_disk_free(old->disk);
+        memory_disk_free(old->disk);
         old->disk = disk;
         isolate(c, knows, false);
         machine_power_on(old);
@@ -191,8 +191,8 @@ static void run_once(uint64_t seed, const Seeds *o) {
         old->settings.state_directory = strdup(old->folder);
         if (old->settings.join.n == 0 && names_add(&old->settings.join, "10.0.0.2:2380", 13) < 0)
                 abort();
-        sim_disk_free(old->disk);
-        old->disk = sim_disk_new(w);
+        memory_disk_free(old->disk);
+        old->disk = world_disk_new(w);
         machine_power_on(old);
         UNTIL(c, "wiped-it-joins-anew", voters(c) == 3);
         check_written(c, cluster_leader(c));

@@ -220,7 +220,7 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
                 n += acknowledged.came && acknowledged.status == KV_OK;
                 run_ms(all, k * 7); /* another write each time */
                 leader->disk_bad = leader->disk_breaks = true;
-                sim_disk_set_error(leader->disk, errors[k % 2], false);
+                memory_disk_set_error(leader->disk, errors[k % 2], false);
                 begun_ms = world_now_ms(all->world);
                 ask(&a, all, other);
                 while (!(next = stores_leader(all)) || next == leader) {
@@ -234,7 +234,7 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
                         world_failed(all->world, "who-asked-is-answered", "%s",
                                      a.came ? kv_status_name(a.status) : "nothing");
                 n++;
-                sim_disk_set_error(leader->disk, 0, false);
+                memory_disk_set_error(leader->disk, 0, false);
                 leader->disk_breaks = false;
                 (void) wait_until_whole(all);
                 for (unsigned i = 0; i < 3; i++)
@@ -252,7 +252,7 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
 
         run_ms(all, 1000);
         h->disk_bad = h->disk_breaks = true;
-        sim_disk_set_error(h->disk, -ENOSPC, false);
+        memory_disk_set_error(h->disk, -ENOSPC, false);
         ask(&first, all, leader); /* which the disk refuses */
         do {
                 run_ms(all, LOOK_MS);
@@ -277,7 +277,7 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
                 world_failed(all->world, "nothing-older-is-shown", "%s shows index %" PRIu64, h->name,
                              kv_index(h->store));
 
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
         (void) wait_until_whole(all);
         if (!kv_can_serve(h->store) || children(all, h) != WRITES + 2)
@@ -294,7 +294,7 @@ static void what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has
 
         run_ms(all, 1000);
         h->disk_bad = h->disk_breaks = true;
-        sim_disk_set_error(h->disk, -ENOSPC, false);
+        memory_disk_set_error(h->disk, -ENOSPC, false);
         ask(&first, all, leader); /* which the disk refuses */
         do {
                 run_ms(all, LOOK_MS);
@@ -322,7 +322,7 @@ static void what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has
                 world_failed(all->world, "who-asked-is-answered", "%s",
                              a.came ? kv_status_name(a.status) : "nothing came");
 
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
         (void) wait_until_whole(all);
         if (children(all, h) != 2 + PROPOSE_WINDOW)
@@ -336,7 +336,7 @@ static uint64_t acknowledge_ahead(Stores *all, Host *leader, Host *h) {
 
         run_ms(all, 1000);
         h->disk_bad = h->disk_breaks = true;
-        sim_disk_set_error(h->disk, -ENOSPC, false);
+        memory_disk_set_error(h->disk, -ENOSPC, false);
         ask(&first, all, leader); /* which the disk refuses */
         do {
                 run_ms(all, LOOK_MS);
@@ -669,7 +669,7 @@ static void a_leader_at_work_whose_disk_refuses_hands_over(Stores *all) {
                 for (unsigned ms = 0; !(next = stores_leader(all)) || next == leader; ms++) {
                         if (ms == 200 + k * 7) {
                                 leader->disk_bad = leader->disk_breaks = true;
-                                sim_disk_set_error(leader->disk, -EIO, false);
+                                memory_disk_set_error(leader->disk, -EIO, false);
                                 begun_ms = world_now_ms(all->world);
                         }
                         if (begun_ms > 0 && world_now_ms(all->world) > begun_ms + ELECTION_MS / 2)
@@ -682,7 +682,7 @@ static void a_leader_at_work_whose_disk_refuses_hands_over(Stores *all) {
                 }
                 world_trace(all->world, next->name, "leads %" PRIu64 " ms after the disk of %s refused",
                             world_now_ms(all->world) - begun_ms, leader->name);
-                sim_disk_set_error(leader->disk, 0, false);
+                memory_disk_set_error(leader->disk, 0, false);
                 leader->disk_breaks = false;
         }
 }

@@ -26,14 +26,14 @@ enum {
 /* 'by' asks for a write, which the disk of 'h' refuses; returns when the replica has stopped, and says so. */
 static uint64_t stop_by(Stores *all, Host *h, Host *by, int error) {
         h->disk_bad = h->disk_breaks = true;
-        sim_disk_set_error(h->disk, error, false);
+        memory_disk_set_error(h->disk, error, false);
         begin_put(by, "/stop");
         WAIT(all, "a-replica-stops", h->stopped);
         return world_now_ms(all->world);
 }
 
 static void mend(Host *h) {
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
 }
 
@@ -282,7 +282,7 @@ static void a_leader_that_cannot_hand_over_stops_after_a_second(Stores *all) {
         begin_put(leader, "/a");
         run_ms(all, 300);
         leader->disk_bad = leader->disk_breaks = true;
-        sim_disk_set_error(leader->disk, -EIO, false);
+        memory_disk_set_error(leader->disk, -EIO, false);
         begin_put(leader, "/b");
         WAIT(all, "it-fails", state_of(leader).stopped);
         at_ms = world_now_ms(all->world);
@@ -300,7 +300,7 @@ static void a_leader_that_has_handed_over_stops_at_once(Stores *all) {
         uint64_t term = state_of(leader).term;
 
         leader->disk_bad = leader->disk_breaks = true;
-        sim_disk_set_error(leader->disk, -EIO, false);
+        memory_disk_set_error(leader->disk, -EIO, false);
         begin_put(leader, "/a");
         WAIT(all, "another-leads",
              stores_leader(all) && stores_leader(all) != leader && state_of(stores_leader(all)).term > term);

@@ -262,6 +262,10 @@ void world_read(uint64_t bytes) {
                 n_read += bytes;
 }
 
+MemoryDisk *world_disk_new(World *w) {
+        return memory_disk_new(&w->random, world_read);
+}
+
 void world_run(World *w, uint64_t until_ms) {
         while (w->n > 0 && w->heap[0].at_ms <= until_ms) {
                 Event e = pop(w);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "io/loop.h"
+#include "tests/lib/memory_disk.h"
 
 typedef struct World World;
 typedef struct WorldLoop WorldLoop;
@@ -49,6 +50,9 @@ bool world_is_short(const World *w);
 /* A call that blocks has read so much of a file. Of what it did not leave to a worker, one event of a loop
  * reads little. */
 void world_read(uint64_t bytes);
+
+/* The disk of a Raft log, with this world's randomness; its reads are counted. */
+MemoryDisk *world_disk_new(World *w);
 
 /* -- Loops -- */
 
