@@ -26,7 +26,7 @@ enum { PATH_SIZE = 512 };
                 }                                                                                \
         } while (false)
 
-typedef enum RemoteCommandKind {
+typedef enum CallKind {
         CALL_MAKE,
         CALL_MAKE_DIR,
         CALL_WRITE,
@@ -35,10 +35,10 @@ typedef enum RemoteCommandKind {
         CALL_RENAME,
         CALL_REMOVE,
         CALL_PROMISE
-} RemoteCommandKind;
+} CallKind;
 
 typedef struct Call {
-        RemoteCommandKind kind;
+        CallKind kind;
         char *path, *to; /* below the root; of a promise its text */
         uint8_t *bytes;
         size_t size;
@@ -130,7 +130,7 @@ static const char *below(int dir_fd, const char *name, char path[static PATH_SIZ
         return path[size] == '/' && path[size + 1] ? path + size + 1 : NULL;
 }
 
-static Call *write_down(RemoteCommandKind kind, const char *path) {
+static Call *write_down(CallKind kind, const char *path) {
         Call *call;
 
         MUST(GROW(recorded->calls, recorded->calls_capacity, recorded->n_calls + 1) == 0);
