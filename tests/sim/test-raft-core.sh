@@ -35,7 +35,7 @@ else
 fi
 [ -z "${CORE_ONLY:-}" ] || exit
 
-# One that is caught ends with a failed check; without its rule the engine may also crash, which is as good.
+# A defect that is found ends with a failed check. Without its rule the engine may also crash, which counts as found.
 must_fail() { # NAME LEAST RUNS OPTIONS...
         local name=$1 least=$2 n=$3 said found
         shift 3
