@@ -37,7 +37,7 @@ void machine_ended_units(SimMachine *m) {
 }
 
 void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms) {
-        /* One span, grown: what lies between two troubles is not worth telling apart. */
+        /* One span for all faults of the host: the gaps between them do not matter. */
         if (m->suspect_until_ms == 0)
                 m->suspect_from_ms = from_ms;
         m->suspect_until_ms = MAX(m->suspect_until_ms, until_ms);
@@ -98,7 +98,7 @@ static void machine_on_gone(void *userdata) {
         m->daemon = NULL;
 }
 
-/* The loop cannot be freed from inside itself: the world does it. */
+/* An event of the world frees the loop: the loop cannot free itself. */
 static void machine_on_bury(void *userdata) {
         SimMachine *m = userdata;
 

@@ -4,19 +4,21 @@ tests_sim_libsim_a_SOURCES = \
 	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd.c \
 	tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h \
 	tests/sim/seeds.h tests/sim/seeds.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/shrink.h tests/sim/shrink.c \
-	tests/sim/history.h tests/sim/history.c tests/sim/watchers.h tests/sim/watchers.c \
+	tests/sim/asking.h tests/sim/asking.c tests/sim/history.h tests/sim/history.c tests/sim/watchers.h tests/sim/watchers.c \
 	tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
 	tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
-	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c tests/sim/wire.h tests/sim/wire.c \
+	tests/sim/wire.h tests/sim/wire.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 SIM_DAEMONS = tests/sim/libsim.a $(FLEETD_LIBS)
 SIM_STORES = tests/sim/libsim.a $(KVSTORE_LIBS)
+# Replaces calls of libc in the whole program: not for programs that want no such faults.
+SIM_FAULTS = tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c
 
 # Programs that ./check runs for many seeds (test-*.sh), and those that make check runs for a few.
 check_PROGRAMS += $(SIM_TESTS) tests/sim/test-cluster
 TESTS += $(SIM_TESTS)
 SIM_TESTS = tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-level \
-	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica
+	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica
 
 tests_sim_test_cluster_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_put
 tests_sim_test_cluster_LDADD = $(SIM_DAEMONS)
@@ -25,16 +27,24 @@ tests_sim_test_lineage_LDADD = $(SIM_DAEMONS)
 tests_sim_test_lost_LDADD = $(SIM_DAEMONS)
 tests_sim_test_level_LDADD = $(SIM_DAEMONS)
 
+tests_sim_test_stores_SOURCES = tests/sim/test-stores.c tests/sim/store_clients.h tests/sim/store_clients.c $(SIM_FAULTS)
 tests_sim_test_stores_LDADD = $(SIM_STORES)
+tests_sim_test_time_SOURCES = tests/sim/test-time.c $(SIM_FAULTS)
 tests_sim_test_time_LDADD = $(SIM_STORES)
+tests_sim_test_outcome_SOURCES = tests/sim/test-outcome.c $(SIM_FAULTS)
 tests_sim_test_outcome_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_entry
 tests_sim_test_outcome_LDADD = $(SIM_STORES)
+tests_sim_test_rebuild_SOURCES = tests/sim/test-rebuild.c $(SIM_FAULTS)
+tests_sim_test_rebuild_LDADD = $(SIM_STORES)
+tests_sim_test_corruption_SOURCES = tests/sim/test-corruption.c $(SIM_FAULTS)
 tests_sim_test_corruption_LDADD = $(SIM_STORES)
 
 # Calls that tests/sim/wire.c observes and changes.
 WIRE_WRAP = -Wl,--wrap=replica_send -Wl,--wrap=replica_answer -Wl,--wrap=replica_send_message -Wl,--wrap=data_dir_room -Wl,--wrap=replica_reopen
+tests_sim_test_transfer_SOURCES = tests/sim/test-transfer.c $(SIM_FAULTS)
 tests_sim_test_transfer_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP)
 tests_sim_test_transfer_LDADD = $(SIM_STORES)
+tests_sim_test_replica_SOURCES = tests/sim/test-replica.c $(SIM_FAULTS)
 tests_sim_test_replica_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP)
 tests_sim_test_replica_LDADD = $(SIM_STORES)
 

@@ -180,6 +180,15 @@ void server_result(Server *s, int r, const char *what); /* what an input returne
 RaftStateInfo state_info(const SimState *state);
 unsigned slot_of(uint64_t id);
 
+/* For raft_ops.c. */
+extern const RaftCoreOps raft_world_ops;
+void *raft_copy_bytes(const void *bytes, size_t size);
+SimState raft_state_copy(const SimState *state);
+uint64_t raft_mix(uint64_t h, uint64_t v);
+void event_done(Event *event);
+void server_push(Server *s, EventKind kind, uint64_t in_ms);
+void server_queue_write(Server *s, LogWrite write);
+
 /* -- raft_faults.c -- */
 void world_fault(World *w);
 const char *raft_fault_name(unsigned i); /* NULL: there are no more kinds */

@@ -14,6 +14,10 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
                 stores_log(running, sentence);
 }
 
+void run_ms(Stores *all, uint64_t ms) {
+        world_run(all->world, world_now_ms(all->world) + ms);
+}
+
 static void on_gone(void *userdata, Host *h) {}
 
 static void run_scenario(const char *program, const Scenario *scenario, uint64_t seed, bool trace) {

@@ -13,8 +13,6 @@
 #include "base/memory.h"
 #include "tests/sim/scenarios.h"
 
-enum { PATIENCE_MS = 60000, LOOK_MS = 10 };
-
 typedef struct Put {
         Host *host;
         const char *key;
@@ -43,10 +41,6 @@ static void on_ask(void *userdata) {
 
         if (kv_propose(put->host->store, &cmd, on_put, put, NULL) < 0)
                 abort();
-}
-
-static void run_ms(Stores *all, uint64_t ms) {
-        world_run(all->world, world_now_ms(all->world) + ms);
 }
 
 static void put(Stores *all, Host *h, const char *key, uint64_t ttl_ms) {

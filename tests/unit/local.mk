@@ -10,7 +10,7 @@ tests_unit_test_fault_points_SOURCES = tests/unit/test-fault_points.c tests/lib/
 tests_unit_test_fault_points_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_fault_points_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
-tests_unit_test_power_cut_SOURCES = tests/unit/test-power_cut.c tests/lib/tree_file.h tests/lib/tree_file.c tests/lib/power.h tests/lib/power.c tests/lib/three_hosts.h tests/lib/three_hosts.c \
+tests_unit_test_power_cut_SOURCES = tests/unit/test-power_cut.c tests/lib/tree_file.h tests/lib/tree_file.c tests/lib/power.h tests/lib/power_internal.h tests/lib/power.c tests/lib/power_calls.c tests/lib/torn_write.h tests/lib/three_hosts.h tests/lib/three_hosts.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_power_cut_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_power_cut_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
