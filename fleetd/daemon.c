@@ -133,7 +133,6 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
                 .quota = s->quota,
                 .quota_nodes = s->quota_keys,
                 .level_max = d->io.level_max,
-                .bug = d->io.bug,
                 .events = { .on_state = daemon_on_state,
                             .on_reset = daemon_on_reset,
                             .on_failed = daemon_on_failed,
@@ -181,7 +180,6 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .cluster_file = s->cluster_file,
                 .voters = s->voters,
                 .level_wait_ms = d->io.level_wait_ms,
-                .bug = d->io.bug,
         };
 
         return membership_new(&d->membership, d->io.loop, d->peers, d->store, d->registry, &options);
@@ -214,8 +212,7 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         _cleanup_free_ char *directory = NULL;
         AgentOptions agent = { .machine_id = s->machine_id,
                                .boot_id = d->io.boot_id,
-                               .boot_wait_ms = s->boot_wait_ms,
-                               .bug = d->io.bug };
+                               .boot_wait_ms = s->boot_wait_ms };
         DirectoryOptions folder = { .path = s->unit_directory, .machine_id = s->machine_id };
         int r;
 
@@ -285,7 +282,7 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
 }
 
 static int daemon_open(Daemon *d, const Settings *s, Error *err) {
-        EngineOptions engine = { .brake_ms = s->brake_ms, .bug = d->io.bug };
+        EngineOptions engine = { .brake_ms = s->brake_ms };
         int r;
 
         r = daemon_open_store(d, s, err);
@@ -294,11 +291,6 @@ static int daemon_open(Daemon *d, const Settings *s, Error *err) {
         r = registry_new(&d->registry, d->io.loop, d->store, s->machine_id);
         if (r < 0)
                 return r;
-#ifdef PLANTED_BUGS
-        if (d->io.unreadable)
-                registry_cannot_read(d->registry, d->io.unreadable,
-                                     d->io.bug && streq(d->io.bug, "unreadable-is-absent"));
-#endif
         r = daemon_open_membership(d, s);
         if (r < 0)
                 return r;

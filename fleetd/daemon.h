@@ -21,9 +21,7 @@ typedef struct DaemonIo {
         char hardware_id[HARDWARE_ID_SIZE]; /* as in KvOptions */
         unsigned level_max;                 /* as in KvOptions, for tests; 0 */
         uint64_t level_wait_ms;             /* as in MembershipOptions, for tests; 0 */
-        const char *unreadable; /* argument of registry_cannot_read(), with PLANTED_BUGS only; NULL */
-        bool short_log;         /* for tests: checkpoints and log files of 4 KiB */
-        const char *bug;        /* a planted bug, with PLANTED_BUGS only; NULL */
+        bool short_log;                     /* for tests: checkpoints and log files of 4 KiB */
 } DaemonIo;
 
 /* Open all components. After a failure, *ret is NULL or a daemon to be closed by daemon_stop(). */

@@ -187,32 +187,33 @@ tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tes
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_facts_SOURCES = tests/unit/test-facts.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
+tests_unit_test_facts_SOURCES = tests/unit/test-facts.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_observe,--wrap=loop_defer \
 	-Wl,--wrap=getifaddrs,--wrap=freeifaddrs
-tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-AGENT_FIXTURE = tests/lib/agent_fixture.h tests/lib/agent_fixture.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
+tests_unit_test_facts_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+AGENT_FIXTURE = tests/lib/agent_fixture.h tests/lib/agent_fixture.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
-tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_cost_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_times_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_times_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_report
-tests_unit_test_agent_times_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_memory_SOURCES = tests/unit/test-agent_memory.c tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h $(AGENT_FIXTURE)
+tests_unit_test_agent_times_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_memory_SOURCES = tests/unit/test-agent_memory.c tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h \
+	tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h $(AGENT_FIXTURE)
 tests_unit_test_agent_memory_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_agent_memory_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_texts_SOURCES = tests/unit/test-agent_texts.c $(AGENT_FIXTURE)
 tests_unit_test_agent_texts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_texts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
-tests_unit_test_agent_texts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_texts_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_calls_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
-tests_unit_test_agent_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_calls_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_membership_SOURCES = tests/unit/test-membership.c tests/unit/membership.h \
 	tests/unit/membership_played.h tests/unit/membership_played.c tests/unit/membership_leads.c tests/unit/membership_joins.c \
 	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c \

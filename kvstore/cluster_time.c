@@ -15,8 +15,7 @@ static void clock_refresh(KvStore *s) {
         uint64_t now = loop_now_ms(s->loop);
 
         if (s->clock_runs && s->clock_ms > 0)
-                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS) *
-                               (kv_has_bug(s->bug, "expire-early") ? 2 : 1);
+                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS);
         s->clock_at_ms = now;
 }
 
@@ -113,11 +112,6 @@ void kv_expiry_check(KvStore *s) {
         KvNode first;
         int64_t delay = expiry_next(s, &first, &in_grace);
 
-        if (delay == 0 && kv_has_bug(s->bug, "expire-before-input")) {
-                timer_stop(&s->expiry);
-                expiry_propose(s, &first, in_grace);
-                return;
-        }
         if (delay == 0 && s->expiry_heard && timer_armed(&s->expiry))
                 return;
         timer_stop(&s->expiry);

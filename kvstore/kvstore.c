@@ -110,49 +110,13 @@ static int store_load_events(KvStore *s) {
         int r;
 
         r = kv_read(s, &txn);
-        if (r >= 0 && kv_has_bug(s->bug, "forget-events-on-restart")) {
-                hub_set_oldest(s->hub, 1, 1);
-                return 0;
-        }
         return r < 0 ? r : events_load(txn, s->hub);
 }
-
-#ifdef PLANTED_BUGS
-static void store_forget_index(KvStore *s) {
-        TreeTxn *txn;
-        TreeMeta meta;
-
-        if (tree_begin_write(replica_live_tree(s->replica), &txn) < 0)
-                return;
-        if (tree_meta(txn, &meta) >= 0 && meta.index-- > 0)
-                (void) tree_set_meta(txn, &meta);
-        (void) tree_commit(txn);
-}
-
-static int drop_result(void *userdata, uint64_t slot, KvBytes record) {
-        return TREE_DROP;
-}
-
-static void store_forget_results(KvStore *s) {
-        TreeTxn *txn;
-
-        if (tree_begin_write(replica_live_tree(s->replica), &txn) < 0)
-                return;
-        (void) tree_results(txn, 0, drop_result, NULL);
-        (void) tree_commit(txn);
-}
-#endif
 
 /* Another tree serves: what observers have read before is void. */
 static void store_on_replaced(KvStore *s) {
         TreeMeta meta;
 
-#ifdef PLANTED_BUGS
-        if (kv_has_bug(s->bug, "forget-index-on-restore"))
-                store_forget_index(s);
-        if (kv_has_bug(s->bug, "results-in-memory"))
-                store_forget_results(s);
-#endif
         if (store_read_meta(s, &meta) >= 0)
                 store_take_meta(s, &meta);
         if (s->level > s->level_max)
@@ -520,11 +484,7 @@ static void kv_replica_options(KvStore *s, const KvOptions *options, ReplicaOpti
                 .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 32 * 1024 * 1024,
                 .memory_bytes = options->memory_bytes ? options->memory_bytes : 8 * 1024 * 1024,
                 .log_file_size = options->log_file_size,
-                .apply_twice = kv_has_bug(options->bug, "apply-twice-after-restart"),
-                .rebuild_blindly = kv_has_bug(options->bug, "rebuild-without-majority"),
                 .compare_every = options->compare_every,
-                .trust_memory = kv_has_bug(options->bug, "trust-memory-after-error"),
-                .cut_unchecked = kv_has_bug(options->bug, "cut-log-without-checkpoint"),
                 .notify = store_on_news,
                 .userdata = s,
         };
@@ -547,10 +507,6 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
         store_take_time(s, replica_data_dir(s->replica)->cluster_ms);
         if (s->level > s->level_max)
                 return error_set(err, -ENOTSUP, TOO_NEW, s->level, s->level_max);
-#ifdef PLANTED_BUGS
-        if (kv_has_bug(s->bug, "results-in-memory"))
-                store_forget_results(s);
-#endif
         r = read_bound_start(s, options, err);
         if (r < 0)
                 return r;
@@ -567,19 +523,14 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
         applied = replica_applied(s->replica);
         applied->origin = random_u64(loop_random(s->loop)) ?: 1;
         applied->level_max = s->level_max;
-        applied->forgetful = kv_has_bug(s->bug, "apply-twice");
-        read_index_set_unchecked(s->reads, kv_has_bug(options->bug, "serve-before-caught-up"));
-        return proposals_new(
-                &s->proposals,
-                &(ProposalsOptions) { .store = s,
-                                      .loop = s->loop,
-                                      .peers = s->peers,
-                                      .replica = s->replica,
-                                      .origin = applied->origin,
-                                      .quota = options->quota,
-                                      .quota_nodes = options->quota_nodes,
-                                      .level_max = s->level_max,
-                                      .answer_early = kv_has_bug(options->bug, "ack-before-commit") });
+        return proposals_new(&s->proposals, &(ProposalsOptions) { .store = s,
+                                                                  .loop = s->loop,
+                                                                  .peers = s->peers,
+                                                                  .replica = s->replica,
+                                                                  .origin = applied->origin,
+                                                                  .quota = options->quota,
+                                                                  .quota_nodes = options->quota_nodes,
+                                                                  .level_max = s->level_max });
 }
 
 /* Close a store whose opening has failed: the caller gets the error at once. True: events.on_gone reports the
@@ -638,7 +589,6 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->loop = loop;
         s->events = options->events;
         s->peers = options->peers;
-        s->bug = options->bug;
         s->level_max = options->level_max > 0 ? options->level_max : KV_LEVEL_MAX;
         snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
         snprintf(s->address, sizeof(s->address), "%s", options->address);

@@ -115,12 +115,6 @@ typedef struct KvOptions {
         uint64_t log_file_size;    /* 0: 4 MiB */
         uint64_t compare_every;    /* entries; 0: 1000 */
         size_t window;             /* 0: HUB_WINDOW */
-        /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none.
-         * "ack-before-commit", "apply-twice-after-restart", "serve-before-caught-up", "apply-twice",
-         * "results-in-memory", "forget-index-on-restore", "forget-events-on-restart", "expire-early",
-         * "expire-before-input", "serve-below-floor", "trust-memory-after-error",
-         * "cut-log-without-checkpoint", "rebuild-without-majority". Borrowed. */
-        const char *bug;
         KvEvents events;
 } KvOptions;
 

@@ -16,14 +16,6 @@
 
 enum { KV_STALL_MS = 1000 }; /* cluster time that a stall counts at most */
 
-static inline bool kv_has_bug(const char *planted, const char *bug) {
-#ifdef PLANTED_BUGS
-        return planted && streq(planted, bug);
-#else
-        return false;
-#endif
-}
-
 struct KvStore {
         Loop *loop;
         KvEvents events;
@@ -34,7 +26,6 @@ struct KvStore {
         Proposals *proposals;
         ReadIndex *reads;
         Hub *hub;
-        const char *bug; /* as in KvOptions */
 
         uint64_t index;    /* of the store, after the last applied entry */
         uint64_t promised; /* this index was acknowledged because of the leader's answer */

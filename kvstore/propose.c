@@ -135,12 +135,6 @@ bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
 
 /* -- Into the log -- */
 
-#ifdef PLANTED_BUGS
-static void proposals_answer_early(Proposals *p, Proposal *x) {
-        proposals_refuse(p, x, KV_OK, NULL);
-}
-#endif
-
 static int proposals_check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status,
                                 Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
@@ -257,10 +251,6 @@ static void proposals_on_logged(Proposals *p, Proposal *x, uint64_t term) {
         x->term = term;
         x->due_ms = 0;
         x->copies++;
-#ifdef PLANTED_BUGS
-        if (p->options.answer_early)
-                proposals_answer_early(p, x);
-#endif
 }
 
 /* Submit one entry of waiting commands. -EAGAIN: there is none, or the log is full for now. 'empty': submit

@@ -41,7 +41,6 @@ typedef struct ProposalsOptions {
         uint64_t quota;       /* of users' bytes, in force while this host leads; 0: unchanged */
         uint64_t quota_nodes; /* the same of nodes */
         unsigned level_max;   /* the feature level of this program: commands of a higher one are rejected */
-        bool answer_early;    /* a planted bug: answers when the entry is submitted */
 } ProposalsOptions;
 
 int proposals_new(Proposals **ret, const ProposalsOptions *options);

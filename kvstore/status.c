@@ -185,8 +185,7 @@ void kv_position(const KvStore *s, KvPosition *ret) {
 }
 
 bool kv_can_serve(const KvStore *s) {
-        return (read_bound_allows(&s->floor, s->index) && s->index >= s->promised) ||
-               kv_has_bug(s->bug, "serve-below-floor");
+        return read_bound_allows(&s->floor, s->index) && s->index >= s->promised;
 }
 
 uint64_t kv_stale_ms(const KvStore *s) {

@@ -354,10 +354,6 @@ static void agent_on_wake(void *userdata) {
 }
 
 void agent_state_changed(Agent *a) {
-#ifdef PLANTED_BUGS
-        if (a->bug && streq(a->bug, "restart-on-leader-change"))
-                agent_plant_restart(a);
-#endif
         agent_wake(a);
 }
 
@@ -412,9 +408,6 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .adopt = TIMER(agent_on_adopted, a),
                 .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
                 .records = { .dir_fd = -1 },
-#ifdef PLANTED_BUGS
-                .bug = options->bug,
-#endif
         };
         TAILQ_INIT(&a->dirty);
         TAILQ_INIT(&a->waiting);

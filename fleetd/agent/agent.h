@@ -20,7 +20,6 @@ typedef struct AgentOptions {
         const char *directory;            /* of the assignment records */
         uint64_t boot_wait_ms;            /* BootWaitSec= */
         uint64_t adopt_ms; /* how long to report in a new lineage before its assignments count; 0: 30 s */
-        const char *bug;   /* a planted bug, with PLANTED_BUGS only: "restart-on-leader-change"; NULL */
 } AgentOptions;
 
 /* Cost of the passes. */

@@ -81,10 +81,6 @@ struct Agent {
         uint64_t n_listings;                       /* begun, those after links included */
         TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
         AgentCounts counts;
-#ifdef PLANTED_BUGS
-        const char *bug;
-        uint64_t leader_id;
-#endif
 };
 
 /* -- observed.c: units, the dirty set, refreshing -- */
@@ -170,9 +166,6 @@ bool agent_waits_for_save(const Agent *a);
 void agent_drop_waiting(Agent *a);
 /* Count the end of an operation. Return false when the agent is closing; the last operation frees it. */
 bool agent_call_ended(Agent *a);
-#ifdef PLANTED_BUGS
-void agent_plant_restart(Agent *a);
-#endif
 
 /* -- states.c -- */
 

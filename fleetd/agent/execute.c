@@ -548,25 +548,3 @@ void agent_drop_waiting(Agent *a) {
                 agent_call_free(call);
         }
 }
-
-#ifdef PLANTED_BUGS
-void agent_plant_restart(Agent *a) {
-        KvState state;
-
-        kv_state(registry_store(a->registry), &state);
-        if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id)
-                for (AssignmentRecord *record = a->records.table; record; record = record->hh.next) {
-                        record->started_boot[0] = 0;
-                        record->done = false;
-                        a->records.dirty = true;
-                }
-        for (AgentUnit *u = a->units; u; u = u->hh.next) {
-                AgentCall *call;
-
-                if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id &&
-                    u->observed && !u->busy && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
-                        (void) a->systemd->ops->stop(a->systemd, u->name, agent_call_done, call);
-        }
-        a->leader_id = state.leader_id ?: a->leader_id;
-}
-#endif

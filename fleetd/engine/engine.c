@@ -270,10 +270,6 @@ static bool engine_waits_for_reports(Engine *e, const Cluster *cluster) {
         const ClusterMachine *missing;
         uint64_t again_ms;
 
-#ifdef PLANTED_BUGS
-        if (e->options.bug && streq(e->options.bug, "order-before-reports"))
-                return false;
-#endif
         if (!engine_awaits_reports(cluster, &missing, &again_ms))
                 return false;
         if (!streq(e->awaited, missing->id)) {

@@ -11,7 +11,6 @@ typedef struct Engine Engine;
 
 typedef struct EngineOptions {
         uint64_t brake_ms; /* BrakeSec=, 0: 30 s */
-        const char *bug;   /* a planted one, with PLANTED_BUGS */
 } EngineOptions;
 
 int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions *options);

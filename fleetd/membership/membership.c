@@ -257,9 +257,6 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .tick = TIMER(membership_on_tick, m),
                 .last_tick_ms = loop_now_ms(loop),
         };
-#ifdef PLANTED_BUGS
-        m->bug = options->bug;
-#endif
         snprintf(m->machine_id, sizeof(m->machine_id), "%s", options->machine_id);
         snprintf(m->peer_address, sizeof(m->peer_address), "%s", options->peer_address);
         snprintf(m->name, sizeof(m->name), "%s", options->name);

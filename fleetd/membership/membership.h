@@ -22,7 +22,6 @@ typedef struct MembershipOptions {
                 *cluster_file; /* for the addresses of other hosts ("Join=" of the next start); "" for none */
         uint64_t voters;       /* 1: no more than one; 0 or 3: as the cluster grows */
         uint64_t level_wait_ms; /* for tests: how long all hosts must support a feature level; 0: a day */
-        const char *bug;        /* planted, where PLANTED_BUGS is compiled in: "accept-old-start"; NULL */
 } MembershipOptions;
 
 int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry,

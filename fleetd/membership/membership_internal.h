@@ -45,9 +45,6 @@ struct Membership {
         char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[MEMBER_NAME_SIZE],
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, level_wait_ms;
-#ifdef PLANTED_BUGS
-        const char *bug;
-#endif
         RegistryObserver listener;
         Timer tick;
         uint64_t last_tick_ms, term; /* that this host leads, or led */

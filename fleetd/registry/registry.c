@@ -42,10 +42,6 @@ struct Registry {
         LIST_HEAD(, RegistryObserver) observers;
         LIST_HEAD(, Op) ops; /* in flight */
         RegistryCounts counts;
-#ifdef PLANTED_BUGS
-        const char *unreadable;
-        bool unreadable_is_absent;
-#endif
         uint64_t refused_at; /* KvResult.refused_at of the transaction whose 'done' is being called */
 };
 
@@ -69,10 +65,6 @@ static Cluster *registry_target(Registry *r) {
 }
 
 static KvBytes registry_value(const Registry *r, const KvNode *node) {
-#ifdef PLANTED_BUGS
-        if (r->unreadable && kv_bytes_equal(node->key, kv_string(r->unreadable)))
-                return kv_string("of a later version");
-#endif
         return node->value;
 }
 
@@ -97,10 +89,6 @@ static int registry_put_node(Registry *r, const KvNode *node) {
                         node->created, node->modified, &err);
         if (e == -ENOMEM)
                 return e;
-#ifdef PLANTED_BUGS
-        if (e < 0 && r->unreadable_is_absent)
-                return cluster_remove(registry_target(r), node->key.data, node->key.size) < 0 ? -ENOMEM : 1;
-#endif
         if (e < 0 && !known)
                 log_warning(((LogFields) { .error = e, .index = node->modified }),
                             "a key cannot be read by this fleetd; what it is about is left as it is until "
@@ -276,14 +264,6 @@ void registry_reset(Registry *r) {
         else
                 loop_defer(r->loop, &r->slice);
 }
-
-#ifdef PLANTED_BUGS
-void registry_cannot_read(Registry *r, const char *key, bool absent) {
-        r->unreadable = key;
-        r->unreadable_is_absent = absent;
-        registry_reset(r);
-}
-#endif
 
 static void registry_on_retry(void *userdata) {
         registry_reset(userdata);

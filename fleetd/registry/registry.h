@@ -21,11 +21,6 @@ typedef struct RegistryObserver {
 
 int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id);
 Registry *registry_free(Registry *r);
-#ifdef PLANTED_BUGS
-/* For simulations: a key (borrowed; NULL: none) whose value a later version wrote. 'absent': treat the key as
- * absent. */
-void registry_cannot_read(Registry *r, const char *key, bool absent);
-#endif
 void registry_observe(Registry *r, RegistryObserver *observer);
 void registry_unobserve(Registry *r, RegistryObserver *observer); /* also one that is not registered */
 void registry_reset(Registry *r);                   /* the store's on_reset: read all keys again */

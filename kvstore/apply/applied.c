@@ -111,7 +111,6 @@ Applied applied_take(Applied *a) {
         *a = (Applied) { .any_origin = a->any_origin,
                          .origin = a->origin,
                          .level_max = a->level_max,
-                         .forgetful = a->forgetful,
                          .counts = a->counts };
         return taken;
 }

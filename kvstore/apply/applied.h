@@ -23,7 +23,6 @@ struct Applied {
         bool any_origin;    /* keep results of all origins, not only of 'origin' */
         uint64_t origin;    /* of this daemon's proposals */
         unsigned level_max; /* the feature level that this program knows, for tests; 0: KV_LEVEL_MAX */
-        bool forgetful;     /* a planted bug: commands that were answered are applied again */
 
         Cost cost; /* of the entry so far: moves with each command, at all feature levels */
         AppliedCounts counts;

@@ -253,7 +253,7 @@ static int apply_decide(Entry *e, const KvBatchItem *item, const KvCommand *cmd,
         int r;
 
         r = dedup_judge(e->dedup, item, &kept);
-        switch (e->applied->forgetful ? DEDUP_FRESH : r) {
+        switch (r) {
         case DEDUP_FRESH:
                 r = apply_command(e->txn, &e->meta, cmd, e->term, arena, e->applied, ret);
                 if (r < 0)

@@ -194,13 +194,6 @@ void replica_checkpoint(Replica *p) {
             checkpoints_are_in_doubt(p))
                 return;
 
-#ifdef PLANTED_BUGS
-        if (p->options.cut_unchecked) {
-                if (p->log && raft_log_cut(p->log, raft_core_applied_index(p->core)) >= 0)
-                        p->checkpoints.entries_since = p->checkpoints.bytes_since = 0;
-                return;
-        }
-#endif
         checkpoints_copy(p, false);
 }
 

@@ -30,7 +30,7 @@ struct ReadIndex {
         uint64_t confirmed[RAFT_SERVERS_MAX];
         size_t n_confirmed;
         unsigned n_remote;
-        bool checking, unchecked;
+        bool checking;
         Deferred kick;
         Timer timer;
 };
@@ -295,16 +295,9 @@ static void read_index_on_checked(void *userdata, PeerSession *session, PeerFram
 
 void read_index_add(ReadIndex *reads, KvSync *sync) {
         sync->due_ms = loop_now_ms(replica_loop(reads->replica)) + READS_WAIT_MS;
-        if (reads->unchecked)
-                TAILQ_INSERT_TAIL(&reads->sure, sync, entry);
-        else
-                TAILQ_INSERT_TAIL(&reads->arrived, sync, entry);
+        TAILQ_INSERT_TAIL(&reads->arrived, sync, entry);
         loop_defer(replica_loop(reads->replica), &reads->kick);
         read_index_arm(reads);
-}
-
-void read_index_set_unchecked(ReadIndex *reads, bool unchecked) {
-        reads->unchecked = unchecked;
 }
 
 void read_index_cancel(ReadIndex *reads, KvSync *sync) {

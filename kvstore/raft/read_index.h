@@ -19,7 +19,6 @@ int read_index_new(ReadIndex **ret, Replica *replica);
 ReadIndex *read_index_free(ReadIndex *reads); /* asserts that no read of this host waits; returns NULL */
 
 void read_index_add(ReadIndex *reads, KvSync *sync);
-void read_index_set_unchecked(ReadIndex *reads, bool unchecked); /* a planted bug: serve without a check */
 void read_index_cancel(ReadIndex *reads, KvSync *sync);
 /* Entries were applied, or Raft's state changed ('changed': RAFT_CHANGED_ bits). */
 void read_index_settled(ReadIndex *reads, unsigned changed);

@@ -44,11 +44,6 @@ typedef struct ReplicaOptions {
         uint64_t checkpoint_bytes;
         uint64_t memory_bytes; /* of entries in memory, while nobody lacks them */
         uint64_t log_file_size;
-        /* Planted bugs: an opened tree is taken for older than it is; after a failed write the log is what
-         * memory has of it; the log is cut where a checkpoint is due, and none is made. */
-        bool apply_twice, trust_memory, cut_unchecked;
-        bool rebuild_blindly; /* another one: a tree that differs from another is wrong, whatever the majority
-                                 says */
         uint64_t compare_every; /* entries between reports of the tree's hash; 0: COMPARE_EVERY */
         /* An input is over. Entries are applied only in inputs that end with this: serve the tree, answer,
          * notify, and propose again. From the loop; 'news' is borrowed for the call. */

@@ -143,7 +143,7 @@ static int ops_apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, con
                 if (held > SLICE_HELD_BYTES || (i > 0 && ops_turn_is_used(p)))
                         break;
                 /* A tree that is ahead (a newer state was kept beside a received one) has these already. */
-                if (index <= meta.applied && !p->options.apply_twice)
+                if (index <= meta.applied)
                         continue;
                 r = ops_apply_entry(p, txn, index, &entries[i]);
                 if (r < 0)

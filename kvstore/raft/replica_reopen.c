@@ -27,7 +27,7 @@ static int reopen_read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity
                            bool *ret_corrupt, Error *err) {
         RaftLogOptions options = {
                 .file_size = p->options.log_file_size,
-                .applied = p->options.apply_twice ? 0 : applied,
+                .applied = applied,
                 .loaded_bytes = p->options.memory_bytes / 2,
                 .cancelled = &p->data_dir.cancelled,
         };
@@ -36,7 +36,7 @@ static int reopen_read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity
 
         *ret_corrupt = false;
         /* Pages that a failed write has left in memory must not count as written. */
-        r = p->options.trust_memory ? 0 : p->options.log_disk->ops->drop_caches(p->options.log_disk);
+        r = p->options.log_disk->ops->drop_caches(p->options.log_disk);
         if (r < 0)
                 return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
         r = raft_log_open(

@@ -44,14 +44,6 @@ static int start_drop_log(Replica *p, uint64_t index, Error *err) {
         return r < 0 ? error_set(err, r, "cannot empty the log: %s", strerror(-r)) : 0;
 }
 
-/* The state that the core starts from: that of the live tree. */
-static RaftStateInfo start_info(const Replica *p, const Checkpoint *live) {
-        if (!p->options.apply_twice)
-                return replica_checkpoint_info(live);
-        return p->data_dir.checkpoint.fd < 0 ? (RaftStateInfo) {} :
-                                               replica_checkpoint_info(&p->data_dir.checkpoint);
-}
-
 static int start_new_core(Replica *p) {
         return raft_core_new(
                 &(RaftCoreOptions) {
@@ -130,7 +122,7 @@ static int start_from_log(Replica *p, Error *err) {
         r = replica_read_info(p, &live, err);
         if (r < 0)
                 return r;
-        info = start_info(p, &live);
+        info = replica_checkpoint_info(&live);
 
         if (raft_log_torn(p->log, &torn))
                 log_info(NO_FIELDS, "a write that a crash had interrupted was dropped from the log: %s",

@@ -364,6 +364,15 @@ static void say(Wire *wire, PeerFrame type, const void *payload, size_t size) {
         wire_bring(wire, w.bytes, w.size);
 }
 
+static void end_dial(World *w, unsigned n, bool connects) {
+        void (*done)(void *, Stream *, int) = TAKE_PTR(w->dials[n].done);
+
+        if (connects)
+                done(w->dials[n].userdata, wire_open(w, &w->wires[n]), 0);
+        else
+                done(w->dials[n].userdata, NULL, -ECONNREFUSED);
+}
+
 static void step(World *w, Reader *script) {
         unsigned what = read_u8(script) % _STEPS, n = read_u8(script) % STREAMS;
         Wire *wire = &w->wires[n];
@@ -398,14 +407,8 @@ static void step(World *w, Reader *script) {
                 break;
         case CONNECT:
         case REFUSE_DIAL:
-                if (w->dials[n].done && (what == REFUSE_DIAL || !wire->open)) {
-                        void (*done)(void *, Stream *, int) = TAKE_PTR(w->dials[n].done);
-
-                        if (what == CONNECT)
-                                done(w->dials[n].userdata, wire_open(w, wire), 0);
-                        else
-                                done(w->dials[n].userdata, NULL, -ECONNREFUSED);
-                }
+                if (w->dials[n].done && (what == REFUSE_DIAL || !wire->open))
+                        end_dial(w, n, what == CONNECT);
                 break;
         case END:
                 wire_bring(wire, "", 0);

@@ -1,4 +1,4 @@
-/* Bytes of trees that a disk has changed. */
+/* Corruption: a disk changes bytes of checkpoints and trees. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -69,8 +69,7 @@ bool store_rot_checkpoint(Host *h) {
         return true;
 }
 
-/* -- The live tree: values only, since pages that point anywhere end the process, and then it is a crash --
- */
+/* -- The live tree: values only, since a corrupt page ends the process, which is a crash -- */
 
 typedef struct Search {
         World *world;
@@ -81,16 +80,15 @@ typedef struct Search {
 static int on_node(void *userdata, const KvNode *node) {
         Search *s = userdata;
 
-        /* Of keys that no client compares: who compares with what rotted has another tree from then on, and
-         * so other indexes. That is a fault of its own, stores_flip(). */
+        /* Choose keys that no client compares: a comparison with a corrupt value changes the tree and its
+         * indexes, which is another fault, stores_flip(). */
         if (node->value.size >= 8 && kv_path_is_below(node->key, kv_string("/d")) &&
             world_draw(s->world, ++s->n) == 0)
-                s->found = (const uint8_t *) node->value.data + node->value.size -
-                           1; /* where no number stands */
+                s->found = (const uint8_t *) node->value.data + node->value.size - 1; /* after the number */
         return 1;
 }
 
-/* Where in its file something lies that a transaction has shown. */
+/* Return the offset in its file of bytes that a transaction returned. */
 static bool offset_in_file(const void *at, uint64_t inode, uint64_t *ret) {
         FILE *maps = fopen("/proc/self/maps", "re");
         unsigned long begin, end, offset, ino;
@@ -135,9 +133,9 @@ bool store_rot_tree(Host *h) {
         return true;
 }
 
-/* -- What became of it -- */
+/* -- Detection -- */
 
-/* Its own, or a leader's: it holds what it should. */
+/* The checkpoint was replaced, by its own copy or the leader's: its content must be right. */
 static void check_checkpoint(Host *h, uint64_t applied) {
         _cleanup_free_ char *path = NULL;
         uint64_t hash = 0;
@@ -173,7 +171,7 @@ void store_see_rot(Host *h) {
         if (!h->rotten_tree || !store_is_up(h))
                 return;
         p = h->store->replica;
-        /* The very file is opened again by the next daemon; in this one, the tree that is open counts. */
+        /* The next daemon opens the same file; within one daemon, the open tree is observed. */
         if (h->lives != h->rotten_life && inode_of(h, "live") == h->rotten_tree) {
                 h->rotten = replica_live_tree(p);
                 h->rotten_life = h->lives;

@@ -2,7 +2,7 @@
  * is on another host that is away, and on the one that has forgotten it. Would the third let the old image
  * vote, the write would be lost (ARCHITECTURE, hello and start number). Wiped, the host joins anew.
  *
- *      test-old_image [--seed N] [--runs N] [--trace] [--bug NAME]
+ *      test-old_image [--seed N] [--runs N] [--trace]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,19 +125,17 @@ static void copy_folder(const char *from, const char *to) {
 
 static void run_once(uint64_t seed, const Seeds *o) {
         World *w = world_new(seed, o->trace);
-        char *image = scratch_new(), replay[128];
+        char *image = scratch_new();
         SimMachine *knows, *other, *old;
         Written written = {};
         unsigned first;
         SimCluster *c;
-        Disk *disk;
+        MemoryDisk *disk;
 
         tracing = w;
         refused = false;
-        snprintf(replay, sizeof(replay), "tests/sim/test-old_image%s%s", o->bug ? " --bug " : "",
-                 o->bug ?: "");
-        world_set_replay(w, replay);
-        c = cluster_new(w, 3, o->bug);
+        world_set_replay(w, "tests/sim/test-old_image");
+        c = cluster_new(w, 3);
         for (unsigned i = 0; i < c->n; i++)
                 world_at(w, i * 100, NULL, on_start, &c->machines[i]);
         UNTIL(c, "a-cluster-forms", voters(c) == 3);
@@ -152,7 +150,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         machine_power_cut(old);
         UNTIL(c, "a-daemon-dies", !old->loop);
         copy_folder(old->folder, image);
-        disk = sim_disk_copy(old->disk);
+        disk = memory_disk_copy(old->disk);
         world_run(w, world_now_ms(w) + world_draw(w, 2000));
         machine_power_on(old);
         UNTIL(c, "a-host-comes-back", voters(c) == 3 && knows_start(knows, old) && knows_start(other, old));
@@ -165,7 +163,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         UNTIL(c, "daemons-die", !old->loop && !other->loop);
 
         copy_folder(image, old->folder);
-        sim_disk_free(old->disk);
+        memory_disk_free(old->disk);
         old->disk = disk;
         isolate(c, knows, false);
         machine_power_on(old);
@@ -192,8 +190,8 @@ static void run_once(uint64_t seed, const Seeds *o) {
         old->settings.state_directory = strdup(old->folder);
         if (old->settings.join.n == 0 && names_add(&old->settings.join, "10.0.0.2:2380", 13) < 0)
                 abort();
-        sim_disk_free(old->disk);
-        old->disk = sim_disk_new(w);
+        memory_disk_free(old->disk);
+        old->disk = world_disk_new(w);
         machine_power_on(old);
         UNTIL(c, "wiped-it-joins-anew", voters(c) == 3);
         check_written(c, cluster_leader(c));

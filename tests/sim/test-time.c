@@ -1,6 +1,6 @@
 /* Cluster time and what expires by it, each clause in a scenario of its own (ARCHITECTURE, Time):
  *
- *      test-time [--seed N] [--runs N] [--bug NAME] [--trace]
+ *      test-time [--seed N] [--runs N] [--trace]
  *
  * What came while the leader was stopped is read before anything expires; a stall counts a second at most,
  * and time without a leader not at all; what was written before a leader came lives through its first 3
@@ -13,8 +13,6 @@
 #include "base/memory.h"
 #include "tests/sim/scenarios.h"
 #include "tests/lib/store_inside.h"
-
-enum { PATIENCE_MS = 60000, LOOK_MS = 10 };
 
 typedef struct Put {
         Host *host;
@@ -44,10 +42,6 @@ static void on_ask(void *userdata) {
 
         if (kv_propose(put->host->store, &cmd, on_put, put, NULL) < 0)
                 abort();
-}
-
-static void run_ms(Stores *all, uint64_t ms) {
-        world_run(all->world, world_now_ms(all->world) + ms);
 }
 
 static void put(Stores *all, Host *h, const char *key, uint64_t ttl_ms) {

@@ -185,10 +185,6 @@ int __wrap_replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Er
 
 /* -- Running -- */
 
-void run_ms(Stores *all, uint64_t ms) {
-        world_run(all->world, world_now_ms(all->world) + ms);
-}
-
 void expect(Stores *all, const char *name, uint64_t value, uint64_t least, uint64_t most) {
         if (value < least || value > most)
                 world_failed(all->world, name, "%" PRIu64 ", not from %" PRIu64 " to %" PRIu64, value, least,

@@ -76,7 +76,7 @@ static bool is_up(const SimMachine *m) {
 static void open_yard(unsigned hosts) {
         yard = (Yard) { .world = world_new(1, false) };
         world_set_short(yard.world, alloc_fails);
-        yard.cluster = cluster_new(yard.world, hosts, NULL);
+        yard.cluster = cluster_new(yard.world, hosts);
         yard.first = &yard.cluster->machines[0];
         yard.card = sim_host_new(yard.cluster->net, "10.0.0.99");
         yard.client = world_loop_new(yard.world, "client");

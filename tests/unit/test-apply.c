@@ -1351,7 +1351,6 @@ static void a_command_that_comes_again_is_answered_and_not_done_again(void **sta
                 _cleanup_writer_ Writer batch = {};
                 KvBatch b;
 
-                sink.forgetful = i == 2;
                 kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000 });
                 kv_batch_add(&b, &batch,
                              &(KvBatchItem) { .origin = 1,
@@ -1362,10 +1361,10 @@ static void a_command_that_comes_again_is_answered_and_not_done_again(void **sta
                                               .command_size = command.size });
                 assert_int_equal(sink_apply_batch(f->txn, 70 + i, 3 + i, batch.bytes, batch.size, &sink), 0);
                 assert_int_equal(result.status, KV_OK);
-                assert_int_equal(result.again, i == 1);
-                assert_int_equal(result.index, i == 2 ? 2 : 1); /* the one that forgets does it twice */
-                assert_int_equal(result.raft_index, i == 2 ? 72 : 70);
-                assert_int_equal(result.term, i == 2 ? 5 : 3);
+                assert_int_equal(result.again, i > 0);
+                assert_int_equal(result.index, 1);
+                assert_int_equal(result.raft_index, 70);
+                assert_int_equal(result.term, 3);
         }
 }
 

@@ -291,11 +291,6 @@ static void entries_that_the_tree_has_are_not_applied_again(void **state) {
         expect_state(
                 "work of tree 1: turn\nbegin\napply 11\ncompare 11\ncommit\ncompare committed\ncommitted\n"
                 "= tree 1 entries 1 bytes 49\n");
-        p->options.apply_twice = true;
-        assert_int_equal(ops.apply(p, 9, e, 3), 3);
-        expect("work of tree 1: turn\nbegin\napply 9\ncompare 9\napply 10\ncompare 10\napply 11\ncompare "
-               "11\ncommit\n"
-               "compare committed\ncommitted\n");
         parts_end();
 }
 

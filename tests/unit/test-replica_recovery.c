@@ -238,10 +238,9 @@ static void a_replica_opens_what_is_there(void **state) {
         /* Alone it says nothing to anybody. */
         parts_begin_closed();
         parts.options.peers = NULL;
-        parts.options.trust_memory = parts.options.apply_twice =
-                true; /* planted bugs: the disk is not asked; all of the log is loaded */
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);
-        expect("folder open /tree m b 1234\nlog open: file 4096, applied 0, loaded 2000\nown hardware "
+        expect("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown "
+               "hardware "
                "h\nmark tree 1 with 70 in /tree\n");
         assert_null(fake.handlers[PEER_RAFT].run);
         parts_end();
@@ -353,15 +352,6 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\nentries free 20\n= 0: \n"
                        "= tree 1 changed 7 settle!\n") },
-                { "applied twice", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
-                { "applied twice with a checkpoint", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 0\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 0, "
-                       "configuration 0 (0 bytes)\n"
-                       "entries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
                 { "no address", NULL, 0,
                   SAID("core new 1 - 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
@@ -383,7 +373,6 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                         parts_fail("raft_log_open", -ENOENT);
                 if (streq(what, "an empty tree") || streq(what, "no log"))
                         parts.trees[1].applied = 0;
-                parts.options.apply_twice = starts_with(what, "applied twice");
                 assert_int_equal(replica_open(&p, &fake.loop, &parts.options, streq(what, "no log"), &err),
                                  0);
                 if (cases[i].fails)
