@@ -221,9 +221,9 @@ tests_unit_test_replica_recovery_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
 tests_unit_test_replica_recovery_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 endif
 
-FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply tests/fuzz/fuzz-results
-tests_fuzz_fuzz_results_SOURCES = tests/fuzz/dedup.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
-tests_fuzz_fuzz_results_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
+FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply tests/fuzz/fuzz-dedup
+tests_fuzz_fuzz_dedup_SOURCES = tests/fuzz/dedup.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
+tests_fuzz_fuzz_dedup_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
 tests_fuzz_fuzz_command_SOURCES = tests/fuzz/command.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_command_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
 tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/apply.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c

@@ -9,7 +9,7 @@
 
 # Those of decoders that no single folder owns, or that stand far below.
 FUZZERS += tests/fuzz/fuzz-parse tests/fuzz/fuzz-name tests/fuzz/fuzz-tree_record tests/fuzz/fuzz-registry tests/fuzz/fuzz-settings \
-	tests/fuzz/fuzz-host_files tests/fuzz/fuzz-call
+	tests/fuzz/fuzz-host_files tests/fuzz/fuzz-remote_command
 tests_fuzz_fuzz_parse_SOURCES = tests/fuzz/parse.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_parse_LDADD = base/libbase.a
 tests_fuzz_fuzz_name_SOURCES = tests/fuzz/name.c tests/fuzz/standalone.c
@@ -22,8 +22,8 @@ tests_fuzz_fuzz_settings_SOURCES = tests/fuzz/settings.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_settings_LDADD = $(FLEETD_LIBS)
 tests_fuzz_fuzz_host_files_SOURCES = tests/fuzz/host_files.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_host_files_LDADD = $(FLEETD_LIBS)
-tests_fuzz_fuzz_call_SOURCES = tests/fuzz/remote_command.c tests/fuzz/standalone.c
-tests_fuzz_fuzz_call_LDADD = $(FLEETD_LIBS)
+tests_fuzz_fuzz_remote_command_SOURCES = tests/fuzz/remote_command.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_remote_command_LDADD = $(FLEETD_LIBS)
 
 check_PROGRAMS += $(FUZZERS)
 EXTRA_DIST += tests/fuzz/test-corpora.sh tests/fuzz/decoders tests/fuzz/corpus
