@@ -1,4 +1,4 @@
-/* What wait.c (when to look) and wait_look.c (what is so) share. */
+/* What wait.c (when to look) and wait_state.c (what is so) share. */
 #pragma once
 
 #include "client/wait.h"

@@ -1,6 +1,6 @@
 /* What the files of the door share: kvstore.c is the way from the replica to who proposed and who watches;
- * time.c keeps cluster time and the leader's care for what expires; state.c answers what can be asked. Each
- * calls only those after it. */
+ * cluster_time.c keeps cluster time and the leader's care for what expires; status.c answers what can be
+ * asked. Each calls only those after it. */
 #pragma once
 
 #include <sys/queue.h>
@@ -86,7 +86,7 @@ void kv_large_drop(KvStore *s); /* all are gone, and their work never comes back
 
 void kv_large_ended(KvStore *s); /* one of them: a close may have waited for it */
 
-/* -- time.c -- */
+/* -- cluster_time.c -- */
 
 /* Cluster time now; the first leader of a cluster begins with its own. 0: not known yet. */
 uint64_t kv_clock_ms(void *store);

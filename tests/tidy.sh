@@ -150,7 +150,7 @@ done | rule every_parameter_of_the_api_is_in_the_manual
         grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/server.c | some 'routes of api.c'
         grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/cluster_v2.c | some 'routes of cluster_v2.c'
         grep -oE '^ +\{ "/[a-z]+", (true|false)' fleetd/api/kv_v1.c | some 'routes of kv_v1.c'
-        grep -oE '= \{ "/[a-z-]+/"' fleetd/api/remote_command_spec.c | some 'routes of call_spec.c'
+        grep -oE '= \{ "/[a-z-]+/"' fleetd/api/remote_command_spec.c | some 'routes of remote_command_spec.c'
 } | grep -oE '"/[^"]+"' | tr -d '"' | sort -u | while read -r path; do
         grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
 done | rule every_route_of_the_api_is_in_the_manual

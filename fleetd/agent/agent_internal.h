@@ -1,4 +1,4 @@
-/* What the files of the agent share: agent.c decides (the pass and what sets it off), calls.c asks systemd
+/* What the files of the agent share: agent.c decides (the pass and what sets it off), execute.c asks systemd
  * and carries steps out, units.c keeps what is known of each unit. Each calls only those after it. Nobody
  * outside this folder includes this file. */
 #pragma once
@@ -120,7 +120,7 @@ bool agent_is_stale(const AgentUnit *u);
 /* agent_plan() of it, as all is known now. */
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);
 
-/* -- calls.c -- */
+/* -- execute.c -- */
 
 /* Reads those of the dirty set again that want to be looked at, and may be. */
 void agent_refresh(Agent *a);

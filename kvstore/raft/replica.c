@@ -138,7 +138,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
 
 /* A log that does not fit the state is emptied, but only when what replaces it is durable: the live tree may
  * be ahead of the log, and is whole only as long as the machine runs. In service that is there already
- * (reopen.c). */
+ * (replica_reopen.c). */
 static int drop_log(Replica *p, uint64_t index, Error *err) {
         Checkpoint c = { .fd = -1 };
         int r;

@@ -63,7 +63,7 @@ typedef struct ReplicaOptions {
         ReplicaEvents events;
 } ReplicaOptions;
 
-/* What a worker reads before a replica in service goes on, and what it found (reopen.c). */
+/* What a worker reads before a replica in service goes on, and what it found (replica_reopen.c). */
 typedef struct Reopening {
         Work work;
         bool running;

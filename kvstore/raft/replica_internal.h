@@ -1,7 +1,8 @@
-/* What the files of the replica share: replica.c opens, starts and closes it; stop.c is what happens when it
- * fails, up to where it starts again; reopen.c reads what it starts from; inputs.c takes what comes in, makes
- * checkpoints and tells what has to be told; forget.c bounds what memory holds of the log; obey.c does what
- * the core asks for; outward.c is the replica as others see it. Each calls only those after it. */
+/* What the files of the replica share: replica.c opens, starts and closes it; replica_recovery.c is what
+ * happens when it fails, up to where it starts again; replica_reopen.c reads what it starts from;
+ * replica_inputs.c takes what comes in, makes checkpoints and tells what has to be told; compaction.c bounds
+ * what memory holds of the log; replica_ops.c does what the core asks for; replica_status.c is the replica as
+ * others see it. Each calls only those after it. */
 #pragma once
 
 #include "kvstore/raft/replica.h"
@@ -11,7 +12,7 @@
 /* Our hello says what we are. */
 void replica_introduce(Replica *p);
 
-/* -- stop.c -- */
+/* -- replica_recovery.c -- */
 
 void replica_stop_init(Replica *p);
 void replica_stop_done(Replica *p); /* of what replica_stop_init() began, and the tree that is shown */
@@ -30,7 +31,7 @@ void replica_caught_up(Replica *p, uint64_t applied);
 /* The tree that was received takes the place of ours, and the replica begins again with it. */
 void replica_replace_tree(Replica *p);
 
-/* -- reopen.c -- */
+/* -- replica_reopen.c -- */
 
 int replica_tree_meta(Tree *tree, TreeMeta *ret);
 int replica_tree_applied(Tree *tree, uint64_t *ret);
@@ -45,7 +46,7 @@ int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *er
 int replica_take_reopened(Replica *p, Error *err);
 void replica_reopening_done(Replica *p);
 
-/* -- inputs.c -- */
+/* -- replica_inputs.c -- */
 
 /* Around every input to the core. 'r' is its answer where it can end the replica, else 0. */
 void replica_enter(Replica *p);
@@ -75,7 +76,7 @@ void replica_on_tree(void *userdata, PeerSession *session, PeerFrame type, const
 void replica_on_snapshot_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                              size_t size);
 
-/* -- forget.c -- */
+/* -- compaction.c -- */
 
 void replica_compaction_init(Replica *p);
 /* The state of the live tree, in memory of our own. */
@@ -85,12 +86,12 @@ unsigned replica_trailing(Replica *p, uint64_t index);
 /* Outside of an input: entries that nobody needs leave memory. */
 void replica_compact(Replica *p);
 
-/* -- obey.c -- */
+/* -- replica_ops.c -- */
 
 extern const RaftCoreOps replica_core_ops;
 /* Deferred: tells followers what is committed and has not been told with anything else. */
 void replica_on_notice(void *userdata);
 
-/* -- outward.c -- */
+/* -- replica_status.c -- */
 
 bool replica_has_vote(const Replica *p);

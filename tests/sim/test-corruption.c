@@ -212,7 +212,7 @@ static void a_checkpoint_that_arrives_whole_is_kept(Stores *all) {
                              leader->name);
 }
 
-/* A frame of compare.c with this head. */
+/* A frame of consistency_check.c with this head. */
 static void send_frame(Host *by, const Host *to, const uint64_t head[3], uint8_t kind, uint64_t term,
                        uint64_t index, uint64_t value) {
         _cleanup_writer_ Writer w = {};

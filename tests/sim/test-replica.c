@@ -15,12 +15,12 @@ enum {
         HEARTBEAT_MS = 150, /* of Raft: a leader alone has a tick each ELECTION_MS */
         WRITE_MAX_MS = 10000,
         TICK_COUNTS_MS = 1000,
-        COPY_RETRY_MS = 10000, /* inputs.c */
+        COPY_RETRY_MS = 10000, /* replica_inputs.c */
         HAND_OVER_MS = 1000,
         PROBE_MS = 500,
         PROBE_MAX_MS = 10000,
         STEADY_MS = 60000,
-        LOOK_AGAIN_MS = 100, /* stop.c */
+        LOOK_AGAIN_MS = 100, /* replica_recovery.c */
 };
 
 /* 'by' asks for a write, which the disk of 'h' refuses; returns when the replica has stopped, and says so. */

@@ -16,7 +16,7 @@
 
 #define p   (parts.p)
 #define ops replica_core_ops
-/* obey.c's, forget.c's */
+/* replica_ops.c's, compaction.c's */
 enum {
         SLICE_ENTRIES = 256,
         SLICE_BYTES = 4 * 1024 * 1024,

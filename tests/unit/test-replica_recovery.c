@@ -17,7 +17,12 @@
 #include "tests/lib/fake_parts.h"
 
 #define p (parts.p)
-enum { HAND_OVER_MS = 1000, PROBE_MAX_MS = 10000, STEADY_MS = 60000, LOOK_MS = 100 }; /* stop.c's */
+enum {
+        HAND_OVER_MS = 1000,
+        PROBE_MAX_MS = 10000,
+        STEADY_MS = 60000,
+        LOOK_MS = 100
+}; /* replica_recovery.c's */
 
 /* -- Opening -- */
 
